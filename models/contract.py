@@ -1,0 +1,94 @@
+"""The one contract: what the pipeline, the step, decoding and the probes know of an architecture.
+
+Dims: B batch, S source length, T target length, P prefix length, V outputs a position.
+
+    model = models.build(name, config.model, spec, key)
+    output = model(source, source_mask, target_in, key=None, carry=None, taps=None)
+    memory, state = model.start(source, source_mask, max_len, prefix=None, prefix_mask=None)
+    logits_BV, state = model.step(token_B, t, memory, state)
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+from flax import nnx
+
+from models.shapes import Array, Bool, Float, Int, Key, Num
+
+
+class Spec(Protocol):
+    """What a model may know of its task (`data/spec.py` has the fields' meaning)."""
+
+    @property
+    def source(self) -> str: ...  # "tokens", "features" or "none"
+    @property
+    def source_size(self) -> int: ...
+    @property
+    def target_size(self) -> int: ...
+    @property
+    def output_size(self) -> int: ...
+    @property
+    def shared_vocabulary(self) -> bool: ...
+    @property
+    def max_source_length(self) -> int: ...
+    @property
+    def max_target_length(self) -> int: ...
+
+
+Taps = Mapping[str, Array | None]
+"""What to capture, by name. None captures; an array is added to the tapped value first, so that the
+gradient with respect to a zero array is the gradient with respect to that value. A scan carries both
+as its own inputs and outputs. `Architecture.tap_names()` lists the names."""
+
+
+class Output(NamedTuple):
+    logits: Float[Array, "B T V"]  # float32, or predictions where the task's output is real
+    carry: Any  # the final decoder state, to stream the next chunk of target; None where unsupported
+    taps: dict[str, Array]  # what was captured, in full-length arrays
+
+
+class Architecture(nnx.Module):
+    """Base of every entry of `MODELS`. Parameters are `nnx.Param`; nothing else is kept on `self`."""
+
+    causal: ClassVar[bool] = True  # no output sees a later target_in
+    decodes: ClassVar[bool] = True  # has `start` and `step`
+    needs_source: ClassVar[bool] = False  # cannot run where spec.source == "none"
+
+    def __call__(
+        self,
+        source: Num[Array, "B S"] | Float[Array, "B S W"],
+        source_mask: Bool[Array, "B S"],
+        target_in: Int[Array, "B T"],
+        *,
+        key: Key[Array, ""] | None = None,
+        carry: Any = None,
+        taps: Taps | None = None,
+    ) -> Output:
+        """Teacher-forced logits. `key` drives dropout; no key means deterministic."""
+        raise NotImplementedError
+
+    def start(
+        self,
+        source: Num[Array, "B S"] | Float[Array, "B S W"],
+        source_mask: Bool[Array, "B S"],
+        max_len: int,
+        prefix: Int[Array, "B P"] | None = None,
+        prefix_mask: Bool[Array, "B P"] | None = None,
+    ) -> tuple[Any, Any]:
+        """Encodes the source and the `prefix` of target_in that is already known.
+
+        Returns (memory, state). `memory` never changes while decoding; every leaf of both leads with
+        the batch axis, so that a beam can repeat memory and reorder state. At most `max_len` calls of
+        `step` may follow.
+        """
+        raise NotImplementedError
+
+    def step(
+        self, token_B: Int[Array, "B"], t: Int[Array, ""], memory: Any, state: Any
+    ) -> tuple[Float[Array, "B V"], Any]:
+        """Feeds target_in position `len(prefix) + t` (t counts from 0) and returns its logits."""
+        raise NotImplementedError
+
+    def tap_names(self) -> tuple[str, ...]:
+        """The names that `taps` accepts, such as `decoder.0.hidden` or `decoder.0.attention`."""
+        return ()
