@@ -1,0 +1,47 @@
+"""The architectures by name, and the one way to build one."""
+
+import difflib
+from typing import Any
+
+from flax import nnx
+
+from models.contract import Architecture, Spec
+from models.shapes import Array, Key
+
+MODELS: dict[str, type[Architecture]] = {}
+
+DTYPES = ("float32", "bfloat16")
+
+
+def build(name: str, config: Any, spec: Spec, key: Key[Array, ""]) -> Architecture:
+    """Draws the parameters of architecture `name` from `key`.
+
+    `config` has the keys of `configs.common.model(name)`, by attribute. Raises ValueError, in one line,
+    for an unknown name, a value out of range, or an architecture that the task cannot feed.
+    """
+    if name not in MODELS:
+        near = difflib.get_close_matches(str(name), MODELS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"model = {name!r} is not an architecture; {hint}choose from {', '.join(MODELS)}")
+    architecture = MODELS[name]
+    if architecture.needs_source and spec.source == "none":
+        fit = ", ".join(other for other, kind in MODELS.items() if not kind.needs_source)
+        raise ValueError(f"model = {name!r} needs a source and the task has none; use one of {fit}")
+    check_values(config)
+    return architecture(config, spec, nnx.Rngs(params=key))
+
+
+def check_values(config: Any) -> None:
+    """Raises ValueError for sizes, rates and dtypes out of range, whatever the architecture."""
+    for field, value in config.items():
+        if field.endswith("_size") or field.endswith("_dim") or field in ("num_layers", "num_heads"):
+            if value < 1:
+                raise ValueError(f"model.{field} = {value} is not a positive number; use 1 or more")
+        elif field.endswith("_rate") and not 0.0 <= value < 1.0:
+            near = 0.0 if value < 0.0 else 0.9
+            raise ValueError(f"model.{field} = {value} is not in [0, 1); the nearest sensible value is {near}")
+    if config.dtype not in DTYPES:
+        near = (difflib.get_close_matches(str(config.dtype), DTYPES, n=1, cutoff=0.0) or DTYPES)[0]
+        raise ValueError(
+            f"model.dtype = {config.dtype!r} is not a computation dtype; did you mean {near}? choose from {DTYPES}"
+        )

@@ -26,6 +26,8 @@ class Spec(Protocol):
     @property
     def target_size(self) -> int: ...
     @property
+    def output(self) -> str: ...  # "tokens", "classes" or "real"
+    @property
     def output_size(self) -> int: ...
     @property
     def shared_vocabulary(self) -> bool: ...
@@ -53,6 +55,15 @@ class Architecture(nnx.Module):
     causal: ClassVar[bool] = True  # no output sees a later target_in
     decodes: ClassVar[bool] = True  # has `start` and `step`
     needs_source: ClassVar[bool] = False  # cannot run where spec.source == "none"
+
+    def __init__(self, config: Any, spec: Spec, rngs: nnx.Rngs):
+        """Draws parameters through `rngs.params()`. Raises ValueError for values that do not fit."""
+        raise NotImplementedError
+
+    @classmethod
+    def expected_params(cls, config: Any, spec: Spec) -> int:
+        """The number of parameters in closed form, from the sizes alone."""
+        raise NotImplementedError
 
     def __call__(
         self,

@@ -1,0 +1,176 @@
+"""What every architecture shares: linear maps, embeddings, normalisation, dropout, inputs and output.
+
+Parameters are float32; `dtype` is the computation's, float32 or bfloat16. A layer is given its key
+through `rngs.params()` and keeps only parameters and plain settings.
+
+Dims: B batch, S source length, T target length, D width in, O width out, E embedding width, V outputs.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from models.contract import Spec
+from models.shapes import Array, Float, Int, Key, Num
+
+Initializer = Callable[..., Array]
+glorot: Initializer = nnx.initializers.glorot_uniform()
+
+
+class Linear(nnx.Module):
+    """x W + b, the kernel stored as (in, out)."""
+
+    def __init__(
+        self,
+        in_size: int,
+        out_size: int,
+        *,
+        use_bias: bool = True,
+        dtype: Any = jnp.float32,
+        kernel_init: Initializer = glorot,
+        rngs: nnx.Rngs,
+    ):
+        self.kernel = nnx.Param(kernel_init(rngs.params(), (in_size, out_size), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(out_size, jnp.float32)) if use_bias else None
+        self.dtype = dtype
+
+    def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... O"]:
+        y = x.astype(self.dtype) @ self.kernel[...].astype(self.dtype)
+        return y if self.bias is None else y + self.bias[...].astype(self.dtype)
+
+
+class Embed(nnx.Module):
+    """A table of V rows drawn with variance 1 / E, which serves as input and, tied, as output.
+
+    Rows are scaled by sqrt(E) on the way in (Vaswani et al. 2017, section 3.4), so that both inputs
+    and tied logits start with variance about 1.
+    """
+
+    def __init__(self, vocab_size: int, embed_size: int, *, dtype: Any = jnp.float32, rngs: nnx.Rngs):
+        init = nnx.initializers.normal(embed_size**-0.5)
+        self.table = nnx.Param(init(rngs.params(), (vocab_size, embed_size), jnp.float32))
+        self.dtype = dtype
+
+    def __call__(self, ids: Int[Array, "..."]) -> Float[Array, "... E"]:
+        table_VE = self.table[...]
+        return table_VE.astype(self.dtype)[ids] * jnp.asarray(math.sqrt(table_VE.shape[1]), self.dtype)
+
+    def attend(self, x: Float[Array, "... E"]) -> Float[Array, "... V"]:
+        """Float32 products of x with every row."""
+        table_VE = self.table[...].astype(self.dtype)
+        return jnp.einsum("...e,ve->...v", x.astype(self.dtype), table_VE, preferred_element_type=jnp.float32)
+
+
+class LayerNorm(nnx.Module):
+    """(x - mean) / sqrt(variance + epsilon) * scale + bias, computed in float32 (Ba et al. 2016)."""
+
+    def __init__(self, size: int, *, epsilon: float = 1e-5, dtype: Any = jnp.float32):
+        self.scale = nnx.Param(jnp.ones(size, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(size, jnp.float32))
+        self.epsilon = epsilon
+        self.dtype = dtype
+
+    def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        centred = x - x.mean(-1, keepdims=True)
+        variance = jnp.square(centred).mean(-1, keepdims=True)
+        normal = centred * jax.lax.rsqrt(variance + self.epsilon)
+        return (normal * self.scale[...] + self.bias[...]).astype(self.dtype)
+
+
+def dropout(
+    x: Float[Array, "..."], rate: float, key: Key[Array, ""] | None, *, broadcast_dims: Sequence[int] = ()
+) -> Float[Array, "..."]:
+    """Zeroes entries with probability `rate` and scales the rest by 1 / (1 - rate).
+
+    The identity without a key or at rate 0. One draw is shared along `broadcast_dims`.
+    """
+    if key is None or rate == 0.0:
+        return x
+    shared = {dim % x.ndim for dim in broadcast_dims}
+    shape = tuple(1 if dim in shared else size for dim, size in enumerate(x.shape))
+    keep = jax.random.bernoulli(key, 1.0 - rate, shape)
+    return jnp.where(keep, x / (1.0 - rate), 0).astype(x.dtype)
+
+
+def fold(key: Key[Array, ""] | None, number: int) -> Key[Array, ""] | None:
+    """The key of one of several places; None stays None."""
+    return None if key is None else jax.random.fold_in(key, number)
+
+
+class Inputs(nnx.Module):
+    """Source and target_in as features of width `embed_size`.
+
+    Token sources and targets share one table where their ids mean the same and embeddings are tied;
+    features enter by a linear map. Where there is no source there is nothing to embed it.
+    """
+
+    def __init__(self, spec: Spec, embed_size: int, *, tied: bool, dtype: Any = jnp.float32, rngs: nnx.Rngs):
+        self.target = Embed(spec.target_size, embed_size, dtype=dtype, rngs=rngs)
+        self.own_source: Embed | Linear | None = None
+        if spec.source == "features":
+            self.own_source = Linear(spec.source_size, embed_size, dtype=dtype, rngs=rngs)
+        elif spec.source == "tokens" and not _shares_table(spec, tied):
+            self.own_source = Embed(spec.source_size, embed_size, dtype=dtype, rngs=rngs)
+
+    def embed_source(self, source: Num[Array, "B S"] | Float[Array, "B S W"]) -> Float[Array, "B S E"]:
+        return (self.target if self.own_source is None else self.own_source)(source)
+
+    def embed_target(self, target_in: Int[Array, "B T"]) -> Float[Array, "B T E"]:
+        return self.target(target_in)
+
+    @staticmethod
+    def expected_params(spec: Spec, embed_size: int, *, tied: bool) -> int:
+        params = spec.target_size * embed_size
+        if spec.source == "features":
+            params += (spec.source_size + 1) * embed_size
+        elif spec.source == "tokens" and not _shares_table(spec, tied):
+            params += spec.source_size * embed_size
+        return params
+
+
+class OutputHead(nnx.Module):
+    """Float32 logits with a bias: x W + b, or through the target embedding's table where tied.
+
+    Tied means asked for and possible: the outputs are the target's tokens. Where `size` is not the
+    table's width, a linear map without bias comes between.
+    """
+
+    def __init__(
+        self, spec: Spec, size: int, embed_size: int, *, tied: bool, dtype: Any = jnp.float32, rngs: nnx.Rngs
+    ):
+        self.tied = _ties_output(spec, tied)
+        self.kernel: nnx.Param | None = None
+        self.projection: Linear | None = None
+        if not self.tied:
+            self.kernel = nnx.Param(glorot(rngs.params(), (size, spec.output_size), jnp.float32))
+        elif size != embed_size:
+            self.projection = Linear(size, embed_size, use_bias=False, dtype=dtype, rngs=rngs)
+        self.bias = nnx.Param(jnp.zeros(spec.output_size, jnp.float32))
+        self.dtype = dtype
+
+    def __call__(self, x: Float[Array, "... D"], target_embed: Embed) -> Float[Array, "... V"]:
+        if self.kernel is not None:
+            kernel = self.kernel[...].astype(self.dtype)
+            logits = jnp.matmul(x.astype(self.dtype), kernel, preferred_element_type=jnp.float32)
+        else:
+            logits = target_embed.attend(x if self.projection is None else self.projection(x))
+        return logits + self.bias[...]
+
+    @staticmethod
+    def expected_params(spec: Spec, size: int, embed_size: int, *, tied: bool) -> int:
+        if not _ties_output(spec, tied):
+            return (size + 1) * spec.output_size
+        return spec.output_size + (size * embed_size if size != embed_size else 0)
+
+
+def _shares_table(spec: Spec, tied: bool) -> bool:
+    return tied and spec.shared_vocabulary and spec.source == "tokens" and spec.source_size == spec.target_size
+
+
+def _ties_output(spec: Spec, tied: bool) -> bool:
+    return tied and spec.output == "tokens" and spec.output_size == spec.target_size
