@@ -111,11 +111,12 @@ class Inputs(nnx.Module):
 
     def __init__(self, spec: Spec, embed_size: int, *, tied: bool, dtype: Any = jnp.float32, rngs: nnx.Rngs):
         self.target = Embed(spec.target_size, embed_size, dtype=dtype, rngs=rngs)
-        self.own_source: Embed | Linear | None = None
+        own_source: Embed | Linear | None = None
         if spec.source == "features":
-            self.own_source = Linear(spec.source_size, embed_size, dtype=dtype, rngs=rngs)
+            own_source = Linear(spec.source_size, embed_size, dtype=dtype, rngs=rngs)
         elif spec.source == "tokens" and not _shares_table(spec, tied):
-            self.own_source = Embed(spec.source_size, embed_size, dtype=dtype, rngs=rngs)
+            own_source = Embed(spec.source_size, embed_size, dtype=dtype, rngs=rngs)
+        self.own_source = own_source
 
     def embed_source(self, source: Num[Array, "B S"] | Float[Array, "B S W"]) -> Float[Array, "B S E"]:
         return (self.target if self.own_source is None else self.own_source)(source)
@@ -144,12 +145,14 @@ class OutputHead(nnx.Module):
         self, spec: Spec, size: int, embed_size: int, *, tied: bool, dtype: Any = jnp.float32, rngs: nnx.Rngs
     ):
         self.tied = _ties_output(spec, tied)
-        self.kernel: nnx.Param | None = None
-        self.projection: Linear | None = None
+        kernel: nnx.Param | None = None
+        projection: Linear | None = None
         if not self.tied:
-            self.kernel = nnx.Param(glorot(rngs.params(), (size, spec.output_size), jnp.float32))
+            kernel = nnx.Param(glorot(rngs.params(), (size, spec.output_size), jnp.float32))
         elif size != embed_size:
-            self.projection = Linear(size, embed_size, use_bias=False, dtype=dtype, rngs=rngs)
+            projection = Linear(size, embed_size, use_bias=False, dtype=dtype, rngs=rngs)
+        self.kernel = kernel
+        self.projection = projection
         self.bias = nnx.Param(jnp.zeros(spec.output_size, jnp.float32))
         self.dtype = dtype
 
