@@ -1,0 +1,31 @@
+"""Losses against their definitions, written out with numpy."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from training.losses import cross_entropy, squared_error
+
+LOGITS_BTV = np.random.default_rng(0).normal(size=(2, 3, 5)).astype(np.float32)
+TARGET_BT = np.array([[0, 4, 2], [1, 1, 3]])
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
+def test_cross_entropy_is_against_the_smoothed_distribution(smoothing):
+    log_p_BTV = LOGITS_BTV - np.log(np.exp(LOGITS_BTV).sum(-1, keepdims=True))
+    q_BTV = (1 - smoothing) * np.eye(5)[TARGET_BT] + smoothing / 5
+    scores = cross_entropy(jnp.asarray(LOGITS_BTV), jnp.asarray(TARGET_BT), smoothing)
+    np.testing.assert_allclose(scores.loss, -(q_BTV * log_p_BTV).sum(-1), rtol=1e-5)
+    np.testing.assert_allclose(scores.nll, -(np.eye(5)[TARGET_BT] * log_p_BTV).sum(-1), rtol=1e-5)
+    np.testing.assert_array_equal(scores.correct, LOGITS_BTV.argmax(-1) == TARGET_BT)
+
+
+def test_large_logits_stay_finite():
+    scores = cross_entropy(jnp.array([[[1e4, -1e4, 0.0]]]), jnp.array([[0]]), 0.1)
+    assert np.isfinite(scores.loss).all() and scores.nll[0, 0] == 0
+
+
+def test_squared_error_counts_answers_within_four_hundredths():
+    scores = squared_error(jnp.array([[[1.03]], [[0.95]]]), jnp.array([[1.0], [1.0]]))
+    np.testing.assert_allclose(scores.loss[:, 0], [0.0009, 0.0025], rtol=1e-4)
+    np.testing.assert_array_equal(scores.correct[:, 0], [True, False])

@@ -1,0 +1,70 @@
+"""One device, eight, or two processes: the same losses and the same parameters within rounding."""
+
+import socket
+
+import numpy as np
+import pytest
+from tests.training.processes import command, rows, run, start, summary, write_text
+
+EVERY = ("--config.steps=20", "--config.every.log=1", "--config.every.eval=20", "--config.every.save=20")
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    return write_text(tmp_path_factory.mktemp("text"))
+
+
+@pytest.fixture(scope="module", params=["gru_attention", "transformer"])
+def one_device(request, tmp_path_factory, text):
+    workdir = tmp_path_factory.mktemp("runs") / "one"
+    run(command(workdir, text, *EVERY, model=request.param))
+    return request.param, workdir
+
+
+def losses(workdir):
+    return np.array([(row["loss"], row["gradient_norm"]) for row in rows(workdir, "train")])
+
+
+def assert_same(workdir, one):
+    assert losses(workdir).shape == (20, 2)
+    np.testing.assert_allclose(losses(workdir), losses(one), rtol=2e-5)
+    assert summary(workdir)["tokens_seen"] == summary(one)["tokens_seen"]
+    assert summary(workdir)["final"]["loss"] == pytest.approx(summary(one)["final"]["loss"], rel=2e-5)
+
+
+def test_eight_devices(one_device, text):
+    model, one = one_device
+    workdir = one.parent / "eight"
+    run(command(workdir, text, *EVERY, model=model), XLA_FLAGS="--xla_force_host_platform_device_count=8")
+    assert summary(workdir)["device"]["count"] == 8
+    assert_same(workdir, one)
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+@pytest.mark.parametrize("how", ["flags", "environment"])
+def test_two_processes(one_device, text, how):
+    model, one = one_device
+    if how == "environment" and model != "gru_attention":
+        pytest.skip("the way of starting does not depend on the model; tested with gru_attention")
+    workdir, address = one.parent / f"two-{how}", f"127.0.0.1:{free_port()}"
+    processes = []
+    for i in range(2):
+        flags, env = [f"--coordinator={address}", "--num_processes=2", f"--process_id={i}"], {}
+        if how == "environment":
+            env = dict(zip(("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"), (address, "2", str(i))))
+            flags = []
+        processes.append(start(command(workdir, text, *EVERY, *flags, model=model), **env))
+    for process in processes:
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+    assert summary(workdir)["device"] | {"machine": ""} == summary(one)["device"] | {
+        "machine": "",
+        "count": 2,
+        "processes": 2,
+    }
+    assert_same(workdir, one)

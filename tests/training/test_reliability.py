@@ -1,0 +1,165 @@
+"""What goes wrong underneath loses no finished work: real processes, killed, stopped and starved."""
+
+import json
+import random
+import signal
+import time
+
+import numpy as np
+import pytest
+from tests.training.processes import command, rows, run, start, summary, write_text
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    return write_text(tmp_path_factory.mktemp("text"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, text):
+    """A run that was never killed. Every run of this module shares its compilation cache."""
+    workdir = tmp_path_factory.mktemp("runs") / "undisturbed"
+    run(command(workdir, text))
+    return workdir
+
+
+def sibling(undisturbed, name):
+    return undisturbed.parent / name
+
+
+def steps_done(workdir):
+    return [row["step"] for row in rows(workdir, "train")] if (workdir / "metrics.jsonl").exists() else []
+
+
+def wait_until(condition, process, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, f"ended before it could be killed:\n{process.communicate()[0]}"
+        assert time.monotonic() < deadline, "nothing to kill came up"
+        time.sleep(0.002)
+
+
+def kill(process):
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def test_killed_run_ends_with_the_same_parameters(undisturbed, text):
+    workdir = sibling(undisturbed, "killed")
+    words = command(workdir, text)
+    saves = workdir / "checkpoints"
+
+    process = start(words)  # in the middle of a save: Orbax is still under a temporary name
+    wait_until(lambda: saves.is_dir() and any("tmp" in p.name for p in saves.iterdir()), process)
+    kill(process)
+
+    rng = random.Random(1)
+    for after in (8, 16):  # and at random moments after some step
+        process = start(words)
+        wait_until(lambda after=after: any(step >= after for step in steps_done(workdir)), process)
+        time.sleep(rng.random() * 0.05)
+        kill(process)
+    assert not (workdir / "summary.json").exists()
+
+    output = run(words)
+    assert "resuming after step" in output
+    assert summary(workdir)["params_sha256"] == summary(undisturbed)["params_sha256"]
+    assert summary(workdir)["tokens_seen"] == summary(undisturbed)["tokens_seen"]
+    logged = [(row["step"], row["loss"]) for row in rows(workdir, "train")]
+    assert logged == [(row["step"], row["loss"]) for row in rows(undisturbed, "train")]
+
+
+def test_another_seed_ends_with_other_parameters(undisturbed, text):
+    workdir = sibling(undisturbed, "seed")
+    run(command(workdir, text, "--config.seed=1"))
+    assert summary(workdir)["params_sha256"] != summary(undisturbed)["params_sha256"]
+
+
+def test_sigterm_saves_and_says_how_to_go_on(undisturbed, text):
+    workdir = sibling(undisturbed, "terminated")
+    process = start(command(workdir, text))
+    wait_until(lambda: any(step >= 4 for step in steps_done(workdir)), process)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert "the same command goes on" in output
+    assert not (workdir / "summary.json").exists()
+    run(command(workdir, text))
+    assert summary(workdir)["params_sha256"] == summary(undisturbed)["params_sha256"]
+
+
+def test_broken_checkpoint_gives_way_to_the_one_before(undisturbed, text):
+    workdir = sibling(undisturbed, "truncated")
+    process = start(command(workdir, text))
+    saves = workdir / "checkpoints"
+    wait_until(lambda: (saves / "9").is_dir(), process)
+    kill(process)
+    newest = max((p for p in saves.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
+    largest = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+    output = run(command(workdir, text))
+    assert f"checkpoints/{newest.name}" in output and "trying the one before" in output
+    assert summary(workdir)["params_sha256"] == summary(undisturbed)["params_sha256"]
+
+
+def test_changed_config_is_refused_by_name(undisturbed, text):
+    before = (undisturbed / "config.json").read_text()
+    output = run(command(undisturbed, text, "--config.model.dropout_rate=0.2"), status=2)
+    assert "model.dropout_rate = 0.2 (was 0.1)" in output and "--accept_changes" in output
+    assert "Traceback" not in output
+    assert (undisturbed / "config.json").read_text() == before
+
+
+def test_changed_config_is_taken_when_told(undisturbed, text):
+    workdir = sibling(undisturbed, "longer")
+    run(command(workdir, text, "--config.steps=6"))
+    run(command(workdir, text, "--config.steps=9", "--accept_changes"))
+    assert summary(workdir)["final"]["step"] == 9
+
+
+def test_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(undisturbed, text):
+    workdir = sibling(undisturbed, "diverged")
+    wild = ("--config.optimizer.name=sgd", "--config.optimizer.clip_norm=0.0", "--config.optimizer.learning_rate=1e30")
+    output = run(command(workdir, text, *wild, "--config.schedule.warmup_steps=20"), status=1)
+    assert "at step" in output and "Traceback" not in output
+    assert not (workdir / "summary.json").exists()
+
+
+def test_full_disk_names_the_path_and_keeps_earlier_checkpoints(undisturbed, text):
+    workdir = sibling(undisturbed, "full")
+    process = start(command(workdir, text))
+    wait_until(lambda: (workdir / "checkpoints" / "3").is_dir(), process)
+    kill(process)
+    kept = sorted(p.name for p in (workdir / "checkpoints").iterdir() if p.name.isdigit())
+    # A limit on file size is the full disk that a test can have: every larger write fails.
+    limited = ["bash", "-c", 'ulimit -f 4; trap "" XFSZ; exec "$@"', "bash", *command(workdir, text)]
+    output = run(limited, status=1)
+    assert f"{workdir}/checkpoints/" in output and "could not be written" in output
+    assert "Traceback" not in output
+    assert kept == sorted(p.name for p in (workdir / "checkpoints").iterdir() if p.name.isdigit())
+    run(command(workdir, text))
+    assert summary(workdir)["params_sha256"] == summary(undisturbed)["params_sha256"]
+
+
+def test_two_runs_never_share_a_folder(undisturbed, text):
+    workdir = sibling(undisturbed, "shared")
+    process = start(command(workdir, text, "--config.steps=100000"))
+    wait_until(lambda: steps_done(workdir) != [], process)
+    output = run(command(workdir, text, "--config.steps=100000"), status=2)
+    kill(process)
+    assert "in use by another process" in output
+
+
+def test_summary_has_every_key(undisturbed):
+    found = summary(undisturbed)
+    assert {"final", "best", "num_params", "num_params_non_embedding", "params_sha256", "tokens_seen"} <= found.keys()
+    assert {"target_tokens_per_second", "median_step_seconds", "compile_seconds", "start_to_first_step_seconds"} <= found.keys()
+    assert {"peak_memory_bytes", "padding_share", "commit", "versions", "device"} <= found.keys()
+    assert found["best"]["metric"] == "loss" and found["best"]["loss"] <= found["final"]["loss"]
+    assert np.isfinite(found["final"]["loss"]) and found["final"]["step"] == 24
+
+
+def test_config_is_recorded_with_its_origin(undisturbed):
+    recorded = json.loads((undisturbed / "config.json").read_text())
+    assert recorded["config"]["model"]["name"] == "gru_attention"
+    assert recorded["commit"] and recorded["versions"]["jax"] and recorded["device"]["count"] == 1

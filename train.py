@@ -1,0 +1,109 @@
+"""Trains one model on one task: the same command starts a run and resumes it.
+
+    python train.py --config=configs/recall.py:gru_attention --workdir=runs/recall-gru-attention
+    python train.py --config=configs/multi30k.py:transformer --workdir=runs/de-en --config.data.dir=FOLDER
+
+`train` below is the whole story; its chapters are in training/.
+"""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+import data
+import models
+from data import pipeline
+from models.contract import Architecture
+from training import backend, cli, mesh, report, run_folder
+from training.checkpoint import Checkpoints
+from training.clock import Clock, seconds_since_process_start
+from training.ledger import Ledger, NonFiniteError
+from training.signals import StopRequest
+from training.tracking import Tracker
+from training.trainer import Trainer
+
+Probe = Callable[[Architecture, Any, int], Mapping[str, float]]
+"""A measurement at every evaluation, (model, task, step) -> metrics, passed down by an experiment."""
+
+
+def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, probes: Sequence[Probe] = ()) -> dict:
+    """Trains to the end and returns the summary, or {} when asked to stop before it.
+
+    Raises ValueError or OSError for what a user can mend (bad values before anything is written, a full
+    disk later) and NonFiniteError when the loss stops being a number; finished work stays.
+    """
+    run_folder.check_same_run(workdir, config, accept_changes=accept_changes)
+    backend.configure(config, workdir)
+    main_process = jax.process_index() == 0
+
+    # What is learned, and by what.
+    task = data.build(config.task, config.data, tokenizer_dir=workdir / "tokenizer")
+    model = models.build(config.model.name, config.model, task.spec, jax.random.key(config.seed))
+    ledger = Ledger()
+    clock = Clock(ledger.seconds)
+    trainer = Trainer(model, task.spec, config, mesh.make(), clock)
+    validation = pipeline.eval_batches(task, "val", config, limit=config.eval_examples)
+
+    with run_folder.claimed(workdir, jax.process_index()), StopRequest() as stop:
+        # Where an earlier start of this run got to.
+        newest, best = Checkpoints(workdir / "checkpoints", config.keep), Checkpoints(workdir / "best", 1)
+        done = 0
+        if restored := newest.restore_newest(trainer.state):
+            done, trainer.state, meta = restored
+            ledger = Ledger(**meta)
+            clock = trainer.clock = Clock(ledger.seconds)
+        if main_process:
+            run_folder.record(workdir, config)
+        batches = pipeline.train_batches(task, config, start=done)
+
+        with Tracker(workdir, config, first_step=done, active=main_process) as tracker:
+            tracker.say(report.opening(config, trainer, task, done, workdir))
+            clock.lap()
+            while done < config.steps and not stop.requested and not out_of_patience(config, ledger):
+                batch = next(batches)
+                ledger.count(batch, trainer.step(batch))
+                done += 1
+                tracker.advance(done)
+                if ledger.start_to_first_step_seconds is None:
+                    trainer.wait()
+                    ledger.start_to_first_step_seconds = seconds_since_process_start()
+
+                evaluating = done % config.every.eval == 0 or done == config.steps
+                saving = done % config.every.save == 0 or done == config.steps
+                if done % config.every.log == 0 or evaluating or saving:
+                    trainer.wait()
+                    row = ledger.row(done, clock.lap(), perplexity=trainer.has_perplexity)
+                    tracker.write("train", done, row)
+                if evaluating:
+                    with clock.pause("eval"):
+                        scores = trainer.evaluate(validation)
+                        for probe in probes:
+                            scores |= probe(trainer.model, task, done)
+                    tracker.write("val", done, scores)
+                    if ledger.note_evaluation(done, scores, config.best.metric):
+                        with clock.pause("save"):
+                            best.save(done, {"params": trainer.weights}, {"metrics": scores})
+                if saving or out_of_patience(config, ledger):
+                    with clock.pause("save"):
+                        newest.save(done, trainer.state, ledger.to_json())
+
+            if done < config.steps and not out_of_patience(config, ledger):
+                ledger.check(done)
+                newest.save(done, trainer.state, ledger.to_json())
+                tracker.say(f"stopped at step {done} as asked, and saved; the same command goes on from there")
+                return {}
+            summary = report.summarise(config, trainer, ledger)
+            tracker.say(report.closing(summary, workdir))
+            tracker.summarise(summary)
+            if main_process:
+                run_folder.write_json(workdir / "summary.json", summary)
+            return summary
+
+
+def out_of_patience(config: ConfigDict, ledger: Ledger) -> bool:
+    """Early stopping: too many evaluations in a row without a new best."""
+    return 0 < config.early_stopping.patience <= ledger.stale_evaluations

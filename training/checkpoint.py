@@ -1,0 +1,108 @@
+"""Checkpoints through Orbax: written whole or not at all, checked when read, the newest whole one wins.
+
+A folder holds one sub-folder a step. Orbax writes to a temporary name and renames, so a kill leaves
+nothing half-written under a final name; a checksum over the arrays catches what a disk or a copy broke.
+"""
+
+import logging
+import shutil
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports every file it touches
+
+
+class CheckpointError(OSError):
+    """A checkpoint could not be written or none could be read; the message names the path."""
+
+
+def checksum(state: Any) -> int:
+    """CRC-32 over the bytes of every leaf, in the order of the tree."""
+    value = 0
+    for leaf in jax.tree.leaves(state):
+        value = zlib.crc32(np.ascontiguousarray(np.asarray(leaf)).view(np.uint8).reshape(-1), value)
+    return value
+
+
+class Checkpoints:
+    """The checkpoints of one folder, of which the newest `keep` stay."""
+
+    def __init__(self, folder: Path, keep: int):
+        self.folder = folder
+        self._keep = keep
+        self._manager_: ocp.CheckpointManager | None = None
+
+    @property
+    def _manager(self) -> ocp.CheckpointManager:
+        """Made on first use, so that reading a folder that is not there leaves no trace."""
+        if self._manager_ is None:
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=self._keep, enable_async_checkpointing=False, cleanup_tmp_directories=True
+            )
+            self._manager_ = ocp.CheckpointManager(self.folder.absolute(), options=options)
+        return self._manager_
+
+    def steps(self) -> list[int]:
+        """Steps at hand, oldest first."""
+        return sorted(self._manager.all_steps()) if self.folder.is_dir() else []
+
+    def save(self, step: int, state: Any, meta: dict) -> None:
+        """Writes `state` and the JSON-able `meta`. Raises CheckpointError; earlier ones stay untouched."""
+        if step in self.steps():  # a run that was killed after this save does the step again, alike
+            return
+        meta = meta | {"checksum": checksum(state)}
+        try:
+            args = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
+            self._manager.save(step, args=args)
+        except Exception as error:  # tensorstore reports a full disk as ValueError, Python as OSError
+            raise CheckpointError(
+                f"{self.folder / str(step)}: the checkpoint could not be written ({_first_line(error)}); earlier ones "
+                "are kept: free some disk and run the same command again"
+            ) from error
+
+    def restore(self, step: int, template: Any) -> tuple[Any, dict]:
+        """State with the structure and shardings of `template`, and meta. Raises CheckpointError."""
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
+        try:
+            args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), meta=ocp.args.JsonRestore())
+            restored = self._manager.restore(step, args=args)
+        except Exception as error:  # whatever a broken file raises, it is not whole
+            raise CheckpointError(f"{self.folder / str(step)}: unreadable ({_first_line(error)})") from error
+        if checksum(restored.state) != restored.meta["checksum"]:
+            raise CheckpointError(f"{self.folder / str(step)}: its arrays do not match their checksum")
+        return restored.state, restored.meta
+
+    def restore_newest(self, template: Any) -> tuple[int, Any, dict] | None:
+        """The newest whole checkpoint; broken ones are set aside with a warning. None where none is left."""
+        for step in reversed(self.steps()):
+            try:
+                return step, *self.restore(step, template)
+            except CheckpointError as error:
+                warnings.warn(f"{error}; set aside, trying the one before", stacklevel=2)
+                self._set_aside(step)
+        return None
+
+    def _set_aside(self, step: int) -> None:
+        """Moves a broken checkpoint out of the way, so that its step can be saved again."""
+        if jax.process_index() == 0:
+            broken = self.folder / "broken"
+            broken.mkdir(exist_ok=True)
+            shutil.rmtree(broken / str(step), ignore_errors=True)
+            shutil.move(self.folder / str(step), broken / str(step))
+        self.close()
+
+    def close(self) -> None:
+        if self._manager_ is not None:
+            self._manager_.close()
+            self._manager_ = None
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

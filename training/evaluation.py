@@ -1,0 +1,77 @@
+"""Teacher-forced quality on a split: the same numbers during training and in eval.py.
+
+Dims: B batch, T target length.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from data.batch import Batch
+from models.contract import Spec
+from training import mesh as meshes
+from training.params import Params, Skeleton
+from training.step import make_eval_step
+
+EvalStep = Callable[[Params, dict[str, jax.Array]], dict[str, jax.Array]]
+Scored = tuple[Batch, dict[str, np.ndarray]]
+
+
+def compile_eval_step(skeleton: Skeleton, spec: Spec, mesh: Mesh) -> EvalStep:
+    """The jitted evaluation step; its outputs are whole in every process."""
+    return jax.jit(make_eval_step(skeleton, spec), out_shardings=meshes.replicated(mesh))
+
+
+def scored(eval_step: EvalStep, params: Params, batches: Iterable[Batch], mesh: Mesh) -> Iterator[Scored]:
+    """Each batch with `nll`, `correct` and `prediction` (B, T) as numpy, one step ahead of the device."""
+    waiting: tuple[Batch, Any] | None = None
+    for batch in batches:
+        following = batch, eval_step(params, meshes.place(batch, mesh))
+        if waiting:
+            yield _fetch(*waiting)
+        waiting = following
+    if waiting:
+        yield _fetch(*waiting)
+
+
+def _fetch(batch: Batch, output: dict[str, jax.Array]) -> Scored:
+    rows = len(batch["index"])
+    return batch, {name: np.asarray(array)[:rows] for name, array in output.items()}
+
+
+class Means:
+    """Weighted means over everything that is added: loss, accuracy, exact match."""
+
+    def __init__(self) -> None:
+        self.nll = self.correct = self.weight = 0.0
+        self.exact = self.examples = 0
+
+    def add(self, batch: Batch, scores: dict[str, np.ndarray]) -> None:
+        weights_BT = batch["target_weights"]
+        real_B = batch["index"] >= 0
+        self.nll += float((scores["nll"] * weights_BT).sum(dtype=np.float64))
+        self.correct += float((scores["correct"] * weights_BT).sum(dtype=np.float64))
+        self.weight += float(weights_BT.sum(dtype=np.float64))
+        self.exact += int(((scores["correct"] | (weights_BT == 0)).all(axis=1) & real_B).sum())
+        self.examples += int(real_B.sum())
+
+    def metrics(self, *, perplexity: bool) -> dict[str, float]:
+        """`loss` without label smoothing, in nats a position or squared error, and what follows from it."""
+        weight, examples = max(self.weight, 1.0), max(self.examples, 1)
+        loss = self.nll / weight
+        row = {"loss": loss, "token_accuracy": self.correct / weight, "exact_match": self.exact / examples}
+        return row | ({"perplexity": math.exp(min(loss, 700.0))} if perplexity else {})
+
+
+def evaluate(
+    eval_step: EvalStep, params: Params, batches: Iterable[Batch], mesh: Mesh, *, perplexity: bool
+) -> dict[str, float]:
+    """The means over all of `batches`."""
+    means = Means()
+    for batch, scores in scored(eval_step, params, batches, mesh):
+        means.add(batch, scores)
+    return means.metrics(perplexity=perplexity)

@@ -1,0 +1,111 @@
+"""What a run has counted so far. It travels in the checkpoint, so a resumed run goes on counting."""
+
+import dataclasses
+import math
+import statistics
+from typing import Any
+
+import jax
+import numpy as np
+
+from data.batch import Batch
+
+
+ACTIVITIES = ("training", "compile", "eval", "save")
+
+
+class NonFiniteError(FloatingPointError):
+    """The loss or the gradient norm stopped being a number."""
+
+    def __init__(self, step: int, name: str, value: float):
+        super().__init__(f"{name} is {value} at step {step}")
+        self.step = step
+
+
+@dataclasses.dataclass
+class Ledger:
+    """Totals over the whole run, and the window since the last logged row."""
+
+    source_tokens: int = 0  # without padding
+    target_tokens: int = 0  # positions that count in the loss
+    filled: int = 0  # source and target positions that hold something
+    positions: int = 0  # all of them, with padding
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)  # by activity, see training/clock.py
+    step_seconds: list[float] = dataclasses.field(default_factory=list)  # mean of each window
+    start_to_first_step_seconds: float | None = None
+    latest: dict[str, float] | None = None  # validation metrics and their step
+    best: dict[str, float] | None = None
+    stale_evaluations: int = 0  # since the best
+
+    def __post_init__(self) -> None:
+        self._window: list[dict[str, jax.Array]] = []
+        self._mark = (self.target_tokens, self.filled, self.positions)
+
+    def count(self, batch: Batch, metrics: dict[str, jax.Array]) -> None:
+        """Takes one step's batch and metrics; nothing waits for the device."""
+        source, target = int(batch["source_mask"].sum()), int(np.count_nonzero(batch["target_weights"]))
+        self.source_tokens += source
+        self.target_tokens += target
+        self.filled += filled_positions(batch)
+        self.positions += batch["source_mask"].size + batch["target_in"].size
+        self._window.append(metrics)
+
+    def row(self, step: int, seconds: float, *, perplexity: bool) -> dict[str, float]:
+        """The row to log for the window that ends before `step`, which took `seconds` of training.
+
+        Waits for the device. Raises NonFiniteError naming the first bad step.
+        """
+        window = self.check(step)
+        mean = {name: float(np.mean([m[name] for m in window])) for name in ("loss", "nll", "token_accuracy")}
+        last = {name: float(value) for name, value in window[-1].items() if name not in mean}
+        target_tokens, filled, positions = self._mark
+        self.step_seconds.append(seconds / len(window))
+        row = mean | last | ({"perplexity": math.exp(min(mean["nll"], 700.0))} if perplexity else {})
+        row |= {
+            "target_tokens_per_second": (self.target_tokens - target_tokens) / seconds,
+            "step_seconds": seconds / len(window),
+            "padding_share": 1 - (self.filled - filled) / (self.positions - positions),
+        }
+        self._window = []
+        self._mark = (self.target_tokens, self.filled, self.positions)
+        return row
+
+    def check(self, step: int) -> list[dict[str, np.ndarray]]:
+        """The metrics since the last row, fetched. Raises NonFiniteError naming the first bad step."""
+        window = jax.device_get(self._window)
+        for number, metrics in enumerate(window, start=step - len(window) + 1):
+            for name in ("loss", "gradient_norm"):
+                if not math.isfinite(metrics[name]):
+                    raise NonFiniteError(number, name, float(metrics[name]))
+        return window
+
+    def note_evaluation(self, step: int, metrics: dict[str, float], metric: str) -> bool:
+        """Keeps the best evaluation by `metric`; True when this is it. A tie keeps the earlier one."""
+        sign = -1 if metric in ("loss", "perplexity") else 1
+        better = self.best is None or sign * metrics[metric] > sign * self.best[metric]
+        self.latest = {**metrics, "step": step}
+        self.best = self.latest if better else self.best
+        self.stale_evaluations = 0 if better else self.stale_evaluations + 1
+        return better
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def totals(self) -> dict[str, Any]:
+        """The run's totals under the names of summary.json."""
+        training = self.seconds.get("training", 0.0)
+        return {
+            "tokens_seen": self.source_tokens + self.target_tokens,
+            "target_tokens_per_second": self.target_tokens / training if training else 0.0,
+            "median_step_seconds": statistics.median(self.step_seconds) if self.step_seconds else 0.0,
+            "start_to_first_step_seconds": self.start_to_first_step_seconds,
+            "padding_share": 1 - self.filled / max(self.positions, 1),
+            **{f"{activity}_seconds": self.seconds.get(activity, 0.0) for activity in ACTIVITIES},
+        }
+
+
+def filled_positions(batch: Batch) -> int:
+    """Source and target positions that hold something. A target ends with its last weighted position."""
+    weighted_BT = batch["target_weights"] > 0
+    lengths_B = np.where(weighted_BT.any(1), weighted_BT.shape[1] - weighted_BT[:, ::-1].argmax(1), 0)
+    return int(batch["source_mask"].sum() + lengths_B.sum())

@@ -1,0 +1,47 @@
+"""Losses and metrics as sums, so that devices and micro-batches add up and divide once.
+
+Dims: B batch, T target length, V outputs a position.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from models.shapes import Array, Bool, Float, Num
+
+WITHIN = 0.04  # a real-valued answer counts as right below this error (Hochreiter & Schmidhuber 1997)
+
+
+class Scores(NamedTuple):
+    """What each target position scored; nothing is weighted yet."""
+
+    loss: Float[Array, "B T"]  # what is minimised, with label smoothing
+    nll: Float[Array, "B T"]  # without: nats, or the squared error
+    correct: Bool[Array, "B T"]
+
+
+def cross_entropy(
+    logits_BTV: Float[Array, "B T V"], target_BT: Num[Array, "B T"], label_smoothing: float = 0.0
+) -> Scores:
+    """Cross-entropy against (1 - e) one-hot + e / V (Szegedy et al. 2016, section 7)."""
+    logits_BTV = logits_BTV.astype(jnp.float32)
+    normalizer_BT = jax.nn.logsumexp(logits_BTV, axis=-1)
+    target_logit_BT = jnp.take_along_axis(logits_BTV, target_BT[..., None], axis=-1)[..., 0]
+    nll_BT = normalizer_BT - target_logit_BT
+    loss_BT = nll_BT
+    if label_smoothing:
+        uniform_BT = normalizer_BT - logits_BTV.mean(axis=-1)
+        loss_BT = (1 - label_smoothing) * nll_BT + label_smoothing * uniform_BT
+    return Scores(loss_BT, nll_BT, logits_BTV.argmax(axis=-1) == target_BT)
+
+
+def squared_error(
+    prediction_BT1: Float[Array, "B T 1"], target_BT: Num[Array, "B T"], label_smoothing: float = 0.0
+) -> Scores:
+    """Squared error; `correct` where the absolute error is below 0.04. Label smoothing has no meaning here."""
+    error_BT = prediction_BT1[..., 0].astype(jnp.float32) - target_BT
+    return Scores(error_BT**2, error_BT**2, jnp.abs(error_BT) < WITHIN)
+
+
+LOSSES = {"cross_entropy": cross_entropy, "mse": squared_error}

@@ -1,0 +1,50 @@
+"""One mesh over all devices of all processes: batches are sharded over `data`, parameters replicated.
+
+Every process makes the whole batch (it is a pure function of seed and number) and places the rows of
+its own devices, so that one device, eight, or two processes see the same examples in the same rows.
+"""
+
+import os
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from data.batch import Batch, pad_rows
+
+ARRAYS = ("source", "source_mask", "target_in", "target_out", "target_weights")
+"""The part of a batch that the step reads; the rest stays on the host, for measuring."""
+
+
+def start_processes(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+    """Joins `jax.distributed` when flags or the environment that it reads ask for it."""
+    if coordinator is None and "JAX_COORDINATOR_ADDRESS" not in os.environ:
+        return
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(coordinator, num_processes, process_id)
+
+
+def make() -> Mesh:
+    """A one-dimensional mesh over every device of every process."""
+    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def by_rows(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def place(batch: Batch, mesh: Mesh, micro_batches: int = 1) -> dict[str, jax.Array]:
+    """The batch's arrays on the devices, rows filled up to a multiple of devices and micro-batches."""
+    padded = pad_rows(batch, mesh.size * micro_batches)
+    return {name: put(padded[name], by_rows(mesh)) for name in ARRAYS}  # type: ignore[literal-required]
+
+
+def put(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
+    """Host array, the same in every process -> global array."""
+    if jax.process_count() == 1:
+        return jax.device_put(array, sharding)
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])

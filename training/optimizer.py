@@ -1,0 +1,73 @@
+"""Optimizers and learning-rate schedules by name, from optax.
+
+`SCHEDULES[name](peak, warmup, steps, final)` returns step -> learning rate, every one with a linear
+warm-up from 0 over `warmup` steps; `OPTIMIZERS[name](optimizer_config, schedule)` a transformation.
+"""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+
+def _warm(warmup: int, after: optax.Schedule, peak: float) -> optax.Schedule:
+    """Linear warm-up to `peak`, then `after` counted from the end of it."""
+    return optax.join_schedules([optax.linear_schedule(0.0, peak, max(warmup, 1)), after], [warmup])
+
+
+def inverse_square_root(peak: float, warmup: int, steps: int, final: float) -> optax.Schedule:
+    """Vaswani et al. 2017, equation 3, written by its peak: lr = peak sqrt(warmup / step) after warm-up."""
+    start = max(warmup, 1)
+    return _warm(warmup, lambda step: peak * jnp.sqrt(start / (start + step)), peak)
+
+
+def cosine(peak: float, warmup: int, steps: int, final: float) -> optax.Schedule:
+    """Half a cosine from the peak to `final` times the peak at the last step (Loshchilov & Hutter 2017)."""
+    return _warm(warmup, optax.cosine_decay_schedule(peak, max(steps - warmup, 1), final), peak)
+
+
+def linear(peak: float, warmup: int, steps: int, final: float) -> optax.Schedule:
+    """A straight line from the peak to `final` times the peak at the last step."""
+    return _warm(warmup, optax.linear_schedule(peak, peak * final, max(steps - warmup, 1)), peak)
+
+
+def constant(peak: float, warmup: int, steps: int, final: float) -> optax.Schedule:
+    """The peak, after warm-up."""
+    return _warm(warmup, optax.constant_schedule(peak), peak)
+
+
+SCHEDULES: dict[str, Callable[[float, int, int, float], optax.Schedule]] = {
+    "inverse_square_root": inverse_square_root,
+    "cosine": cosine,
+    "linear": linear,
+    "constant": constant,
+}
+
+
+def _matrices(params) -> dict:
+    """Weight decay is for matrices, not for biases and gains."""
+    return {name: p.ndim >= 2 for name, p in params.items()}
+
+
+OPTIMIZERS: dict[str, Callable[[ConfigDict, optax.Schedule], optax.GradientTransformation]] = {
+    "adam": lambda c, rate: optax.adam(rate, c.b1, c.b2, c.eps),
+    "adamw": lambda c, rate: optax.adamw(rate, c.b1, c.b2, c.eps, weight_decay=c.weight_decay, mask=_matrices),
+    "sgd": lambda c, rate: optax.sgd(rate, c.momentum or None),
+    "adafactor": lambda c, rate: optax.adafactor(rate, multiply_by_parameter_scale=False),
+}
+
+
+def schedule(config: ConfigDict) -> optax.Schedule:
+    """Step (from 0) -> learning rate, as `config.schedule` asks; the first update already moves."""
+    s = config.schedule
+    curve = SCHEDULES[s.name](config.optimizer.learning_rate, s.warmup_steps, config.steps, s.final_fraction)
+    return lambda step: curve(step + 1 if s.warmup_steps else step)
+
+
+def build(config: ConfigDict) -> optax.GradientTransformation:
+    """The transformation of gradients (already summed and divided) into updates, clipping first."""
+    update = OPTIMIZERS[config.optimizer.name](config.optimizer, schedule(config))
+    if config.optimizer.clip_norm:
+        return optax.chain(optax.clip_by_global_norm(config.optimizer.clip_norm), update)
+    return update

@@ -1,0 +1,49 @@
+"""Parameters as a flat dict: `{"encoder/layers/0/kernel": array}`.
+
+One flat dict is what the step differentiates, the optimizer updates, a checkpoint stores and a log
+line groups by its first name. `Skeleton` puts the arrays back into the module, under a trace or not.
+"""
+
+import hashlib
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+from flax import nnx
+
+from models.contract import Architecture
+
+Params = dict[str, jax.Array]
+
+
+class Skeleton:
+    """A model without its arrays: `skeleton(params)` is the model with `params` in place."""
+
+    def __init__(self, model: Architecture):
+        self._graph, state = nnx.split(model)
+        self._variables = {"/".join(map(str, path)): (path, v) for path, v in nnx.to_flat_state(state)}
+
+    def __call__(self, params: Mapping[str, jax.Array]) -> Architecture:
+        flat = [(path, variable.replace(params[name])) for name, (path, variable) in self._variables.items()]
+        return nnx.merge(self._graph, nnx.from_flat_state(flat))
+
+
+def flatten(model: Architecture) -> Params:
+    """The parameters of `model`, by path."""
+    _, state = nnx.split(model)
+    return {"/".join(map(str, path)): variable[...] for path, variable in nnx.to_flat_state(state)}
+
+
+def count(params: Mapping[str, jax.Array], *, embeddings: bool = True) -> int:
+    """Number of parameters; without `embeddings`, those that hold a row a vocabulary entry are left out."""
+    return sum(p.size for name, p in params.items() if embeddings or "embed" not in name.split("/")[-1])
+
+
+def sha256(params: Mapping[str, jax.Array]) -> str:
+    """A digest of names, shapes, dtypes and bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(params):
+        array = np.asarray(params[name])
+        digest.update(f"{name} {array.shape} {array.dtype}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,51 @@
+"""What a run says of itself in words and in summary.json."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from training import params, provenance
+from training.ledger import Ledger
+from training.trainer import Trainer
+
+
+def opening(config: ConfigDict, trainer: Trainer, task: Any, done: int, workdir: Path) -> str:
+    """One paragraph: which model on which task, how large, from where."""
+    weights, device = trainer.state["params"], provenance.device()
+    lines = [
+        f"{config.model.name} on {config.task}: {params.count(weights):,} parameters "
+        f"({params.count(weights, embeddings=False):,} without embeddings), "
+        f"{device['count']} x {device['kind']}, {workdir}"
+    ]
+    lines += [f"{config.task}: {note}" for note in getattr(task, "notes", ())]
+    if done:
+        lines.append(f"resuming after step {done}")
+    return "\n".join(lines)
+
+
+def summarise(config: ConfigDict, trainer: Trainer, ledger: Ledger) -> dict[str, Any]:
+    """The contents of summary.json; seconds, bytes, and metrics on validation."""
+    weights = trainer.state["params"]
+    return {
+        "final": ledger.latest,
+        "best": {**(ledger.best or {}), "metric": config.best.metric},
+        "num_params": params.count(weights),
+        "num_params_non_embedding": params.count(weights, embeddings=False),
+        "params_sha256": params.sha256({name: np.asarray(p) for name, p in weights.items()}),
+        **ledger.totals(),
+        "peak_memory_bytes": provenance.peak_resident_bytes(),
+        "device_memory_bytes": provenance.device_memory_bytes(),
+        "commit": provenance.commit(),
+        "versions": provenance.versions(),
+        "device": provenance.device(),
+    }
+
+
+def closing(summary: dict[str, Any], workdir: Path) -> str:
+    best = summary["best"]
+    return (
+        f"done: best {best['metric']} {best[best['metric']]:.4g} at step {best['step']}, "
+        f"{summary['target_tokens_per_second']:,.0f} target tokens/s, {workdir / 'summary.json'}"
+    )

@@ -1,0 +1,76 @@
+"""The folder of one run: claiming it, and refusing what is not the same run.
+
+    config.json   the config, with commit, versions and device
+    metrics.jsonl every row that was logged
+    checkpoints/  the newest states, to resume from;  best/  the parameters that validated best
+    tokenizer/    what text was cut with
+    eval/         what eval.py found
+    summary.json  written at the end, so an interrupted run has none
+"""
+
+import contextlib
+import fcntl
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from training import provenance
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes whole or not at all."""
+    partial = path.with_name(path.name + ".tmp")
+    partial.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+    partial.replace(path)
+
+
+def flat(config: dict, prefix: str = "") -> dict[str, Any]:
+    """`{"model": {"num_heads": 4}}` -> `{"model.num_heads": 4}`."""
+    items: dict[str, Any] = {}
+    for key, value in config.items():
+        items |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return items
+
+
+def check_same_run(workdir: Path, config: ConfigDict, *, accept_changes: bool) -> None:
+    """Raises ValueError when the folder holds a run with another config, naming the keys that differ."""
+    path = workdir / "config.json"
+    if not path.exists():
+        return
+    recorded = json.loads(path.read_text())
+    there, here = flat(recorded["config"]), flat(json.loads(config.to_json()))
+    differing = [k for k in sorted(there.keys() | here.keys()) if there.get(k) != here.get(k)]
+    if differing and not accept_changes:
+        changes = ", ".join(f"{key} = {here.get(key)!r} (was {there.get(key)!r})" for key in differing)
+        raise ValueError(f"{path}: this run has another config: {changes}; use another --workdir, or --accept_changes")
+    for name, now in (("versions", provenance.versions()), ("device", provenance.device())):
+        changed = [k for k in now if recorded[name].get(k) != now[k]]  # type: ignore[attr-defined]
+        if changed:
+            was = ", ".join(f"{k} {recorded[name].get(k)} -> {now[k]}" for k in changed)  # type: ignore[index]
+            warnings.warn(f"{path}: {was}: resuming will not be bit for bit the same", stacklevel=2)
+
+
+def record(workdir: Path, config: ConfigDict) -> None:
+    """Writes config.json, keeping the first one's provenance when the run is resumed unchanged."""
+    path = workdir / "config.json"
+    plain = json.loads(config.to_json())
+    if path.exists() and json.loads(path.read_text())["config"] == plain:
+        return
+    origin = {"commit": provenance.commit(), "versions": provenance.versions(), "device": provenance.device()}
+    write_json(path, {"config": plain, **origin})
+
+
+@contextlib.contextmanager
+def claimed(workdir: Path, process_index: int = 0) -> Iterator[None]:
+    """Holds the folder for this process. Raises ValueError when another one trains in it."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / f".lock{process_index}").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"--workdir = {workdir} is in use by another process; wait for it or use another") from None
+        yield

@@ -1,0 +1,136 @@
+"""The training step and the evaluation step: pure functions of arrays, jitted once a batch shape.
+
+A state is one dict: `params` and, where asked, `ema` (flat, see training/params.py), `optimizer`, `step`.
+Losses and weights are summed over devices and micro-batches, then divided once.
+
+Dims: B batch, T target length, A micro-batches.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from models.contract import Spec
+from training import optimizer
+from training.losses import LOSSES
+from training.params import Params, Skeleton
+
+State = dict[str, Any]
+Arrays = Mapping[str, jax.Array]
+
+
+def init_state(params: Params, config: ConfigDict) -> State:
+    """The state before the first step."""
+    state = {"params": params, "optimizer": optimizer.build(config).init(params), "step": jnp.zeros((), jnp.int32)}
+    if config.optimizer.ema_decay:
+        state["ema"] = jax.tree.map(jnp.copy, params)
+    return state
+
+
+def forward(model, batch: Arrays, key: jax.Array | None = None):
+    """The teacher-forced output for a batch."""
+    return model(batch["source"], batch["source_mask"], batch["target_in"], key=key)
+
+
+def make_train_step(skeleton: Skeleton, spec: Spec, config: ConfigDict) -> Callable[[State, Arrays], tuple[State, dict]]:
+    """Returns (state, batch) -> (state, metrics). Jit it with the state donated.
+
+    Metrics: `loss` (with label smoothing), `nll`, `token_accuracy`, `gradient_norm`, `learning_rate`,
+    and, on steps that are logged, `gradient_norm/MODULE` and `update_ratio` (|update| / |params|); these
+    two are zero on the steps between.
+    """
+    transform, rate = optimizer.build(config), optimizer.schedule(config)
+    score = LOSSES[spec.loss]  # type: ignore[attr-defined]
+    micro_batches, decay = config.optimizer.accumulation, config.optimizer.ema_decay
+    seed = config.seed
+
+    def summed_loss(params: Params, batch: Arrays, key: jax.Array):
+        output = forward(skeleton(params), batch, key)
+        scores, weights_BT = score(output.logits, batch["target_out"], config.label_smoothing), batch["target_weights"]
+        sums = {
+            "nll": (scores.nll * weights_BT).sum(),
+            "token_accuracy": (scores.correct * weights_BT).sum(),
+            "weight": weights_BT.sum(),
+        }
+        loss = (scores.loss * weights_BT).sum()
+        return loss, sums | {"loss": loss}
+
+    def gradient_sums(params: Params, batch: Arrays, key: jax.Array):
+        """Sums of gradients and metrics over micro-batches; row b is in micro-batch b mod A."""
+        gradient = jax.grad(summed_loss, has_aux=True)
+        if micro_batches == 1:
+            return gradient(params, batch, key)
+        # Taking every A-th row leaves each device its own rows, so that nothing moves between devices.
+        split = {
+            name: x.reshape(x.shape[0] // micro_batches, micro_batches, *x.shape[1:]).swapaxes(0, 1)
+            for name, x in batch.items()
+        }
+
+        def add(total, micro):
+            index, part = micro
+            return jax.tree.map(jnp.add, total, gradient(params, part, jax.random.fold_in(key, index))), None
+
+        first = jax.tree.map(lambda x: x[0], split)
+        zero = jax.tree.map(jnp.zeros_like, jax.eval_shape(gradient, params, first, key))
+        return jax.lax.scan(add, zero, (jnp.arange(micro_batches), split))[0]
+
+    def train_step(state: State, batch: Arrays) -> tuple[State, dict]:
+        params, step = state["params"], state["step"]
+        key = jax.random.fold_in(jax.random.key(seed), step)
+        gradients, sums = gradient_sums(params, batch, key)
+        weight = jnp.maximum(sums.pop("weight"), 1.0)
+        gradients = jax.tree.map(lambda g: g / weight, gradients)
+        updates, new_optimizer = transform.update(gradients, state["optimizer"], params)
+        new = {
+            "params": optax.apply_updates(params, updates),
+            "optimizer": new_optimizer,
+            "step": step + 1,
+        }
+        if decay:
+            # Kingma & Ba's bias correction in another form: a short average while there is little to average.
+            ramp = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+            new["ema"] = jax.tree.map(lambda old, p: ramp * old + (1 - ramp) * p, state["ema"], new["params"])
+        metrics = {name: total / weight for name, total in sums.items()}
+        metrics |= {"gradient_norm": optax.global_norm(gradients), "learning_rate": rate(step)}
+        logged = step + 1 == config.steps
+        for interval in (config.every.log, config.every.eval, config.every.save):
+            logged |= (step + 1) % interval == 0
+        metrics |= jax.lax.cond(logged, _norms, _no_norms, params, gradients, updates)
+        return new, metrics
+
+    return train_step
+
+
+def _by_module(tree: Params) -> dict[str, Params]:
+    """Groups a flat dict by the first name of its paths."""
+    groups: dict[str, Params] = {}
+    for name, array in tree.items():
+        groups.setdefault(name.split("/")[0], {})[name] = array
+    return groups
+
+
+def _norms(params: Params, gradients: Params, updates: Params) -> dict[str, jax.Array]:
+    norms = {f"gradient_norm/{module}": optax.global_norm(part) for module, part in _by_module(gradients).items()}
+    return norms | {"update_ratio": optax.global_norm(updates) / optax.global_norm(params)}
+
+
+def _no_norms(params: Params, gradients: Params, updates: Params) -> dict[str, jax.Array]:
+    names = [f"gradient_norm/{module}" for module in _by_module(gradients)] + ["update_ratio"]
+    return {name: jnp.zeros(()) for name in names}
+
+
+def make_eval_step(skeleton: Skeleton, spec: Spec) -> Callable[[Params, Arrays], dict[str, jax.Array]]:
+    """Returns (params, batch) -> per position `nll`, `correct` and `prediction`, all (B, T)."""
+    score = LOSSES[spec.loss]  # type: ignore[attr-defined]
+
+    def eval_step(params: Params, batch: Arrays) -> dict[str, jax.Array]:
+        logits_BTV = forward(skeleton(params), batch).logits
+        scores = score(logits_BTV, batch["target_out"])
+        prediction = logits_BTV[..., 0] if spec.loss == "mse" else logits_BTV.argmax(axis=-1)  # type: ignore[attr-defined]
+        return {"nll": scores.nll, "correct": scores.correct, "prediction": prediction}
+
+    return eval_step

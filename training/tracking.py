@@ -1,0 +1,171 @@
+"""Where a run's numbers go: `RUN/metrics.jsonl` always, a progress bar or plain lines, and wandb.
+
+The folder is the record; wandb mirrors it and is never read back.
+"""
+
+import contextlib
+import json
+import netrc
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+Row = Mapping[str, float | int | str]
+
+
+class Tracker:
+    """Writes rows of metrics; only the first of several processes does. Use as a context manager."""
+
+    def __init__(self, workdir: Path, config: ConfigDict, *, first_step: int, active: bool = True):
+        self._active = active
+        self._steps = config.steps
+        self._wandb: Any = None
+        self._progress: Any = None
+        if not active:
+            return
+        self._file = open_metrics(workdir / "metrics.jsonl", first_step)
+        self._wandb = start_wandb(workdir, config)
+        if sys.stderr.isatty():
+            self._progress, self._bar = start_progress(config, first_step)
+
+    def __enter__(self) -> "Tracker":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if not self._active:
+            return
+        if self._progress:
+            self._progress.stop()
+        self._file.close()
+        if self._wandb:
+            self._wandb.finish(exit_code=0 if error[0] is None else 1, quiet=True)
+
+    def advance(self, step: int) -> None:
+        """Moves the progress bar."""
+        if self._progress:
+            self._progress.update(self._bar, completed=step)
+
+    def write(self, kind: str, step: int, row: Row) -> None:
+        """One line of metrics.jsonl, one of the log, and the same to wandb under `kind/`."""
+        if not self._active:
+            return
+        self._file.write(json.dumps({"kind": kind, "step": step, **row}) + "\n")
+        self._file.flush()
+        if self._wandb:
+            self._wandb.log({f"{kind}/{name}": value for name, value in row.items()} | {"step": step})
+        self.say(describe(kind, step, self._steps, row), row if kind == "train" else None)
+
+    def say(self, line: str, row: Row | None = None) -> None:
+        """A line for whoever watches. On a terminal, training rows go into the bar instead."""
+        if not self._active:
+            return
+        if self._progress and row:
+            self._progress.update(self._bar, now=f"loss {row['loss']:.4g}  {row['target_tokens_per_second']:,.0f} tok/s")
+        elif self._progress:
+            self._progress.console.print(line, highlight=False, markup=False)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def table(self, name: str, step: int, columns: list[str], rows: list[list]) -> None:
+        """Sample outputs, to wandb."""
+        if self._wandb:
+            import wandb
+
+            self._wandb.log({name: wandb.Table(columns=columns, data=rows), "step": step})
+
+    def image(self, name: str, step: int, path: Path) -> None:
+        """A picture that lies in the run's folder, to wandb."""
+        if self._wandb:
+            import wandb
+
+            self._wandb.log({name: wandb.Image(str(path)), "step": step})
+
+    def summarise(self, summary: Mapping[str, Any]) -> None:
+        if self._wandb:
+            self._wandb.summary.update(summary)
+
+
+def describe(kind: str, step: int, steps: int, row: Row) -> str:
+    """`step 500/2000 train  loss 1.234  ...` with the few numbers that a log wants."""
+    shown = ("loss", "perplexity", "token_accuracy", "exact_match", "learning_rate", "gradient_norm")
+    shown += ("target_tokens_per_second", "padding_share")
+    values = "  ".join(f"{name} {row[name]:.4g}" for name in shown if name in row)
+    return f"step {step}/{steps} {kind}  {values}"
+
+
+def open_metrics(path: Path, first_step: int):
+    """Opens for appending, without the rows that a killed run wrote beyond the step it resumes from."""
+    if path.exists():
+        rows = []
+        for line in path.read_text().splitlines():
+            with contextlib.suppress(json.JSONDecodeError):  # the last line of a killed run may be cut
+                row = json.loads(line)
+                if row["step"] <= first_step:
+                    rows.append(line)
+        whole = path.with_suffix(".tmp")
+        whole.write_text("".join(row + "\n" for row in rows))
+        whole.replace(path)
+    return path.open("a")
+
+
+def start_progress(config: ConfigDict, first_step: int):
+    """A bar with steps, time left, loss and speed."""
+    from rich import progress
+    from rich.console import Console
+
+    bar = progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(bar_width=None),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[now]}"),
+        progress.TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+    task = bar.add_task(f"{config.task}:{config.model.name}", total=config.steps, completed=first_step, now="compiling")
+    bar.start()
+    return bar, task
+
+
+def has_wandb_credentials() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return netrc.netrc().authenticators("api.wandb.ai") is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def start_wandb(workdir: Path, config: ConfigDict):
+    """The wandb run of this folder, or None. Online where there are credentials, else offline."""
+    mode = config.wandb.mode
+    if mode == "disabled":
+        return None
+    try:
+        import wandb
+    except ImportError:
+        print("wandb is not installed: metrics go to metrics.jsonl alone", file=sys.stderr)
+        return None
+    if mode == "auto":
+        mode = "online" if has_wandb_credentials() else "offline"
+    id_file = workdir / "wandb_id"
+    if not id_file.exists():
+        id_file.write_text(wandb.util.generate_id())
+    run = wandb.init(
+        project=config.wandb.project,
+        group=config.wandb.group,
+        name=f"{config.wandb.name}-seed{config.seed}",
+        job_type=config.model.name,
+        config=config.to_dict(),
+        id=id_file.read_text(),
+        resume="allow",
+        mode=mode,
+        dir=str(workdir),
+        settings=wandb.Settings(silent=True, console="off"),
+    )
+    run.define_metric("step")
+    run.define_metric("*", step_metric="step")
+    return run
