@@ -91,3 +91,17 @@ def model(name: str) -> ConfigDict:
 def placeholder(kind: type):
     """A key that may stay None but takes only `kind` when set."""
     return config_dict.placeholder(kind)
+
+
+def setting(argument: str, settings: dict[str, dict]) -> tuple[str, dict]:
+    """Splits a config's argument, `model` or `model,setting`, into the model and the setting's values.
+
+    The first setting is the default. Raises ValueError for a name that is no setting.
+    """
+    name, _, chosen = argument.partition(",")
+    chosen = chosen or next(iter(settings))
+    if chosen not in settings:
+        near = difflib.get_close_matches(chosen, settings, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"setting = {chosen!r} is not known; {hint}choose from {', '.join(settings)}")
+    return name, settings[chosen]

@@ -5,7 +5,7 @@ and in which shape, and the pipeline (`data/pipeline.py`) runs the two ahead of 
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from data.spec import Spec
 
 
 class Task(Protocol):
-    splits: ClassVar[tuple[str, ...]] | tuple[str, ...]  # "train", "val" and "test..." names
+    splits: tuple[str, ...]  # "train", "val" and "test..." names
     spec: Spec
     chance: Mapping[str, float]
     """Metrics of the best answer without looking at the source, over exactly the weighted positions:
@@ -25,7 +25,10 @@ class Task(Protocol):
         ...
 
     def lengths(self, split: str) -> np.ndarray | None:
-        """(N, 2) int32 lengths of source and target_in; None: every example has the spec's longest."""
+        """(N, 2) int32 lengths of source and target_in; None: every example has the spec's longest.
+
+        An endless split whose examples stay below the spec's longest gives one row, its own longest.
+        """
         ...
 
     def batch(self, split: str, seed: int, index_B: np.ndarray, shape: tuple[int, int]) -> Batch:

@@ -1,0 +1,48 @@
+"""The adding problem: the sum of two marked numbers of a list (Hochreiter and Schmidhuber 1997).
+
+    python train.py --config=configs/adding.py:gru --workdir=runs/adding-gru
+    python train.py --config=configs/adding.py:lstm,urnn_200 --workdir=runs/adding-lstm-200
+
+Expected: not measured yet. The constant 1 has a squared error of 0.1667.
+"""
+
+from configs import common
+
+SMALL = {
+    "length": 65,
+    "positions": "anywhere",  # of the two markers: anywhere, or one in each of the halves
+    "val_examples": 5120,
+    "test_examples": 5120,
+}
+
+
+def halves(length: int) -> dict:
+    """Arjovsky et al. 2016, Tallec and Ollivier 2018: one marker in each half."""
+    return {"length": length, "positions": "halves", "val_examples": 1000, "test_examples": 10000}
+
+
+SETTINGS = {
+    "small": SMALL,
+    "urnn_100": halves(100),
+    "urnn_200": halves(200),
+    "urnn_400": halves(400),
+    "urnn_750": halves(750),
+    "tcn_600": {"length": 600, "positions": "anywhere", "val_examples": 1000, "test_examples": 10000},
+}
+
+
+def get_config(model):
+    name, data = common.setting(model, SETTINGS)
+    config = common.base("adding", name)
+    config.data.update(data)
+    config.steps = 3000
+    config.eval_examples = 1024
+    config.model.hidden_size = 64
+    config.model.num_layers = 2 if name.startswith("transformer") else 1
+    if "embed_size" in config.model:
+        config.model.embed_size = 64
+    if "attention" in config.model:
+        config.model.attention.size = 64
+    if "mlp_dim" in config.model:
+        config.model.mlp_dim = 256
+    return config

@@ -1,0 +1,59 @@
+"""Delayed copy: give a block of symbols back after a long wait (Arjovsky et al. 2016).
+
+    python train.py --config=configs/copying.py:gru --workdir=runs/copying-gru
+    python train.py --config=configs/copying.py:lstm,urnn_200 --workdir=runs/copying-lstm-200
+
+Expected: not measured yet.
+"""
+
+from configs import common
+
+SMALL = {
+    "num_symbols": 8,
+    "block_length": 5,
+    "num_blanks": 64,  # the last is the marker
+    "offset": "anywhere",  # of the block in the source: start or anywhere
+    "val_examples": 1024,
+    "test_examples": 4096,
+}
+
+
+def paper(blanks: int) -> dict:
+    """Ten symbols of eight at the start, then `blanks` (T in the papers)."""
+    return {
+        "num_symbols": 8,
+        "block_length": 10,
+        "num_blanks": blanks,
+        "offset": "start",
+        "val_examples": 1000,
+        "test_examples": 10000,
+    }
+
+
+SETTINGS = {
+    "small": SMALL,
+    "urnn_50": paper(50),
+    "urnn_100": paper(100),
+    "urnn_200": paper(200),
+    "urnn_300": paper(300),
+    "urnn_500": paper(500),
+    "tcn_1000": paper(1000),
+    "tallec_2000": paper(2000),
+}
+
+
+def get_config(model):
+    name, data = common.setting(model, SETTINGS)
+    config = common.base("copying", name)
+    config.data.update(data)
+    config.steps = 3000
+    config.eval_examples = 1024
+    config.model.hidden_size = 64
+    config.model.num_layers = 2 if name.startswith("transformer") else 1
+    if "embed_size" in config.model:
+        config.model.embed_size = 64
+    if "attention" in config.model:
+        config.model.attention.size = 64
+    if "mlp_dim" in config.model:
+        config.model.mlp_dim = 256
+    return config

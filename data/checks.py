@@ -1,0 +1,27 @@
+"""Checks of config values; each failure is one line: key, value, rule, way out."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def integer(config: Mapping[str, Any], key: str, low: int, high: int | None = None, why: str = "") -> int:
+    """config[key] as a whole number in [low, high]. Raises ValueError otherwise; `why` explains the bound."""
+    value = config[key]
+    rule = f"at least {low}" if high is None else f"from {low} to {high}"
+    reason = f" ({why})" if why else ""
+    if isinstance(value, bool) or int(value) != value:
+        raise ValueError(f"data.{key} = {value!r} is not a whole number; use one {rule}{reason}")
+    if value < low or (high is not None and value > high):
+        raise ValueError(f"data.{key} = {value} is out of range; use a whole number {rule}{reason}")
+    return int(value)
+
+
+def choice(config: Mapping[str, Any], key: str, options: Sequence[str]) -> str:
+    """config[key] as one of `options`. Raises ValueError otherwise, with the nearest."""
+    value = config[key]
+    if value not in options:
+        near = difflib.get_close_matches(str(value), options, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"data.{key} = {value!r} is not known; {hint}choose from {', '.join(options)}")
+    return value
