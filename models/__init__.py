@@ -7,8 +7,11 @@ from flax import nnx
 
 from models.contract import Architecture, Spec
 from models.shapes import Array, Key
+from models.transformer import Transformer
 
-MODELS: dict[str, type[Architecture]] = {}
+MODELS: dict[str, type[Architecture]] = {
+    "transformer": Transformer,
+}
 
 DTYPES = ("float32", "bfloat16")
 

@@ -1,0 +1,99 @@
+"""The Transformer encoder-decoder (Vaswani et al. 2017).
+
+Dims: B batch, S source length, T target length, P prefix length, D model width, V outputs.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from flax import nnx
+
+from models.attention import Keys
+from models.contract import Architecture, Output, Spec, Taps
+from models.layers import Inputs, OutputHead, fold
+from models.shapes import Array, Bool, Float, Int, Key, Num
+from models.taps import Tapper
+from models.transformer_layers import Encoded, Past, Stack, check_config
+
+
+class Memory(NamedTuple):
+    """What decoding only reads: the encoded source and the prefix."""
+
+    encoded: Encoded
+    prefix: Past | None
+
+
+class Transformer(Architecture):
+    """A bidirectional encoder, and a causal decoder that attends to its output.
+
+    Embeddings are scaled by sqrt(D) (section 3.4) and tied as `models.layers.Inputs` says. Positions are
+    relative to each sequence; rotary and ALiBi leave cross-attention as it is, since its two sides have
+    no common origin. Raises ValueError for what `check_config` refuses.
+    """
+
+    needs_source = True
+
+    def __init__(self, config: Any, spec: Spec, rngs: nnx.Rngs):
+        check_config(config)
+        dtype, tied = jnp.dtype(config.dtype), config.tie_embeddings
+        self.inputs = Inputs(spec, config.hidden_size, tied=tied, dtype=dtype, rngs=rngs)
+        self.encoder = Stack(config, "encoder", spec.max_source_length, causal=False, rngs=rngs)
+        self.decoder = Stack(config, "decoder", spec.max_target_length, causal=True, cross=True, rngs=rngs)
+        self.head = OutputHead(spec, config.hidden_size, config.hidden_size, tied=tied, dtype=dtype, rngs=rngs)
+
+    @classmethod
+    def expected_params(cls, config: Any, spec: Spec) -> int:
+        D, tied = config.hidden_size, config.tie_embeddings
+        stacks = Stack.num_params(config, spec.max_source_length)
+        stacks += Stack.num_params(config, spec.max_target_length, cross=True)
+        ends = Inputs.expected_params(spec, D, tied=tied) + OutputHead.expected_params(spec, D, D, tied=tied)
+        return stacks + ends
+
+    def __call__(
+        self,
+        source: Num[Array, "B S"] | Float[Array, "B S W"],
+        source_mask: Bool[Array, "B S"],
+        target_in: Int[Array, "B T"],
+        *,
+        key: Key[Array, ""] | None = None,
+        carry: Past | None = None,
+        taps: Taps | None = None,
+    ) -> Output:
+        """As the contract says; `carry` holds the keys of earlier chunks, so it grows with the target."""
+        tap = Tapper(taps, self.tap_names())
+        encoded = self._encode(source, source_mask, tap, fold(key, 0))
+        x_BTD = self.inputs.embed_target(target_in)
+        mask_1T = jnp.ones((1, target_in.shape[1]), bool)
+        x_BTD, own = self.decoder(x_BTD, mask_1T, tap, past=carry, encoded=encoded, key=fold(key, 1))
+        carry = own if carry is None else carry.extend(own)
+        return Output(self.head(x_BTD, self.inputs.target), carry, tap.captured)
+
+    def start(
+        self,
+        source: Num[Array, "B S"] | Float[Array, "B S W"],
+        source_mask: Bool[Array, "B S"],
+        max_len: int,
+        prefix: Int[Array, "B P"] | None = None,
+        prefix_mask: Bool[Array, "B P"] | None = None,
+    ) -> tuple[Memory, tuple[Keys, ...]]:
+        tap = Tapper(None, ())
+        encoded = self._encode(source, source_mask, tap, None)
+        past = None
+        if prefix is not None and prefix.shape[1]:
+            mask_BP = jnp.ones(prefix.shape, bool) if prefix_mask is None else prefix_mask
+            _, past = self.decoder(self.inputs.embed_target(prefix), mask_BP, tap, encoded=encoded)
+        return Memory(encoded, past), self.decoder.caches(source.shape[0], max_len)
+
+    def step(
+        self, token_B: Int[Array, "B"], t: Int[Array, ""], memory: Memory, state: tuple[Keys, ...]
+    ) -> tuple[Float[Array, "B V"], tuple[Keys, ...]]:
+        x_B1D = self.inputs.embed_target(token_B[:, None])
+        x_B1D, state = self.decoder.step(x_B1D, t, memory.prefix, state, memory.encoded)
+        return self.head(x_B1D[:, 0], self.inputs.target), state
+
+    def tap_names(self) -> tuple[str, ...]:
+        return self.encoder.tap_names() + self.decoder.tap_names()
+
+    def _encode(self, source, source_mask, tap: Tapper, key) -> Encoded:
+        encoded_BSD, _ = self.encoder(self.inputs.embed_source(source), source_mask, tap, key=key)
+        return self.decoder.encode(encoded_BSD, source_mask)

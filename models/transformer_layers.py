@@ -1,0 +1,251 @@
+"""Layers and stacks of the Transformers (Vaswani et al. 2017, section 3).
+
+Dims: B batch, T queries, S keys, H heads, K head width, D model width, F feed-forward width.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from models.attention import CrossAttention, Keys, SelfAttention, View
+from models.layers import LayerNorm, Linear, dropout, fold
+from models.positions import POSITIONS, positions_of
+from models.shapes import Array, Bool, Float, Int, Key
+from models.taps import Tapper
+
+NORMS = ("pre", "post")
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": jax.nn.relu,
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+}
+
+
+def check_config(config: Any) -> None:
+    """Raises ValueError for choices that do not exist and heads that do not divide the width."""
+    for field, choices in (("positions", POSITIONS), ("norm", NORMS), ("activation", ACTIVATIONS)):
+        _choose(field, config[field], choices)
+    if config.hidden_size % config.num_heads:
+        divisors = [str(n) for n in range(1, config.hidden_size + 1) if config.hidden_size % n == 0]
+        listed = f"{', '.join(divisors[:-1])} or {divisors[-1]}" if len(divisors) > 1 else divisors[0]
+        raise ValueError(
+            f"model.num_heads = {config.num_heads} does not divide model.hidden_size = {config.hidden_size}; use {listed}"
+        )
+
+
+def _choose(field: str, value: str, choices: Iterable[str]) -> None:
+    names = list(choices)
+    if value not in names:
+        near = difflib.get_close_matches(str(value), names, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"model.{field} = {value!r} is not known; {hint}use one of {', '.join(names)}")
+
+
+class Mlp(nnx.Module):
+    """activation(x W1 + b1) W2 + b2 at every position (Vaswani et al. 2017, equation 2)."""
+
+    def __init__(self, config: Any, rngs: nnx.Rngs):
+        dtype = jnp.dtype(config.dtype)
+        self.inner = Linear(config.hidden_size, config.mlp_dim, dtype=dtype, rngs=rngs)
+        self.outer = Linear(config.mlp_dim, config.hidden_size, dtype=dtype, rngs=rngs)
+        self.activation = config.activation
+        self.dropout_rate = config.dropout_rate
+
+    def __call__(self, x_BTD: Float[Array, "B T D"], key: Key[Array, ""] | None) -> Float[Array, "B T D"]:
+        inner_BTF = ACTIVATIONS[self.activation](self.inner(x_BTD))
+        return self.outer(dropout(inner_BTF, self.dropout_rate, key))
+
+
+class Residual(nnx.Module):
+    """What surrounds a sublayer f: x + dropout(f(norm(x))) with pre-norm, norm(x + dropout(f(x))) with post-norm."""
+
+    def __init__(self, config: Any):
+        self.norm = LayerNorm(config.hidden_size, dtype=jnp.dtype(config.dtype))
+        self.pre = config.norm == "pre"
+        self.dropout_rate = config.dropout_rate
+
+    def enter(self, x: Array) -> Array:
+        return self.norm(x) if self.pre else x
+
+    def leave(self, x: Array, y: Array, key: Key[Array, ""] | None) -> Array:
+        x = x + dropout(y, self.dropout_rate, key)
+        return x if self.pre else self.norm(x)
+
+
+class Layer(nnx.Module):
+    """Self-attention, attention to an encoder where `cross`, and a feed-forward network."""
+
+    def __init__(self, config: Any, cross: bool, rngs: nnx.Rngs):
+        sizes = (config.hidden_size, config.num_heads)
+        options: dict[str, Any] = {"dropout_rate": config.attention_dropout_rate, "dtype": jnp.dtype(config.dtype)}
+        self.attention = SelfAttention(*sizes, **options, rngs=rngs)
+        self.attention_residual = Residual(config)
+        self.cross_attention = CrossAttention(*sizes, **options, rngs=rngs) if cross else None
+        self.cross_residual = Residual(config) if cross else None
+        self.mlp = Mlp(config, rngs)
+        self.mlp_residual = Residual(config)
+
+    def __call__(
+        self,
+        x_BTD: Float[Array, "B T D"],
+        rotate: Callable[[Array], Array],
+        views: Sequence[View],
+        name: str,
+        tap: Tapper,
+        *,
+        past: Sequence[Keys] = (),
+        cache: Keys | None = None,
+        slot: Int[Array, ""] | None = None,
+        encoded: tuple[Keys, View] | None = None,
+        key: Key[Array, ""] | None = None,
+    ) -> tuple[Float[Array, "B T D"], Keys]:
+        """Returns the output and the layer's own keys, as `SelfAttention` does."""
+        y_BTD, own = self.attention(
+            self.attention_residual.enter(x_BTD), rotate, views, name, tap,
+            past=past, cache=cache, slot=slot, key=fold(key, 0),
+        )  # fmt: skip
+        x_BTD = self.attention_residual.leave(x_BTD, y_BTD, fold(key, 1))
+        if self.cross_attention is not None and self.cross_residual is not None and encoded is not None:
+            entered_BTD = self.cross_residual.enter(x_BTD)
+            y_BTD = self.cross_attention(entered_BTD, *encoded, f"{name}cross_", tap, fold(key, 2))
+            x_BTD = self.cross_residual.leave(x_BTD, y_BTD, fold(key, 3))
+        y_BTD = self.mlp(self.mlp_residual.enter(x_BTD), fold(key, 4))
+        x_BTD = self.mlp_residual.leave(x_BTD, y_BTD, fold(key, 5))
+        return tap(f"{name}hidden", x_BTD), own
+
+    @staticmethod
+    def num_params(config: Any, cross: bool) -> int:
+        attentions = 2 if cross else 1
+        D, F = config.hidden_size, config.mlp_dim
+        return attentions * (4 * D * D + 4 * D) + (2 * D * F + F + D) + (attentions + 1) * 2 * D
+
+
+class Past(NamedTuple):
+    """Keys of tokens already read, for each layer, and which of them are real."""
+
+    keys: tuple[Keys, ...]
+    mask: Bool[Array, "B S"]
+
+    def extend(self, new: "Past") -> "Past":
+        pairs = zip(self.keys, new.keys, strict=True)
+        keys = tuple(Keys(*(jnp.concatenate(two, axis=2) for two in zip(a, b, strict=True))) for a, b in pairs)
+        return Past(keys, jnp.concatenate([self.mask, new.mask], axis=1))
+
+
+class Encoded(NamedTuple):
+    """The encoder's output as each decoder layer's keys."""
+
+    keys: tuple[Keys, ...]
+    mask: Bool[Array, "B S"]
+
+
+class Stack(nnx.Module):
+    """Embeddings in, hidden states out: positions, dropout, layers, and a last norm with pre-norm.
+
+    Layers are unrolled: they are few, and the compiler then plans memory across them.
+    """
+
+    def __init__(
+        self, config: Any, name: str, num_positions: int, *, causal: bool, cross: bool = False, rngs: nnx.Rngs
+    ):
+        D, H = config.hidden_size, config.num_heads
+        self.positions = POSITIONS[config.positions](num_positions, D, H, rngs)
+        self.layers = nnx.List([Layer(config, cross, rngs) for _ in range(config.num_layers)])
+        self.last_norm = LayerNorm(D, dtype=jnp.dtype(config.dtype)) if config.norm == "pre" else None
+        self.name = name
+        self.causal = causal
+        self.cross = cross
+        self.num_heads = H
+        self.head_dim = D // H
+        self.dtype = jnp.dtype(config.dtype)
+        self.dropout_rate = config.dropout_rate
+
+    def __call__(
+        self,
+        x_BTD: Float[Array, "B T D"],
+        mask_BT: Bool[Array, "B T"],
+        tap: Tapper,
+        *,
+        past: Past | None = None,
+        encoded: Encoded | None = None,
+        key: Key[Array, ""] | None = None,
+    ) -> tuple[Float[Array, "B T D"], Past]:
+        """Reads a whole sequence, after `past` where there is one. Returns hidden states and its own keys.
+
+        `mask_BT` may have B = 1 where all rows are alike.
+        """
+        T = mask_BT.shape[1]
+        position_BT = positions_of(mask_BT)
+        visible_BTT = mask_BT[:, None, :] & (jnp.tri(T, dtype=bool) if self.causal else True)
+        if past is not None:
+            position_BT = past.mask.sum(1, dtype=jnp.int32)[:, None] + position_BT
+        views = [View(visible_BTT, self.positions.bias(position_BT, position_BT))]
+        x_BTD, keys = self._run(x_BTD, position_BT, views, tap, past=past, encoded=encoded, key=key)
+        return x_BTD, Past(keys, jnp.broadcast_to(mask_BT, x_BTD.shape[:2]))
+
+    def step(
+        self,
+        x_B1D: Float[Array, "B 1 D"],
+        t: Int[Array, ""],
+        past: Past | None,
+        caches: tuple[Keys, ...],
+        encoded: Encoded | None = None,
+    ) -> tuple[Float[Array, "B 1 D"], tuple[Keys, ...]]:
+        """Reads token t after `past`, its earlier keys lying in `caches`. Returns hidden states and caches."""
+        slot_1S = jnp.arange(caches[0].key.shape[2])[None]
+        count_B = jnp.zeros(1, jnp.int32) if past is None else past.mask.sum(1, dtype=jnp.int32)
+        position_B1, key_position_BS = count_B[:, None] + t, count_B[:, None] + slot_1S
+        views = [View((slot_1S <= t)[:, None, :], self.positions.bias(position_B1, key_position_BS))]
+        tap = Tapper(None, ())
+        return self._run(x_B1D, position_B1, views, tap, past=past, encoded=encoded, caches=caches, slot=t)
+
+    def _run(
+        self, x_BTD, position_BT, views, tap, *, past, encoded, caches=None, slot=None, key=None
+    ) -> tuple[Array, tuple[Keys, ...]]:
+        if past is not None:
+            view = View(past.mask[:, None, :], self.positions.bias(position_BT, positions_of(past.mask)))
+            views = [view, *views]
+        encoded_view = None if encoded is None else View(encoded.mask[:, None, :])
+        x_BTD = dropout(self.positions.add(x_BTD, position_BT), self.dropout_rate, fold(key, 0))
+        x_BTD = tap(f"{self.name}.embedding", x_BTD)
+        owns = []
+        for index, layer in enumerate(self.layers):
+            x_BTD, own = layer(
+                x_BTD,
+                lambda y_BHTK: self.positions.rotate(y_BHTK, position_BT),
+                views,
+                f"{self.name}.{index}.",
+                tap,
+                past=() if past is None else (past.keys[index],),
+                cache=None if caches is None else caches[index],
+                slot=slot,
+                encoded=None if encoded is None else (encoded.keys[index], encoded_view),
+                key=fold(key, index + 1),
+            )
+            owns.append(own)
+        if self.last_norm is not None:
+            x_BTD = self.last_norm(x_BTD)
+        return x_BTD, tuple(owns)
+
+    def encode(self, encoded_BSD: Float[Array, "B S D"], mask_BS: Bool[Array, "B S"]) -> Encoded:
+        """An encoder's output as the keys of this stack's cross-attention."""
+        return Encoded(tuple(layer.cross_attention.keys(encoded_BSD) for layer in self.layers), mask_BS)
+
+    def caches(self, rows: int, max_len: int) -> tuple[Keys, ...]:
+        """Room for the keys of `max_len` tokens in each layer."""
+        empty_BHSK = jnp.zeros((rows, self.num_heads, max_len, self.head_dim), self.dtype)
+        return tuple(Keys(empty_BHSK, empty_BHSK) for _ in self.layers)
+
+    def tap_names(self) -> tuple[str, ...]:
+        kinds = ["hidden", "attention", "heads"] + (["cross_attention", "cross_heads"] if self.cross else [])
+        layers = [f"{self.name}.{index}.{kind}" for index in range(len(self.layers)) for kind in kinds]
+        return (f"{self.name}.embedding", *layers)
+
+    @staticmethod
+    def num_params(config: Any, num_positions: int, *, cross: bool = False) -> int:
+        params = config.num_layers * Layer.num_params(config, cross)
+        params += POSITIONS[config.positions].num_params(num_positions, config.hidden_size)
+        return params + (2 * config.hidden_size if config.norm == "pre" else 0)
