@@ -1,17 +1,22 @@
 """Tasks, corpora, tokenizers and batches, in numpy. This room knows no model."""
 
 import difflib
+from collections.abc import Callable
 from typing import Any
 
 from data.task import Task
 from data.tasks.adding import Adding
 from data.tasks.copying import Copying
+from data.tasks.multi30k import multi30k
 from data.tasks.recall import Recall
+from data.tasks.translation import translate
 
-TASKS: dict[str, type] = {
+TASKS: dict[str, Callable[..., Task]] = {
     "recall": Recall,
     "copying": Copying,
     "adding": Adding,
+    "multi30k": multi30k,
+    "translate": translate,
 }
 
 

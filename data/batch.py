@@ -42,3 +42,14 @@ def pad_rows(batch: Batch, multiple: int) -> Batch:
     padded["index"][rows:] = -1
     padded["distance"][rows:] = -1
     return padded  # type: ignore[return-value]
+
+
+def padding_share(batch: Batch) -> float:
+    """The share of source and target positions that are padding, rows that only fill the shape included.
+
+    A target position is real where it is weighted, or fed a token other than padding (id 0).
+    """
+    source_mask = batch["source_mask"]
+    real_target = (batch["target_weights"] > 0) | (batch["target_in"] != 0)
+    positions = source_mask.size + real_target.size
+    return 1.0 - (int(source_mask.sum()) + int(real_target.sum())) / max(positions, 1)

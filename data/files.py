@@ -1,0 +1,131 @@
+"""Text files, plain or `.gz`, UTF-8, one example a line; what is wrong with them is said with file and line.
+
+`corpus.read(split)` is all that a text task knows of its source, here and in `data/tfds_source.py`.
+"""
+
+import gzip
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+
+class Parallel(NamedTuple):
+    """Aligned lines of one split; `notes` says in plain words what was skipped."""
+
+    source: list[str]
+    target: list[str]
+    notes: list[str]
+
+
+class ParallelCorpus(Protocol):
+    splits: tuple[str, ...]
+
+    def read(self, split: str) -> Parallel: ...
+
+
+def read_text(path: str | Path) -> str:
+    """The whole file as text, without a byte order mark and with Unix line ends.
+
+    Raises FileNotFoundError where there is no such file, ValueError for an empty file, a damaged `.gz`
+    (saying after how many whole lines) or bytes that are not UTF-8 (saying in which line).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is no file; give the path of a UTF-8 text file, plain or .gz")
+    raw = _unzip(path) if path.suffix == ".gz" else path.read_bytes()
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path}: line {line} holds byte 0x{raw[error.start]:02x}, which is not UTF-8; convert the file, "
+            f"for example with iconv -f LATIN1 -t UTF-8"
+        ) from None
+    if not text.strip():
+        raise ValueError(f"{path} is empty; give a file with one example a line")
+    return text.replace("\r\n", "\n")
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """The lines of a file, stripped at both ends; errors as `read_text`. Only newlines end a line."""
+    return [line.strip() for line in read_text(path).removesuffix("\n").split("\n")]
+
+
+def read_parallel(source: str | Path, target: str | Path) -> Parallel:
+    """Two files whose lines translate each other; pairs with a blank side are skipped and counted.
+
+    Raises as `read_text`, and ValueError where the numbers of lines differ or no pair is left.
+    """
+    sources, targets = read_lines(source), read_lines(target)
+    if len(sources) != len(targets):
+        raise ValueError(
+            f"{source} has {len(sources)} lines but {target} has {len(targets)}; "
+            f"line n of one must translate line n of the other"
+        )
+    kept, notes = drop_blank(sources, targets, f"{source} and {target}")
+    if not kept:
+        raise ValueError(f"{source} and {target} have no line where both sides hold text; check the files")
+    return Parallel([sources[i] for i in kept], [targets[i] for i in kept], notes)
+
+
+def drop_blank(sources: Sequence[str], targets: Sequence[str], where: str) -> tuple[list[int], list[str]]:
+    """Indices of the pairs with text on both sides, and a note on the others."""
+    blank = [i for i, (a, b) in enumerate(zip(sources, targets, strict=True)) if not a.strip() or not b.strip()]
+    if not blank:
+        return list(range(len(sources))), []
+    dropped = set(blank)
+    note = f"{where}: {len(blank)} of {len(sources)} pairs skipped for a blank side, the first in line {blank[0] + 1}"
+    return [i for i in range(len(sources)) if i not in dropped], [note]
+
+
+class ParallelFiles:
+    """A corpus whose splits are pairs of files."""
+
+    def __init__(self, paths: Mapping[str, tuple[Path, Path]]):
+        self.paths = dict(paths)
+        self.splits = tuple(self.paths)
+
+    def read(self, split: str) -> Parallel:
+        return read_parallel(*self.paths[split])
+
+
+def find_parallel(folder: str | Path, source_language: str, target_language: str) -> dict[str, tuple[Path, Path]]:
+    """Every pair `NAME.<source_language>[.gz]`, `NAME.<target_language>[.gz]` of a folder, by NAME.
+
+    Raises FileNotFoundError where there is no such folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"data.dir = {folder} is no folder; "
+            f"give one that holds train.{source_language}[.gz] and train.{target_language}[.gz]"
+        )
+    sources, targets = _by_stem(folder, source_language), _by_stem(folder, target_language)
+    return {name: (sources[name], targets[name]) for name in sorted(sources.keys() & targets.keys())}
+
+
+def _by_stem(folder: Path, language: str) -> dict[str, Path]:
+    """Files `NAME.language`, plain or `.gz`, by NAME; the plain one where both exist."""
+    endings = (f".{language}.gz", f".{language}")
+    return {
+        path.name.removesuffix(ending): path
+        for ending in endings
+        for path in sorted(folder.iterdir())
+        if path.name.endswith(ending) and path.is_file()
+    }
+
+
+def _unzip(path: Path) -> bytes:
+    """Reads in chunks, so that the error can say how much of the file is whole."""
+    chunks: list[bytes] = []
+    try:
+        with gzip.open(path) as file:
+            while chunk := file.read(1 << 16):
+                chunks.append(chunk)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        whole = sum(chunk.count(b"\n") for chunk in chunks)
+        raise ValueError(
+            f"{path} is a damaged .gz file, broken after line {whole} ({error}); fetch or compress it again"
+        ) from None
+    return b"".join(chunks)

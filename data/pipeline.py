@@ -1,0 +1,95 @@
+"""Batches ahead of the step: Grain runs task and plan in threads or worker processes, in the plan's order.
+
+The state of the pipeline is one index, the batch to come: `train_batches(..., start=k)` gives exactly what
+an uninterrupted run would see from batch k on, whatever prefetching or worker processes do.
+"""
+
+from collections.abc import Iterator
+
+import grain
+import numpy as np
+from ml_collections import ConfigDict
+
+from data.batch import Batch
+from data.plan import BucketPlan, EndlessPlan, Plan, check_budget, length_buckets, single_bucket
+from data.task import Task
+
+EVAL_BUCKETS = 4  # an evaluation is short: fewer shapes to compile are worth some padding
+ROW_MULTIPLE = 8
+PREFETCH = 16  # batches
+ENDLESS = 1 << 62
+
+
+def train_plan(task: Task, config: ConfigDict) -> Plan:
+    """The plan of the training split: buckets where the task has lengths, else one shape.
+
+    Raises ValueError where `batch_size` or `tokens_per_batch` does not fit the task.
+    """
+    num_examples, lengths_N2 = task.num_examples("train"), task.lengths("train")
+    if lengths_N2 is not None:
+        tokens = _positive(config, "tokens_per_batch")
+        check_budget(lengths_N2, tokens, ROW_MULTIPLE)
+        num_buckets = _positive(config.data, "num_buckets", "data.")
+        return BucketPlan(length_buckets(lengths_N2, tokens, num_buckets, ROW_MULTIPLE), config.seed)
+    batch_size, shape = _positive(config, "batch_size"), _longest(task)
+    if num_examples is None:
+        return EndlessPlan(batch_size, shape)
+    return BucketPlan(single_bucket(num_examples, batch_size, shape), config.seed)
+
+
+def eval_plan(task: Task, split: str, config: ConfigDict, *, limit: int = 0) -> BucketPlan:
+    """Every example of the split exactly once, or the first `limit` of them."""
+    num_examples = task.num_examples(split)
+    if limit:
+        num_examples = limit if num_examples is None else min(limit, num_examples)
+    if num_examples is None:
+        raise ValueError(f"split = {split} never ends; choose from {', '.join(s for s in task.splits if s != split)}")
+    lengths_N2 = task.lengths(split)
+    if lengths_N2 is not None:
+        num_buckets = min(EVAL_BUCKETS, _positive(config.data, "num_buckets", "data."))
+        tokens = _positive(config, "tokens_per_batch")
+        return BucketPlan(length_buckets(lengths_N2[:num_examples], tokens, num_buckets, ROW_MULTIPLE), None)
+    rows = min(_positive(config, "batch_size"), -(-num_examples // ROW_MULTIPLE) * ROW_MULTIPLE)
+    return BucketPlan(single_bucket(num_examples, rows, _longest(task)), None)
+
+
+def train_batches(task: Task, config: ConfigDict, *, start: int = 0) -> Iterator[Batch]:
+    """Batches `start`, `start + 1`, ... of training, without end."""
+    return _stream(task, "train", config, train_plan(task, config), start, ENDLESS)
+
+
+def eval_batches(task: Task, split: str, config: ConfigDict, *, limit: int = 0) -> Iterator[Batch]:
+    """Every example of the split exactly once, in the order of buckets; `index` tells which is which."""
+    plan = eval_plan(task, split, config, limit=limit)
+    return _stream(task, split, config, plan, 0, plan.num_batches, workers=0)
+
+
+def _stream(
+    task: Task, split: str, config: ConfigDict, plan: Plan, start: int, stop: int, workers: int | None = None
+) -> Iterator[Batch]:
+    seed = int(config.seed)
+
+    def make(k: int | np.integer) -> Batch:
+        index_B, shape = plan.batch(int(k))
+        return task.batch(split, seed, index_B, shape)
+
+    dataset = grain.MapDataset.range(start, stop).map(make)
+    workers = int(config.workers) if workers is None else workers
+    if workers:
+        read = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
+        options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=PREFETCH)
+        return iter(dataset.to_iter_dataset(read).mp_prefetch(options))
+    return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=PREFETCH)))
+
+
+def _longest(task: Task) -> tuple[int, int]:
+    return task.spec.max_source_length, task.spec.max_target_length
+
+
+def _positive(config: ConfigDict, key: str, where: str = "") -> int:
+    if key not in config:
+        raise ValueError(f"{where}{key} is missing from the config; this task needs it")
+    value = config[key]
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{where}{key} = {value!r} is no positive whole number; use 1 or more")
+    return value

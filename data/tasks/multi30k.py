@@ -1,0 +1,33 @@
+"""Multi30k (Elliott et al. 2016): from a folder of raw files, or through its TFDS builder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from data.checks import choice
+from data.files import find_parallel
+from data.tasks.translation import Translation, parallel_files
+
+LANGUAGES = ("de", "en", "fr")
+
+
+def multi30k(config: Mapping[str, Any], tokenizer_dir: str | Path | None = None) -> Translation:
+    """`data.dir` with `train.de[.gz]`, ... is read as it is; otherwise `data.dir` is where TFDS keeps its
+    prepared data sets (empty: its default), and the data are downloaded and prepared there on first use.
+
+    Raises ValueError for an unknown or repeated language, FileNotFoundError where `data.dir` does not exist.
+    """
+    source, target = choice(config, "source_language", LANGUAGES), choice(config, "target_language", LANGUAGES)
+    if source == target:
+        raise ValueError(f"data.target_language = {target} is the source language too; choose from {LANGUAGES}")
+    paths = find_parallel(config["dir"], source, target) if config["dir"] else {}
+    if paths or _holds_text(config["dir"]):
+        return Translation(config, parallel_files(config, paths), tokenizer_dir)
+    from data.tfds_source import multi30k_corpus  # imports tensorflow_datasets
+
+    return Translation(config, multi30k_corpus(config["dir"], source, target), tokenizer_dir)
+
+
+def _holds_text(folder: str) -> bool:
+    """Whether some raw file is there, so that what is missing beside it is the mistake to report."""
+    return bool(folder) and any(Path(folder).glob(f"train.{language}*") for language in LANGUAGES)

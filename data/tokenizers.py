@@ -1,0 +1,263 @@
+"""Text to ids and back: SentencePiece (unigram, bpe), characters and bytes behind one interface.
+
+Ids 0 to 3 are padding, beginning, end and unknown. A tokenizer is trained once from the training split,
+cached by the content it was trained on, and copied into the run's folder, from where it is loaded first.
+SentencePiece is imported only where it is used.
+"""
+
+import hashlib
+import io
+import json
+import os
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+
+PAD, BOS, EOS, UNK = range(4)
+SPECIAL_NAMES = ("<pad>", "<s>", "</s>", "<unk>")
+SPECIALS = len(SPECIAL_NAMES)
+MAX_TRAINING_LINES = 1_000_000  # SentencePiece learns from evenly spaced lines of a larger corpus
+
+
+class Tokenizer(Protocol):
+    size: int
+
+    def encode(self, lines: Sequence[str]) -> list[np.ndarray]:
+        """One int32 array of ids a line, without BOS and EOS."""
+        ...
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids up to the first EOS; padding and BOS are left out."""
+        ...
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """Each id as readable text."""
+        ...
+
+    def state(self) -> bytes:
+        """What `load` needs beside the settings."""
+        ...
+
+
+class SentencePiece:
+    """Subword pieces by unigram language model (Kudo 2018) or byte-pair encoding (Sennrich et al. 2016)."""
+
+    def __init__(self, state: bytes):
+        import sentencepiece
+
+        self._model = state
+        self._processor = sentencepiece.SentencePieceProcessor(model_proto=state)
+        self.size = int(self._processor.get_piece_size())
+
+    @staticmethod
+    def train(lines: Sequence[str], name: str, vocab_size: int) -> "SentencePiece":
+        """Raises ValueError, with the size that fits, where the text does not support `vocab_size` pieces."""
+        import sentencepiece
+
+        model = io.BytesIO()
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(lines[:: -(-len(lines) // MAX_TRAINING_LINES)]),
+                model_writer=model, model_type=name, vocab_size=vocab_size, character_coverage=1.0,
+                pad_id=PAD, bos_id=BOS, eos_id=EOS, unk_id=UNK,
+                num_threads=1,  # the sums of several threads round differently
+                minloglevel=2,
+            )  # fmt: skip
+        except (RuntimeError, OSError) as error:
+            raise ValueError(_vocabulary_error(str(error), vocab_size)) from None
+        return SentencePiece(model.getvalue())
+
+    def encode(self, lines: Sequence[str]) -> list[np.ndarray]:
+        return [np.asarray(ids, np.int32) for ids in self._processor.encode(list(lines))]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return self._processor.decode(_content(ids))
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        return [self._processor.id_to_piece(int(i)) for i in ids]
+
+    def state(self) -> bytes:
+        return self._model
+
+    def __reduce__(self):
+        return SentencePiece, (self._model,)
+
+
+class Characters:
+    """One id a Unicode character, the most frequent first; at most `vocab_size` ids, 0 for no limit."""
+
+    def __init__(self, state: bytes):
+        self._characters = json.loads(state)
+        self._ids = {character: SPECIALS + i for i, character in enumerate(self._characters)}
+        self.size = SPECIALS + len(self._characters)
+
+    @staticmethod
+    def train(lines: Sequence[str], name: str, vocab_size: int) -> "Characters":
+        counts = Counter[str]()
+        for line in lines:
+            counts.update(line)
+        ranked = sorted(counts, key=lambda character: (-counts[character], character))
+        kept = ranked[: max(vocab_size - SPECIALS, 1)] if vocab_size else ranked
+        return Characters(json.dumps(kept).encode())
+
+    def encode(self, lines: Sequence[str]) -> list[np.ndarray]:
+        ids = self._ids
+        return [np.fromiter((ids.get(c, UNK) for c in line), np.int32, len(line)) for line in lines]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return "".join("\ufffd" if i == UNK else self._characters[i - SPECIALS] for i in _content(ids))
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        return [SPECIAL_NAMES[i] if i < SPECIALS else self._characters[i - SPECIALS] for i in ids]
+
+    def state(self) -> bytes:
+        return json.dumps(self._characters).encode()
+
+
+class Bytes:
+    """One id a UTF-8 byte; nothing is unknown."""
+
+    size = SPECIALS + 256
+
+    def __init__(self, state: bytes = b""):
+        del state
+
+    @staticmethod
+    def train(lines: Sequence[str], name: str, vocab_size: int) -> "Bytes":
+        return Bytes()
+
+    def encode(self, lines: Sequence[str]) -> list[np.ndarray]:
+        return [np.frombuffer(line.encode(), np.uint8).astype(np.int32) + SPECIALS for line in lines]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return bytes(i - SPECIALS for i in _content(ids) if i != UNK).decode(errors="replace")
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        return [SPECIAL_NAMES[i] if i < SPECIALS else repr(bytes([i - SPECIALS]))[2:-1] for i in ids]
+
+    def state(self) -> bytes:
+        return b""
+
+
+KINDS: dict[str, Any] = {"unigram": SentencePiece, "bpe": SentencePiece, "char": Characters, "byte": Bytes}
+
+
+def settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`name` and `vocab_size` of `config.data.tokenizer`, checked. Raises ValueError."""
+    name, vocab_size = config["name"], int(config["vocab_size"])
+    if name not in KINDS:
+        raise ValueError(f"data.tokenizer.name = {name!r} is no tokenizer; choose from {', '.join(KINDS)}")
+    if vocab_size < 0 or (KINDS[name] is SentencePiece and vocab_size <= SPECIALS):
+        raise ValueError(f"data.tokenizer.vocab_size = {vocab_size} is too small; use {SPECIALS + 1} or more")
+    return {"name": name, "vocab_size": 0 if name == "byte" else vocab_size}
+
+
+def obtain(
+    role: str,
+    config: Mapping[str, Any],
+    lines: Callable[[], Sequence[str]],
+    *,
+    cache_dir: str | Path = "",
+    tokenizer_dir: str | Path | None = None,
+) -> Tokenizer:
+    """The tokenizer `role` (joint, source, target or text) of a run.
+
+    Taken from `tokenizer_dir` where it is already there, else from the cache, else trained on `lines()`;
+    then it is in both. `lines` is not called where `tokenizer_dir` has the tokenizer. Raises ValueError
+    where the stored tokenizer has other settings, or the settings do not fit the text.
+    """
+    wanted = settings(config)
+    if tokenizer_dir is not None and (stored := load(tokenizer_dir, role, wanted)):
+        return stored
+    training_lines = lines()
+    folder = Path(cache_dir or default_cache_dir()).expanduser() / "tokenizers" / _content_hash(wanted, training_lines)
+    tokenizer = load(folder, "tokenizer", wanted)
+    if tokenizer is None:
+        tokenizer = KINDS[wanted["name"]].train(training_lines, **wanted)
+        save(tokenizer, folder, "tokenizer", wanted)
+    if tokenizer_dir is not None:
+        save(tokenizer, tokenizer_dir, role, wanted)
+    return tokenizer
+
+
+def default_cache_dir() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "longreach"
+
+
+def save(tokenizer: Tokenizer, folder: str | Path, role: str, wanted: Mapping[str, Any]) -> None:
+    """Writes `role.model`, then `role.json`, each in one rename: who sees the second sees a whole first.
+
+    Two processes that write at once write the same bytes, so either may come last.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = tokenizer.state()
+    described = {**wanted, "size": tokenizer.size, "sha256": hashlib.sha256(state).hexdigest()}
+    for name, content in ((f"{role}.model", state), (f"{role}.json", json.dumps(described, indent=1).encode())):
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, folder / name)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def load(folder: str | Path, role: str, wanted: Mapping[str, Any] | None = None) -> Tokenizer | None:
+    """The tokenizer that `save` wrote, or None where there is none.
+
+    Raises ValueError where it was made with other settings than `wanted`, or its file is damaged.
+    """
+    description = Path(folder) / f"{role}.json"
+    if not description.is_file():
+        return None
+    stored = json.loads(description.read_text(encoding="utf-8"))
+    state = description.with_suffix(".model").read_bytes()
+    if hashlib.sha256(state).hexdigest() != stored["sha256"]:
+        raise ValueError(f"{description.with_suffix('.model')} is damaged; remove {folder} and run again")
+    if wanted is not None and {key: stored[key] for key in wanted} != dict(wanted):
+        raise ValueError(
+            f"{description} holds data.tokenizer.name = {stored['name']}, vocab_size = {stored['vocab_size']}, but "
+            f"the config asks for {wanted['name']}, {wanted['vocab_size']}; change the config or use a new folder"
+        )
+    return cast(Tokenizer, KINDS[stored["name"]](state))
+
+
+def _content(ids: Iterable[int]) -> list[int]:
+    kept: list[int] = []
+    for i in ids:
+        if i == EOS:
+            break
+        if i not in (PAD, BOS):
+            kept.append(int(i))
+    return kept
+
+
+def _content_hash(wanted: Mapping[str, Any], lines: Sequence[str]) -> str:
+    """Of the settings, the library's version and the text."""
+    version = ""
+    if KINDS[wanted["name"]] is SentencePiece:
+        import sentencepiece
+
+        version = sentencepiece.__version__
+    digest = hashlib.sha256(json.dumps([dict(wanted), version, MAX_TRAINING_LINES], sort_keys=True).encode())
+    for line in lines:
+        digest.update(line.encode() + b"\n")
+    return digest.hexdigest()[:32]
+
+
+def _vocabulary_error(message: str, vocab_size: int) -> str:
+    if found := re.search(r"value <= (\d+)", message):
+        advice = f"is more than the training text supports; use {found[1]} or less"
+    elif found := re.search(r"required_chars\. \d+ vs (\d+)", message):
+        advice = f"is less than the training text's characters; use more than {found[1]}"
+    else:
+        advice = f"does not fit the training text; SentencePiece says: {' '.join(message.split())}"
+    return f"data.tokenizer.vocab_size = {vocab_size} {advice}"
