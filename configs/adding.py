@@ -37,12 +37,6 @@ def get_config(model):
     config.data.update(data)
     config.steps = 3000
     config.eval_examples = 1024
-    config.model.hidden_size = 64
+    common.set_width(config.model, 64)
     config.model.num_layers = 2 if name.startswith("transformer") else 1
-    if "embed_size" in config.model:
-        config.model.embed_size = 64
-    if "attention" in config.model:
-        config.model.attention.size = 64
-    if "mlp_dim" in config.model:
-        config.model.mlp_dim = 256
     return config

@@ -105,3 +105,14 @@ def setting(argument: str, settings: dict[str, dict]) -> tuple[str, dict]:
         hint = f"did you mean {near[0]}? " if near else ""
         raise ValueError(f"setting = {chosen!r} is not known; {hint}choose from {', '.join(settings)}")
     return name, settings[chosen]
+
+
+def set_width(model: ConfigDict, width: int) -> None:
+    """Gives every layer of the model one width, and the feed-forward layers four times as much."""
+    model.hidden_size = width
+    if "embed_size" in model:
+        model.embed_size = width
+    if "attention" in model:
+        model.attention.size = width
+    if "mlp_dim" in model:
+        model.mlp_dim = 4 * width

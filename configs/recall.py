@@ -50,13 +50,7 @@ def get_config(model):
     config = common.base("recall", name)
     config.data.update(data)
     config.steps = 1500
-    config.model.hidden_size = 64
+    common.set_width(config.model, 64)
     config.model.num_layers = 2 if name.startswith("transformer") else 1
-    if "embed_size" in config.model:
-        config.model.embed_size = 64
-    if "attention" in config.model:
-        config.model.attention.size = 64
-    if "mlp_dim" in config.model:
-        config.model.mlp_dim = 256
     config.optimizer.learning_rate = 3e-3 if "embed_size" in config.model else 1e-3
     return config

@@ -8,13 +8,21 @@ from data.task import Task
 from data.tasks.adding import Adding
 from data.tasks.copying import Copying
 from data.tasks.multi30k import multi30k
+from data.tasks.parity import Parity
 from data.tasks.recall import Recall
+from data.tasks.reverse import Reverse
+from data.tasks.selective_copying import SelectiveCopying
+from data.tasks.temporal_order import TemporalOrder
 from data.tasks.translation import translate
 
 TASKS: dict[str, Callable[..., Task]] = {
     "recall": Recall,
     "copying": Copying,
+    "reverse": Reverse,
     "adding": Adding,
+    "temporal_order": TemporalOrder,
+    "parity": Parity,
+    "selective_copying": SelectiveCopying,
     "multi30k": multi30k,
     "translate": translate,
 }

@@ -25,13 +25,13 @@ def train_plan(task: Task, config: ConfigDict) -> Plan:
 
     Raises ValueError where `batch_size` or `tokens_per_batch` does not fit the task.
     """
-    num_examples, lengths_N2 = task.num_examples("train"), task.lengths("train")
-    if lengths_N2 is not None:
+    num_examples, lengths_N2, shape = task.num_examples("train"), task.lengths("train"), _one_shape(task, "train")
+    if shape is None:
         tokens = _positive(config, "tokens_per_batch")
         check_budget(lengths_N2, tokens, ROW_MULTIPLE)
         num_buckets = _positive(config.data, "num_buckets", "data.")
         return BucketPlan(length_buckets(lengths_N2, tokens, num_buckets, ROW_MULTIPLE), config.seed)
-    batch_size, shape = _positive(config, "batch_size"), _longest(task)
+    batch_size = _positive(config, "batch_size")
     if num_examples is None:
         return EndlessPlan(batch_size, shape)
     return BucketPlan(single_bucket(num_examples, batch_size, shape), config.seed)
@@ -44,13 +44,13 @@ def eval_plan(task: Task, split: str, config: ConfigDict, *, limit: int = 0) -> 
         num_examples = limit if num_examples is None else min(limit, num_examples)
     if num_examples is None:
         raise ValueError(f"split = {split} never ends; choose from {', '.join(s for s in task.splits if s != split)}")
-    lengths_N2 = task.lengths(split)
-    if lengths_N2 is not None:
+    lengths_N2, shape = task.lengths(split), _one_shape(task, split)
+    if shape is None:
         num_buckets = min(EVAL_BUCKETS, _positive(config.data, "num_buckets", "data."))
         tokens = _positive(config, "tokens_per_batch")
         return BucketPlan(length_buckets(lengths_N2[:num_examples], tokens, num_buckets, ROW_MULTIPLE), None)
     rows = min(_positive(config, "batch_size"), -(-num_examples // ROW_MULTIPLE) * ROW_MULTIPLE)
-    return BucketPlan(single_bucket(num_examples, rows, _longest(task)), None)
+    return BucketPlan(single_bucket(num_examples, rows, shape), None)
 
 
 def train_batches(task: Task, config: ConfigDict, *, start: int = 0) -> Iterator[Batch]:
@@ -82,8 +82,14 @@ def _stream(
     return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=PREFETCH)))
 
 
-def _longest(task: Task) -> tuple[int, int]:
-    return task.spec.max_source_length, task.spec.max_target_length
+def _one_shape(task: Task, split: str) -> tuple[int, int] | None:
+    """The shape of every batch of the split; None where each example has its own length, for buckets."""
+    lengths_N2 = task.lengths(split)
+    if lengths_N2 is None:
+        return task.spec.max_source_length, task.spec.max_target_length
+    if len(lengths_N2) == 1 and task.num_examples(split) != 1:
+        return int(lengths_N2[0, 0]), int(lengths_N2[0, 1])
+    return None
 
 
 def _positive(config: ConfigDict, key: str, where: str = "") -> int:

@@ -64,8 +64,11 @@ def permutations(key_B: np.ndarray, draw: int, count: int) -> np.ndarray:
 def distinct(key_B: np.ndarray, draw: int, count: int, high: int) -> np.ndarray:
     """(B, count) int64, each row `count` different numbers of [0, high) in random order.
 
-    Floyd's algorithm (Bentley and Floyd 1987): the cost does not grow with `high`.
+    Sorts random words where that is little work; else Floyd's algorithm (Bentley and Floyd 1987), whose
+    cost does not grow with `high`.
     """
+    if high <= 8 * count:
+        return np.argsort(bits(key_B, draw, high), axis=1)[:, :count]
     word_BN = bits(key_B, draw, 2 * count)
     first = high - count
     draw_BN = _scale(word_BN[:, :count], np.arange(first + 1, high + 1))

@@ -27,7 +27,7 @@ class Task(Protocol):
     def lengths(self, split: str) -> np.ndarray | None:
         """(N, 2) int32 lengths of source and target_in; None: every example has the spec's longest.
 
-        An endless split whose examples stay below the spec's longest gives one row, its own longest.
+        A split that is padded to one shape below the spec's longest gives one row, that shape.
         """
         ...
 

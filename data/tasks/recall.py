@@ -30,7 +30,6 @@ from data.spec import Spec
 from data.tasks.synthetic import FIRST, Examples, Synthetic
 
 BLANK, FIRST_KEY = FIRST, FIRST + 1
-MOST_TURNS = 64
 
 
 class Recall(Synthetic):
@@ -84,11 +83,7 @@ class Recall(Synthetic):
         source_length, target_length = self.spec.max_source_length, self.spec.max_target_length
         rows = len(key_B)
         even = split != "train" if self.close else split == "test_even"
-        # As many examples in a row as there are places share a layout and turn it, so each place comes up equally often.
-        places = self.num_slots if self.close else self.num_gaps
-        turns = min(places, MOST_TURNS) if even else 1
-        layout_B = random.keys(1, self.splits.index(split), index_B // turns) if even else key_B
-        turn_B1 = (index_B % turns * places // turns)[:, None]
+        layout_B, turn_B1 = self.layout(even, split, key_B, index_B, self.num_slots if self.close else self.num_gaps)
 
         slot_BK = random.distinct(layout_B, 1, self.num_pairs, self.num_slots)
         if self.close:

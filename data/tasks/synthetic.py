@@ -18,6 +18,7 @@ from data.spec import Spec
 
 PAD, BOS, EOS, FIRST = 0, 1, 2, 3  # special ids, then the first symbol of a task
 SHARES = 16  # of all contents, one share is kept for val and one for test
+MOST_TURNS = 64  # examples that share a layout in evaluation
 SMALLEST_SPACE = 12.0  # bits; fewer contents than 2**12 cannot be shared out, and may appear in every split
 
 
@@ -100,6 +101,20 @@ class Synthetic:
         if split == "train":
             return random.integers(key_B, draw, 1, high)[:, 0]
         return random.even(index_B, high)
+
+    def layout(
+        self, even: bool, split: str, key_B: np.ndarray, index_B: np.ndarray, places: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(keys (B,), turns (B, 1)) that say where an example puts things on a circle of `places`.
+
+        Where it is to be even, as many examples in a row as there are places share a key and are turned
+        by one place each, so that every place comes up equally often.
+        """
+        if not even:
+            return key_B, np.zeros((len(key_B), 1), np.int64)
+        turns = min(places, MOST_TURNS)
+        layout_B = random.keys(1, self.splits.index(split), index_B // turns)
+        return layout_B, (index_B % turns * places // turns)[:, None]
 
     def _known(self, split: str) -> str:
         if split not in self.splits:

@@ -1,0 +1,38 @@
+"""Parity of a bit string, trained short and tested long (Delétang et al. 2022).
+
+    python train.py --config=configs/parity.py:gru --workdir=runs/parity-gru
+    python train.py --config=configs/parity.py:transformer,deletang --workdir=runs/parity-transformer
+
+Expected: not measured yet.
+"""
+
+from configs import common
+
+SETTINGS = {
+    "small": {
+        "min_length": 1,
+        "max_length": 20,
+        "long_length": 100,  # above max_length: longer strings in the split test_long; 0 for none
+        "val_examples": 2000,
+        "test_examples": 4000,
+    },
+    # Trained to 40, tested to 500.
+    "deletang": {
+        "min_length": 1,
+        "max_length": 40,
+        "long_length": 500,
+        "val_examples": 2000,
+        "test_examples": 4600,
+    },
+}
+
+
+def get_config(model):
+    name, data = common.setting(model, SETTINGS)
+    config = common.base("parity", name)
+    config.data.update(data)
+    config.steps = 3000
+    config.eval_examples = 1024
+    common.set_width(config.model, 64)
+    config.model.num_layers = 2 if name.startswith("transformer") else 1
+    return config

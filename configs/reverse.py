@@ -1,0 +1,55 @@
+"""Give a sequence back reversed, or in order with its symbols renamed: a translation whose words are known.
+
+    python train.py --config=configs/reverse.py:gru_attention --workdir=runs/reverse-gru-attention
+    python train.py --config=configs/reverse.py:gru,permuted_copy --workdir=runs/permuted-copy-gru
+
+Expected: not measured yet.
+"""
+
+from configs import common
+
+SETTINGS = {
+    "small": {
+        "num_symbols": 26,
+        "min_length": 16,
+        "max_length": 16,
+        "long_length": 0,  # above max_length: longer sequences in the split test_long
+        "order": "reversed",  # of the answer: reversed or same
+        "permuted": False,  # rename each symbol by one fixed permutation
+        "val_examples": 1024,
+        "test_examples": 1024,
+    },
+    # Delétang et al. 2022, reverse string: two symbols, trained to 40, tested to 500.
+    "deletang": {
+        "num_symbols": 2,
+        "min_length": 1,
+        "max_length": 40,
+        "long_length": 500,
+        "order": "reversed",
+        "permuted": False,
+        "val_examples": 1024,
+        "test_examples": 2048,
+    },
+    # One fixed vector against attention, to twice the lengths of training.
+    "permuted_copy": {
+        "num_symbols": 50,
+        "min_length": 1,
+        "max_length": 15,
+        "long_length": 30,
+        "order": "same",
+        "permuted": True,
+        "val_examples": 1024,
+        "test_examples": 2048,
+    },
+}
+
+
+def get_config(model):
+    name, data = common.setting(model, SETTINGS)
+    config = common.base("reverse", name)
+    config.data.update(data)
+    config.steps = 3000
+    config.eval_examples = 1024
+    common.set_width(config.model, 64)
+    config.model.num_layers = 2 if name.startswith("transformer") else 1
+    return config

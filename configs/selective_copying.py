@@ -1,0 +1,36 @@
+"""Selective copying: give back, in order, symbols that lie scattered among blanks (Gu and Dao 2023).
+
+    python train.py --config=configs/selective_copying.py:gru --workdir=runs/selective-copying-gru
+    python train.py --config=configs/selective_copying.py:lstm,mamba_4096 --workdir=runs/selective-copying-4096
+
+Expected: not measured yet.
+"""
+
+from configs import common
+
+SMALL = {
+    "num_symbols": 14,
+    "num_kept": 8,
+    "num_blanks": 56,
+    "val_examples": 1024,
+    "test_examples": 2048,
+}
+
+
+def mamba(blanks: int) -> dict:
+    """Sixteen kept tokens of a vocabulary of 16, in which blank and marker are two."""
+    return {"num_symbols": 14, "num_kept": 16, "num_blanks": blanks, "val_examples": 1024, "test_examples": 2048}
+
+
+SETTINGS = {"small": SMALL, "mamba_256": mamba(256), "mamba_1024": mamba(1024), "mamba_4096": mamba(4096)}
+
+
+def get_config(model):
+    name, data = common.setting(model, SETTINGS)
+    config = common.base("selective_copying", name)
+    config.data.update(data)
+    config.steps = 3000
+    config.eval_examples = 1024
+    common.set_width(config.model, 64)
+    config.model.num_layers = 2 if name.startswith("transformer") else 1
+    return config

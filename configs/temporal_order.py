@@ -1,0 +1,35 @@
+"""Temporal order: which of two symbols came first in a long noise (Pascanu et al. 2013).
+
+    python train.py --config=configs/temporal_order.py:gru --workdir=runs/temporal-order-gru
+    python train.py --config=configs/temporal_order.py:rnn,pascanu_100 --workdir=runs/temporal-order-rnn-100
+
+Expected: not measured yet.
+"""
+
+from configs import common
+
+SMALL = {
+    "length": 65,
+    "positions": "anywhere",  # of the two symbols: anywhere, or the windows of pascanu
+    "val_examples": 5120,
+    "test_examples": 5120,
+}
+
+
+def paper(length: int) -> dict:
+    """Pascanu et al. 2013: symbols in the second and the sixth tenth; 10,000 test sequences."""
+    return {"length": length, "positions": "pascanu", "val_examples": 1000, "test_examples": 10000}
+
+
+SETTINGS = {"small": SMALL, "pascanu_50": paper(50), "pascanu_100": paper(100), "pascanu_200": paper(200)}
+
+
+def get_config(model):
+    name, data = common.setting(model, SETTINGS)
+    config = common.base("temporal_order", name)
+    config.data.update(data)
+    config.steps = 3000
+    config.eval_examples = 1024
+    common.set_width(config.model, 64)
+    config.model.num_layers = 2 if name.startswith("transformer") else 1
+    return config
