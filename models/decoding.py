@@ -1,0 +1,298 @@
+"""Greedy, beam and sampled decoding, once for every architecture, over `start` and `step`.
+
+Dims: B batch, S source length, P prefix length, N decoded length, K beams, J candidates, V vocabulary.
+
+All are `lax.while_loop`s to be called under `jit`; `decoder` makes a jitted function of one. Tokens come
+without BOS, each row ending with its EOS and then padding. `eos=None` decodes `max_len` tokens of every
+row; `limit` is a length for each row, at most `max_len`. A known beginning is given as `prefix`, which
+starts as target_in does, with BOS; it is not repeated in the result and does not count as length.
+"""
+
+import difflib
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from models.contract import Architecture
+from models.shapes import Array, Bool, Float, Int, Key, Num
+
+
+class Decoded(NamedTuple):
+    tokens: Int[Array, "B N"]
+    scores: Float[Array, "B"]  # log-probability; from a beam, divided by the length penalty
+
+
+def greedy(
+    model: Architecture,
+    source: Num[Array, "B S"] | Float[Array, "B S W"],
+    source_mask: Bool[Array, "B S"],
+    *,
+    bos: int,
+    eos: int | None,
+    pad: int,
+    max_len: int,
+    limit: Int[Array, "B"] | None = None,
+    prefix: Int[Array, "B P"] | None = None,
+    prefix_mask: Bool[Array, "B P"] | None = None,
+) -> Decoded:
+    """The most probable token at each position, the lowest id among equals."""
+    begun = _begin(model, source, source_mask, bos, max_len, limit, prefix, prefix_mask)
+    return _one_by_one(model, begun, eos, pad, max_len, lambda t, logits_BV: jnp.argmax(logits_BV, axis=-1))
+
+
+def sample(
+    model: Architecture,
+    source: Num[Array, "B S"] | Float[Array, "B S W"],
+    source_mask: Bool[Array, "B S"],
+    *,
+    key: Key[Array, ""],
+    bos: int,
+    eos: int | None,
+    pad: int,
+    max_len: int,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    limit: Int[Array, "B"] | None = None,
+    prefix: Int[Array, "B P"] | None = None,
+    prefix_mask: Bool[Array, "B P"] | None = None,
+) -> Decoded:
+    """Draws each token as `sample_tokens` does. Scores are under the model itself, at temperature 1."""
+    begun = _begin(model, source, source_mask, bos, max_len, limit, prefix, prefix_mask)
+
+    def choose(t, logits_BV):
+        return sample_tokens(jax.random.fold_in(key, t), logits_BV, temperature, top_k, top_p)
+
+    return _one_by_one(model, begun, eos, pad, max_len, choose)
+
+
+def sample_tokens(
+    key: Key[Array, ""], logits_BV: Float[Array, "B V"], temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
+) -> Int[Array, "B"]:
+    """Draws from softmax(logits / temperature), cut to the most probable and made to sum to 1 again.
+
+    `top_k` keeps that many tokens (0: all; Fan et al. 2018), then `top_p` the fewest of them that hold
+    this share of what is left (Holtzman et al. 2020). Temperature 0 takes the maximum. Raises ValueError
+    for values out of range.
+    """
+    if temperature < 0 or top_k < 0 or not 0 < top_p <= 1:
+        raise ValueError(
+            f"temperature = {temperature}, top_k = {top_k}, top_p = {top_p}: use temperature and top_k of 0 or "
+            "more, and top_p above 0 and at most 1"
+        )
+    if temperature == 0:
+        return jnp.argmax(logits_BV, axis=-1)
+    logits_BV = logits_BV / temperature
+    if top_k == 0 and top_p == 1:
+        return jax.random.categorical(key, logits_BV)
+    vocab_size = logits_BV.shape[-1]
+    ranked_BJ, token_BJ = jax.lax.top_k(logits_BV, min(top_k or vocab_size, vocab_size))
+    probability_BJ = jax.nn.softmax(ranked_BJ)
+    before_BJ = jnp.cumsum(probability_BJ, axis=-1) - probability_BJ
+    # The first always stays; rounding may leave the last sums just below 1, which top_p = 1 must not cut.
+    kept_BJ = (before_BJ < top_p) | (top_p == 1)
+    rank_B = jax.random.categorical(key, jnp.where(kept_BJ, ranked_BJ, -jnp.inf))
+    return jnp.take_along_axis(token_BJ, rank_B[:, None], axis=-1)[:, 0]
+
+
+def beam_search(
+    model: Architecture,
+    source: Num[Array, "B S"] | Float[Array, "B S W"],
+    source_mask: Bool[Array, "B S"],
+    *,
+    bos: int,
+    eos: int | None,
+    pad: int,
+    max_len: int,
+    beam_size: int = 5,
+    length_penalty: float = 0.6,
+    limit: Int[Array, "B"] | None = None,
+    prefix: Int[Array, "B P"] | None = None,
+    prefix_mask: Bool[Array, "B P"] | None = None,
+) -> Decoded:
+    """The best of the finished hypotheses by log P(Y) / ((5 + |Y|) / 6)^length_penalty.
+
+    The penalty is that of Wu et al. (2016, equation 14), |Y| counting EOS. A hypothesis finishes when its
+    EOS is among the `beam_size` best continuations of all beams, and then leaves the beams. A row is
+    done when `beam_size` hypotheses have finished, when no live beam can beat the best of them, or at
+    its limit, where a live beam is returned if none has finished. Beam 1 is greedy decoding.
+    Raises ValueError for a beam size below 1 or a negative length penalty.
+    """
+    if beam_size < 1 or length_penalty < 0:
+        raise ValueError(
+            f"beam_size = {beam_size}, length_penalty = {length_penalty}: use a beam of 1 or more and a penalty "
+            "of 0 or more"
+        )
+    begun = _begin(model, source, source_mask, bos, max_len, limit, prefix, prefix_mask)
+    # Memory has no beam axis: all beams of a row read the same copy.
+    step_beams = jax.vmap(model.step, in_axes=(1, None, None, 1), out_axes=1)
+    B, K = begun.token.shape[0], beam_size
+
+    def penalty(length):
+        return ((5.0 + length) / 6.0) ** length_penalty
+
+    class Loop(NamedTuple):
+        t: Array
+        done_B: Array
+        state: Any  # leaves (B, K, ...)
+        token_BK: Array
+        score_BK: Array  # log-probability of the live beams
+        tokens_BKN: Array
+        num_finished_B: Array
+        best_B: Array  # penalised score of the best finished hypothesis
+        best_tokens_BN: Array
+
+    def running(loop: Loop):
+        return (loop.t < max_len) & ~loop.done_B.all()
+
+    def advance(loop: Loop) -> Loop:
+        logits_BKV, state = step_beams(loop.token_BK, loop.t, begun.memory, loop.state)
+        score_BJ, parent_BJ, token_BJ = _candidates(logits_BKV, loop.score_BK)
+        is_eos_BJ = jnp.zeros_like(token_BJ, bool) if eos is None else token_BJ == eos
+        length = loop.t + 1
+
+        # EOS further down than place K would let beam 1 finish where greedy goes on.
+        finishes_BJ = is_eos_BJ & (jnp.arange(token_BJ.shape[1]) < K) & (score_BJ > -jnp.inf)
+        finished_BJ = jnp.where(finishes_BJ, score_BJ / penalty(length), -jnp.inf)
+        first_B = jnp.argmax(finished_BJ, axis=1)
+        better_B = (_pick(finished_BJ, first_B) > loop.best_B) & ~loop.done_B
+        ended_BN = _pick(loop.tokens_BKN, _pick(parent_BJ, first_B)).at[:, loop.t].set(pad if eos is None else eos)
+        best_B = jnp.where(better_B, _pick(finished_BJ, first_B), loop.best_B)
+        best_tokens_BN = jnp.where(better_B[:, None], ended_BN, loop.best_tokens_BN)
+        num_finished_B = loop.num_finished_B + finishes_BJ.sum(1, dtype=jnp.int32)
+
+        live_BK, place_BK = jax.lax.top_k(jnp.where(is_eos_BJ, -jnp.inf, score_BJ), K)
+        parent_BK, token_BK = (jnp.take_along_axis(x_BJ, place_BK, axis=1) for x_BJ in (parent_BJ, token_BJ))
+        tokens_BKN = jnp.take_along_axis(loop.tokens_BKN, parent_BK[:, :, None], axis=1)
+        tokens_BKN = tokens_BKN.at[:, :, loop.t].set(token_BK)
+        hopeless_B = best_B >= live_BK[:, 0] / penalty(begun.limit)  # the longest length forgives the most
+        return Loop(
+            t=length,
+            done_B=loop.done_B | (num_finished_B >= K) | hopeless_B | (length >= begun.limit),
+            state=jax.tree.map(lambda x: x if K == 1 else jax.vmap(lambda a, b: a[b])(x, parent_BK), state),
+            token_BK=token_BK,
+            score_BK=jnp.where(loop.done_B[:, None], loop.score_BK, live_BK),
+            tokens_BKN=jnp.where(loop.done_B[:, None, None], loop.tokens_BKN, tokens_BKN),
+            num_finished_B=num_finished_B,
+            best_B=best_B,
+            best_tokens_BN=best_tokens_BN,
+        )
+
+    loop = jax.lax.while_loop(
+        running,
+        advance,
+        Loop(
+            t=jnp.zeros((), jnp.int32),
+            done_B=begun.limit <= 0,
+            state=jax.tree.map(lambda x: jnp.broadcast_to(x[:, None], (B, K, *x.shape[1:])), begun.state),
+            token_BK=jnp.broadcast_to(begun.token[:, None], (B, K)),
+            # All beams start alike, so only the first may have children.
+            score_BK=jnp.broadcast_to(jnp.where(jnp.arange(K) == 0, 0.0, -jnp.inf), (B, K)),
+            tokens_BKN=jnp.full((B, K, max_len), pad, jnp.int32),
+            num_finished_B=jnp.zeros(B, jnp.int32),
+            best_B=jnp.full(B, -jnp.inf),
+            best_tokens_BN=jnp.full((B, max_len), pad, jnp.int32),
+        ),
+    )
+    none_B = loop.best_B == -jnp.inf
+    tokens_BN = jnp.where(none_B[:, None], loop.tokens_BKN[:, 0], loop.best_tokens_BN)
+    return Decoded(tokens_BN, jnp.where(none_B, loop.score_BK[:, 0] / penalty(begun.limit), loop.best_B))
+
+
+METHODS: dict[str, Callable[..., Decoded]] = {"greedy": greedy, "beam": beam_search, "sample": sample}
+
+
+def decoder(method: str, **options) -> Callable[..., Decoded]:
+    """Jits one method: `decode = decoder("beam", bos=1, eos=2, pad=0, beam_size=5)`.
+
+    `decode(model, source, source_mask, max_len=60, limit=..., prefix=..., key=...)` compiles once for
+    each set of shapes and `max_len`. Raises ValueError for an unknown method.
+    """
+    if method not in METHODS:
+        near = difflib.get_close_matches(str(method), METHODS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"method = {method!r} is not known; {hint}use one of {', '.join(METHODS)}")
+
+    @functools.partial(jax.jit, static_argnames=("graphdef", "max_len"))
+    def run(graphdef, params, source, source_mask, max_len, arrays):
+        model = nnx.merge(graphdef, params)
+        return METHODS[method](model, source, source_mask, max_len=max_len, **options, **arrays)
+
+    def decode(model: Architecture, source, source_mask, *, max_len: int, **arrays) -> Decoded:
+        graphdef, params = nnx.split(model)
+        return run(graphdef, params, source, source_mask, max_len, arrays)
+
+    return decode
+
+
+class _Begun(NamedTuple):
+    memory: Any
+    state: Any
+    token: Int[Array, "B"]  # the first to feed
+    limit: Int[Array, "B"]
+
+
+def _begin(model, source, source_mask, bos, max_len, limit, prefix, prefix_mask) -> _Begun:
+    """`start`, holding back each row's last prefix token: it is the first that `step` is fed."""
+    B = source_mask.shape[0]
+    token_B = jnp.full(B, bos, jnp.int32)
+    limit_B = jnp.full(B, max_len, jnp.int32) if limit is None else jnp.minimum(limit, max_len)
+    if prefix is not None and prefix.shape[1]:
+        mask_BP = jnp.ones(prefix.shape, bool) if prefix_mask is None else prefix_mask
+        last_B = prefix.shape[1] - 1 - jnp.argmax(mask_BP[:, ::-1], axis=1)
+        token_B = jnp.where(mask_BP.any(1), _pick(prefix, last_B), bos).astype(jnp.int32)
+        prefix_mask = mask_BP & (jnp.arange(prefix.shape[1]) != last_B[:, None])
+    memory, state = model.start(source, source_mask, max_len, prefix, prefix_mask)
+    return _Begun(memory, state, token_B, limit_B)
+
+
+def _one_by_one(model, begun: _Begun, eos: int | None, pad: int, max_len: int, choose) -> Decoded:
+    class Loop(NamedTuple):
+        t: Array
+        done_B: Array
+        state: Any
+        token_B: Array
+        score_B: Array
+        tokens_BN: Array
+
+    def running(loop: Loop):
+        return (loop.t < max_len) & ~loop.done_B.all()
+
+    def advance(loop: Loop) -> Loop:
+        logits_BV, state = model.step(loop.token_B, loop.t, begun.memory, loop.state)
+        token_B = jnp.where(loop.done_B, pad, choose(loop.t, logits_BV)).astype(jnp.int32)
+        gain_B = _pick(logits_BV, token_B) - jax.nn.logsumexp(logits_BV, axis=-1)
+        done_B = loop.done_B | (loop.t + 1 >= begun.limit)
+        if eos is not None:
+            done_B |= token_B == eos
+        score_B = jnp.where(loop.done_B, loop.score_B, loop.score_B + gain_B)
+        return Loop(loop.t + 1, done_B, state, token_B, score_B, loop.tokens_BN.at[:, loop.t].set(token_B))
+
+    B = begun.token.shape[0]
+    tokens_BN = jnp.full((B, max_len), pad, jnp.int32)
+    first = Loop(jnp.zeros((), jnp.int32), begun.limit <= 0, begun.state, begun.token, jnp.zeros(B), tokens_BN)
+    loop = jax.lax.while_loop(running, advance, first)
+    return Decoded(loop.tokens_BN, loop.score_B)
+
+
+def _candidates(logits_BKV: Array, score_BK: Array) -> tuple[Array, Array, Array]:
+    """The 2K best continuations of all beams: their score, beam and token, best first.
+
+    Of 2K at most K end in EOS, so K live ones remain. Within a beam they are ranked by their logits,
+    whose differences are not yet rounded away in a sum.
+    """
+    B, K, V = logits_BKV.shape
+    top_BKC, token_BKC = jax.lax.top_k(logits_BKV, min(K + 1, V))
+    gain_BKC = top_BKC - jax.nn.logsumexp(logits_BKV, axis=-1, keepdims=True)
+    total_BX = (score_BK[:, :, None] + gain_BKC).reshape(B, -1)
+    score_BJ, place_BJ = jax.lax.top_k(total_BX, min(2 * K, total_BX.shape[1]))
+    return score_BJ, place_BJ // top_BKC.shape[2], jnp.take_along_axis(token_BKC.reshape(B, -1), place_BJ, axis=1)
+
+
+def _pick(x_BN: Array, index_B: Array) -> Array:
+    """x[b, index[b]] for each row."""
+    return jax.vmap(lambda row, index: row[index])(x_BN, index_B)
