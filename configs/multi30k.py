@@ -19,7 +19,7 @@ def get_config(model: str = "transformer"):
         "lowercase": True,
         "max_length": 128,  # tokens; longer training pairs are left out and counted
         "train_examples": 0,  # the first so many; 0 for all
-        "num_buckets": 14,  # static shapes
+        "num_buckets": 16,  # static shapes; 16 pad 8.7 % of the positions, 20 pad 7.6 %
         "cache_dir": "",  # of tokenizers; empty: ~/.cache/longreach
     }
     config.label_smoothing = 0.1

@@ -11,7 +11,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data.batch import Batch
-from data.plan import BucketPlan, EndlessPlan, Plan, check_budget, length_buckets, single_bucket
+from data.buckets import check_budget, length_buckets, single_bucket
+from data.plan import BucketPlan, EndlessPlan, Plan
 from data.task import Task
 
 EVAL_BUCKETS = 4  # an evaluation is short: fewer shapes to compile are worth some padding
