@@ -8,9 +8,11 @@ from flax import nnx
 from models.contract import Architecture, Spec
 from models.shapes import Array, Key
 from models.transformer import Transformer
+from models.transformer_decoder import TransformerDecoder
 
 MODELS: dict[str, type[Architecture]] = {
     "transformer": Transformer,
+    "transformer_decoder": TransformerDecoder,
 }
 
 DTYPES = ("float32", "bfloat16")

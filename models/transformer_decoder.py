@@ -1,0 +1,95 @@
+"""The decoder-only Transformer: source and target are one causal sequence (Liu et al. 2018, Radford et al. 2018).
+
+Dims: B batch, S source length, T target length, P prefix length, D model width, V outputs.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+
+from models.attention import Keys
+from models.contract import Architecture, Output, Spec, Taps
+from models.layers import Inputs, OutputHead, fold
+from models.shapes import Array, Bool, Float, Int, Key, Num
+from models.taps import Tapper
+from models.transformer_layers import Past, Stack, check_config
+
+
+class TransformerDecoder(Architecture):
+    """One stack reads the source and then the target, and gives the logits of the target's part.
+
+    Positions count real tokens through both, so a padded source leaves no gap. A source may be tokens,
+    features or none (S = 0). Taps have the length of the whole sequence. Raises ValueError for what
+    `check_config` refuses.
+    """
+
+    def __init__(self, config: Any, spec: Spec, rngs: nnx.Rngs):
+        check_config(config)
+        dtype, tied = jnp.dtype(config.dtype), config.tie_embeddings
+        longest = spec.max_source_length + spec.max_target_length
+        self.inputs = Inputs(spec, config.hidden_size, tied=tied, dtype=dtype, rngs=rngs)
+        self.decoder = Stack(config, "decoder", longest, causal=True, rngs=rngs)
+        self.head = OutputHead(spec, config.hidden_size, config.hidden_size, tied=tied, dtype=dtype, rngs=rngs)
+
+    @classmethod
+    def expected_params(cls, config: Any, spec: Spec) -> int:
+        D, tied = config.hidden_size, config.tie_embeddings
+        stack = Stack.num_params(config, spec.max_source_length + spec.max_target_length)
+        return stack + Inputs.expected_params(spec, D, tied=tied) + OutputHead.expected_params(spec, D, D, tied=tied)
+
+    def __call__(
+        self,
+        source: Num[Array, "B S"] | Float[Array, "B S W"],
+        source_mask: Bool[Array, "B S"],
+        target_in: Int[Array, "B T"],
+        *,
+        key: Key[Array, ""] | None = None,
+        carry: Past | None = None,
+        taps: Taps | None = None,
+    ) -> Output:
+        """As the contract says; `carry` holds the keys of the source and of earlier chunks.
+
+        The source has been read where there is a carry, and is not read again.
+        """
+        tap = Tapper(taps, self.tap_names())
+        x_BTD, mask_BT = self.inputs.embed_target(target_in), jnp.ones(target_in.shape, bool)
+        if carry is None:
+            x_BTD, mask_BT = self._append(source, source_mask, x_BTD, mask_BT)
+        x_BTD, own = self.decoder(x_BTD, mask_BT, tap, past=carry, key=fold(key, 0))
+        carry = own if carry is None else carry.extend(own)
+        logits_BTV = self.head(x_BTD[:, x_BTD.shape[1] - target_in.shape[1] :], self.inputs.target)
+        return Output(logits_BTV, carry, tap.captured)
+
+    def start(
+        self,
+        source: Num[Array, "B S"] | Float[Array, "B S W"],
+        source_mask: Bool[Array, "B S"],
+        max_len: int,
+        prefix: Int[Array, "B P"] | None = None,
+        prefix_mask: Bool[Array, "B P"] | None = None,
+    ) -> tuple[Past | None, tuple[Keys, ...]]:
+        """Source and prefix are read into memory; the state has room for what is decoded."""
+        if prefix is None:
+            prefix = jnp.zeros((source.shape[0], 0), jnp.int32)
+        mask_BP = jnp.ones(prefix.shape, bool) if prefix_mask is None else prefix_mask
+        x_BTD, mask_BT = self._append(source, source_mask, self.inputs.embed_target(prefix), mask_BP)
+        past = None
+        if mask_BT.shape[1]:
+            _, past = self.decoder(x_BTD, mask_BT, Tapper(None, ()))
+        return past, self.decoder.caches(source.shape[0], max_len)
+
+    def step(
+        self, token_B: Int[Array, "B"], t: Int[Array, ""], memory: Past | None, state: tuple[Keys, ...]
+    ) -> tuple[Float[Array, "B V"], tuple[Keys, ...]]:
+        x_B1D, state = self.decoder.step(self.inputs.embed_target(token_B[:, None]), t, memory, state)
+        return self.head(x_B1D[:, 0], self.inputs.target), state
+
+    def tap_names(self) -> tuple[str, ...]:
+        return self.decoder.tap_names()
+
+    def _append(self, source, source_mask, x_BTD, mask_BT) -> tuple[Array, Array]:
+        if not source_mask.shape[1]:
+            return x_BTD, mask_BT
+        x_BTD = jnp.concatenate([self.inputs.embed_source(source), x_BTD], axis=1)
+        return x_BTD, jnp.concatenate([source_mask, mask_BT], axis=1)
