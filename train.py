@@ -18,7 +18,7 @@ import data
 import models
 from data import pipeline
 from models.contract import Architecture
-from training import backend, cli, mesh, report, run_folder
+from training import backend, mesh, report, run_folder
 from training.checkpoint import Checkpoints
 from training.clock import Clock, seconds_since_process_start
 from training.ledger import Ledger, NonFiniteError
@@ -46,7 +46,7 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
     ledger = Ledger()
     clock = Clock(ledger.seconds)
     trainer = Trainer(model, task.spec, config, mesh.make(), clock)
-    validation = pipeline.eval_batches(task, "val", config, limit=config.eval_examples)
+    validation = list(pipeline.eval_batches(task, "val", config, limit=config.eval_examples))
 
     with run_folder.claimed(workdir, jax.process_index()), StopRequest() as stop:
         # Where an earlier start of this run got to.

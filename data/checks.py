@@ -10,11 +10,10 @@ def integer(config: Mapping[str, Any], key: str, low: int, high: int | None = No
     value = config[key]
     rule = f"at least {low}" if high is None else f"from {low} to {high}"
     reason = f" ({why})" if why else ""
-    if isinstance(value, bool) or int(value) != value:
-        raise ValueError(f"data.{key} = {value!r} is not a whole number; use one {rule}{reason}")
-    if value < low or (high is not None and value > high):
-        raise ValueError(f"data.{key} = {value} is out of range; use a whole number {rule}{reason}")
-    return int(value)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or value < low or (high is not None and value > high):
+        raise ValueError(f"data.{key} = {value!r} is out of range; use a whole number {rule}{reason}")
+    return value
 
 
 def choice(config: Mapping[str, Any], key: str, options: Sequence[str]) -> str:

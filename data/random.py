@@ -87,7 +87,7 @@ def even(index_B: np.ndarray, high: int) -> np.ndarray:
 
 def content_hash(array_BN: np.ndarray) -> np.ndarray:
     """(B,) uint64 hash of each row of int or float32 values; trailing zeros (padding) change nothing."""
-    row_BN = np.ascontiguousarray(array_BN).reshape(len(array_BN), -1)
+    row_BN = np.ascontiguousarray(array_BN).reshape(len(array_BN), int(np.prod(array_BN.shape[1:])))
     word_BN = (row_BN.view(np.uint32) if row_BN.dtype == np.float32 else row_BN).astype(np.uint64)
     weight_N = _mix(np.arange(1, word_BN.shape[1] + 1, dtype=np.uint64) * np.uint64(GOLDEN)) | np.uint64(1)
     return _mix((word_BN * weight_N).sum(axis=1, dtype=np.uint64))

@@ -209,8 +209,8 @@ class Stack(nnx.Module):
             view = View(past.mask[:, None, :], self.positions.bias(position_BT, positions_of(past.mask)))
             views = [view, *views]
         encoded_view = None if encoded is None else View(encoded.mask[:, None, :])
-        x_BTD = dropout(self.positions.add(x_BTD, position_BT), self.dropout_rate, fold(key, 0))
-        x_BTD = tap(f"{self.name}.embedding", x_BTD)
+        x_BTD = self.positions.add(tap(f"{self.name}.inputs", x_BTD), position_BT)
+        x_BTD = dropout(x_BTD, self.dropout_rate, fold(key, 0))
         owns = []
         for index, layer in enumerate(self.layers):
             x_BTD, own = layer(
@@ -242,7 +242,7 @@ class Stack(nnx.Module):
     def tap_names(self) -> tuple[str, ...]:
         kinds = ["hidden", "attention", "heads"] + (["cross_attention", "cross_heads"] if self.cross else [])
         layers = [f"{self.name}.{index}.{kind}" for index in range(len(self.layers)) for kind in kinds]
-        return (f"{self.name}.embedding", *layers)
+        return (f"{self.name}.inputs", *layers)
 
     @staticmethod
     def num_params(config: Any, num_positions: int, *, cross: bool = False) -> int:

@@ -35,8 +35,8 @@ def flatten(model: Architecture) -> Params:
 
 
 def count(params: Mapping[str, jax.Array], *, embeddings: bool = True) -> int:
-    """Number of parameters; without `embeddings`, those that hold a row a vocabulary entry are left out."""
-    return sum(p.size for name, p in params.items() if embeddings or "embed" not in name.split("/")[-1])
+    """Number of parameters; without `embeddings`, tables with a row a token or a position are left out."""
+    return sum(p.size for name, p in params.items() if embeddings or name.split("/")[-1] != "table")
 
 
 def sha256(params: Mapping[str, jax.Array]) -> str:

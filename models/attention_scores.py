@@ -1,0 +1,148 @@
+"""How well each position of a memory fits a query: the scores of Bahdanau and of Luong.
+
+A score splits into what depends on the memory alone, `keys(memory)`, computed once for a source, and
+what depends on the query. The second part is written over `linear(name, x)` and the `weights` it names,
+so that it runs for all queries at once or inside a scan (`models/scan.py`) alike.
+
+Dims: B batch, T queries, S memory slots, D query width, E memory width, A score width.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from models.layers import Linear, glorot
+from models.scan import Dense, LinearFn
+from models.shapes import Array, Bool, Float
+
+
+class Score(nnx.Module):
+    """Base: `score(linear, constants, query)` with `weights(keys)` and `constants(keys)`."""
+
+    same_width: ClassVar[bool] = False  # query and memory must be equally wide
+
+    def __init__(self, query_size: int, memory_size: int, size: int, *, dtype: Any = jnp.float32, rngs: nnx.Rngs):
+        raise NotImplementedError
+
+    @classmethod
+    def expected_params(cls, query_size: int, memory_size: int, size: int) -> int:
+        raise NotImplementedError
+
+    def keys(self, memory_BSE: Float[Array, "B S E"]) -> Array:
+        """What the memory contributes, an array that leads with the batch axis."""
+        raise NotImplementedError
+
+    def weights(self, keys: Array) -> Mapping[str, Dense]:
+        """What `linear` multiplies queries with."""
+        raise NotImplementedError
+
+    def constants(self, keys: Array) -> Any:
+        """What else the scores read."""
+        return ()
+
+    @staticmethod
+    def scores(linear: LinearFn, constants: Any, query_BTD: Float[Array, "B T D"]) -> Float[Array, "B T S"]:
+        raise NotImplementedError
+
+
+class AdditiveScore(Score):
+    """v . tanh(W q + U m)  (Bahdanau et al. 2015, appendix A.1.2)."""
+
+    def __init__(self, query_size, memory_size, size, *, dtype=jnp.float32, rngs):
+        self.query = Linear(query_size, size, use_bias=False, dtype=dtype, rngs=rngs)
+        self.memory = Linear(memory_size, size, use_bias=False, dtype=dtype, rngs=rngs)
+        self.vector = nnx.Param(glorot(rngs.params(), (size, 1), jnp.float32)[:, 0])
+        self.dtype = dtype
+
+    @classmethod
+    def expected_params(cls, query_size, memory_size, size):
+        return (query_size + memory_size + 1) * size
+
+    def keys(self, memory_BSE):
+        return self.memory(memory_BSE)
+
+    def weights(self, keys):
+        return {"query": Dense(self.query.kernel[...].astype(self.dtype))}
+
+    def constants(self, keys):
+        return keys, self.vector[...]
+
+    @staticmethod
+    def scores(linear, constants, query_BTD):
+        keys_BSA, vector_A = constants
+        return jnp.tanh(linear("query", query_BTD)[:, :, None] + keys_BSA[:, None]) @ vector_A
+
+
+class ConcatScore(AdditiveScore):
+    """v . tanh(W [q; m])  (Luong et al. 2015, section 3.1): the additive score, but W is drawn as one."""
+
+    def __init__(self, query_size, memory_size, size, *, dtype=jnp.float32, rngs):
+        super().__init__(query_size, memory_size, size, dtype=dtype, rngs=rngs)
+        joint = glorot(rngs.params(), (query_size + memory_size, size), jnp.float32)
+        self.query.kernel[...], self.memory.kernel[...] = joint[:query_size], joint[query_size:]
+
+
+class DotScore(Score):
+    """q . m  (Luong et al. 2015, section 3.1)."""
+
+    same_width = True
+
+    def __init__(self, query_size, memory_size, size, *, dtype=jnp.float32, rngs):
+        pass
+
+    @classmethod
+    def expected_params(cls, query_size, memory_size, size):
+        return 0
+
+    def keys(self, memory_BSE):
+        return memory_BSE
+
+    def weights(self, keys):
+        return {"keys": Dense(jnp.swapaxes(keys, 1, 2))}
+
+    @staticmethod
+    def scores(linear, constants, query_BTD):
+        return linear("keys", query_BTD)
+
+
+class ScaledDotScore(DotScore):
+    """q . m / sqrt(D)  (Vaswani et al. 2017, equation 1, on Luong's dot score)."""
+
+    @staticmethod
+    def scores(linear, constants, query_BTD):
+        return linear("keys", query_BTD) / query_BTD.shape[-1] ** 0.5
+
+
+class GeneralScore(DotScore):
+    """q . W m  (Luong et al. 2015, section 3.1)."""
+
+    same_width = False
+
+    def __init__(self, query_size, memory_size, size, *, dtype=jnp.float32, rngs):
+        self.memory = Linear(memory_size, query_size, use_bias=False, dtype=dtype, rngs=rngs)
+
+    @classmethod
+    def expected_params(cls, query_size, memory_size, size):
+        return query_size * memory_size
+
+    def keys(self, memory_BSE):
+        return self.memory(memory_BSE)
+
+
+SCORES: dict[str, type[Score]] = {
+    "additive": AdditiveScore,
+    "dot": DotScore,
+    "general": GeneralScore,
+    "concat": ConcatScore,
+    "scaled_dot": ScaledDotScore,
+}
+
+
+def masked_softmax(scores_BTS: Float[Array, "B T S"], mask_BS: Bool[Array, "B S"]) -> Float[Array, "B T S"]:
+    """Softmax over the slots whose mask is True; 0 at the others, and everywhere where none is."""
+    mask_B1S = mask_BS[:, None]
+    scores_BTS = jnp.where(mask_B1S, scores_BTS, jnp.finfo(scores_BTS.dtype).min)
+    return jax.nn.softmax(scores_BTS, axis=-1) * mask_B1S
