@@ -29,9 +29,8 @@ class TemporalOrder(Synthetic):
         super().__init__(config)
         positions = checks.choice(config, "positions", ("anywhere", "pascanu"))
         self.fixed_windows = positions == "pascanu"
-        tenth = "each window is a tenth of it"
-        length = checks.integer(config, "length", 10 if self.fixed_windows else 2, why=tenth if self.fixed_windows else "")
-        self.length = length
+        shortest, why = (10, "each window is a tenth of it") if self.fixed_windows else (2, "two symbols")
+        self.length = length = checks.integer(config, "length", shortest, why=why)
         self.first_window = (length // 10, length // 5) if self.fixed_windows else (0, length - 1)
         self.second_window = (length // 2, length * 6 // 10)
         self.spec = Spec(
