@@ -6,11 +6,23 @@ from typing import Any
 from flax import nnx
 
 from models.contract import Architecture, Spec
+from models.recurrent_decoder import GRUDecoder, LSTMDecoder, RNNDecoder
+from models.seq2seq import GRU, LSTM, RNN
+from models.seq2seq_attention import GRUAttention, LSTMAttention, RNNAttention
 from models.shapes import Array, Key
 from models.transformer import Transformer
 from models.transformer_decoder import TransformerDecoder
 
 MODELS: dict[str, type[Architecture]] = {
+    "rnn": RNN,
+    "lstm": LSTM,
+    "gru": GRU,
+    "rnn_attention": RNNAttention,
+    "lstm_attention": LSTMAttention,
+    "gru_attention": GRUAttention,
+    "rnn_decoder": RNNDecoder,
+    "lstm_decoder": LSTMDecoder,
+    "gru_decoder": GRUDecoder,
     "transformer": Transformer,
     "transformer_decoder": TransformerDecoder,
 }

@@ -29,8 +29,8 @@ WEIGHTS_TAP = "decoder.attention"  # (B, T, S)
 class AttentionSeq2Seq(EncoderDecoder):
     """Encoder-decoder with attention  (Bahdanau et al. 2015; Luong et al. 2015).
 
-    The decoder's state is every layer's carry and the last attentional state a_t, (B, H); memory is
-    the encoder's outputs, their keys and the source mask.
+    The decoder's state is every layer's carry and the attentional state a_{t-1}, (B, H), which stays
+    zero without input feeding; memory is the encoder's outputs, their keys and the source mask.
     """
 
     def __init__(self, config, spec, rngs):
@@ -125,7 +125,7 @@ class AttentionSeq2Seq(EncoderDecoder):
         readout_BTH, weights_BTS = attend(scores, linear, self.constants(memory), swap(hidden_TBH), added)
         if tapper.wants(WEIGHTS_TAP):
             tapper.captured[WEIGHTS_TAP] = weights_BTS
-        return readout_BTH, (carries, readout_BTH[:, -1])
+        return readout_BTH, (carries, state[1])
 
     def run_feeding(self, embedded_TBE, mask_TB, memory, state, *, key=None, tapper=NO_TAPS):
         added, _ = scan_taps(tapper, self.scan_tap_names())
@@ -168,7 +168,7 @@ class AttentionSeq2Seq(EncoderDecoder):
             return self.logits(readout_BH), state
         hidden_BH, carries = self.decoder.step((embedded_BE,), state[0])
         readout_B1H, _ = attend(type(self.score).scores, linear, constants, hidden_BH[:, None])
-        return self.logits(readout_B1H[:, 0]), (carries, readout_B1H[:, 0])
+        return self.logits(readout_B1H[:, 0]), (carries, state[1])
 
     def scan_tap_names(self):
         return (*self.decoder.tap_names("decoder"), WEIGHTS_TAP)

@@ -1,0 +1,105 @@
+"""Decoder-only RNN, LSTM and GRU: source and target are read as one sequence.
+
+The state passes over the source's padding unchanged, so it leaves no gap, on either side. Without a
+source this is a language model (Mikolov et al. 2010), and `carry` streams a long text in chunks.
+
+Dims: B batch, S source length, T target length, P prefix length, N = S + T, E embedding width, H hidden
+width, V outputs.
+"""
+
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+
+from models.cells import Carry, Cell, GRUCell, LSTMCell, TanhCell
+from models.contract import Architecture, Output, Spec
+from models.layers import Inputs, OutputHead, dropout, fold
+from models.recurrent import NO_TAPS, RecurrentStack, swap
+from models.shapes import Array, Bool, Float
+from models.taps import Tapper
+
+
+class RecurrentDecoder(Architecture):
+    """A stack of cells over source and target. Its taps are of length S + T, source first.
+
+    Where a `carry` is given the source has been read before, and only the target is read (length T).
+    """
+
+    cell: ClassVar[type[Cell]]
+
+    def __init__(self, config: Any, spec: Spec, rngs):
+        dtype, tied = jnp.dtype(config.dtype), config.tie_embeddings
+        self.input_dropout_rate = config.input_dropout_rate
+        self.output_dropout_rate = config.output_dropout_rate
+        self.inputs = Inputs(spec, config.embed_size, tied=tied, dtype=dtype, rngs=rngs)
+        self.decoder = RecurrentStack(self.cell, config, config.embed_size, rngs=rngs)
+        self.head = OutputHead(spec, config.hidden_size, config.embed_size, tied=tied, dtype=dtype, rngs=rngs)
+
+    @classmethod
+    def expected_params(cls, config, spec):
+        tied = config.tie_embeddings
+        return (
+            Inputs.expected_params(spec, config.embed_size, tied=tied)
+            + RecurrentStack.expected_params(cls.cell, config, config.embed_size)
+            + OutputHead.expected_params(spec, config.hidden_size, config.embed_size, tied=tied)
+        )
+
+    def run(
+        self,
+        embedded_BNE: Float[Array, "B N E"],
+        mask_BN: Bool[Array, "B N"] | None,
+        carries: tuple[Carry, ...],
+        *,
+        key=None,
+        tapper: Tapper = NO_TAPS,
+    ) -> tuple[Float[Array, "N B H"], tuple[Carry, ...]]:
+        embedded_NBE = dropout(swap(tapper("decoder.inputs", embedded_BNE)), self.input_dropout_rate, fold(key, 0))
+        mask_NB = None if mask_BN is None else mask_BN.T
+        return self.decoder((embedded_NBE,), mask_NB, carries, key=fold(key, 1), tapper=tapper, name="decoder")
+
+    def sequence(self, source, source_mask, target_in, target_mask):
+        """Returns (source and target embedded side by side, their mask or None where all is real)."""
+        target_BTE = self.inputs.embed_target(target_in)
+        if source_mask.shape[1] == 0:
+            return target_BTE, target_mask
+        if target_mask is None:
+            target_mask = jnp.ones(target_in.shape, bool)
+        embedded_BNE = jnp.concatenate([self.inputs.embed_source(source), target_BTE], axis=1)
+        return embedded_BNE, jnp.concatenate([source_mask, target_mask], axis=1)
+
+    def __call__(self, source, source_mask, target_in, *, key=None, carry=None, taps=None):
+        tapper = Tapper(taps, self.tap_names())
+        if carry is None:
+            carry = self.decoder.zeros(target_in.shape[0])
+            embedded_BNE, mask_BN = self.sequence(source, source_mask, target_in, None)
+        else:
+            embedded_BNE, mask_BN = self.inputs.embed_target(target_in), None
+        hidden_NBH, carry = self.run(embedded_BNE, mask_BN, carry, key=key, tapper=tapper)
+        hidden_BTH = dropout(swap(hidden_NBH[-target_in.shape[1] :]), self.output_dropout_rate, fold(key, 2))
+        return Output(self.head(hidden_BTH, self.inputs.target), carry, tapper.captured)
+
+    def start(self, source, source_mask, max_len, prefix=None, prefix_mask=None):
+        if prefix is None:
+            prefix = jnp.zeros((source_mask.shape[0], 0), jnp.int32)
+        embedded_BNE, mask_BN = self.sequence(source, source_mask, prefix, prefix_mask)
+        _, carries = self.run(embedded_BNE, mask_BN, self.decoder.zeros(source_mask.shape[0]))
+        return (), carries
+
+    def step(self, token_B, t, memory, state):
+        hidden_BH, carries = self.decoder.step((self.inputs.embed_target(token_B),), state)
+        return self.head(hidden_BH, self.inputs.target), carries
+
+    def tap_names(self):
+        return ("decoder.inputs", *self.decoder.tap_names("decoder"))
+
+
+class RNNDecoder(RecurrentDecoder):
+    cell = TanhCell
+
+
+class LSTMDecoder(RecurrentDecoder):
+    cell = LSTMCell
+
+
+class GRUDecoder(RecurrentDecoder):
+    cell = GRUCell
