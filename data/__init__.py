@@ -7,12 +7,14 @@ from typing import Any
 from data.task import Task
 from data.tasks.adding import Adding
 from data.tasks.copying import Copying
+from data.tasks.language import shakespeare
 from data.tasks.multi30k import multi30k
 from data.tasks.parity import Parity
 from data.tasks.recall import Recall
 from data.tasks.reverse import Reverse
 from data.tasks.selective_copying import SelectiveCopying
 from data.tasks.temporal_order import TemporalOrder
+from data.tasks.tfds import tfds
 from data.tasks.translation import translate
 
 TASKS: dict[str, Callable[..., Task]] = {
@@ -24,7 +26,9 @@ TASKS: dict[str, Callable[..., Task]] = {
     "parity": Parity,
     "selective_copying": SelectiveCopying,
     "multi30k": multi30k,
+    "shakespeare": shakespeare,
     "translate": translate,
+    "tfds": tfds,
 }
 
 

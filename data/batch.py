@@ -14,7 +14,7 @@ Distance counts steps along the one sequence of source followed by target_in: th
 is `distance` before the position whose logits must give it (0: the input at that very position).
 """
 
-from typing import TypedDict
+from typing import TypedDict, cast
 
 import numpy as np
 
@@ -37,11 +37,11 @@ def pad_rows(batch: Batch, multiple: int) -> Batch:
         return batch
     padded = {
         name: np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])
-        for name, array in batch.items()
+        for name, array in cast(dict[str, np.ndarray], batch).items()
     }
     padded["index"][rows:] = -1
     padded["distance"][rows:] = -1
-    return padded  # type: ignore[return-value]
+    return cast(Batch, padded)
 
 
 def padding_share(batch: Batch) -> float:

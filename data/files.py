@@ -18,8 +18,23 @@ class Parallel(NamedTuple):
     notes: list[str]
 
 
+class Text(NamedTuple):
+    """The documents of one split; `notes` as above."""
+
+    documents: list[str]
+    notes: list[str]
+
+
+class TextCorpus(Protocol):
+    @property
+    def splits(self) -> tuple[str, ...]: ...
+
+    def read(self, split: str) -> Text: ...
+
+
 class ParallelCorpus(Protocol):
-    splits: tuple[str, ...]
+    @property
+    def splits(self) -> tuple[str, ...]: ...
 
     def read(self, split: str) -> Parallel: ...
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import grain
 import numpy as np
+from absl import flags
 from ml_collections import ConfigDict
 
 from data.batch import Batch
@@ -20,37 +21,40 @@ ROW_MULTIPLE = 8
 PREFETCH = 16  # batches
 ENDLESS = 1 << 62
 
+Shape = tuple[int, int]  # S, T
+
 
 def train_plan(task: Task, config: ConfigDict) -> Plan:
     """The plan of the training split: buckets where the task has lengths, else one shape.
 
     Raises ValueError where `batch_size` or `tokens_per_batch` does not fit the task.
     """
-    num_examples, lengths_N2, shape = task.num_examples("train"), task.lengths("train"), _one_shape(task, "train")
-    if shape is None:
+    num_examples, lengths_N2 = task.num_examples("train"), _varied_lengths(task, "train")
+    if lengths_N2 is not None:
         tokens = _positive(config, "tokens_per_batch")
         check_budget(lengths_N2, tokens, ROW_MULTIPLE)
         num_buckets = _positive(config.data, "num_buckets", "data.")
         return BucketPlan(length_buckets(lengths_N2, tokens, num_buckets, ROW_MULTIPLE), config.seed)
-    batch_size = _positive(config, "batch_size")
+    shape = _one_shape(task, "train")
+    rows = _rows(config, shape)
     if num_examples is None:
-        return EndlessPlan(batch_size, shape)
-    return BucketPlan(single_bucket(num_examples, batch_size, shape), config.seed)
+        return EndlessPlan(rows, shape)
+    return BucketPlan(single_bucket(num_examples, rows, shape), config.seed)
 
 
 def eval_plan(task: Task, split: str, config: ConfigDict, *, limit: int = 0) -> BucketPlan:
     """Every example of the split exactly once, or the first `limit` of them."""
-    num_examples = task.num_examples(split)
+    num_examples, lengths_N2 = task.num_examples(split), _varied_lengths(task, split)
     if limit:
         num_examples = limit if num_examples is None else min(limit, num_examples)
     if num_examples is None:
         raise ValueError(f"split = {split} never ends; choose from {', '.join(s for s in task.splits if s != split)}")
-    lengths_N2, shape = task.lengths(split), _one_shape(task, split)
-    if shape is None:
+    if lengths_N2 is not None:
         num_buckets = min(EVAL_BUCKETS, _positive(config.data, "num_buckets", "data."))
         tokens = _positive(config, "tokens_per_batch")
         return BucketPlan(length_buckets(lengths_N2[:num_examples], tokens, num_buckets, ROW_MULTIPLE), None)
-    rows = min(_positive(config, "batch_size"), -(-num_examples // ROW_MULTIPLE) * ROW_MULTIPLE)
+    shape = _one_shape(task, split)
+    rows = min(_rows(config, shape), -(-num_examples // ROW_MULTIPLE) * ROW_MULTIPLE)
     return BucketPlan(single_bucket(num_examples, rows, shape), None)
 
 
@@ -77,20 +81,34 @@ def _stream(
     dataset = grain.MapDataset.range(start, stop).map(make)
     workers = int(config.workers) if workers is None else workers
     if workers:
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()  # Grain reads its own flags, also where no absl app runs
         read = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
         options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=PREFETCH)
         return iter(dataset.to_iter_dataset(read).mp_prefetch(options))
     return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=PREFETCH)))
 
 
-def _one_shape(task: Task, split: str) -> tuple[int, int] | None:
-    """The shape of every batch of the split; None where each example has its own length, for buckets."""
+def _varied_lengths(task: Task, split: str) -> np.ndarray | None:
+    """(N, 2) lengths for buckets; None where every example of the split has the same shape."""
+    lengths_N2 = task.lengths(split)
+    return None if lengths_N2 is None or len(lengths_N2) != task.num_examples(split) else lengths_N2
+
+
+def _one_shape(task: Task, split: str) -> Shape:
     lengths_N2 = task.lengths(split)
     if lengths_N2 is None:
         return task.spec.max_source_length, task.spec.max_target_length
-    if len(lengths_N2) == 1 and task.num_examples(split) != 1:
-        return int(lengths_N2[0, 0]), int(lengths_N2[0, 1])
-    return None
+    return int(lengths_N2[0, 0]), int(lengths_N2[0, 1])
+
+
+def _rows(config: ConfigDict, shape: Shape) -> int:
+    """Of batches of one shape: `batch_size`, or what `tokens_per_batch` has room for."""
+    if "batch_size" in config:
+        return _positive(config, "batch_size")
+    tokens = _positive(config, "tokens_per_batch")
+    check_budget(np.array([shape]), tokens, ROW_MULTIPLE)
+    return tokens // max(*shape, 1) // ROW_MULTIPLE * ROW_MULTIPLE
 
 
 def _positive(config: ConfigDict, key: str, where: str = "") -> int:

@@ -22,7 +22,10 @@ class PlannedBatch(NamedTuple):
 
 
 class Plan(Protocol):
-    num_batches: int | None  # of an epoch; None where examples never end
+    @property
+    def num_batches(self) -> int | None:
+        """Of an epoch; None where examples never end."""
+        ...
 
     def batch(self, k: int) -> PlannedBatch:
         """Batch k >= 0; epochs follow one another."""
@@ -61,15 +64,15 @@ class BucketPlan:
     def batch(self, k: int) -> PlannedBatch:
         epoch, place = divmod(k, self.num_batches)
         number, part = _order(tuple(b.num_batches for b in self.buckets), None if self.seed is None else epoch)
-        bucket, part = self.buckets[number[place]], int(part[place])
+        bucket, turn = self.buckets[number[place]], int(part[place])
         examples = bucket.examples
         if self.seed is not None:
             examples = examples[_permutation(len(examples), self.seed, epoch, int(number[place]))]
         # Even shares: the first batches of a bucket take one example more than the others.
         share, larger = divmod(len(examples), bucket.num_batches)
-        first = part * share + min(part, larger)
+        first = turn * share + min(turn, larger)
         index_B = np.full(bucket.rows, -1, np.int64)
-        taken = examples[first : first + share + (part < larger)]
+        taken = examples[first : first + share + (turn < larger)]
         index_B[: len(taken)] = taken
         return PlannedBatch(index_B, bucket.shape)
 

@@ -30,4 +30,4 @@ def multi30k(config: Mapping[str, Any], tokenizer_dir: str | Path | None = None)
 
 def _holds_text(folder: str) -> bool:
     """Whether some raw file is there, so that what is missing beside it is the mistake to report."""
-    return bool(folder) and any(Path(folder).glob(f"train.{language}*") for language in LANGUAGES)
+    return bool(folder) and any(found for language in LANGUAGES for found in Path(folder).glob(f"train.{language}*"))

@@ -1,0 +1,27 @@
+"""Shakespeare, character by character: a language model of 1.1 million characters (Karpathy's char-rnn, nanoGPT).
+
+    python train.py --config=configs/shakespeare.py:transformer_decoder --workdir=runs/shakespeare \
+        --config.data.dir=FOLDER
+
+FOLDER holds input.txt or input.txt.gz; any other text is trained on with --config.data.file=NAME.
+The first 90 % are for training, the rest for validation, as in nanoGPT, whose small CPU setting reaches 1.88.
+
+Expected: not measured yet.
+"""
+
+from configs import common
+
+
+def get_config(model):
+    config = common.base("shakespeare", model)
+    config.batch_size = 32
+    config.data.update({
+        "dir": "",  # the folder of the text; empty: tiny_shakespeare through TFDS
+        "file": "input.txt",
+        "tokenizer": {"name": "char", "vocab_size": 0},  # char (0: every character), byte, unigram, bpe
+        "lowercase": False,
+        "length": 128,  # tokens of a window
+        "train_examples": 0,  # the first so many documents; 0 for all
+        "cache_dir": "",  # of tokenizers; empty: ~/.cache/longreach
+    })  # fmt: skip
+    return config

@@ -1,0 +1,33 @@
+"""Translation of your own text: any pair of parallel files, plain or .gz, UTF-8, one example a line.
+
+    python train.py --config=configs/translate.py:transformer --workdir=runs/mine --config.data.dir=FOLDER \
+        --config.data.source_language=cs --config.data.target_language=en
+
+FOLDER holds train.cs, train.en, val.cs, val.en and, if you like, more pairs such as test.cs, test.en.
+Files with other names are given one by one: --config.data.train_source=FILE --config.data.train_target=FILE ...
+"""
+
+from configs import common
+
+
+def get_config(model):
+    config = common.base("translate", model)
+    del config.batch_size
+    config.tokens_per_batch = 4096  # rows times the longer of source and target, at most
+    config.data.update({
+        "dir": "",  # the folder of the files
+        "source_language": "de",  # the endings of the files
+        "target_language": "en",
+        "train_source": "", "train_target": "",  # files named one by one, instead of those in dir
+        "val_source": "", "val_target": "",
+        "test_source": "", "test_target": "",
+        "tokenizer": {"name": "unigram", "vocab_size": 8000, "joint": True},  # unigram, bpe, char, byte
+        "lowercase": False,
+        "max_length": 128,  # tokens; longer training pairs are left out and counted
+        "train_examples": 0,  # the first so many; 0 for all
+        "num_buckets": 16,  # static shapes
+        "cache_dir": "",  # of tokenizers; empty: ~/.cache/longreach
+    })  # fmt: skip
+    config.steps = 10_000
+    config.label_smoothing = 0.1
+    return config

@@ -1,0 +1,213 @@
+"""Language models: one long text in windows, with no source (S = 0).
+
+Dims: N tokens of a split, W windows of it, B batch, T window length.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data import tokenizers
+from data.batch import Batch
+from data.checks import integer
+from data.files import Text, TextCorpus, read_text
+from data.spec import Spec
+
+
+class Language:
+    """Text as a task: each position is fed the token before it, across windows; BOS begins the split.
+
+    Training never ends: example i is a window of epoch i // W, whose windows tile the text from an offset
+    drawn for that epoch, in an order drawn as well. Evaluation gives every token of the split exactly once.
+    Where there are several documents (or lines, for subword tokenizers), EOS ends each.
+    """
+
+    chance: Mapping[str, float] = {}
+
+    def __init__(self, config: Mapping[str, Any], corpus: TextCorpus, tokenizer_dir: str | Path | None = None):
+        self.splits: tuple[str, ...] = tuple(corpus.splits)
+        self.notes: list[str] = []
+        self.length = integer(config, "length", 1)
+        self._lowercase = bool(config["lowercase"])
+        self._train_examples = integer(config, "train_examples", 0)
+        self._by_line = config["tokenizer"]["name"] in ("unigram", "bpe")  # they would lose the newlines
+        self._corpus = corpus
+        self._documents: dict[str, list[str]] = {}
+        self._tokens: dict[str, np.ndarray] = {}
+        self._num_bytes: dict[str, int] = {}
+        self._tokenizer = tokenizers.obtain(
+            "text",
+            config["tokenizer"],
+            lambda: self._read("train"),
+            cache_dir=config["cache_dir"],
+            tokenizer_dir=tokenizer_dir,
+        )
+        self.spec = Spec(
+            source="none",
+            source_size=0,
+            target_size=self._tokenizer.size,
+            output="tokens",
+            output_size=self._tokenizer.size,
+            max_source_length=0,
+            max_target_length=self.length,
+            free_running=True,
+            pad=tokenizers.PAD,
+            bos=tokenizers.BOS,
+            eos=tokenizers.EOS,
+        )
+
+    # What every task offers (`data/task.py`).
+
+    def num_examples(self, split: str) -> int | None:
+        """Windows of an evaluation split; None for training."""
+        return None if split == "train" else -(-len(self._encoded(split)) // self.length)
+
+    def lengths(self, split: str) -> None:
+        return None
+
+    def batch(self, split: str, seed: int, index_B: np.ndarray, shape: tuple[int, int]) -> Batch:
+        tokens_N, length = self._encoded(split), shape[1]
+        start_B = index_B * self.length
+        if split == "train":
+            start_B = np.array([self._train_start(len(tokens_N), seed, i) for i in index_B.tolist()], np.int64)
+        place_BT = start_B[:, None] + np.arange(length)
+        mask_BT = (place_BT < len(tokens_N)) & (np.arange(length) < self.length) & (index_B >= 0)[:, None]
+        place_BT = np.where(mask_BT, place_BT, 0)
+        before_BT = np.where(place_BT > 0, tokens_N[place_BT - 1], tokenizers.BOS)
+        return {
+            "source": np.zeros((len(index_B), 0), np.int32),
+            "source_mask": np.zeros((len(index_B), 0), bool),
+            "target_in": np.where(mask_BT, before_BT, tokenizers.PAD).astype(np.int32),
+            "target_out": np.where(mask_BT, tokens_N[place_BT], tokenizers.PAD).astype(np.int32),
+            "target_weights": mask_BT.astype(np.float32),
+            "distance": np.full(mask_BT.shape, -1, np.int32),
+            "index": index_B.astype(np.int32),
+        }
+
+    # What a language model has besides.
+
+    def num_bytes(self, split: str) -> int:
+        """UTF-8 bytes of what the split's tokens stand for: bits a byte = nats / log(2) / bytes."""
+        self._encoded(split)
+        return self._num_bytes[split]
+
+    def num_tokens(self, split: str) -> int:
+        """Weighted positions of an evaluation of the whole split."""
+        return len(self._encoded(split))
+
+    def decode_target(self, ids: Iterable[int]) -> str:
+        """The text of ids up to the first EOS."""
+        return self._tokenizer.decode(ids)
+
+    def encode_target(self, lines: Sequence[str]) -> list[np.ndarray]:
+        """Int32 ids of each line, as a prompt: without EOS."""
+        return self._tokenizer.encode([line.lower() if self._lowercase else line for line in lines])
+
+    def target_pieces(self, ids: Iterable[int]) -> list[str]:
+        """Each id as readable text."""
+        return self._tokenizer.pieces(ids)
+
+    def add_split(self, name: str, documents: Sequence[str]) -> None:
+        """Makes any text a split of this task, to be evaluated as the others are."""
+        if not any(document.strip() for document in documents):
+            raise ValueError(f"split {name} has no text; give at least one document")
+        self._documents[name] = self._prepared(list(documents))
+        self._tokens.pop(name, None)
+        if name not in self.splits:
+            self.splits = (*self.splits, name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_documents": {}}  # worker processes make batches from the ids alone
+
+    def _train_start(self, num_tokens: int, seed: int, example: int) -> int:
+        if example < 0:
+            return 0
+        windows = max((num_tokens - self.length + 1) // self.length, 1)
+        epoch, window = divmod(example, windows)
+        offset, order_W = _tiling(windows, min(self.length, max(num_tokens - self.length, 0) + 1), seed, epoch)
+        return offset + int(order_W[window]) * self.length
+
+    def _read(self, split: str) -> list[str]:
+        if split not in self.splits:
+            raise ValueError(f"split = {split!r} is not in this data; choose from {', '.join(self.splits)}")
+        if split not in self._documents:
+            read = self._corpus.read(split)
+            self.notes += [note for note in read.notes if note not in self.notes]
+            most = self._train_examples if split == "train" and self._train_examples else None
+            self._documents[split] = self._prepared(read.documents[:most])
+        return self._documents[split]
+
+    def _prepared(self, documents: list[str]) -> list[str]:
+        if self._by_line:
+            documents = [line for document in documents for line in document.split("\n") if line.strip()]
+        return [document.lower() for document in documents] if self._lowercase else documents
+
+    def _encoded(self, split: str) -> np.ndarray:
+        """(N,) ids of the whole split, 16 bits each where the vocabulary allows."""
+        if split not in self._tokens:
+            documents = self._read(split)
+            encoded, end = self._tokenizer.encode(documents), np.full(1, tokenizers.EOS, np.int32)
+            several = len(documents) > 1
+            pieces = [part for ids in encoded for part in ((ids, end) if several else (ids,))]
+            kind = np.uint16 if self._tokenizer.size <= 1 << 16 else np.int32
+            self._num_bytes[split] = sum(len(document.encode()) + several for document in documents)
+            self._tokens[split] = np.concatenate(pieces).astype(kind)
+        return self._tokens[split]
+
+
+@lru_cache(maxsize=8)
+def _tiling(windows: int, offsets: int, seed: int, epoch: int) -> tuple[int, np.ndarray]:
+    """Where the windows of an epoch begin, and their order."""
+    random = np.random.default_rng([seed, epoch])
+    return int(random.integers(offsets)), random.permutation(windows)
+
+
+class TextFile:
+    """A corpus of one file: its first part for training, the rest for validation, as in nanoGPT."""
+
+    splits = ("train", "val")
+
+    def __init__(self, path: str | Path, train_fraction: float = 0.9):
+        self._path, self._train_fraction = path, train_fraction
+
+    def read(self, split: str) -> Text:
+        text = read_text(self._path)
+        cut = int(len(text) * self._train_fraction)
+        part = text[:cut] if split == "train" else text[cut:]
+        if not part.strip():
+            raise ValueError(f"{self._path} is too short to hold a {split} split; give a longer text")
+        return Text([part], [])
+
+
+class JoinedParts:
+    """tiny_shakespeare of TFDS has three parts; nanoGPT's split is of the whole."""
+
+    splits = ("train", "val")
+
+    def __init__(self, corpus: TextCorpus):
+        self._corpus = corpus
+
+    def read(self, split: str) -> Text:
+        train = self._corpus.read("train").documents
+        if split == "train":
+            return Text(train, [])
+        return Text(["".join(d for part in ("val", "test") for d in self._corpus.read(part).documents)], [])
+
+
+def shakespeare(config: Mapping[str, Any], tokenizer_dir: str | Path | None = None) -> Language:
+    """The text file `data.file` in the folder `data.dir`, plain or `.gz`; an empty `data.dir` means
+    tiny_shakespeare through TFDS. Raises FileNotFoundError where the folder or the file is not there."""
+    if not config["dir"]:
+        from data.tfds_source import TfdsText, prepared  # imports tensorflow_datasets
+
+        return Language(config, JoinedParts(TfdsText(prepared("tiny_shakespeare", ""), "text")), tokenizer_dir)
+    folder = Path(config["dir"])
+    if not folder.is_dir():
+        raise FileNotFoundError(f"data.dir = {folder} is no folder; give one that holds {config['file']}[.gz]")
+    for path in (folder / config["file"], folder / f"{config['file']}.gz"):
+        if path.is_file():
+            return Language(config, TextFile(path), tokenizer_dir)
+    raise FileNotFoundError(f"data.dir = {folder} has no {config['file']} or {config['file']}.gz; set data.file")
