@@ -118,7 +118,8 @@ class EncoderDecoder(Architecture):
         return self.head(dropout(readout, self.output_dropout_rate, fold(key, 4)), self.inputs.target)
 
     def tap_names(self):
-        return ("encoder.inputs", *self.encoder.tap_names("encoder"), "decoder.inputs", *self.decoder.tap_names("decoder"))
+        encoder, decoder = self.encoder.tap_names("encoder"), self.decoder.tap_names("decoder")
+        return ("encoder.inputs", *encoder, "decoder.inputs", *decoder)
 
 
 class FixedContext(EncoderDecoder):

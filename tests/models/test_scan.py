@@ -1,0 +1,139 @@
+"""The scan with deferred weight gradients against automatic differentiation, leaf by leaf, in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from models.cells import GRUCell, LSTMCell, TanhCell
+from models.recurrent import hold
+from models.scan import Dense, linear_of, multiply, scan
+
+T, B, H = 5, 4, 3
+
+
+def draw(seed: int, *shape: int):
+    return jax.random.normal(jax.random.key(seed), shape, jnp.float64)
+
+
+def plain(step, reverse, weights, constants, carry, xs):
+    linear = linear_of(weights)
+    return jax.lax.scan(lambda carry, x: step(linear, constants, carry, x), carry, xs, reverse=reverse)
+
+
+def gradients(run, step, reverse, weights, constants, carry, xs, mask_TB):
+    """Of a loss that reads every output at every step, with respect to all that can be differentiated."""
+
+    def loss(weights, constants, carry, xs):
+        last, ys = run(step, reverse, weights, constants, carry, (xs, mask_TB))
+        return sum(jnp.sum(jnp.sin(2 * leaf + 0.3)) for leaf in jax.tree.leaves((last, ys)))
+
+    return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 3)))(weights, constants, carry, xs)
+
+
+def assert_same(step, reverse, weights, constants, carry, xs, mask_TB):
+    ours = gradients(scan, step, reverse, weights, constants, carry, xs, mask_TB)
+    expected = gradients(plain, step, reverse, weights, constants, carry, xs, mask_TB)
+    assert jax.tree.structure(ours) == jax.tree.structure(expected)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(expected):
+        assert np.abs(leaf).max() > 0, jax.tree_util.keystr(path)  # the comparison says something
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12), ours, expected)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("kind", [TanhCell, LSTMCell, GRUCell])
+def test_cells(kind, reverse):
+    def step(linear, constants, carry, x):
+        projected_BG, mask_B = x
+        after = kind.update(projected_BG, linear("recurrent", carry[0]), carry)
+        after = hold(mask_B, after, carry)
+        return after, after
+
+    mask_TB = jnp.stack(
+        [jnp.ones(T, bool), jnp.arange(T) < 3, jnp.arange(T) >= 2, jnp.zeros(T, bool)], axis=1
+    )  # whole, right and left padding, an empty row
+    with jax.enable_x64(True):
+        cell = kind(2, H, dtype=jnp.float64, rngs=nnx.Rngs(params=jax.random.key(0)))
+        kernel, bias = cell.recurrent()
+        weights = {"recurrent": Dense(kernel, None if bias is None else draw(3, *bias.shape))}
+        carry = tuple(draw(4 + n, B, H) for n in range(len(kind.parts)))
+        assert_same(step, reverse, weights, (), carry, draw(1, T, B, kind.gates * H), mask_TB)
+
+
+def test_many_maps_batched_kernels_and_constants():
+    """As in attention inside a scan: several maps, one matrix a row, and a constant that is read."""
+
+    def step(linear, constants, carry, x):
+        x_BH, mask_B = x
+        query_B1H = linear("query", carry)[:, None] + constants["shift"]
+        slots_B1S = jax.nn.softmax(linear("keys", query_B1H))
+        after = hold(mask_B, jnp.tanh(linear("values", slots_B1S)[:, 0] + x_BH), carry)
+        return after, slots_B1S
+
+    with jax.enable_x64(True):
+        weights = {
+            "query": Dense(draw(1, H, 2), draw(2, 2)),
+            "keys": Dense(draw(3, B, 2, 6)),
+            "values": Dense(draw(4, B, 6, H), draw(5, H)),
+        }
+        constants = {"shift": draw(6, B, 1, 2)}
+        mask_TB = jnp.ones((T, B), bool).at[3:, 1].set(False)
+        assert_same(step, False, weights, constants, draw(7, B, H), draw(8, T, B, H), mask_TB)
+
+
+def test_gradient_agrees_with_finite_differences():
+    def step(linear, _, carry, x):
+        after = GRUCell.update(x, linear("recurrent", carry[0]), carry)
+        return after, after[0]
+
+    with jax.enable_x64(True):
+        kernel, bias, xs, carry = draw(0, H, 3 * H), draw(1, 3 * H), draw(2, T, B, 3 * H), (draw(3, B, H),)
+
+        @jax.jit
+        def loss(kernel, bias):
+            return jnp.sum(jnp.sin(scan(step, False, {"recurrent": Dense(kernel, bias)}, (), carry, xs)[1]))
+
+        gradient = jax.grad(loss, argnums=(0, 1))(kernel, bias)
+        for direction in range(3):
+            d_kernel, d_bias = draw(10 + direction, *kernel.shape), draw(20 + direction, *bias.shape)
+            small = 1e-5
+            slope = (loss(kernel + small * d_kernel, bias + small * d_bias)
+                     - loss(kernel - small * d_kernel, bias - small * d_bias)) / (2 * small)  # fmt: skip
+            np.testing.assert_allclose(jnp.vdot(gradient[0], d_kernel) + jnp.vdot(gradient[1], d_bias), slope, rtol=1e-7)
+
+
+def test_weight_gradient_is_formed_after_the_backward_scan():
+    """No scan of the backward pass carries, or stacks, anything of the kernel's shape."""
+
+    def step(linear, _, carry, x):
+        after = (jnp.tanh(x + linear("recurrent", carry[0])),)
+        return after, after[0]
+
+    kernel, xs, carry = jnp.ones((H, H)), jnp.ones((T, B, H)), (jnp.ones((B, H)),)
+
+    def carried(run):
+        """Shapes of what the scans of the gradient's program put out."""
+        loss = lambda kernel: run(step, False, {"recurrent": Dense(kernel)}, (), carry, xs)[1].sum()  # noqa: E731
+        scans = [eqn for eqn in jax.make_jaxpr(jax.grad(loss))(kernel).eqns if eqn.primitive.name == "scan"]
+        return {out.aval.shape for eqn in scans for out in eqn.outvars}
+
+    assert (T, B, H) in carried(scan) and kernel.shape not in carried(scan)
+    assert kernel.shape in carried(plain)
+
+
+def test_bfloat16_weights_multiply_in_bfloat16_and_sum_in_float32():
+    x = jax.random.normal(jax.random.key(0), (2, 300))
+    kernel = jax.random.normal(jax.random.key(1), (300, 2), jnp.bfloat16)
+    product = multiply(x, Dense(kernel))
+    assert product.dtype == jnp.float32
+    exact = np.asarray(x.astype(jnp.bfloat16), np.float64) @ np.asarray(kernel, np.float64)
+    np.testing.assert_allclose(product, exact, rtol=1e-4, atol=1e-4)
+
+
+def test_one_name_serves_one_product_a_step():
+    def step(linear, _, carry, x):
+        return linear("map", linear("map", carry)), x
+
+    with pytest.raises(ValueError, match="used twice"):
+        jax.grad(lambda k: scan(step, False, {"map": Dense(k)}, (), jnp.ones((1, 2)), jnp.ones(3))[0].sum())(jnp.eye(2))
