@@ -4,7 +4,9 @@ The state of the pipeline is one index, the batch to come: `train_batches(..., s
 an uninterrupted run would see from batch k on, whatever prefetching or worker processes do.
 """
 
+import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import grain
 import numpy as np
@@ -22,6 +24,24 @@ PREFETCH = 16  # batches
 ENDLESS = 1 << 62
 
 Shape = tuple[int, int]  # S, T
+
+
+class Batches(Iterator[Batch]):
+    """Batches in order; `close` stops what makes them, and is called at the latest when the program ends."""
+
+    def __init__(self, made: Any):
+        self._made = [made]  # in a list, so that ending the program can let go of it as well as stop it
+        self.close = weakref.finalize(self, _stop, self._made)
+
+    def __next__(self) -> Batch:
+        if not self._made:
+            raise StopIteration
+        return next(self._made[0])
+
+
+def _stop(made: list[Any]) -> None:
+    while made:
+        made.pop().close()
 
 
 def train_plan(task: Task, config: ConfigDict) -> Plan:
@@ -58,12 +78,12 @@ def eval_plan(task: Task, split: str, config: ConfigDict, *, limit: int = 0) -> 
     return BucketPlan(single_bucket(num_examples, rows, shape), None)
 
 
-def train_batches(task: Task, config: ConfigDict, *, start: int = 0) -> Iterator[Batch]:
+def train_batches(task: Task, config: ConfigDict, *, start: int = 0) -> Batches:
     """Batches `start`, `start + 1`, ... of training, without end."""
     return _stream(task, "train", config, train_plan(task, config), start, ENDLESS)
 
 
-def eval_batches(task: Task, split: str, config: ConfigDict, *, limit: int = 0) -> Iterator[Batch]:
+def eval_batches(task: Task, split: str, config: ConfigDict, *, limit: int = 0) -> Batches:
     """Every example of the split exactly once, in the order of buckets; `index` tells which is which."""
     plan = eval_plan(task, split, config, limit=limit)
     return _stream(task, split, config, plan, 0, plan.num_batches, workers=0)
@@ -71,7 +91,7 @@ def eval_batches(task: Task, split: str, config: ConfigDict, *, limit: int = 0) 
 
 def _stream(
     task: Task, split: str, config: ConfigDict, plan: Plan, start: int, stop: int, workers: int | None = None
-) -> Iterator[Batch]:
+) -> Batches:
     seed = int(config.seed)
 
     def make(k: int | np.integer) -> Batch:
@@ -85,8 +105,8 @@ def _stream(
             flags.FLAGS.mark_as_parsed()  # Grain reads its own flags, also where no absl app runs
         read = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
         options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=PREFETCH)
-        return iter(dataset.to_iter_dataset(read).mp_prefetch(options))
-    return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=PREFETCH)))
+        return Batches(iter(dataset.to_iter_dataset(read).mp_prefetch(options)))
+    return Batches(iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=PREFETCH))))
 
 
 def _varied_lengths(task: Task, split: str) -> np.ndarray | None:
