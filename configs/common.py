@@ -43,6 +43,7 @@ def base(task: str, name: str) -> ConfigDict:
     config.every = ConfigDict({"log": 50, "eval": 500, "save": 500})
     config.keep = 3  # newest checkpoints kept, beside the best
     config.eval_examples = 0  # of the validation split at each evaluation; 0 for all
+    config.cpu_devices = 1  # devices that a CPU is split into; a batch is shared out between them
     config.deterministic = False  # ask the compiler for deterministic GPU kernels
     config.workers = 0  # processes that make batches; 0: threads
     config.wandb = ConfigDict({"mode": "auto", "project": "longreach", "group": task, "name": name})

@@ -1,14 +1,31 @@
-"""What must be told to JAX before it touches a device."""
+"""What must be told to the C library and to JAX before the first array is made."""
 
+import ctypes
 import os
+import sys
 from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
 
+# Parameters of glibc's mallopt(3), and what they are set to.
+_KEEP_PAGES = {
+    -4: 0,  # M_MMAP_MAX: large buffers come from the heap, not from fresh, zeroed pages
+    -1: 2**31 - 1,  # M_TRIM_THRESHOLD: freed pages stay with the process
+    -2: 64 << 20,  # M_TOP_PAD
+    -8: 1,  # M_ARENA_MAX: one heap for all threads, so that what one frees another takes
+}
+
 
 def configure(config: ConfigDict, workdir: Path) -> None:
-    """Compilation cache under the runs' common folder; deterministic GPU kernels where asked."""
+    """Host memory, number of CPU devices, compilation cache, deterministic kernels."""
+    if sys.platform == "linux":
+        # XLA's CPU backend allocates its buffers anew at every step; faulting their pages in costs a tenth
+        # to a fifth of a step.
+        for parameter, value in _KEEP_PAGES.items():
+            ctypes.CDLL(None).mallopt(parameter, value)
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        jax.config.update("jax_num_cpu_devices", config.cpu_devices)
     if not jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", str(workdir.absolute().parent / ".jax_cache"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

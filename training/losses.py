@@ -18,7 +18,7 @@ class Scores(NamedTuple):
 
     loss: Float[Array, "B T"]  # what is minimised, with label smoothing
     nll: Float[Array, "B T"]  # without: nats, or the squared error
-    correct: Bool[Array, "B T"]
+    correct: Bool[Array, "B T"]  # no other output scores higher
 
 
 def cross_entropy(
@@ -33,7 +33,7 @@ def cross_entropy(
     if label_smoothing:
         uniform_BT = normalizer_BT - logits_BTV.mean(axis=-1)
         loss_BT = (1 - label_smoothing) * nll_BT + label_smoothing * uniform_BT
-    return Scores(loss_BT, nll_BT, logits_BTV.argmax(axis=-1) == target_BT)
+    return Scores(loss_BT, nll_BT, target_logit_BT >= logits_BTV.max(axis=-1))  # an argmax costs ten times a max
 
 
 def squared_error(

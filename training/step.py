@@ -130,7 +130,9 @@ def make_eval_step(skeleton: Skeleton, spec: Spec) -> Callable[[Params, Arrays],
     def eval_step(params: Params, batch: Arrays) -> dict[str, jax.Array]:
         logits_BTV = forward(skeleton(params), batch).logits
         scores = score(logits_BTV, batch["target_out"])
-        prediction = logits_BTV[..., 0] if spec.loss == "mse" else logits_BTV.argmax(axis=-1)  # type: ignore[attr-defined]
-        return {"nll": scores.nll, "correct": scores.correct, "prediction": prediction}
+        if spec.loss == "mse":  # type: ignore[attr-defined]
+            return {"nll": scores.nll, "correct": scores.correct, "prediction": logits_BTV[..., 0]}
+        prediction_BT = logits_BTV.argmax(axis=-1)
+        return {"nll": scores.nll, "correct": prediction_BT == batch["target_out"], "prediction": prediction_BT}
 
     return eval_step
