@@ -1,0 +1,63 @@
+# Needs Python 3.11 to 3.13, make and a network for the first `make setup`; `make help` lists the targets.
+
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+UV ?= uv
+WORKERS ?= 2# processes that share the tests
+ACCELERATOR ?=# cuda13 or tpu; nothing for a CPU
+
+# The first interpreter that fits; say PYTHON=... to choose.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$p && break; done)
+
+CPU_STAMP := $(VENV)/.installed
+STAMP := $(CPU_STAMP)$(if $(ACCELERATOR),-$(ACCELERATOR))
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes
+
+.PHONY: help setup test demo lock clean
+
+help:
+	@echo "make setup   create $(VENV) and install the pinned packages (ACCELERATOR=cuda13 or tpu adds jax for it)"
+	@echo "make test    lint, types and all tests; LONGREACH_DATA=FOLDER adds those on real text"
+	@echo "make demo    train three architectures on recall, then accuracy against distance: table and figure"
+	@echo "make lock    pin anew from pyproject.toml (needs uv)"
+	@echo "make clean   remove $(VENV) and caches; runs/ stays"
+
+setup: $(STAMP)
+
+# What is installed is newer than what was pinned, or is installed now.
+$(CPU_STAMP): requirements.lock
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11, 3.12 or 3.13 found; install one, or make PYTHON=PATH" >&2; exit 2; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "error: $(PYTHON) cannot make a virtual environment; on Debian and Ubuntu install python3-venv" >&2; exit 2; }
+	@echo "installing the packages of requirements.lock into $(VENV); the first time takes a few minutes"
+	@$(PIP) -r requirements.lock
+	@touch $@
+
+$(CPU_STAMP)-%: requirements-%.lock $(CPU_STAMP)
+	@echo "installing the packages of $< into $(VENV)"
+	@$(PIP) -r requirements.lock -r $<
+	@touch $@
+
+test: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal --durations=10
+
+demo: setup
+	@$(BIN)/python -m experiments.demo
+
+# Versions and hashes, for every platform and Python; never where a file was downloaded from.
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-annotate --no-header
+
+lock:
+	$(COMPILE) pyproject.toml --extra dev -o requirements.lock
+	echo "jax[cuda13]" | $(COMPILE) - -o requirements-cuda13.lock -c requirements.lock
+	echo "jax[tpu]" | $(COMPILE) - -o requirements-tpu.lock -c requirements.lock
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
