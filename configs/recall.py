@@ -10,6 +10,7 @@ from configs import common
 
 SMALL = {
     "num_pairs": 8,
+    "min_pairs": 1,  # training draws from min_pairs to num_pairs; evaluation always has num_pairs
     "num_queries": 8,
     "num_keys": 32,
     "num_values": 32,
@@ -25,6 +26,7 @@ def zoology(length: int, pairs: int) -> dict:
     """Arora et al. 2023, figure 2: `length` tokens in all, the pairs first, queries at power-law gaps."""
     return {
         "num_pairs": pairs,
+        "min_pairs": pairs,
         "num_queries": pairs,
         "num_keys": 4095,
         "num_values": 4096,

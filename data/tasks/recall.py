@@ -16,6 +16,10 @@ source. With a longer target, as in Zoology, queries stand in slots of two token
 probability in proportion to (g + 1) ** (query_power - 1); val and test do as the paper does, and the
 split `test_even` spreads the queries, so that distances are even.
 
+With `min_pairs` below `num_pairs`, training examples have from min_pairs to num_pairs pairs, and with fewer
+pairs than queries ask for some again. Easy examples are what gets a small model off the plateau at
+1 / num_pairs (Arora et al. 2024, "Based", train on mixed sizes as well). Evaluation always has num_pairs.
+
 Evaluation with even distances scores the queries at distances that every query or every pair can have,
 since only there is one distance as frequent as another.
 """
@@ -36,6 +40,7 @@ class Recall(Synthetic):
     def __init__(self, config: Mapping[str, Any], tokenizer_dir: str | None = None):
         self.num_pairs = checks.integer(config, "num_pairs", 1)
         self.num_queries = checks.integer(config, "num_queries", 1, self.num_pairs, "data.num_pairs")
+        self.min_pairs = checks.integer(config, "min_pairs", 1, self.num_pairs, "data.num_pairs")
         self.num_keys = checks.integer(config, "num_keys", self.num_pairs, why="one for each of data.num_pairs")
         self.num_values = checks.integer(config, "num_values", self.num_pairs, why="one for each of data.num_pairs")
         source_length = checks.integer(config, "source_length", 2 * self.num_pairs, why="two for each data.num_pairs")
@@ -74,7 +79,7 @@ class Recall(Synthetic):
         self.nearest, self.furthest = sorted((int(reach[0, 0]), int(reach[-1, -1])))
         self.distances = np.unique(reach[(reach >= self.nearest) & (reach <= self.furthest)])
         i = np.arange(self.num_pairs)
-        self.space = float(np.log2((self.num_keys - i) * (self.num_values - i)).sum())
+        self.space_K = np.log2((self.num_keys - i) * (self.num_values - i)).cumsum()
 
     def _gaps(self) -> np.ndarray:
         return 2 * np.arange(self.num_gaps)
@@ -98,15 +103,21 @@ class Recall(Synthetic):
         symbol_BK = FIRST_KEY + random.distinct(key_B, 3, self.num_pairs, self.num_keys)
         value_BK = FIRST_KEY + self.num_keys + random.distinct(key_B, 4, self.num_pairs, self.num_values)
 
-        source_BS = np.full((rows, source_length), BLANK)
-        np.put_along_axis(source_BS, 2 * slot_BK, symbol_BK, axis=1)
-        np.put_along_axis(source_BS, 2 * slot_BK + 1, value_BK, axis=1)
-        target_in_BT = np.full((rows, target_length), BLANK)
-        np.put_along_axis(target_in_BT, query_BQ, symbol_BK[:, : self.num_queries], axis=1)
-        target_out_BT = np.zeros((rows, target_length), np.int64)
-        np.put_along_axis(target_out_BT, query_BQ, value_BK[:, : self.num_queries], axis=1)
+        pairs_B1 = np.full((rows, 1), self.num_pairs)
+        if split == "train":
+            pairs_B1 = self.min_pairs + random.integers(key_B, 5, 1, self.num_pairs - self.min_pairs + 1)
+        there_BK = np.arange(self.num_pairs) < pairs_B1
+        asked_BQ = np.arange(self.num_queries) % pairs_B1
 
-        distance_BQ = source_length + query_BQ - (2 * slot_BK[:, : self.num_queries] + 1)
+        source_BS = np.full((rows, source_length), BLANK)
+        np.put_along_axis(source_BS, 2 * slot_BK, np.where(there_BK, symbol_BK, BLANK), axis=1)
+        np.put_along_axis(source_BS, 2 * slot_BK + 1, np.where(there_BK, value_BK, BLANK), axis=1)
+        target_in_BT = np.full((rows, target_length), BLANK)
+        np.put_along_axis(target_in_BT, query_BQ, np.take_along_axis(symbol_BK, asked_BQ, axis=1), axis=1)
+        target_out_BT = np.zeros((rows, target_length), np.int64)
+        np.put_along_axis(target_out_BT, query_BQ, np.take_along_axis(value_BK, asked_BQ, axis=1), axis=1)
+
+        distance_BQ = source_length + query_BQ - (2 * np.take_along_axis(slot_BK, asked_BQ, axis=1) + 1)
         measured_BQ = (distance_BQ >= self.nearest) & (distance_BQ <= self.furthest) if even else 1.0
         weights_BT, distance_BT = np.zeros((rows, target_length)), np.full((rows, target_length), -1)
         np.put_along_axis(weights_BT, query_BQ, np.broadcast_to(measured_BQ, query_BQ.shape), axis=1)
@@ -118,5 +129,5 @@ class Recall(Synthetic):
             weights_BT,
             distance_BT,
             source_length=np.full(rows, source_length),
-            space=np.full(rows, self.space),
+            space=self.space_K[pairs_B1[:, 0] - 1],
         )

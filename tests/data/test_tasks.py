@@ -167,7 +167,7 @@ def test_rows_that_fill_the_shape_are_empty(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_splits_share_no_example(name):
-    task = make(name)
+    task = make(name, **({"min_pairs": 8} if name == "recall" else {}))  # one pair has too few contents to share out
     shares = {}
     for split in task.splits:
         made = batch(task, split, 2000)
@@ -239,9 +239,9 @@ def test_chance_is_the_best_blind_guess(name, setting):
 
 def test_chance_with_the_values_but_not_the_binding_is_one_over_pairs():
     task = make("recall")
-    made = batch(task, "train", 8000)
+    made = batch(task, "test", 4608)
     some_value = np.sort(made["source"], axis=1)[:, -1:]  # the largest id is a value that occurred
-    hits = (made["target_out"] == some_value).mean()
+    hits = (made["target_out"] == some_value)[made["target_weights"] > 0].mean()
     assert hits == pytest.approx(task.chance["token_accuracy_in_context"], rel=0.05)
 
 
@@ -313,6 +313,14 @@ def test_lengths_are_dealt_out_evenly_and_the_long_split_is_longer(name):
     assert np.histogram(lengths, bins=4)[0].min() >= 500
 
 
+def test_recall_mixes_numbers_of_pairs_in_training_only():
+    task = make("recall")
+    for split, mixed in (("train", True), ("val", False)):
+        pairs = (batch(task, split, 800)["source"] != recall.BLANK).sum(axis=1) / 2
+        assert set(pairs) == set(range(1, 9) if mixed else [8])
+        assert not mixed or np.bincount(pairs.astype(int))[1:].min() > 60
+
+
 def test_permuted_symbols_are_renamed_one_to_one():
     task = make("reverse", "permuted_copy")
     assert sorted(task.mapped_V) == list(range(50)) and (task.mapped_V != np.arange(50)).sum() > 40
@@ -336,6 +344,7 @@ def test_published_sizes():
 
 BAD = [
     ("recall", {"num_pairs": 0}, "data.num_pairs = 0"),
+    ("recall", {"min_pairs": 9}, "data.min_pairs = 9"),
     ("recall", {"num_queries": 9}, "data.num_queries = 9"),
     ("recall", {"num_keys": 7}, "data.num_keys = 7"),
     ("recall", {"source_length": 15}, "data.source_length = 15"),
