@@ -31,9 +31,9 @@ def checksum(state: Any) -> int:
 
 
 class Checkpoints:
-    """The checkpoints of one folder, of which the newest `keep` stay."""
+    """The checkpoints of one folder, of which the newest `keep` stay (None: all)."""
 
-    def __init__(self, folder: Path, keep: int):
+    def __init__(self, folder: Path, keep: int | None):
         self.folder = folder
         self._keep = keep
         self._manager_: ocp.CheckpointManager | None = None

@@ -95,7 +95,7 @@ def make_train_step(skeleton: Skeleton, spec: Spec, config: ConfigDict) -> Calla
             ramp = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
             new["ema"] = jax.tree.map(lambda old, p: ramp * old + (1 - ramp) * p, state["ema"], new["params"])
         metrics = {name: total / weight for name, total in sums.items()}
-        metrics |= {"gradient_norm": optax.global_norm(gradients), "learning_rate": rate(step)}
+        metrics |= {"gradient_norm": optax.tree.norm(gradients), "learning_rate": rate(step)}
         logged = step + 1 == config.steps
         for interval in (config.every.log, config.every.eval, config.every.save):
             logged |= (step + 1) % interval == 0
@@ -114,8 +114,8 @@ def _by_module(tree: Params) -> dict[str, Params]:
 
 
 def _norms(params: Params, gradients: Params, updates: Params) -> dict[str, jax.Array]:
-    norms = {f"gradient_norm/{module}": optax.global_norm(part) for module, part in _by_module(gradients).items()}
-    return norms | {"update_ratio": optax.global_norm(updates) / optax.global_norm(params)}
+    norms = {f"gradient_norm/{module}": optax.tree.norm(part) for module, part in _by_module(gradients).items()}
+    return norms | {"update_ratio": optax.tree.norm(updates) / optax.tree.norm(params)}
 
 
 def _no_norms(params: Params, gradients: Params, updates: Params) -> dict[str, jax.Array]:

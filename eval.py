@@ -1,0 +1,217 @@
+"""Measures the quality of a trained run, or translates with it.
+
+    python eval.py --workdir=RUN --split=test_2016_flickr --beam_size=5     writes RUN/eval/test_2016_flickr.json
+    python eval.py --workdir=RUN --source=FILE --target=FILE                any pair of parallel files
+    python eval.py --workdir=RUN --input=- < FILE                           translates, line by line
+    python eval.py --workdir=RUN --attention=FOLDER --split=val             attention pictures
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from data import files, pipeline
+from training import backend, evaluation, mesh, params, quality, run_folder
+from training.cli import user_errors
+from training.generate import Generator, source_batch
+from training.pictures import attention_maps, draw_attention
+from training.restore import WHICH, Restored, read_config, restore
+
+PICTURES = 8  # examples drawn by --attention
+
+
+def evaluate(run: Restored, split: str, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    """The contents of RUN/eval/SPLIT.json, and a prediction a line, in the order of the examples."""
+    task, spec = run.task, run.task.spec
+    batches = list(pipeline.eval_batches(task, split, run.config, limit=options.limit))
+
+    # Teacher-forced: every answer of the split, and what is known of each example.
+    devices = mesh.make()
+    weights = jax.device_put(params.flatten(run.model), mesh.replicated(devices))
+    eval_step = evaluation.compile_eval_step(params.Skeleton(run.model), spec, devices)
+    scored = list(evaluation.scored(eval_step, weights, batches, devices))
+    answers, examples = quality.gather(scored)
+    found: dict[str, Any] = {"checkpoint_step": run.step, "num_examples": len(examples.index)}
+    found |= quality.means(answers, len(examples.index))
+    found["perplexity"] = math.exp(min(found["loss"], 700.0)) if spec.loss == "cross_entropy" else None
+    found |= dict.fromkeys(("bleu", "bleu_lowercase", "chrf", "signature", "bits_per_byte"))
+    if hasattr(task, "num_bytes"):
+        found["bits_per_byte"] = float(answers.nll.sum(dtype=np.float64)) / math.log(2) / task.num_bytes(split)
+
+    # Free-running, where outputs can be fed back: hypotheses for text, accuracy for symbols.
+    text, length_E, width = None, examples.source_length, 0
+    predictions = _teacher_forced(scored)
+    if spec.free_running and spec.source != "none":
+        tokens = generator(run, options).split(batches)
+        found["decoding"] = decoding(options)
+        if hasattr(task, "target_text"):
+            lines, references = task.source_text(split), task.target_text(split)
+            hypotheses = [task.decode_target(tokens[int(i)]) for i in examples.index]
+            text = quality.Text(hypotheses, [references[i] for i in examples.index])
+            found |= text.scores() | {"exact_match": text.exact_match()}
+            length_E, width = np.array([len(lines[i].split()) for i in examples.index]), quality.WORDS_A_BIN
+            predictions = hypotheses
+        else:
+            found["free_running"] = quality.free_running(tokens, batches)
+            predictions = [" ".join(map(str, tokens[int(i)])) for i in examples.index]
+
+    found["by_source_length"] = quality.by_source_length(answers, examples, length_E, width, text)
+    found["by_distance"] = quality.by_distance(answers, task.chance)
+    found["chance"] = dict(task.chance)
+    return found, predictions
+
+
+def _teacher_forced(scored) -> list[str]:
+    """A line an example: the predictions at the positions that count."""
+    lines = {}
+    for batch, scores in scored:
+        for row, index in enumerate(batch["index"]):
+            if index >= 0:
+                shown = scores["prediction"][row][batch["target_weights"][row] > 0]
+                lines[int(index)] = " ".join(f"{value:.6g}" for value in shown)
+    return [lines[index] for index in sorted(lines)]
+
+
+def decoding(options: argparse.Namespace) -> dict[str, Any]:
+    """The method and the options that it takes."""
+    if options.sample:
+        names = ("temperature", "top_k", "top_p", "seed")
+        return {"method": "sample", **{name: getattr(options, name) for name in names}}
+    if options.beam_size > 1:
+        return {"method": "beam", "beam_size": options.beam_size, "length_penalty": options.length_penalty}
+    return {"method": "greedy"}
+
+
+def generator(run: Restored, options: argparse.Namespace) -> Generator:
+    return Generator(run.model, run.task.spec, **decoding(options))
+
+
+def translate(run: Restored, lines: Iterator[str], options: argparse.Namespace) -> Iterator[str]:
+    """Translates (or, for a language model, continues) each line as it comes."""
+    generate, spec = generator(run, options), run.task.spec
+    for line in lines:
+        if spec.source == "none":
+            prompt = run.task.encode_target([line])
+            yield line + run.task.decode_target(generate.continuations(prompt, options.max_len)[0])
+        elif not line.strip():
+            yield ""
+        else:
+            yield run.task.decode_target(generate(source_batch(run.task, [line]))[0])
+
+
+def draw(run: Restored, split: str, folder: Path) -> list[Path]:
+    """Attention pictures of the first examples of a split."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths: list[Path] = []
+    for batch in pipeline.eval_batches(run.task, split, run.config, limit=PICTURES):
+        maps = attention_maps(run.model, batch)
+        for row, index in enumerate(batch["index"]):
+            if index >= 0:
+                sources, targets = _labels(run.task, batch, row)
+                keys = sources if next(iter(maps.values())).shape[-1] == batch["source"].shape[1] else sources + targets
+                queries = targets if next(iter(maps.values())).shape[-2] == batch["target_in"].shape[1] else keys
+                paths.append(folder / f"{split}-{index}.png")
+                draw_attention(paths[-1], {name: weights[row] for name, weights in maps.items()}, keys, queries)
+    return paths
+
+
+def _labels(task: Any, batch: Any, row: int) -> tuple[list[str], list[str]]:
+    """Source tokens read and target tokens given, as text."""
+    source = batch["source"][row][batch["source_mask"][row]]
+    counted_T = batch["target_weights"][row] > 0
+    length = len(counted_T) - int(counted_T[::-1].argmax())
+    if hasattr(task, "source_pieces"):
+        return task.source_pieces(source), task.target_pieces(batch["target_out"][row][:length])
+    shown = [f"{v:.2g}" for v in source[:, 0]] if source.ndim == 2 else [str(v) for v in source]
+    return shown, [str(v) for v in batch["target_in"][row][:length]]
+
+
+def read_lines(path: str) -> Iterator[str]:
+    """Lines of a file (plain or .gz), or of standard input as they arrive."""
+    if path == "-":
+        for line in sys.stdin:
+            yield line.rstrip("\n")
+    else:
+        yield from files.read_lines(path)
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str):
+        self.exit(2, f"error: {message}; see --help\n")
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("--workdir", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--split", default="val", help="split to evaluate; text tasks name theirs")
+    parser.add_argument("--checkpoint", default="best", choices=WHICH, help="average is of the checkpoints kept")
+    parser.add_argument("--data_dir", help="where the data lie, when not where they were in training")
+    parser.add_argument("--source", help="source lines to evaluate on, with --target, instead of a split")
+    parser.add_argument("--target", help="reference lines")
+    parser.add_argument("--input", help="translate these lines (a file, or - for standard input)")
+    parser.add_argument("--attention", type=Path, help="folder for attention pictures of the split's first examples")
+    parser.add_argument("--limit", type=int, default=0, help="evaluate only so many examples; 0 for all")
+    parser.add_argument("--beam_size", type=int, default=5, help="1 is greedy")
+    parser.add_argument("--length_penalty", type=float, default=0.6, help="exponent of ((5 + length) / 6)")
+    parser.add_argument("--sample", action="store_true", help="draw tokens instead of searching")
+    parser.add_argument("--temperature", type=float, default=1.0, help="of --sample; 0 takes the maximum")
+    parser.add_argument("--top_k", type=int, default=0, help="of --sample; 0 for all")
+    parser.add_argument("--top_p", type=float, default=1.0, help="of --sample")
+    parser.add_argument("--seed", type=int, default=0, help="of --sample")
+    parser.add_argument("--max_len", type=int, default=200, help="tokens that a language model writes after --input")
+    options = parser.parse_args(argv)
+    if bool(options.source) != bool(options.target):
+        parser.error("--source and --target go together; give both")
+    ranges = {"beam_size": (1, 64), "limit": (0, None), "length_penalty": (0, None), "temperature": (0, None)}
+    ranges |= {"top_k": (0, None), "top_p": (1e-9, 1), "max_len": (1, None)}
+    for name, (low, high) in ranges.items():
+        value = getattr(options, name)
+        if value < low or (high is not None and value > high):
+            parser.error(f"--{name} = {value} is out of range; use {low} or more{f', at most {high}' if high else ''}")
+    return options
+
+
+def main(argv: Sequence[str]) -> None:
+    options = parse(argv)
+    with user_errors():
+        backend.configure(read_config(options.workdir), options.workdir)
+        run = restore(options.workdir, options.checkpoint, data_dir=options.data_dir)
+        split = options.split
+        if options.source:
+            pairs = files.read_parallel(options.source, options.target)
+            split = Path(options.source).name.removesuffix(".gz")
+            run.task.add_split(split, pairs.source, pairs.target)
+        if options.input:
+            if not hasattr(run.task, "decode_target"):
+                raise ValueError(f"--input = {options.input}: {run.config.task} is not text; use --split")
+            for line in translate(run, read_lines(options.input), options):
+                print(line, flush=True)
+            return
+        if split not in run.task.splits:
+            raise ValueError(f"--split = {split!r} is not in {run.config.task}; choose from {', '.join(run.task.splits)}")
+        if options.attention:
+            for path in draw(run, split, options.attention):
+                print(path)
+            return
+        found, predictions = evaluate(run, split, options)
+        folder = options.workdir / "eval"
+        folder.mkdir(exist_ok=True)
+        run_folder.write_json(folder / f"{split}.json", found)
+        (folder / f"{split}.predictions.txt").write_text("".join(line + "\n" for line in predictions))
+    shown = ("loss", "perplexity", "token_accuracy", "exact_match", "bits_per_byte", "bleu", "bleu_lowercase", "chrf")
+    for name in shown:
+        if found[name] is not None:
+            print(f"{name:16} {found[name]:.4g}")
+    print(f"{folder / split}.json")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
