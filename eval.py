@@ -20,7 +20,7 @@ from data import files, pipeline
 from training import backend, evaluation, mesh, params, quality, run_folder
 from training.cli import user_errors
 from training.generate import Generator, source_batch
-from training.pictures import attention_maps, draw_attention
+from training.pictures import attention_maps, attention_names, draw_attention
 from training.restore import WHICH, Restored, read_config, restore
 
 PICTURES = 8  # examples drawn by --attention
@@ -111,25 +111,10 @@ def draw(run: Restored, split: str, folder: Path) -> list[Path]:
     paths: list[Path] = []
     for batch in pipeline.eval_batches(run.task, split, run.config, limit=PICTURES):
         maps = attention_maps(run.model, batch)
-        for row, index in enumerate(batch["index"]):
-            if index >= 0:
-                sources, targets = _labels(run.task, batch, row)
-                keys = sources if next(iter(maps.values())).shape[-1] == batch["source"].shape[1] else sources + targets
-                queries = targets if next(iter(maps.values())).shape[-2] == batch["target_in"].shape[1] else keys
-                paths.append(folder / f"{split}-{index}.png")
-                draw_attention(paths[-1], {name: weights[row] for name, weights in maps.items()}, keys, queries)
+        for row in np.flatnonzero(batch["index"] >= 0):
+            paths.append(folder / f"{split}-{batch['index'][row]}.png")
+            draw_attention(paths[-1], maps, run.task, batch, int(row))
     return paths
-
-
-def _labels(task: Any, batch: Any, row: int) -> tuple[list[str], list[str]]:
-    """Source tokens read and target tokens given, as text."""
-    source = batch["source"][row][batch["source_mask"][row]]
-    counted_T = batch["target_weights"][row] > 0
-    length = len(counted_T) - int(counted_T[::-1].argmax())
-    if hasattr(task, "source_pieces"):
-        return task.source_pieces(source), task.target_pieces(batch["target_out"][row][:length])
-    shown = [f"{v:.2g}" for v in source[:, 0]] if source.ndim == 2 else [str(v) for v in source]
-    return shown, [str(v) for v in batch["target_in"][row][:length]]
 
 
 def read_lines(path: str) -> Iterator[str]:
@@ -198,6 +183,8 @@ def main(argv: Sequence[str]) -> None:
         if split not in run.task.splits:
             raise ValueError(f"--split = {split!r} is not in {run.config.task}; choose from {', '.join(run.task.splits)}")
         if options.attention:
+            if not attention_names(run.model):
+                raise ValueError(f"--attention: {run.config.model.name} has no attention to draw; evaluate it without")
             for path in draw(run, split, options.attention):
                 print(path)
             return

@@ -18,7 +18,7 @@ import data
 import models
 from data import pipeline
 from models.contract import Architecture
-from training import backend, mesh, report, run_folder
+from training import backend, mesh, report, run_folder, samples
 from training.checkpoint import Checkpoints
 from training.clock import Clock, seconds_since_process_start
 from training.ledger import Ledger, NonFiniteError
@@ -83,6 +83,8 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
                         scores = trainer.evaluate(validation)
                         for probe in probes:
                             scores |= probe(trainer.model, task, done)
+                        if tracker.mirrored:
+                            samples.show(tracker, trainer, task, validation[0], done, workdir)
                     tracker.write("val", done, scores)
                     if ledger.note_evaluation(done, scores, config.best.metric):
                         with clock.pause("save"):

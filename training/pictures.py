@@ -1,6 +1,7 @@
 """Attention weights as pictures: one panel a layer and head, queries down, keys across."""
 
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -27,28 +28,45 @@ def attention_maps(model: Architecture, batch: Batch) -> dict[str, np.ndarray]:
     return {name: weights if weights.ndim == 4 else weights[:, None] for name, weights in maps.items()}
 
 
-def draw_attention(path: Path, maps: dict[str, np.ndarray], keys: list[str], queries: list[str]) -> None:
-    """Draws one example's maps, each (H, T, S); rows and columns beyond the labels are padding and left out."""
+def labels(task: Any, batch: Batch, row: int) -> tuple[list[str], list[str]]:
+    """One example's source tokens as read and target tokens as given (fed, where they are not text), without padding."""
+    source = batch["source"][row][batch["source_mask"][row]]
+    counted_T = batch["target_weights"][row] > 0
+    length = len(counted_T) - int(counted_T[::-1].argmax())
+    if hasattr(task, "target_pieces"):
+        sources = task.source_pieces(source) if hasattr(task, "source_pieces") else []
+        return sources, task.target_pieces(batch["target_out"][row][:length])
+    shown = [f"{value:.2g}" for value in source[:, 0]] if source.ndim == 2 else [str(token) for token in source]
+    return shown, [str(token) for token in batch["target_in"][row][:length]]
+
+
+def draw_attention(path: Path, maps: dict[str, np.ndarray], task: Any, batch: Batch, row: int) -> None:
+    """Draws the maps (B, H, T, S) of one row of the batch; padding is left out."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    rows, columns = len(maps), max(weights.shape[0] for weights in maps.values())
-    single = rows == columns == 1
-    width = 1.2 + 0.26 * len(keys) if single else max(1.6, 0.09 * len(keys) + 0.5)
-    height = 1.2 + 0.26 * len(queries) if single else max(1.6, 0.09 * len(queries) + 0.5)
-    figure, axes = pyplot.subplots(
-        rows, columns, squeeze=False, layout="constrained", figsize=(width * columns, height * rows)
-    )
-    for row, (name, weights_HTS) in zip(axes, maps.items(), strict=True):
-        for head, panel in enumerate(row):
-            panel.imshow(weights_HTS[head, : len(queries), : len(keys)], vmin=0, vmax=1, cmap="Blues", aspect="auto")
-            panel.set_title(name if weights_HTS.shape[0] == 1 else f"{name} head {head}", fontsize=8)
-            last_row, first_column = row is axes[-1], head == 0
-            _label(panel.xaxis, keys if single or last_row else [], rotation=90)
-            _label(panel.yaxis, queries if single or first_column else [], rotation=0)
-    figure.savefig(path, dpi=150)
+    sources, targets = labels(task, batch, row)
+    _, _, num_queries, num_keys = next(iter(maps.values())).shape
+    source_S, target_T = np.flatnonzero(batch["source_mask"][row]), np.arange(len(targets))
+    if num_keys == batch["source"].shape[1] and num_queries == batch["target_in"].shape[1]:
+        keys, queries, key_places, query_places = sources, targets, source_S, target_T
+    else:  # decoder-only: source and target are one sequence
+        keys = queries = sources + targets
+        key_places = query_places = np.concatenate([source_S, batch["source"].shape[1] + target_T])
+    columns, single = next(iter(maps.values())).shape[1], len(maps) == 1 and next(iter(maps.values())).shape[1] == 1
+    unit, least = (0.26, 1.2) if single else (0.09, 1.5)
+    size = (columns * max(least, unit * len(keys) + 0.6), len(maps) * max(least, unit * len(queries) + 0.6))
+    figure, axes = pyplot.subplots(len(maps), columns, squeeze=False, layout="constrained", figsize=size)
+    for panels, (name, weights) in zip(axes, maps.items(), strict=True):
+        for head, panel in enumerate(panels):
+            shown_TS = weights[row, head][np.ix_(query_places, key_places)]
+            panel.imshow(shown_TS, vmin=0, vmax=1, cmap="Blues", aspect="auto")
+            panel.set_title(name if columns == 1 else f"{name} {head}", fontsize=8)
+            _label(panel.xaxis, keys if panels is axes[-1] or single else [], rotation=90)
+            _label(panel.yaxis, queries if head == 0 else [], rotation=0)
+    figure.savefig(path, dpi=120)
     pyplot.close(figure)
 
 

@@ -70,19 +70,19 @@ class Tracker:
         else:
             print(line, file=sys.stderr, flush=True)
 
-    def table(self, name: str, step: int, columns: list[str], rows: list[list]) -> None:
-        """Sample outputs, to wandb."""
-        if self._wandb:
-            import wandb
+    @property
+    def mirrored(self) -> bool:
+        """Whether wandb listens, which takes tables and pictures as well."""
+        return self._wandb is not None
 
-            self._wandb.log({name: wandb.Table(columns=columns, data=rows), "step": step})
+    def show(self, step: int, columns: list[str], rows: list[list[str]], pictures: Mapping[str, Path]) -> None:
+        """Sample outputs as a table, and pictures that lie in the run's folder, to wandb."""
+        import wandb
 
-    def image(self, name: str, step: int, path: Path) -> None:
-        """A picture that lies in the run's folder, to wandb."""
-        if self._wandb:
-            import wandb
-
-            self._wandb.log({name: wandb.Image(str(path)), "step": step})
+        shown: dict[str, Any] = {name: wandb.Image(str(path)) for name, path in pictures.items()}
+        if rows:
+            shown["samples"] = wandb.Table(columns=columns, data=rows)
+        self._wandb.log(shown | {"step": step})
 
     def summarise(self, summary: Mapping[str, Any]) -> None:
         if self._wandb:

@@ -1,0 +1,34 @@
+"""Sample outputs and an attention picture of a run in progress, for its dashboard."""
+
+from pathlib import Path
+from typing import Any
+
+from data.batch import Batch
+from training.generate import Generator
+from training.pictures import attention_maps, attention_names, draw_attention, labels
+from training.tracking import Tracker
+from training.trainer import Trainer
+
+ROWS = 8
+
+
+def show(tracker: Tracker, trainer: Trainer, task: Any, batch: Batch, step: int, workdir: Path) -> None:
+    """Greedy outputs of the first rows of a validation batch beside their targets, and what attention looks at."""
+    head: Batch = {name: array[:ROWS] for name, array in batch.items()}  # type: ignore[assignment, attr-defined, index]
+    model, rows = trainer.model, []
+    if task.spec.free_running and task.spec.source != "none":
+        tokens = Generator(model, task.spec)(head)
+        for row, ids in enumerate(tokens):
+            source, target = labels(task, head, row)
+            if hasattr(task, "decode_target"):
+                given, wanted = task.decode_target(ids), task.decode_target(head["target_out"][row])
+                rows.append([task.decode_source(head["source"][row]), wanted, given])
+            else:
+                wanted = " ".join(map(str, head["target_out"][row][: len(target)]))
+                rows.append([" ".join(source), wanted, " ".join(map(str, ids[: len(target)]))])
+    pictures = {}
+    if attention_names(model):
+        pictures["attention"] = workdir / "attention.png"
+        draw_attention(pictures["attention"], attention_maps(model, head), task, head, 0)
+    if rows or pictures:
+        tracker.show(step, ["source", "target", "output"], rows, pictures)
