@@ -7,10 +7,12 @@ Dims: N examples, C cells (different pairs of lengths), G shapes.
 """
 
 import dataclasses
+import heapq
 
 import numpy as np
 
 FAR = 1 << 40  # tokens: the cost of a shape that an example does not fit
+
 
 @dataclasses.dataclass(frozen=True)
 class Bucket:
@@ -106,25 +108,32 @@ def _cost(cells_C2: np.ndarray, shapes_G2: np.ndarray) -> np.ndarray:
 
 
 def _choose(cells_C2: np.ndarray, count_C: np.ndarray, num_shapes: int, row_multiple: int) -> np.ndarray:
-    """Greedy shapes (G, 2), the first holding everything."""
+    """Greedy shapes (G, 2), the first holding everything.
+
+    What a shape saves only falls as others join, so a candidate whose old gain is not the greatest need not
+    be looked at again (lazy greedy, Minoux 1978).
+    """
     shapes = [cells_C2.max(axis=0)]
     cost_C = np.full(len(cells_C2), shapes[0].sum())
-    by_target = np.argsort(cells_C2[:, 1], kind="stable")
-    while len(shapes) < num_shapes:
-        best, chosen = 0, None
-        for source in np.unique(cells_C2[:, 0]):
-            inside = by_target[cells_C2[by_target, 0] <= source]
-            targets = np.unique(cells_C2[inside, 1])
-            ends = np.searchsorted(cells_C2[inside, 1], targets, side="right")
-            for target, end in zip(targets, ends, strict=True):
-                held, size = inside[:end], source + target
-                saved = (np.maximum(cost_C[held] - size, 0) * count_C[held]).sum()
-                if saved - row_multiple * size > best:  # the filler rows that one more bucket may bring
-                    best, chosen = saved - row_multiple * size, np.array([source, target])
-        if chosen is None:
+    (sources, source_C), (targets, target_C) = (np.unique(cells_C2[:, side], return_inverse=True) for side in (0, 1))
+    held_ST = np.zeros((len(sources), len(targets)), np.int64)
+    held_ST[source_C, target_C] = count_C
+    held_ST = held_ST.cumsum(axis=0).cumsum(axis=1)
+    size_ST = sources[:, None] + targets
+    gain_ST = held_ST * (cost_C[0] - size_ST) - row_multiple * size_ST  # the filler that one more bucket may bring
+    candidates = [(-int(gain_ST[i, j]), int(sources[i]), int(targets[j])) for i, j in np.argwhere(gain_ST > 0)]
+    heapq.heapify(candidates)
+    while candidates and len(shapes) < num_shapes:
+        _, source, target = heapq.heappop(candidates)
+        size, inside_C = source + target, (cells_C2 <= (source, target)).all(axis=1)
+        gain = int((np.maximum(cost_C - size, 0) * count_C)[inside_C].sum()) - row_multiple * size
+        if candidates and gain < -candidates[0][0]:
+            heapq.heappush(candidates, (-gain, source, target))
+        elif gain > 0:
+            shapes.append(np.array([source, target]))
+            cost_C = np.where(inside_C, np.minimum(cost_C, size), cost_C)
+        else:
             break
-        shapes.append(chosen)
-        cost_C = np.minimum(cost_C, _cost(cells_C2, chosen[None])[:, 0])
     return np.array(shapes)
 
 

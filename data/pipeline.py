@@ -44,7 +44,7 @@ def _stop(made: list[Any]) -> None:
         made.pop().close()
 
 
-def train_plan(task: Task, config: ConfigDict) -> Plan:
+def train_plan(task: Task, config: ConfigDict) -> BucketPlan | EndlessPlan:
     """The plan of the training split: buckets where the task has lengths, else one shape.
 
     Raises ValueError where `batch_size` or `tokens_per_batch` does not fit the task.

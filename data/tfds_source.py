@@ -25,7 +25,7 @@ class TfdsParallel:
     """A prepared TFDS translation data set as a corpus (`data/files.py`)."""
 
     def __init__(self, builder: Any, source_language: str, target_language: str):
-        languages = tuple(getattr(builder.info.features, "languages", ()))
+        languages = sorted(getattr(builder.info.features, "languages", ()))
         for key, language in (("source", source_language), ("target", target_language)):
             if language not in languages:
                 raise ValueError(
@@ -123,8 +123,9 @@ def _builder(name: str, folder: str) -> Any:
     try:
         return tfds.builder(name, **options)
     except Exception as error:  # TFDS raises many kinds, from unknown names to missing packages
-        near = difflib.get_close_matches(base, tfds.list_builders(), n=1)
-        if base in tfds.list_builders():
+        known = tfds.list_builders(with_community_datasets=False)  # those would ask a server
+        near = difflib.get_close_matches(base, known, n=1)
+        if base in known:
             raise ValueError(f"data.name = {name!r} cannot be built ({_short(error)}); {_elsewhere(name)}") from None
         hint = f"did you mean {near[0]}?" if near else "see https://www.tensorflow.org/datasets/catalog"
         raise ValueError(f"data.name = {name!r} is no TFDS data set; {hint}") from None

@@ -1,0 +1,81 @@
+"""Text files: what is right is read, what is wrong is said with file and line."""
+
+import gzip
+
+import pytest
+
+from data.files import find_parallel, read_lines, read_parallel, read_text
+from tests.data.texts import write
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
+def test_reads_plain_and_gz(tmp_path, name):
+    assert read_lines(write(tmp_path / name, ["über die Straße", " two ", ""])) == ["über die Straße", "two", ""]
+
+
+def test_only_newlines_end_a_line(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes("\ufeffone\u2028still one\r\ntwo\x0bstill two".encode())
+    assert read_lines(path) == ["one\u2028still one", "two\x0bstill two"]
+    assert read_text(path) == "one\u2028still one\ntwo\x0bstill two"
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n"])
+def test_empty_file(tmp_path, content):
+    path = tmp_path / "train.xx"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"train\.xx is empty"):
+        read_lines(path)
+
+
+def test_undecodable_byte_names_its_line(tmp_path):
+    path = tmp_path / "train.xx"
+    path.write_bytes("good\nüber\n".encode() + "schön\n".encode("latin1"))
+    with pytest.raises(ValueError, match=r"train\.xx: line 3 holds byte 0xf6"):
+        read_lines(path)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "garbled", "not gzip"])
+def test_damaged_gz(tmp_path, damage):
+    whole = gzip.compress("".join(f"line {i} of many\n" for i in range(40_000)).encode(), mtime=0)
+    if damage == "truncated":
+        content = whole[: len(whole) // 2]
+    elif damage == "garbled":
+        content = whole[:5000] + bytes(200) + whole[5200:]
+    else:
+        content = b"plain text\n"
+    path = tmp_path / "train.xx.gz"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"train\.xx\.gz is a damaged .gz file, broken after line \d+"):
+        read_lines(path)
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.xx is no file"):
+        read_lines(tmp_path / "nothing.xx")
+    with pytest.raises(FileNotFoundError, match=r"data\.dir = .*nowhere is no folder; give one that holds train\.xx"):
+        find_parallel(tmp_path / "nowhere", "xx", "yy")
+
+
+def test_files_of_different_length_are_both_named(tmp_path):
+    source, target = write(tmp_path / "a.xx", ["1", "2", "3"]), write(tmp_path / "a.yy", ["1", "2"])
+    with pytest.raises(ValueError, match=r"a\.xx has 3 lines but .*a\.yy has 2;"):
+        read_parallel(source, target)
+
+
+def test_blank_lines_are_skipped_in_pairs_and_counted(tmp_path):
+    source = write(tmp_path / "a.xx", ["one", "", "three", "four"])
+    target = write(tmp_path / "a.yy", ["eins", "zwei", "  ", "vier"])
+    read = read_parallel(source, target)
+    assert (read.source, read.target) == (["one", "four"], ["eins", "vier"])
+    assert len(read.notes) == 1 and "2 of 4 pairs skipped for a blank side, the first in line 2" in read.notes[0]
+
+
+def test_pairs_are_found_by_ending(tmp_path):
+    for name in ("train.xx", "train.yy.gz", "val.xx.gz", "val.yy", "alone.xx", "train.zz"):
+        write(tmp_path / name, ["text"])
+    found = find_parallel(tmp_path, "xx", "yy")
+    assert {split: (a.name, b.name) for split, (a, b) in found.items()} == {
+        "train": ("train.xx", "train.yy.gz"),
+        "val": ("val.xx.gz", "val.yy"),
+    }
