@@ -3,7 +3,9 @@
     python train.py --config=configs/recall.py:gru_attention --workdir=runs/recall-gru-attention
     python train.py --config=configs/recall.py:gru_attention,zoology_64_4 --workdir=runs/zoology-64-4
 
-Expected: not measured yet.
+Expected (small, 600 steps, first 256 validation examples, 2 shared cores): token accuracy 0.998 with
+gru_attention in 24 s, 0.882 with transformer in 62 s, 0.118 with gru in 16 s; chance 0.031 blind, 0.125 for a
+model that knows the values but not their keys.
 """
 
 from configs import common
@@ -51,8 +53,14 @@ def get_config(model):
     name, data = common.setting(model, SETTINGS)
     config = common.base("recall", name)
     config.data.update(data)
-    config.steps = 1500
+    config.steps = 600
+    config.batch_size = 32
+    config.eval_examples = 256
     common.set_width(config.model, 64)
-    config.model.num_layers = 2 if name.startswith("transformer") else 1
-    config.optimizer.learning_rate = 3e-3 if "embed_size" in config.model else 1e-3
+    config.optimizer.learning_rate = 3e-3
+    if "positions" in config.model:
+        config.model.positions = "alibi"  # binding a value to the key beside it is found soon only where near is easy
+        config.optimizer.learning_rate = 2e-3
+    else:
+        config.model.num_layers = 1
     return config
