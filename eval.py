@@ -1,9 +1,9 @@
 """Measures the quality of a trained run, or translates with it.
 
-    python eval.py --workdir=RUN --split=test_2016_flickr --beam_size=5     writes RUN/eval/test_2016_flickr.json
-    python eval.py --workdir=RUN --source=FILE --target=FILE                any pair of parallel files
-    python eval.py --workdir=RUN --input=- < FILE                           translates, line by line
-    python eval.py --workdir=RUN --attention=FOLDER --split=val             attention pictures
+python eval.py --workdir=RUN --split=test_2016_flickr --beam_size=5     writes RUN/eval/test_2016_flickr.json
+python eval.py --workdir=RUN --source=FILE --target=FILE                any pair of parallel files
+python eval.py --workdir=RUN --input=- < FILE                           translates, line by line
+python eval.py --workdir=RUN --attention=FOLDER --split=val             attention pictures
 """
 
 import argparse
@@ -15,10 +15,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from training.cli import user_errors
 
 from data import files, pipeline
 from training import backend, evaluation, mesh, params, quality, run_folder
-from training.cli import user_errors
 from training.generate import Generator, source_batch
 from training.pictures import attention_maps, attention_names, draw_attention
 from training.restore import WHICH, Restored, read_config, restore
@@ -37,8 +37,8 @@ def evaluate(run: Restored, split: str, options: argparse.Namespace) -> tuple[di
     eval_step = evaluation.compile_eval_step(params.Skeleton(run.model), spec, devices)
     scored = list(evaluation.scored(eval_step, weights, batches, devices))
     answers, examples = quality.gather(scored)
-    found: dict[str, Any] = {"checkpoint_step": run.step, "num_examples": len(examples.index)}
-    found |= quality.means(answers, len(examples.index))
+    found: dict[str, Any] = {"checkpoint_step": run.step, "num_examples": len(examples.number)}
+    found |= quality.means(answers, len(examples.number))
     found["perplexity"] = math.exp(min(found["loss"], 700.0)) if spec.loss == "cross_entropy" else None
     found |= dict.fromkeys(("bleu", "bleu_lowercase", "chrf", "signature", "bits_per_byte"))
     if hasattr(task, "num_bytes"):
@@ -52,14 +52,14 @@ def evaluate(run: Restored, split: str, options: argparse.Namespace) -> tuple[di
         found["decoding"] = decoding(options)
         if hasattr(task, "target_text"):
             lines, references = task.source_text(split), task.target_text(split)
-            hypotheses = [task.decode_target(tokens[int(i)]) for i in examples.index]
-            text = quality.Text(hypotheses, [references[i] for i in examples.index])
+            hypotheses = [task.decode_target(tokens[int(i)]) for i in examples.number]
+            text = quality.Text(hypotheses, [references[i] for i in examples.number])
             found |= text.scores() | {"exact_match": text.exact_match()}
-            length_E, width = np.array([len(lines[i].split()) for i in examples.index]), quality.WORDS_A_BIN
+            length_E, width = np.array([len(lines[i].split()) for i in examples.number]), quality.WORDS_A_BIN
             predictions = hypotheses
         else:
             found["free_running"] = quality.free_running(tokens, batches)
-            predictions = [" ".join(map(str, tokens[int(i)])) for i in examples.index]
+            predictions = [" ".join(map(str, tokens[int(i)])) for i in examples.number]
 
     found["by_source_length"] = quality.by_source_length(answers, examples, length_E, width, text)
     found["by_distance"] = quality.by_distance(answers, task.chance)
@@ -155,6 +155,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if bool(options.source) != bool(options.target):
         parser.error("--source and --target go together; give both")
+    ranges: dict[str, tuple[float, float | None]]
     ranges = {"beam_size": (1, 64), "limit": (0, None), "length_penalty": (0, None), "temperature": (0, None)}
     ranges |= {"top_k": (0, None), "top_p": (1e-9, 1), "max_len": (1, None)}
     for name, (low, high) in ranges.items():
@@ -181,7 +182,9 @@ def main(argv: Sequence[str]) -> None:
                 print(line, flush=True)
             return
         if split not in run.task.splits:
-            raise ValueError(f"--split = {split!r} is not in {run.config.task}; choose from {', '.join(run.task.splits)}")
+            raise ValueError(
+                f"--split = {split!r} is not in {run.config.task}; choose from {', '.join(run.task.splits)}"
+            )
         if options.attention:
             if not attention_names(run.model):
                 raise ValueError(f"--attention: {run.config.model.name} has no attention to draw; evaluate it without")

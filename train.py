@@ -6,7 +6,6 @@
 `train` below is the whole story; its chapters are in training/.
 """
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from models.contract import Architecture
 from training import backend, mesh, report, run_folder, samples
 from training.checkpoint import Checkpoints
 from training.clock import Clock, seconds_since_process_start
-from training.ledger import Ledger, NonFiniteError
+from training.ledger import Ledger
 from training.signals import StopRequest
 from training.tracking import Tracker
 from training.trainer import Trainer

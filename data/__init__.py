@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from data.task import Task
@@ -32,7 +33,7 @@ TASKS: dict[str, Callable[..., Task]] = {
 }
 
 
-def build(name: str, data_config: Any, *, tokenizer_dir: str | None = None) -> Task:
+def build(name: str, data_config: Any, *, tokenizer_dir: str | Path | None = None) -> Task:
     """The task `name` with the values of `config.data`; text tasks keep their tokenizer in `tokenizer_dir`.
 
     Raises ValueError for an unknown name or a value that the task cannot have.

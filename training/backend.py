@@ -26,7 +26,7 @@ def configure(config: ConfigDict, workdir: Path) -> None:
             ctypes.CDLL(None).mallopt(parameter, value)
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", config.cpu_devices)
-    if not jax.config.jax_compilation_cache_dir:
+    if not jax.config.values["jax_compilation_cache_dir"]:
         jax.config.update("jax_compilation_cache_dir", str(workdir.absolute().parent / ".jax_cache"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -41,7 +41,10 @@ class Generator:
     def continuations(self, prompts: Sequence[np.ndarray], max_len: int) -> np.ndarray:
         """(B, max_len) token ids that a language model writes after each prompt."""
         longest = max(len(ids) for ids in prompts) + 1
-        prefix, mask = np.full((len(prompts), longest), self._spec.pad, np.int32), np.zeros((len(prompts), longest), bool)
+        prefix, mask = (
+            np.full((len(prompts), longest), self._spec.pad, np.int32),
+            np.zeros((len(prompts), longest), bool),
+        )
         for row, seen, ids in zip(prefix, mask, prompts, strict=True):
             row[: len(ids) + 1], seen[: len(ids) + 1] = [self._spec.bos, *ids], True
         nothing = jnp.zeros((len(prompts), 0), jnp.int32)
@@ -52,7 +55,7 @@ class Generator:
 
     def split(self, batches: Iterable[Batch]) -> dict[int, np.ndarray]:
         """Token ids by example index."""
-        found = {}
+        found: dict[int, np.ndarray] = {}
         for number, batch in enumerate(batches):
             tokens_BN = self(batch, number=number)
             found |= {int(i): row for i, row in zip(batch["index"], tokens_BN, strict=False) if i >= 0}

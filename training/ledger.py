@@ -10,7 +10,6 @@ import numpy as np
 
 from data.batch import Batch
 
-
 ACTIVITIES = ("training", "compile", "eval", "save")
 
 

@@ -22,14 +22,14 @@ def attention_names(model: Architecture) -> list[str]:
 def attention_maps(model: Architecture, batch: Batch) -> dict[str, np.ndarray]:
     """Teacher-forced weights by tap, each (B, H, T, S)."""
     names = attention_names(model)
-    arrays = (jnp.asarray(batch[name]) for name in ("source", "source_mask", "target_in"))  # type: ignore[literal-required]
+    arrays = (jnp.asarray(batch[name]) for name in ("source", "source_mask", "target_in"))
     captured = model(*arrays, taps=dict.fromkeys(names)).taps
     maps = {name: np.asarray(captured[name], np.float32) for name in names}
     return {name: weights if weights.ndim == 4 else weights[:, None] for name, weights in maps.items()}
 
 
 def labels(task: Any, batch: Batch, row: int) -> tuple[list[str], list[str]]:
-    """One example's source tokens as read and target tokens as given (fed, where they are not text), without padding."""
+    """One example's source tokens as read and target tokens as given (as fed, where they are not text), unpadded."""
     source = batch["source"][row][batch["source_mask"][row]]
     counted_T = batch["target_weights"][row] > 0
     length = len(counted_T) - int(counted_T[::-1].argmax())
@@ -59,12 +59,12 @@ def draw_attention(path: Path, maps: dict[str, np.ndarray], task: Any, batch: Ba
     unit, least = (0.26, 1.2) if single else (0.09, 1.5)
     size = (columns * max(least, unit * len(keys) + 0.6), len(maps) * max(least, unit * len(queries) + 0.6))
     figure, axes = pyplot.subplots(len(maps), columns, squeeze=False, layout="constrained", figsize=size)
-    for panels, (name, weights) in zip(axes, maps.items(), strict=True):
+    for number, (panels, (name, weights)) in enumerate(zip(axes, maps.items(), strict=True), start=1):
         for head, panel in enumerate(panels):
             shown_TS = weights[row, head][np.ix_(query_places, key_places)]
             panel.imshow(shown_TS, vmin=0, vmax=1, cmap="Blues", aspect="auto")
             panel.set_title(name if columns == 1 else f"{name} {head}", fontsize=8)
-            _label(panel.xaxis, keys if panels is axes[-1] or single else [], rotation=90)
+            _label(panel.xaxis, keys if number == len(maps) else [], rotation=90)
             _label(panel.yaxis, queries if head == 0 else [], rotation=0)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)

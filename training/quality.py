@@ -27,7 +27,7 @@ class Answers(NamedTuple):
 class Examples(NamedTuple):
     """What is known of each example, ordered by index."""
 
-    index: np.ndarray  # (E,)
+    number: np.ndarray  # (E,) index in the split
     source_length: np.ndarray  # (E,) tokens
 
 
@@ -43,7 +43,9 @@ def gather(scored) -> tuple[Answers, Examples]:
         examples.append((batch["index"][real_B], batch["source_mask"].sum(1)[real_B]))
     index, length = (np.concatenate(parts) for parts in zip(*examples, strict=True))
     order = np.argsort(index)
-    return Answers(*(np.concatenate(parts) for parts in zip(*answers, strict=True))), Examples(index[order], length[order])
+    return Answers(*(np.concatenate(parts) for parts in zip(*answers, strict=True))), Examples(
+        index[order], length[order]
+    )
 
 
 def means(answers: Answers, num_examples: int) -> dict[str, float]:
@@ -119,11 +121,11 @@ def by_source_length(
     rows = []
     for low, high in bins(length_E, width):
         here = np.flatnonzero((length_E >= low) & (length_E <= high))
-        mine = np.isin(answers.example, examples.index[here])
-        row = {"low": low, "high": high, "num_examples": len(here)}
+        mine = np.isin(answers.example, examples.number[here])
+        row: dict[str, Any] = {"low": low, "high": high, "num_examples": len(here)}
         row |= means(Answers(*(column[mine] for column in answers)), len(here))
         if text:
-            part = text.part(here)
+            part = text.part(here.tolist())
             row |= {"bleu_lowercase": part.scores()["bleu_lowercase"], "exact_match": part.exact_match()}
         rows.append(row)
     return rows

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from training import params, provenance
@@ -33,7 +32,7 @@ def summarise(config: ConfigDict, trainer: Trainer, ledger: Ledger) -> dict[str,
         "best": {**(ledger.best or {}), "metric": config.best.metric},
         "num_params": params.count(weights),
         "num_params_non_embedding": params.count(weights, embeddings=False),
-        "params_sha256": params.sha256({name: np.asarray(p) for name, p in weights.items()}),
+        "params_sha256": params.sha256(weights),
         **ledger.totals(),
         "peak_memory_bytes": provenance.peak_resident_bytes(),
         "device_memory_bytes": provenance.device_memory_bytes(),

@@ -1,11 +1,11 @@
 """The folder of one run: claiming it, and refusing what is not the same run.
 
-    config.json   the config, with commit, versions and device
-    metrics.jsonl every row that was logged
-    checkpoints/  the newest states, to resume from;  best/  the parameters that validated best
-    tokenizer/    what text was cut with
-    eval/         what eval.py found
-    summary.json  written at the end, so an interrupted run has none
+config.json   the config, with commit, versions and device
+metrics.jsonl every row that was logged
+checkpoints/  the newest states, to resume from;  best/  the parameters that validated best
+tokenizer/    what text was cut with
+eval/         what eval.py found
+summary.json  written at the end, so an interrupted run has none
 """
 
 import contextlib
@@ -48,9 +48,9 @@ def check_same_run(workdir: Path, config: ConfigDict, *, accept_changes: bool) -
         changes = ", ".join(f"{key} = {here.get(key)!r} (was {there.get(key)!r})" for key in differing)
         raise ValueError(f"{path}: this run has another config: {changes}; use another --workdir, or --accept_changes")
     for name, now in (("versions", provenance.versions()), ("device", provenance.device())):
-        changed = [k for k in now if recorded[name].get(k) != now[k]]  # type: ignore[attr-defined]
+        changed = [k for k in now if recorded[name].get(k) != now[k]]
         if changed:
-            was = ", ".join(f"{k} {recorded[name].get(k)} -> {now[k]}" for k in changed)  # type: ignore[index]
+            was = ", ".join(f"{k} {recorded[name].get(k)} -> {now[k]}" for k in changed)
             warnings.warn(f"{path}: {was}: resuming will not be bit for bit the same", stacklevel=2)
 
 
@@ -72,5 +72,7 @@ def claimed(workdir: Path, process_index: int = 0) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(f"--workdir = {workdir} is in use by another process; wait for it or use another") from None
+            raise ValueError(
+                f"--workdir = {workdir} is in use by another process; wait for it or use another"
+            ) from None
         yield

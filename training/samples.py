@@ -14,7 +14,7 @@ ROWS = 8
 
 def show(tracker: Tracker, trainer: Trainer, task: Any, batch: Batch, step: int, workdir: Path) -> None:
     """Greedy outputs of the first rows of a validation batch beside their targets, and what attention looks at."""
-    head: Batch = {name: array[:ROWS] for name, array in batch.items()}  # type: ignore[assignment, attr-defined, index]
+    head: Batch = {name: array[:ROWS] for name, array in batch.items()}  # type: ignore[assignment, index]
     model, rows = trainer.model, []
     if task.spec.free_running and task.spec.source != "none":
         tokens = Generator(model, task.spec)(head)

@@ -21,6 +21,7 @@ from training.params import Params, Skeleton
 
 State = dict[str, Any]
 Arrays = Mapping[str, jax.Array]
+TrainStep = Callable[[State, Arrays], tuple[State, dict]]
 
 
 def init_state(params: Params, config: ConfigDict) -> State:
@@ -36,7 +37,9 @@ def forward(model, batch: Arrays, key: jax.Array | None = None):
     return model(batch["source"], batch["source_mask"], batch["target_in"], key=key)
 
 
-def make_train_step(skeleton: Skeleton, spec: Spec, config: ConfigDict) -> Callable[[State, Arrays], tuple[State, dict]]:
+def make_train_step(
+    skeleton: Skeleton, spec: Spec, config: ConfigDict
+) -> Callable[[State, Arrays], tuple[State, dict]]:
     """Returns (state, batch) -> (state, metrics). Jit it with the state donated.
 
     Metrics: `loss` (with label smoothing), `nll`, `token_accuracy`, `gradient_norm`, `learning_rate`,

@@ -7,8 +7,9 @@ import contextlib
 import json
 import netrc
 import os
+import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,9 @@ class Tracker:
         if not self._active:
             return
         if self._progress and row:
-            self._progress.update(self._bar, now=f"loss {row['loss']:.4g}  {row['target_tokens_per_second']:,.0f} tok/s")
+            self._progress.update(
+                self._bar, now=f"loss {row['loss']:.4g}  {row['target_tokens_per_second']:,.0f} tok/s"
+            )
         elif self._progress:
             self._progress.console.print(line, highlight=False, markup=False)
         else:
@@ -75,13 +78,13 @@ class Tracker:
         """Whether wandb listens, which takes tables and pictures as well."""
         return self._wandb is not None
 
-    def show(self, step: int, columns: list[str], rows: list[list[str]], pictures: Mapping[str, Path]) -> None:
+    def show(self, step: int, columns: Sequence[str], rows: list[list[str]], pictures: Mapping[str, Path]) -> None:
         """Sample outputs as a table, and pictures that lie in the run's folder, to wandb."""
         import wandb
 
         shown: dict[str, Any] = {name: wandb.Image(str(path)) for name, path in pictures.items()}
         if rows:
-            shown["samples"] = wandb.Table(columns=columns, data=rows)
+            shown["samples"] = wandb.Table(columns=list(columns), data=rows)
         self._wandb.log(shown | {"step": step})
 
     def summarise(self, summary: Mapping[str, Any]) -> None:
@@ -91,7 +94,7 @@ class Tracker:
 
 def describe(kind: str, step: int, steps: int, row: Row) -> str:
     """`step 500/2000 train  loss 1.234  ...` with the few numbers that a log wants."""
-    shown = ("loss", "perplexity", "token_accuracy", "exact_match", "learning_rate", "gradient_norm")
+    shown: tuple[str, ...] = ("loss", "perplexity", "token_accuracy", "exact_match", "learning_rate", "gradient_norm")
     shown += ("target_tokens_per_second", "padding_share")
     values = "  ".join(f"{name} {row[name]:.4g}" for name in shown if name in row)
     return f"step {step}/{steps} {kind}  {values}"
@@ -153,7 +156,7 @@ def start_wandb(workdir: Path, config: ConfigDict):
         mode = "online" if has_wandb_credentials() else "offline"
     id_file = workdir / "wandb_id"
     if not id_file.exists():
-        id_file.write_text(wandb.util.generate_id())
+        id_file.write_text(secrets.token_hex(4))
     run = wandb.init(
         project=config.wandb.project,
         group=config.wandb.group,

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-WORDS = "eins zwei drei vier fünf sechs sieben acht neun zehn".split()
-TRANSLATED = "one two three four five six seven eight nine ten".split()
+WORDS = ["eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn"]
+TRANSLATED = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 
 
 def write_text(folder: Path) -> Path:

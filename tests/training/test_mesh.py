@@ -4,6 +4,7 @@ import socket
 
 import numpy as np
 import pytest
+
 from tests.training.processes import command, rows, run, start, summary, write_text
 
 EVERY = ("--config.steps=20", "--config.every.log=1", "--config.every.eval=20", "--config.every.save=20")
@@ -56,8 +57,7 @@ def test_two_processes(one_device, text, how):
     for i in range(2):
         flags, env = [f"--coordinator={address}", "--num_processes=2", f"--process_id={i}"], {}
         if how == "environment":
-            env = dict(zip(("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"), (address, "2", str(i))))
-            flags = []
+            flags, env = [], {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": str(i)}
         processes.append(start(command(workdir, text, *EVERY, *flags, model=model), **env))
     for process in processes:
         output, _ = process.communicate(timeout=300)

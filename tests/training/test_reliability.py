@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+
 from tests.training.processes import command, rows, run, start, summary, write_text
 
 
@@ -153,7 +154,12 @@ def test_two_runs_never_share_a_folder(undisturbed, text):
 def test_summary_has_every_key(undisturbed):
     found = summary(undisturbed)
     assert {"final", "best", "num_params", "num_params_non_embedding", "params_sha256", "tokens_seen"} <= found.keys()
-    assert {"target_tokens_per_second", "median_step_seconds", "compile_seconds", "start_to_first_step_seconds"} <= found.keys()
+    assert {
+        "target_tokens_per_second",
+        "median_step_seconds",
+        "compile_seconds",
+        "start_to_first_step_seconds",
+    } <= found.keys()
     assert {"peak_memory_bytes", "padding_share", "commit", "versions", "device"} <= found.keys()
     assert found["best"]["metric"] == "loss" and found["best"]["loss"] <= found["final"]["loss"]
     assert np.isfinite(found["final"]["loss"]) and found["final"]["step"] == 24
