@@ -34,8 +34,8 @@ class Keys(NamedTuple):
 class View(NamedTuple):
     """What queries see of one block of keys; the same for all layers, so it is made once."""
 
-    visible: Bool[Array, "B T S"]  # B and T may be 1
-    bias: Float[Array, "B H T S"] | None = None  # added to the scores
+    visible: Bool[Array, "#B #T S"]
+    bias: Float[Array, "#B H T S"] | None = None  # added to the scores
 
 
 def attend(
@@ -57,8 +57,8 @@ def attend(
     """
     query_BHTK = query_BHTK * query_BHTK.shape[-1] ** -0.5
     scores = [_scores(query_BHTK, block, view) for block, view in zip(blocks, views, strict=True)]
-    visible = [jnp.broadcast_to(v.visible[:, None], (v.visible.shape[0], 1, *s.shape[2:]))
-               for v, s in zip(views, scores, strict=True)]  # fmt: skip
+    B, _, T, _ = query_BHTK.shape
+    visible = [jnp.broadcast_to(view.visible[:, None], (B, 1, T, view.visible.shape[2])) for view in views]
     weights_BHTS = masked_softmax(_join(scores), _join(visible))
     weights_BHTS = dropout(tap(f"{name}attention", weights_BHTS), dropout_rate, key)
     weights_BHTS = weights_BHTS.astype(query_BHTK.dtype)
@@ -73,7 +73,7 @@ def attend(
     return context_BHTK
 
 
-def masked_softmax(scores: Float[Array, "B H T S"], visible: Bool[Array, "B h T S"]) -> Float[Array, "B H T S"]:
+def masked_softmax(scores: Float[Array, "B H T S"], visible: Bool[Array, "#B #H #T S"]) -> Float[Array, "B H T S"]:
     """Float32 softmax over what is visible, 0 elsewhere, and 0 throughout where nothing is."""
     scores = jnp.where(visible, scores.astype(jnp.promote_types(scores.dtype, jnp.float32)), -1e30)
     return jnp.where(visible, jax.nn.softmax(scores, axis=-1), 0)
@@ -81,7 +81,10 @@ def masked_softmax(scores: Float[Array, "B H T S"], visible: Bool[Array, "B h T 
 
 def _scores(query_BHTK: Array, block: Keys, view: View) -> Array:
     scores_BHTS = jnp.einsum(
-        "BHTK,BHSK->BHTS", query_BHTK, block.key, preferred_element_type=jnp.promote_types(query_BHTK.dtype, jnp.float32)
+        "BHTK,BHSK->BHTS",
+        query_BHTK,
+        block.key,
+        preferred_element_type=jnp.promote_types(query_BHTK.dtype, jnp.float32),
     )
     return scores_BHTS if view.bias is None else scores_BHTS + view.bias
 
@@ -131,7 +134,7 @@ class SelfAttention(nnx.Module):
         """
         query_BHTK, key_BHTK, value_BHTK = split_heads(self.qkv(x_BTD), 3, self.num_heads)
         own = Keys(rotate(key_BHTK), value_BHTK)
-        if cache is not None:
+        if cache is not None and slot is not None:
             own = cache.write(own, slot)
         context_BHTK = attend(
             rotate(query_BHTK), (*past, own), views, name, tap, dropout_rate=self.dropout_rate, key=key

@@ -28,17 +28,17 @@ class NoPositions(nnx.Module):
     def num_params(num_positions: int, hidden_size: int) -> int:
         return 0
 
-    def add(self, x_BTD: Float[Array, "B T D"], position_BT: Int[Array, "B T"]) -> Float[Array, "B T D"]:
+    def add(self, x_BTD: Float[Array, "B T D"], position_BT: Int[Array, "#B T"]) -> Float[Array, "B T D"]:
         """Acts on the scaled embeddings."""
         return x_BTD
 
-    def rotate(self, x_BHTK: Float[Array, "B H T K"], position_BT: Int[Array, "B T"]) -> Float[Array, "B H T K"]:
+    def rotate(self, x_BHTK: Float[Array, "B H T K"], position_BT: Int[Array, "#B T"]) -> Float[Array, "B H T K"]:
         """Acts on the queries and on the keys of self-attention."""
         return x_BHTK
 
     def bias(
-        self, query_position_BT: Int[Array, "B T"], key_position_BS: Int[Array, "B S"]
-    ) -> Float[Array, "B H T S"] | None:
+        self, query_position_BT: Int[Array, "#B T"], key_position_BS: Int[Array, "#B S"]
+    ) -> Float[Array, "#B H T S"] | None:
         """What is added to the scores of self-attention, in float32."""
         return None
 

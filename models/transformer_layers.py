@@ -32,7 +32,8 @@ def check_config(config: Any) -> None:
         divisors = [str(n) for n in range(1, config.hidden_size + 1) if config.hidden_size % n == 0]
         listed = f"{', '.join(divisors[:-1])} or {divisors[-1]}" if len(divisors) > 1 else divisors[0]
         raise ValueError(
-            f"model.num_heads = {config.num_heads} does not divide model.hidden_size = {config.hidden_size}; use {listed}"
+            f"model.num_heads = {config.num_heads} does not divide model.hidden_size = {config.hidden_size}; "
+            f"use {listed}"
         )
 
 
@@ -166,7 +167,7 @@ class Stack(nnx.Module):
     def __call__(
         self,
         x_BTD: Float[Array, "B T D"],
-        mask_BT: Bool[Array, "B T"],
+        mask_BT: Bool[Array, "#B T"],
         tap: Tapper,
         *,
         past: Past | None = None,
@@ -208,7 +209,6 @@ class Stack(nnx.Module):
         if past is not None:
             view = View(past.mask[:, None, :], self.positions.bias(position_BT, positions_of(past.mask)))
             views = [view, *views]
-        encoded_view = None if encoded is None else View(encoded.mask[:, None, :])
         x_BTD = self.positions.add(tap(f"{self.name}.inputs", x_BTD), position_BT)
         x_BTD = dropout(x_BTD, self.dropout_rate, fold(key, 0))
         owns = []
@@ -222,7 +222,7 @@ class Stack(nnx.Module):
                 past=() if past is None else (past.keys[index],),
                 cache=None if caches is None else caches[index],
                 slot=slot,
-                encoded=None if encoded is None else (encoded.keys[index], encoded_view),
+                encoded=None if encoded is None else (encoded.keys[index], View(encoded.mask[:, None, :])),
                 key=fold(key, index + 1),
             )
             owns.append(own)
@@ -232,7 +232,8 @@ class Stack(nnx.Module):
 
     def encode(self, encoded_BSD: Float[Array, "B S D"], mask_BS: Bool[Array, "B S"]) -> Encoded:
         """An encoder's output as the keys of this stack's cross-attention."""
-        return Encoded(tuple(layer.cross_attention.keys(encoded_BSD) for layer in self.layers), mask_BS)
+        attentions = [layer.cross_attention for layer in self.layers if layer.cross_attention is not None]
+        return Encoded(tuple(attention.keys(encoded_BSD) for attention in attentions), mask_BS)
 
     def caches(self, rows: int, max_len: int) -> tuple[Keys, ...]:
         """Room for the keys of `max_len` tokens in each layer."""

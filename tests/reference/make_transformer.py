@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-B, T, S, D, H, F = 3, 5, 7, 12, 3, 20
+B, T, S, D, H, F = 3, 5, 7, 8, 2, 11
 TARGET_LENGTHS, SOURCE_LENGTHS = (5, 2, 4), (3, 7, 1)
 
 
