@@ -31,7 +31,7 @@ def checksum(state: Any) -> int:
 
 
 class Checkpoints:
-    """The checkpoints of one folder, of which the newest `keep` stay (None: all)."""
+    """The checkpoints of one folder, of which the newest `keep` stay (None: all, and the folder is only read)."""
 
     def __init__(self, folder: Path, keep: int | None):
         self.folder = folder
@@ -42,8 +42,13 @@ class Checkpoints:
     def _manager(self) -> ocp.CheckpointManager:
         """Made on first use, so that reading a folder that is not there leaves no trace."""
         if self._manager_ is None:
+            # Whoever only reads leaves alone what a run in progress is just writing.
+            reading = self._keep is None
             options = ocp.CheckpointManagerOptions(
-                max_to_keep=self._keep, enable_async_checkpointing=False, cleanup_tmp_directories=True
+                max_to_keep=self._keep,
+                enable_async_checkpointing=False,
+                cleanup_tmp_directories=not reading,
+                read_only=reading,
             )
             self._manager_ = ocp.CheckpointManager(self.folder.absolute(), options=options)
         return self._manager_
@@ -54,10 +59,13 @@ class Checkpoints:
 
     def save(self, step: int, state: Any, meta: dict) -> None:
         """Writes `state` and the JSON-able `meta`. Raises CheckpointError; earlier ones stay untouched."""
-        if step in self.steps():  # a run that was killed after this save does the step again, alike
+        if self._is_there(step, state):
             return
         meta = meta | {"checksum": checksum(state)}
         try:
+            for later in self.steps():
+                if later >= step:  # of a course that the run no longer takes; Orbax writes none below the newest
+                    self._manager.delete(later)
             args = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
             self._manager.save(step, args=args)
         except Exception as error:  # tensorstore reports a full disk as ValueError, Python as OSError
@@ -74,9 +82,10 @@ class Checkpoints:
             restored = self._manager.restore(step, args=args)
         except Exception as error:  # whatever a broken file raises, it is not whole
             raise CheckpointError(f"{self.folder / str(step)}: unreadable ({_first_line(error)})") from error
-        if checksum(restored.state) != restored.meta["checksum"]:
+        meta = dict(restored.meta)
+        if checksum(restored.state) != meta.pop("checksum"):
             raise CheckpointError(f"{self.folder / str(step)}: its arrays do not match their checksum")
-        return restored.state, restored.meta
+        return restored.state, meta
 
     def restore_newest(self, template: Any) -> tuple[int, Any, dict] | None:
         """The newest whole checkpoint; broken ones are set aside with a warning. None where none is left."""
@@ -87,6 +96,13 @@ class Checkpoints:
                 warnings.warn(f"{error}; set aside, trying the one before", stacklevel=2)
                 self._set_aside(step)
         return None
+
+    def _is_there(self, step: int, state: Any) -> bool:
+        """Whether this very checkpoint was written before: a run killed after a save does its steps again, alike."""
+        try:
+            return step in self.steps() and checksum(self.restore(step, state)[0]) == checksum(state)
+        except CheckpointError:
+            return False
 
     def _set_aside(self, step: int) -> None:
         """Moves a broken checkpoint out of the way, so that its step can be saved again."""
