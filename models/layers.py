@@ -124,7 +124,7 @@ class Inputs(nnx.Module):
     def embed_source(self, source: Num[Array, "B S"] | Float[Array, "B S W"]) -> Float[Array, "B S E"]:
         return (self.target if self.own_source is None else self.own_source)(source)
 
-    def embed_target(self, target_in: Int[Array, "B T"]) -> Float[Array, "B T E"]:
+    def embed_target(self, target_in: Int[Array, "..."]) -> Float[Array, "... E"]:
         return self.target(target_in)
 
     @staticmethod

@@ -99,7 +99,7 @@ class RecurrentStack(nnx.Module):
 
     def __call__(
         self,
-        inputs: Sequence[Float[Array, "T B D"]],
+        inputs: Sequence[Array],  # (T, B, D), or (1, B, D) for what is the same at all times
         mask_TB: Bool[Array, "T B"] | None,
         carries: tuple[Carry, ...],
         *,

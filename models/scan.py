@@ -57,6 +57,7 @@ def scan(step: Step, reverse: bool, weights: Mapping[str, Dense], constants: Any
 
 
 def _forward(step, reverse, weights, constants, carry, xs):
+    constants = jax.tree.map(jnp.asarray, constants)  # under jit they may come as numpy's
     slots = {
         name: jnp.zeros((_length(xs), *product.shape), product.dtype)
         for name, product in _products(step, weights, constants, carry, xs).items()
