@@ -81,7 +81,9 @@ class Ledger:
     def note_evaluation(self, step: int, metrics: dict[str, float], metric: str) -> bool:
         """Keeps the best evaluation by `metric`; True when this is it. A tie keeps the earlier one."""
         sign = -1 if metric in ("loss", "perplexity") else 1
-        better = self.best is None or sign * metrics[metric] > sign * self.best[metric]
+        before = math.nan if self.best is None else self.best[metric]
+        better = self.best is None or sign * metrics[metric] > sign * before
+        better |= math.isnan(before) and not math.isnan(metrics[metric])
         self.latest = {**metrics, "step": step}
         self.best = self.latest if better else self.best
         self.stale_evaluations = 0 if better else self.stale_evaluations + 1

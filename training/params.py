@@ -36,7 +36,7 @@ def flatten(model: Architecture) -> Params:
 
 def count(params: Mapping[str, jax.Array], *, embeddings: bool = True) -> int:
     """Number of parameters; without `embeddings`, tables with a row a token or a position are left out."""
-    return sum(p.size for name, p in params.items() if embeddings or name.split("/")[-1] != "table")
+    return sum(p.size for name, p in params.items() if embeddings or not name.split("/")[-1].startswith("table"))
 
 
 def sha256(params: Mapping[str, jax.Array]) -> str:

@@ -1,0 +1,86 @@
+"""One folder is one run: claimed by one process, refused to another config."""
+
+import json
+
+import pytest
+
+from configs import recall
+from training.run_folder import check_same_run, claimed, flat, record, write_json
+
+
+def config(**values):
+    c = recall.get_config("gru")
+    c.update_from_flattened_dict(values)
+    return c
+
+
+def change(path, **values):
+    write_json(path, json.loads(path.read_text()) | values)
+
+
+def test_flat_names_every_value():
+    assert flat({"a": 1, "b": {"c": 2, "d": {"e": None}}}) == {"a": 1, "b.c": 2, "b.d.e": None}
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "summary.json"
+    write_json(path, {"b": 1, "a": [None, 0.5]})
+    assert json.loads(path.read_text()) == {"a": [None, 0.5], "b": 1}
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    assert json.loads(path.read_text())["b"] == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_same_config_passes_and_an_empty_folder_as_well(tmp_path):
+    check_same_run(tmp_path / "absent", config(), accept_changes=False)
+    record(tmp_path, config())
+    check_same_run(tmp_path, config(), accept_changes=False)
+
+
+def test_changed_keys_are_named(tmp_path):
+    record(tmp_path, config())
+    other = config(**{"model.hidden_size": 32, "seed": 5})
+    expected = r"config\.json: .* model\.hidden_size = 32 \(was 64\), seed = 5 \(was 0\); .*--accept_changes"
+    with pytest.raises(ValueError, match=expected):
+        check_same_run(tmp_path, other, accept_changes=False)
+    check_same_run(tmp_path, other, accept_changes=True)
+
+
+def test_a_key_that_came_or_went_is_named(tmp_path):
+    record(tmp_path, config())
+    recorded = json.loads((tmp_path / "config.json").read_text())
+    recorded["config"]["model"]["gone"] = 1
+    write_json(tmp_path / "config.json", recorded)
+    with pytest.raises(ValueError, match=r"model\.gone = None \(was 1\)"):
+        check_same_run(tmp_path, config(), accept_changes=False)
+
+
+@pytest.mark.parametrize("what", ["versions", "device"])
+def test_other_versions_or_devices_are_a_warning(tmp_path, what):
+    record(tmp_path, config())
+    key, value = ("jax", "0.1") if what == "versions" else ("kind", "abacus")
+    recorded = json.loads((tmp_path / "config.json").read_text())
+    change(tmp_path / "config.json", **{what: recorded[what] | {key: value}})
+    with pytest.warns(UserWarning, match=rf"{key} {value} -> .* not be bit for bit"):
+        check_same_run(tmp_path, config(), accept_changes=False)
+
+
+def test_origin_stays_until_the_config_changes(tmp_path):
+    record(tmp_path, config())
+    change(tmp_path / "config.json", commit="first")
+    record(tmp_path, config())
+    assert json.loads((tmp_path / "config.json").read_text())["commit"] == "first"
+    record(tmp_path, config(seed=5))
+    recorded = json.loads((tmp_path / "config.json").read_text())
+    assert recorded["commit"] != "first" and recorded["config"]["seed"] == 5
+
+
+def test_folder_is_claimed_by_one_process(tmp_path):
+    with claimed(tmp_path / "run"):
+        with pytest.raises(ValueError, match="is in use by another process"), claimed(tmp_path / "run"):
+            pass
+        with claimed(tmp_path / "run", process_index=1):  # a second process of the same run
+            pass
+    with claimed(tmp_path / "run"):
+        pass
