@@ -6,6 +6,7 @@
 `train` below is the whole story; its chapters are in training/.
 """
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import data
 import models
 from data import pipeline
 from models.contract import Architecture
-from training import backend, mesh, report, run_folder, samples
+from training import backend, cli, mesh, report, run_folder, samples
 from training.checkpoint import Checkpoints
 from training.clock import Clock, seconds_since_process_start
 from training.ledger import Ledger
@@ -35,17 +36,18 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
     Raises ValueError or OSError for what a user can mend (bad values before anything is written, a full
     disk later) and NonFiniteError when the loss stops being a number; finished work stays.
     """
-    run_folder.check_same_run(workdir, config, accept_changes=accept_changes)
     backend.configure(config, workdir)
+    run_folder.check_same_run(workdir, config, accept_changes=accept_changes)
     main_process = jax.process_index() == 0
 
     # What is learned, and by what.
-    task = data.build(config.task, config.data, tokenizer_dir=workdir / "tokenizer")
-    model = models.build(config.model.name, config.model, task.spec, jax.random.key(config.seed))
-    ledger = Ledger()
-    clock = Clock(ledger.seconds)
-    trainer = Trainer(model, task.spec, config, mesh.make(), clock)
-    validation = list(pipeline.eval_batches(task, "val", config, limit=config.eval_examples))
+    with run_folder.restored_on_error(workdir):
+        task = data.build(config.task, config.data, tokenizer_dir=workdir / "tokenizer")
+        model = models.build(config.model.name, config.model, task.spec, jax.random.key(config.seed))
+        ledger = Ledger()
+        clock = Clock(ledger.seconds)
+        trainer = Trainer(model, task.spec, config, mesh.make(), clock)
+        validation = list(pipeline.eval_batches(task, "val", config, limit=config.eval_examples))
 
     with run_folder.claimed(workdir, jax.process_index()), StopRequest() as stop:
         # Where an earlier start of this run got to.
@@ -108,3 +110,14 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
 def out_of_patience(config: ConfigDict, ledger: Ledger) -> bool:
     """Early stopping: too many evaluations in a row without a new best."""
     return 0 < config.early_stopping.patience <= ledger.stale_evaluations
+
+
+def main(argv: Sequence[str]) -> None:
+    options = cli.parse(argv, __doc__)
+    mesh.start_processes(options.coordinator, options.num_processes, options.process_id)
+    with cli.user_errors(options.config_file, options.config):
+        train(options.config, options.workdir, accept_changes=options.accept_changes)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -11,6 +11,7 @@ summary.json  written at the end, so an interrupted run has none
 import contextlib
 import fcntl
 import json
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,6 +63,18 @@ def record(workdir: Path, config: ConfigDict) -> None:
         return
     origin = {"commit": provenance.commit(), "versions": provenance.versions(), "device": provenance.device()}
     write_json(path, {"config": plain, **origin})
+
+
+@contextlib.contextmanager
+def restored_on_error(workdir: Path) -> Iterator[None]:
+    """Takes back the folder and the tokenizer that the body wrote, if it turns out that there can be no run."""
+    new = [path for path in (workdir / "tokenizer", workdir) if not path.exists()]
+    try:
+        yield
+    except BaseException:
+        for path in new:
+            shutil.rmtree(path, ignore_errors=True)
+        raise
 
 
 @contextlib.contextmanager

@@ -1,0 +1,80 @@
+"""What a config's values must be before anything is built; data and models check their own when they are built."""
+
+import difflib
+import math
+from collections.abc import Collection
+from typing import Any
+
+from ml_collections import ConfigDict
+
+import data
+import models
+from training.optimizer import OPTIMIZERS, SCHEDULES
+
+METRICS = ("loss", "perplexity", "token_accuracy", "exact_match")
+WANDB_MODES = ("auto", "online", "offline", "disabled")
+
+WHOLE = {  # the least that each may be
+    "seed": 0, "steps": 1, "batch_size": 1, "tokens_per_batch": 1, "keep": 1, "eval_examples": 0, "workers": 0,
+    "cpu_devices": 1, "optimizer.accumulation": 1, "schedule.warmup_steps": 0, "early_stopping.patience": 0,
+    "every.log": 1, "every.eval": 1, "every.save": 1,
+}  # fmt: skip
+POSITIVE = ("optimizer.learning_rate", "optimizer.eps")
+NOT_NEGATIVE = ("optimizer.weight_decay", "optimizer.clip_norm")
+SHARES = ("optimizer.b1", "optimizer.b2", "optimizer.momentum", "optimizer.ema_decay", "label_smoothing")
+
+
+def validate(config: ConfigDict) -> None:
+    """Raises ValueError, in one line, for the first value that no run can have."""
+    _choice(config, "task", data.TASKS)
+    _choice(config, "model.name", models.MODELS)
+    _choice(config, "optimizer.name", OPTIMIZERS)
+    _choice(config, "schedule.name", SCHEDULES)
+    _choice(config, "best.metric", METRICS)
+    _choice(config, "wandb.mode", WANDB_MODES)
+    for key, least in WHOLE.items():
+        value = _at(config, key)
+        if value is not None and value < least:
+            raise ValueError(f"{key} = {value} is too small; use {least} or more")
+    for key in POSITIVE:
+        if not _finite(config, key) > 0:
+            raise ValueError(f"{key} = {_at(config, key)} is not positive; use a value above 0")
+    for key in NOT_NEGATIVE:
+        if not _finite(config, key) >= 0:
+            raise ValueError(f"{key} = {_at(config, key)} is negative; use 0 (off) or more")
+    for key in SHARES:
+        if not 0 <= _finite(config, key) < 1:
+            raise ValueError(f"{key} = {_at(config, key)} is not in [0, 1); use 0 or more and less than 1")
+    if not 0 <= _finite(config, "schedule.final_fraction") <= 1:
+        raise ValueError(f"schedule.final_fraction = {config.schedule.final_fraction} is not in [0, 1]; use 0 to 1")
+    if config.schedule.warmup_steps > config.steps:
+        raise ValueError(
+            f"schedule.warmup_steps = {config.schedule.warmup_steps} is more than steps = {config.steps}; "
+            f"use at most {config.steps}"
+        )
+    models.check_values(config.model)
+
+
+def _at(config: ConfigDict, key: str) -> Any:
+    """The value at a dotted key; None where a config has no such key, as with batch_size or tokens_per_batch."""
+    value: Any = config
+    for name in key.split("."):
+        if name not in value:
+            return None
+        value = value[name]
+    return value
+
+
+def _finite(config: ConfigDict, key: str) -> float:
+    value = _at(config, key)
+    if not math.isfinite(value):
+        raise ValueError(f"{key} = {value} is not a finite number; give one")
+    return value
+
+
+def _choice(config: ConfigDict, key: str, choices: Collection[str]) -> None:
+    value = _at(config, key)
+    if value not in choices:
+        near = difflib.get_close_matches(str(value), choices, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"{key} = {value!r} is not known; {hint}choose from {', '.join(choices)}")
