@@ -149,9 +149,9 @@ class LSTMCell(Cell):
 class GRUCell(Cell):
     """The GRU of cuDNN and PyTorch, reset after the matmul  (Cho et al. 2014a, in the form of v3):
 
-        r, z = sigmoid(x_t W_rz + b_rz + h_{t-1} U_rz)
-        n    = tanh(x_t W_n + b_n + r * (h_{t-1} U_n + b'_n))
-        h_t  = (1 - z) n + z h_{t-1}
+    r, z = sigmoid(x_t W_rz + b_rz + h_{t-1} U_rz)
+    n    = tanh(x_t W_n + b_n + r * (h_{t-1} U_n + b'_n))
+    h_t  = (1 - z) n + z h_{t-1}
     """
 
     gates = 3

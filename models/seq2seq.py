@@ -88,9 +88,7 @@ class EncoderDecoder(Architecture):
         tied = config.tie_embeddings
         return (
             Inputs.expected_params(spec, config.embed_size, tied=tied)
-            + RecurrentStack.expected_params(
-                cls.cell, config, config.embed_size, bidirectional=config.bidirectional
-            )
+            + RecurrentStack.expected_params(cls.cell, config, config.embed_size, bidirectional=config.bidirectional)
             + Bridge.expected_params(cls.cell, config)
             + RecurrentStack.expected_params(cls.cell, config, cls.decoder_in_size(config))
             + OutputHead.expected_params(spec, config.hidden_size, config.embed_size, tied=tied)

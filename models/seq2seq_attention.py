@@ -98,9 +98,7 @@ class AttentionSeq2Seq(EncoderDecoder):
                     gates_BG = linear(f"{number}.input", below_BH)
                 carry = kind.update(gates_BG, linear(f"{number}.recurrent", carry[0]), carry)
                 after.append(perturb(carry, names[number], added))
-            attended_B1H, weights_B1S = attend(
-                scores, linear, constants, after[-1][0][:, None], added.get(WEIGHTS_TAP)
-            )
+            attended_B1H, weights_B1S = attend(scores, linear, constants, after[-1][0][:, None], added.get(WEIGHTS_TAP))
             state_after = (tuple(after), attended_B1H[:, 0])
             if mask_B is not None:
                 state_after = hold(mask_B, state_after, state)

@@ -153,13 +153,13 @@ def test_lstm_biases():
 
 
 def test_chrono_biases_spread_over_time_scales():
-    enter, forget, *rest = np.split(np.asarray(LSTMCell(1, 4000, chrono_length=101, rngs=rngs()).bias[...]), 4)
+    enter, forget, *rest = np.split(np.asarray(LSTMCell(1, 400, chrono_length=101, rngs=rngs()).bias[...]), 4)
     np.testing.assert_array_equal(enter, -forget)
-    np.testing.assert_array_equal(rest, np.zeros((2, 4000)))
+    np.testing.assert_array_equal(rest, np.zeros((2, 400)))
     times = np.exp(forget)
     assert times.min() >= 1.0 and times.max() <= 100.0
-    np.testing.assert_allclose(times.mean(), 50.5, rtol=0.03)
-    np.testing.assert_allclose(np.quantile(times, 0.25), 25.75, rtol=0.08)
+    np.testing.assert_allclose(times.mean(), 50.5, rtol=0.1)
+    np.testing.assert_allclose(np.quantile(times, 0.25), 25.75, rtol=0.25)
 
 
 def test_chrono_length_without_a_range_is_refused():

@@ -1,0 +1,289 @@
+"""What every entry of MODELS promises, by walking the table; `models/contract.py` states it.
+
+Dims: B batch, S source length, T target length, P prefix length, V outputs, W feature width.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import models
+from configs import common
+from data.spec import Spec
+from models import MODELS
+
+B, S, T, V, W = 3, 5, 4, 9, 2
+TOKENS = Spec("tokens", 11, V, "tokens", V, max_source_length=9, max_target_length=9)
+SPECS = {
+    "tokens": TOKENS,
+    "features": dataclasses.replace(TOKENS, source="features", source_size=W),
+    "none": dataclasses.replace(TOKENS, source="none", source_size=0, max_source_length=0),
+}
+LENGTHS = np.array([5, 2, 4])  # of the sources
+FAST = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # compiling is what costs
+jit = functools.partial(jax.jit, compiler_options=FAST)
+
+NAMES = sorted(MODELS)
+CASES = [(name, kind) for name in NAMES for kind in SPECS if kind != "none" or not MODELS[name].needs_source]
+DECODING = [(name, kind) for name, kind in CASES if MODELS[name].decodes]
+CAUSAL = [name for name in NAMES if MODELS[name].causal]
+
+
+def tiny(name: str, **changes):
+    """The defaults of `name` at widths that differ from each other."""
+    config = common.model(name)
+    small = {"hidden_size": 8, "embed_size": 6, "num_heads": 2, "mlp_dim": 12, "num_layers": 2} | changes
+    for field, value in small.items():
+        if field in config:
+            config[field] = value
+    if "attention" in config:
+        config.attention.size = 5
+    return config
+
+
+@functools.cache
+def built(name: str, kind: str, dtype: str = "float32", tied: bool = True):
+    """(graph, params) with biases drawn, so that nothing is hidden by a zero."""
+    config = tiny(name, dtype=dtype, tie_embeddings=tied)
+    graph, params = nnx.split(models.build(name, config, SPECS[kind], jax.random.key(0)))
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    leaves = [leaf + 0.1 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
+    return graph, jax.tree.unflatten(tree, leaves)
+
+
+def batch(kind: str, *, source_left: int = 0, source_right: int = 0, target_right: int = 0) -> dict:
+    """The same examples with more padding, which is filled with what must not matter."""
+    rng = np.random.default_rng(0)
+    length = 0 if kind == "none" else S
+    source = rng.integers(1, 11, (B, length)) if kind != "features" else rng.normal(size=(B, S, W))
+    mask = np.arange(length) < LENGTHS[:, None]
+    target_in, target_out = rng.integers(1, V, (2, B, T))
+    weights = (np.arange(T) < np.array([4, 3, 2])[:, None]).astype(np.float32)
+    if kind != "none":
+        pad = [(0, 0), (source_left, source_right), (0, 0)][: source.ndim]
+        source, mask = np.pad(source, pad, constant_values=7), np.pad(mask, pad[:2])
+    pad = [(0, 0), (0, target_right)]
+    return {
+        "source": jnp.asarray(source, jnp.float32 if kind == "features" else jnp.int32),
+        "mask": jnp.asarray(mask),
+        "target_in": jnp.asarray(np.pad(target_in, pad, constant_values=3), jnp.int32),
+        "target_out": jnp.asarray(np.pad(target_out, pad), jnp.int32),
+        "weights": jnp.asarray(np.pad(weights, pad)),
+    }
+
+
+def loss_of(graph, params, taps, batch):
+    model = nnx.merge(graph, params)
+    output = model(batch["source"], batch["mask"], batch["target_in"], taps=taps)
+    losses_BT = optax.softmax_cross_entropy_with_integer_labels(output.logits, batch["target_out"])
+    return jnp.sum(losses_BT * batch["weights"]) / jnp.sum(batch["weights"]), output
+
+
+@functools.cache
+def study(name: str, kind: str, dtype: str = "float32"):
+    """params, taps, batch -> ((loss, output), gradients with respect to params and taps), compiled."""
+    graph, _ = built(name, kind, dtype)
+    return jit(jax.value_and_grad(functools.partial(loss_of, graph), argnums=(0, 1), has_aux=True))
+
+
+@functools.cache
+def base(name: str, kind: str):
+    """The study of the batch as it is, with a zero at every tap."""
+    graph, params = built(name, kind)
+    ask = dict.fromkeys(nnx.merge(graph, params).tap_names())
+    _, output = jax.eval_shape(functools.partial(loss_of, graph), params, ask, batch(kind))
+    zeros = {tap: jnp.zeros(value.shape, value.dtype) for tap, value in output.taps.items()}
+    return study(name, kind)(params, zeros, batch(kind))
+
+
+def assert_close(ours, expected, atol=1e-5):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=atol), ours, expected)
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_output_and_taps(name, kind):
+    """Every parameter and every tap matters, and every name that is offered is captured."""
+    graph, params = built(name, kind)
+    (_, output), (d_params, d_taps) = base(name, kind)
+    assert output.logits.shape == (B, T, V) and output.logits.dtype == jnp.float32
+    assert set(output.taps) == set(nnx.merge(graph, params).tap_names())
+    for tap, gradient in d_taps.items():
+        assert output.taps[tap].shape == gradient.shape and gradient.shape[0] == B
+        assert np.abs(gradient).max() > 0, tap
+    for path, gradient in jax.tree_util.tree_leaves_with_path(d_params):
+        # A key's bias shifts all of a query's scores alike, which softmax does not see.
+        if "key" not in jax.tree_util.keystr(path):
+            assert np.abs(gradient).max() > 1e-8, jax.tree_util.keystr(path)
+
+
+def test_an_unknown_tap_is_refused():
+    graph, params = built("gru", "tokens")
+    with pytest.raises(ValueError, match="did you mean decoder.0.hidden"):
+        loss_of(graph, params, {"decoder.0.hiden": None}, batch("tokens"))
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_padding_changes_nothing(name, kind):
+    (loss, output), (gradient, _) = base(name, kind)
+    sides = [{"source_right": 3, "target_right": 2}, {"source_left": 3, "target_right": 2}]
+    _, params = built(name, kind)
+    for padding in sides if kind != "none" else sides[:1]:
+        padded = batch(kind, **padding)
+        (padded_loss, padded_output), (padded_gradient, _) = study(name, kind)(params, {}, padded)
+        assert_close(padded_output.logits[:, :T], output.logits)
+        assert_close((padded_loss, padded_gradient), (loss, gradient))
+    if kind != "none":
+        unmasked = {**padded, "mask": jnp.ones_like(padded["mask"])}
+        (other_loss, _), _ = study(name, kind)(params, {}, unmasked)
+        assert abs(other_loss - loss) > 1e-4  # the mask matters, so this test can fail
+
+
+def decode(graph, params, batch, prefix=None, prefix_mask=None):
+    """Teacher-forced logits, (B, T - P, V), one step at a time after the prefix."""
+    model = nnx.merge(graph, params)
+    known_B = jnp.zeros(B, jnp.int32) if prefix_mask is None else prefix_mask.sum(1)
+    steps = T - (0 if prefix is None else prefix.shape[1])
+    memory, state = model.start(batch["source"], batch["mask"], steps, prefix=prefix, prefix_mask=prefix_mask)
+    for leaf in jax.tree.leaves((memory, state)):
+        assert leaf.shape[0] == B  # so that a beam can repeat and reorder it
+
+    def body(state, t):
+        token_B = jnp.take_along_axis(batch["target_in"], (known_B + t)[:, None], axis=1)[:, 0]
+        logits_BV, state = model.step(token_B, t, memory, state)
+        return state, logits_BV
+
+    _, logits_TBV = jax.lax.scan(body, state, jnp.arange(steps))
+    return jnp.swapaxes(logits_TBV, 0, 1)
+
+
+@pytest.mark.parametrize(("name", "kind"), DECODING)
+def test_decoding_step_by_step_gives_the_teacher_forced_logits(name, kind):
+    graph, params = built(name, kind)
+    (_, output), _ = base(name, kind)
+    logits = jit(functools.partial(decode, graph))(params, batch(kind))
+    assert_close(logits, output.logits)
+    assert not np.allclose(logits[:, 1], logits[:, 2], atol=1e-3)
+
+
+@pytest.mark.parametrize(("name", "kind"), [case for case in DECODING if case[1] != "features"])
+def test_decoding_after_a_prefix(name, kind):
+    """The prefix is of another length in each row; its padding is nothing that was fed."""
+    graph, params = built(name, kind)
+    (_, output), _ = base(name, kind)
+    known_B = np.array([2, 0, 1])
+    mask_BP = np.arange(2) < known_B[:, None]
+    prefix_BP = jnp.where(mask_BP, batch(kind)["target_in"][:, :2], 5)
+    logits = jit(functools.partial(decode, graph))(params, batch(kind), prefix_BP, jnp.asarray(mask_BP))
+    for row, known in enumerate(known_B):
+        assert_close(logits[row], output.logits[row, known : known + T - 2])
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_no_target_position_sees_a_later_one(name):
+    """Gradients of each position's logits with respect to each position's embedding, one id a position."""
+    graph, params = built(name, "tokens", tied=False)
+    ids = jnp.arange(1, T + 1)[None]
+    weights_V = jax.random.normal(jax.random.key(2), (V,))
+
+    def outputs(params):
+        one = {field: value[:1] for field, value in batch("tokens").items()}
+        return nnx.merge(graph, params)(one["source"], one["mask"], ids).logits[0] @ weights_V
+
+    gradient_TVE = jit(jax.jacrev(outputs))(params)["inputs"]["target"]["table"][...]
+    sees_TT = np.abs(gradient_TVE[:, ids[0]]).max(-1)
+    assert np.all(np.triu(sees_TT, 1) == 0)
+    assert np.all(sees_TT[np.tril_indices(T)] > 0)  # and it sees all that came before
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_overfits_one_batch(name):
+    graph, params = built(name, "tokens")
+    optimizer = optax.adam(0.02)
+
+    def update(carry, _):
+        params, state = carry
+        loss, gradient = jax.value_and_grad(lambda params: loss_of(graph, params, None, batch("tokens"))[0])(params)
+        updates, state = optimizer.update(gradient, state)
+        return (optax.apply_updates(params, updates), state), loss
+
+    losses = jit(lambda params: jax.lax.scan(update, (params, optimizer.init(params)), length=120)[1])(params)
+    assert losses[0] > 1.5 and losses[-1] < 0.05, losses[::20]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_runs_in_bfloat16(name):
+    """Logits within 0.06 of float32's (of order 1), a gradient that points the same way."""
+    (loss, output), (gradient, _) = base(name, "tokens")
+    _, params = built(name, "tokens")
+    (low_loss, low_output), (low_gradient, _) = study(name, "tokens", "bfloat16")(params, {}, batch("tokens"))
+    assert low_output.logits.dtype == jnp.float32
+    assert {leaf.dtype for leaf in jax.tree.leaves(low_gradient)} == {jnp.dtype("float32")}
+    assert_close(low_output.logits, output.logits, atol=0.06)
+    assert not np.array_equal(low_output.logits, output.logits)  # it was computed in bfloat16
+    flat, low = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(g)]) for g in (gradient, low_gradient))
+    assert flat @ low / np.linalg.norm(flat) / np.linalg.norm(low) > 0.99
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_dropout_follows_its_key(name):
+    changes = {"dropout_rate": 0.3, "num_layers": 2}
+    model = models.build(name, tiny(name, **changes), TOKENS, jax.random.key(0))
+    graph, params = nnx.split(model)
+    data = batch("tokens")
+
+    @jit
+    def logits(params, key):
+        return nnx.merge(graph, params)(data["source"], data["mask"], data["target_in"], key=key).logits
+
+    first, again, other, none = (
+        logits(params, key) for key in (jax.random.key(1), jax.random.key(1), jax.random.key(2), None)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, other, atol=1e-3) and not np.allclose(first, none, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("output", ["tokens", "classes", "real"])
+def test_parameter_count_is_what_its_page_says(name, shared, output):
+    sizes = {"tokens": V, "classes": 4, "real": 1}
+    shared_spec = dataclasses.replace(TOKENS, shared_vocabulary=shared, source_size=V if shared else 11)
+    spec = dataclasses.replace(shared_spec, output=output, output_size=sizes[output])
+    counts = set()
+    for changes in ({}, {"embed_size": 8}, {"tie_embeddings": False}, {"bidirectional": True}, {"num_layers": 3}):
+        config = tiny(name, **changes)
+        params = nnx.eval_shape(lambda config=config: nnx.state(models.build(name, config, spec, jax.random.key(0))))
+        count = sum(leaf.size for leaf in jax.tree.leaves(params))
+        assert count == MODELS[name].expected_params(config, spec), changes
+        counts.add(count)
+    assert len(counts) > 1
+
+
+def test_build_names_the_nearest_architecture():
+    with pytest.raises(ValueError, match="model = 'gru_atention' .* did you mean gru_attention"):
+        models.build("gru_atention", common.model("gru_attention"), TOKENS, jax.random.key(0))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if MODELS[name].needs_source])
+def test_a_task_without_a_source_is_refused(name):
+    with pytest.raises(ValueError, match=f"model = '{name}' needs a source .* use one of .*gru_decoder"):
+        models.build(name, common.model(name), SPECS["none"], jax.random.key(0))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "hint"),
+    [("hidden_size", 0, "1 or more"), ("num_layers", -1, "1 or more"), ("dropout_rate", 1.0, "in \\[0, 1\\)"),
+     ("dtype", "float16", "bfloat16"), ("embed_size", 0, "1 or more")],
+)  # fmt: skip
+def test_values_out_of_range_are_refused(field, value, hint):
+    config = common.model("gru")
+    config[field] = value
+    with pytest.raises(ValueError, match=f"model.{field} = .*{hint}"):
+        models.build("gru", config, TOKENS, jax.random.key(0))
