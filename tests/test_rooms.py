@@ -1,0 +1,117 @@
+"""The plan of the house: imports point one way, and what a synthetic task does not need is not needed."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+MAY_IMPORT = {
+    "configs": {"configs"},
+    "data": {"data"},
+    "models": {"models"},
+    "training": {"training", "data", "models"},
+    "train": {"training", "data", "models"},
+    "eval": {"training", "data", "models"},
+    "experiments": {"experiments", "configs", "train", "eval", "training", "data", "models"},
+}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+FILES = sorted(p for room in MAY_IMPORT for p in (*ROOT.glob(f"{room}.py"), *ROOT.glob(f"{room}/**/*.py")))
+
+
+def imported(source: str) -> set[str]:
+    """Every module that a source names in an import, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"relative import in line {node.lineno}; name the room"
+            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def top(names: set[str]) -> set[str]:
+    return {name.split(".")[0] for name in names}
+
+
+def test_imports_are_found_wherever_they_stand():
+    assert imported("import a.b\ndef f():\n    from c import d") == {"a.b", "c", "c.d"}
+
+
+def test_every_room_is_here():
+    assert {room_of(path) for path in FILES} == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_one_way(path):
+    names = imported(path.read_text())
+    assert top(names) & (MAY_IMPORT.keys() | {"tests"}) <= MAY_IMPORT[room_of(path)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_only_one_place_may_import(path):
+    names = top(imported(path.read_text()))
+    if room_of(path) == "data":
+        assert not names & {"jax", "flax", "optax"}, "data is numpy"
+    if path != ROOT / "models" / "shapes.py":
+        assert "jaxtyping" not in names, "annotations come from models/shapes.py"
+    if room_of(path) == "configs":
+        assert names <= {"configs", "ml_collections", "difflib"}, "values only"
+    assert not names & {"torch", "tensorflow"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_drawer_for_everything_and_no_code_from_strings(path):
+    assert path.stem not in ("utils", "util", "helpers", "misc", "common") or path == ROOT / "configs" / "common.py"
+    calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    assert not {call.id for call in calls if isinstance(call, ast.Name)} & {"exec", "eval"}
+
+
+ALONE = """
+import sys
+from importlib.abc import MetaPathFinder
+
+BLOCKED = {"wandb", "tensorflow_datasets", "sentencepiece", "sacrebleu", "matplotlib", "jaxtyping"}
+
+class Blocker(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in BLOCKED:
+            raise ModuleNotFoundError(f"{name} is blocked", name=name)
+
+sys.meta_path.insert(0, Blocker())
+import train
+train.main(sys.argv[1:])
+assert not BLOCKED & sys.modules.keys()
+"""
+
+
+def train_alone(*words: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", ALONE, *words], cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def test_synthetic_tasks_need_no_optional_package(tmp_path):
+    small = ("--config.steps=2", "--config.schedule.warmup_steps=0", "--config.data.val_examples=8")
+    small += ("--config.model.hidden_size=8", "--config.model.embed_size=8", "--config.batch_size=8")
+    result = train_alone("--config=configs/recall.py:gru", f"--workdir={tmp_path}/run", *small)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "run" / "summary.json").exists()
+    assert "wandb is not installed" in result.stderr
+
+
+def test_the_blocker_blocks(tmp_path):
+    result = train_alone(
+        "--config=configs/tfds.py:gru",
+        f"--workdir={tmp_path}/run",
+        "--config.data.name=lm1b",
+        f"--config.data.dir={tmp_path}",
+    )
+    assert result.returncode != 0 and "tensorflow_datasets is blocked" in result.stderr
