@@ -3,6 +3,7 @@
 Dims: B batch, N decoded length.
 """
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from models.decoding import decoder
 
 LONGER = 50  # tokens that a translation may be longer than its source (Vaswani et al. 2017, section 6.1)
 
+_decoder = functools.lru_cache(maxsize=16)(decoder)  # generators of one method share what was compiled
+
 
 class Generator:
     """Decodes batches with one method and its options; each set of shapes compiles once."""
@@ -23,7 +26,7 @@ class Generator:
     def __init__(self, model: Architecture, spec: Any, method: str = "greedy", *, seed: int = 0, **options):
         self._model, self._spec, self._sampled = model, spec, method == "sample"
         self._key = jax.random.key(seed)
-        self._decode = decoder(method, bos=spec.bos, eos=spec.eos, pad=spec.pad, **options)
+        self._decode = _decoder(method, bos=spec.bos, eos=spec.eos, pad=spec.pad, **options)
 
     def __call__(self, batch: Batch, *, number: int = 0) -> np.ndarray:
         """(B, N) token ids; without an end-of-sequence token, as many as the target is long."""

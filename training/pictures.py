@@ -1,10 +1,12 @@
 """Attention weights as pictures: one panel a layer and head, queries down, keys across."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
+from flax import nnx
 
 from data.batch import Batch
 from models.contract import Architecture
@@ -22,10 +24,15 @@ def attention_names(model: Architecture) -> list[str]:
 def attention_maps(model: Architecture, batch: Batch) -> dict[str, np.ndarray]:
     """Teacher-forced weights by tap, each (B, H, T, S)."""
     names = attention_names(model)
-    arrays = (jnp.asarray(batch[name]) for name in ("source", "source_mask", "target_in"))
-    captured = model(*arrays, taps=dict.fromkeys(names)).taps
+    graph, state = nnx.split(model)
+    captured = _capture(graph, state, tuple(names), batch["source"], batch["source_mask"], batch["target_in"])
     maps = {name: np.asarray(captured[name], np.float32) for name in names}
     return {name: weights if weights.ndim == 4 else weights[:, None] for name, weights in maps.items()}
+
+
+@functools.partial(jax.jit, static_argnames=("graph", "names"))
+def _capture(graph, state, names: tuple[str, ...], source, source_mask, target_in) -> dict[str, jax.Array]:
+    return nnx.merge(graph, state)(source, source_mask, target_in, taps=dict.fromkeys(names)).taps
 
 
 def labels(task: Any, batch: Batch, row: int) -> tuple[list[str], list[str]]:

@@ -43,7 +43,7 @@ class Tracker:
             self._progress.stop()
         self._file.close()
         if self._wandb:
-            self._wandb.finish(exit_code=0 if error[0] is None else 1, quiet=True)
+            self._wandb.finish(exit_code=0 if error[0] is None else 1)
 
     def advance(self, step: int) -> None:
         """Moves the progress bar."""

@@ -1,0 +1,68 @@
+"""Runs in this process that take seconds: tiny tasks, tiny models."""
+
+import gzip
+import importlib
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+TASKS: dict[str, dict[str, Any]] = {
+    "recall": {"num_pairs": 2, "min_pairs": 2, "num_queries": 2, "num_keys": 8, "num_values": 8, "source_length": 8,
+               "target_length": 2},
+    "copying": {"num_symbols": 4, "block_length": 3, "num_blanks": 4},
+    "reverse": {"num_symbols": 12, "min_length": 4, "max_length": 6},
+    "adding": {"length": 8},
+    "temporal_order": {"length": 12},
+    "parity": {"max_length": 8, "long_length": 12},
+    "selective_copying": {"num_symbols": 8, "num_kept": 4, "num_blanks": 4},
+}  # fmt: skip
+"""Values that make each synthetic task small."""
+
+TEXT = """It was a bright cold day in April, and the clocks were striking thirteen. A child ran along the shore,
+counting the boats: one, two, three! "Four," said the old man; but nobody heard him over the wind – naïve as it was.
+"""
+
+
+def config(task: str, model: str, **values: Any) -> ConfigDict:
+    """A locked config of a few steps; `values` by flat name with __ for dots, such as model__num_layers=2."""
+    c = importlib.import_module(f"configs.{task}").get_config(model)
+    c.data.update(TASKS.get(task, {}))
+    if task in TASKS:
+        c.data.update(val_examples=32, test_examples=32)
+        c.batch_size, c.eval_examples = 16, 32
+    common.set_width(c.model, 8)
+    c.model.num_layers = 1
+    if "num_heads" in c.model:
+        c.model.num_heads, c.model.mlp_dim = 2, 16
+    c.steps, c.schedule.warmup_steps, c.wandb.mode = 8, 0, "disabled"
+    c.every.update(log=2, eval=4, save=4)
+    c.update_from_flattened_dict({name.replace("__", "."): value for name, value in values.items()})
+    return c.lock()
+
+
+def text_config(folder: Path, model: str = "gru_attention", **values: Any) -> ConfigDict:
+    """Translation by characters of what `tests.training.processes.write_text` wrote to `folder`."""
+    data = {"dir": str(folder), "tokenizer__name": "char", "num_buckets": 2, "max_length": 64, "cache_dir": ""}
+    named = {f"data__{name}": value for name, value in data.items()}
+    return config("translate", model, **{"tokens_per_batch": 1024, **named, **values})
+
+
+def language_config(folder: Path, model: str = "gru_decoder", **values: Any) -> ConfigDict:
+    """A language model by characters of the text that `write_language` wrote to `folder`."""
+    return config("shakespeare", model, **{"data__dir": str(folder), "data__length": 16, "batch_size": 16, **values})
+
+
+def write_language(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "input.txt").write_text(TEXT * 8)
+    return folder
+
+
+def zipped(path: Path) -> Path:
+    """A .gz copy of a file, beside it."""
+    copy = path.with_name(f"{path.name}.gz")
+    copy.write_bytes(gzip.compress(path.read_bytes()))
+    return copy
