@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports every file it touches
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax reports every file it touches, and what it raises too
 
 
 class CheckpointError(OSError):
@@ -61,6 +61,7 @@ class Checkpoints:
         """Writes `state` and the JSON-able `meta`. Raises CheckpointError; earlier ones stay untouched."""
         if self._is_there(step, state):
             return
+        self._check_room(step, state)
         meta = meta | {"checksum": checksum(state)}
         try:
             for later in self.steps():
@@ -73,6 +74,16 @@ class Checkpoints:
                 f"{self.folder / str(step)}: the checkpoint could not be written ({_first_line(error)}); earlier ones "
                 "are kept: free some disk and run the same command again"
             ) from error
+
+    def _check_room(self, step: int, state: Any) -> None:
+        """Says in time that a disk is full; a write that fails half-way has Orbax's threads print tracebacks."""
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        free = shutil.disk_usage(next(p for p in (self.folder, *self.folder.absolute().parents) if p.exists())).free
+        if free < needed:
+            raise CheckpointError(
+                f"{self.folder / str(step)}: the checkpoint could not be written ({needed:,} bytes needed, {free:,} "
+                "free); earlier ones are kept: free some disk and run the same command again"
+            )
 
     def restore(self, step: int, template: Any) -> tuple[Any, dict]:
         """State with the structure and shardings of `template`, and meta. Raises CheckpointError."""

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from data.batch import Batch
+from training import provenance
 
 ACTIVITIES = ("training", "compile", "eval", "save")
 
@@ -64,7 +65,10 @@ class Ledger:
             "target_tokens_per_second": (self.target_tokens - target_tokens) / seconds,
             "step_seconds": seconds / len(window),
             "padding_share": 1 - (self.filled - filled) / (self.positions - positions),
+            "device_memory_bytes": provenance.device_memory_bytes(),
         }
+        # What was not training, since the run began.
+        row |= {f"{activity}_seconds": self.seconds.get(activity, 0.0) for activity in ACTIVITIES[1:]}
         self._window = []
         self._mark = (self.target_tokens, self.filled, self.positions)
         return row

@@ -17,11 +17,18 @@ ARRAYS = ("source", "source_mask", "target_in", "target_out", "target_weights")
 
 
 def start_processes(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
-    """Joins `jax.distributed` when flags or the environment that it reads ask for it."""
-    if coordinator is None and "JAX_COORDINATOR_ADDRESS" not in os.environ:
-        return
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.distributed.initialize(coordinator, num_processes, process_id)
+    """Joins `jax.distributed` where flags or the environment ask for it.
+
+    Without flags: JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or a launcher that JAX knows by
+    itself (Slurm, Open MPI) with more than one task.
+    """
+    launched = max(int(os.environ.get(name, 1)) for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")) > 1
+    coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
+    if num_processes is None and "JAX_NUM_PROCESSES" in os.environ and "JAX_PROCESS_ID" in os.environ:
+        num_processes, process_id = int(os.environ["JAX_NUM_PROCESSES"]), int(os.environ["JAX_PROCESS_ID"])
+    if coordinator or launched:
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(coordinator, num_processes, process_id)
 
 
 def make() -> Mesh:

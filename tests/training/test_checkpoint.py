@@ -162,3 +162,13 @@ def test_unwritable_folder_is_an_error_that_names_the_path(saved, monkeypatch):
     with pytest.raises(CheckpointError, match=r"checkpoints/4: .*could not be written.*earlier ones are kept"):
         checkpoints.save(4, state(4), META)
     assert checkpoints.steps() == [1, 2, 3]
+
+
+def test_full_disk_is_said_before_anything_is_written(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    checkpoints.save(1, state(1), META)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
+    with pytest.raises(CheckpointError, match=rf"{tmp_path}/2: .* bytes needed, 1,000 free"):
+        checkpoints.save(2, state(2), META)
+    assert checkpoints.steps() == [1]
+    checkpoints.close()
