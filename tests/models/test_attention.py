@@ -16,7 +16,7 @@ from models.taps import Tapper
 from models.transformer_layers import Layer
 
 REFERENCE = np.load(pathlib.Path(__file__).parents[1] / "reference" / "transformer.npz")
-SOURCE_MASK, TARGET_MASK = REFERENCE["source_mask"], REFERENCE["target_mask"]
+SOURCE_MASK, TARGET_MASK = jnp.asarray(REFERENCE["source_mask"]), jnp.asarray(REFERENCE["target_mask"])
 HEADS = int(REFERENCE["num_heads"])
 NO_TAPS = Tapper(None, ())
 CHOICES = (("encoder", "decoder"), ("pre", "post"), ("relu", "gelu"))
@@ -49,6 +49,7 @@ def test_layer_agrees_with_torch_forward_and_backward(case):
             return layer(inputs["source"], lambda x: x, views, "", NO_TAPS)[0]
         T = TARGET_MASK.shape[1]
         views = [View(TARGET_MASK[:, None, :] & np.tri(T, dtype=bool))]
+        assert layer.cross_attention is not None
         encoded = (layer.cross_attention.keys(inputs["memory"]), View(SOURCE_MASK[:, None, :]))
         return layer(inputs["target"], lambda x: x, views, "", NO_TAPS, encoded=encoded)[0]
 
@@ -73,7 +74,7 @@ def test_cross_attention_agrees_with_torch_forward_and_backward():
     tap = Tapper({"attention": None}, ("attention",))
     run(loaded, jax.tree.map(jnp.asarray, inputs), tap)  # outside jit, which would capture tracers
     np.testing.assert_allclose(tap.captured["attention"], read("output", "weights"), atol=1e-5)
-    assert (np.asarray(tap.captured["attention"]).transpose(0, 3, 1, 2)[~SOURCE_MASK] == 0).all()
+    assert (np.asarray(tap.captured["attention"]).transpose(0, 3, 1, 2)[~np.asarray(SOURCE_MASK)] == 0).all()
 
 
 def compare(run, params, inputs, read, expected_grads):
@@ -131,7 +132,7 @@ def layer_from_torch(read, decoder):
 
 
 def normal(seed, *shape):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
 def random_keys(seed, S, B=2, H=3, K=4):
@@ -145,12 +146,11 @@ def attend_now(blocks, views, query_BHTK=None, **options):
 
 
 QUERY_BHTK = normal(9, 2, 3, 5, 4)
-SEES_ALL = View(np.ones((1, 1, 6), bool))
+SEES_ALL = View(jnp.ones((1, 1, 6), bool))
 
 
 def test_a_query_that_sees_nothing_gets_zeros_and_finite_gradients():
-    visible_BTS = np.ones((2, 5, 6), bool)
-    visible_BTS[1, 2] = False
+    visible_BTS = jnp.ones((2, 5, 6), bool).at[1, 2].set(False)
 
     def total(query_BHTK):
         context_BHTK = attend(query_BHTK, [random_keys(0, 6)], [View(visible_BTS)], "", NO_TAPS)
@@ -162,9 +162,9 @@ def test_a_query_that_sees_nothing_gets_zeros_and_finite_gradients():
 
 
 def test_hidden_keys_do_not_matter_however_large():
-    visible_BTS = np.arange(6)[None, None] < np.array([4, 2])[:, None, None]
+    visible_BTS = jnp.arange(6)[None, None] < jnp.array([4, 2])[:, None, None]
     block = random_keys(0, 6)
-    loud = Keys(*(np.where(visible_BTS[:, :, :, None], x, np.float32(1e6)) for x in block))
+    loud = Keys(*(jnp.where(visible_BTS[:, :, :, None], x, 1e6) for x in block))
     quiet = attend_now([block], [View(visible_BTS)])
     np.testing.assert_array_equal(quiet, attend_now([loud], [View(visible_BTS)]))
     assert not np.allclose(quiet, attend_now([loud], [SEES_ALL]))
@@ -173,7 +173,7 @@ def test_hidden_keys_do_not_matter_however_large():
 def test_blocks_of_keys_are_one_row_of_keys():
     one, two = random_keys(0, 4), random_keys(1, 3)
     visible_BTS, bias_BHTS = normal(3, 2, 5, 7) > -0.5, normal(4, 2, 3, 5, 7)
-    whole = Keys(*(np.concatenate(pair, axis=2) for pair in zip(one, two, strict=True)))
+    whole = Keys(*(jnp.concatenate(pair, axis=2) for pair in zip(one, two, strict=True)))
     views = [View(visible_BTS[..., :4], bias_BHTS[..., :4]), View(visible_BTS[..., 4:], bias_BHTS[..., 4:])]
     expected = attend_now([whole], [View(visible_BTS, bias_BHTS)])
     np.testing.assert_allclose(attend_now([one, two], views), expected, atol=1e-6)
@@ -190,7 +190,7 @@ def test_head_gates_mask_one_head_and_measure_its_importance():
 
     @jax.jit
     def run(gates):
-        return attend(jnp.asarray(QUERY_BHTK), [block], [SEES_ALL], "", Tapper({"heads": gates}, ("heads",)))
+        return attend(QUERY_BHTK, [block], [SEES_ALL], "", Tapper({"heads": gates}, ("heads",)))
 
     plain = attend_now([block], [SEES_ALL])
     masked = np.asarray(run(np.array([0.0, -1.0, 0.0], np.float32)))
@@ -203,7 +203,7 @@ def test_head_gates_mask_one_head_and_measure_its_importance():
 
 
 def test_attention_dropout_acts_on_weights_and_only_with_a_key():
-    block = Keys(normal(0, 2, 3, 6, 4), np.ones((2, 3, 6, 4), np.float32))  # the context is the sum of the weights
+    block = Keys(normal(0, 2, 3, 6, 4), jnp.ones((2, 3, 6, 4)))  # the context is the sum of the weights
     np.testing.assert_allclose(attend_now([block], [SEES_ALL], dropout_rate=0.5), 1.0, rtol=1e-6)
     dropped = attend_now([block], [SEES_ALL], dropout_rate=0.5, key=jax.random.key(0))
     assert np.ptp(dropped) > 0.5
@@ -221,7 +221,7 @@ def test_cache_gives_what_the_whole_sequence_gives():
         return attention(x_BTD, lambda x: x, [View(visible_BTS)], "", NO_TAPS, cache=cache, slot=slot)
 
     whole, _ = run(x_BTD, np.tri(4, dtype=bool)[None])
-    cache = Keys(*np.full((2, 2, 3, 6, 4), 1e9, np.float32))  # what is not written is not read
+    cache = Keys(*jnp.full((2, 2, 3, 6, 4), 1e9))  # what is not written is not read
     for t in range(4):
         step, cache = run(x_BTD[:, t : t + 1], (np.arange(6) <= t)[None, None], cache, np.int32(t))
         np.testing.assert_allclose(step[:, 0], whole[:, t], atol=1e-5)

@@ -12,7 +12,7 @@ from configs.common import model as model_config
 from data.spec import Spec
 from models import build
 from models.contract import Architecture
-from models.decoding import METHODS, beam_search, decoder, greedy, sample, sample_tokens
+from models.decoding import METHODS, decoder, sample_tokens
 
 PAD, BOS, EOS = 0, 1, 2
 V, STATES, ROWS = 5, 97, 12
@@ -81,7 +81,8 @@ def text(tokens):
 
 def plain_beam(row, beam_size, penalty, max_len):
     """The search that `beam_search` documents, with lists."""
-    live, finished = [(0.0, [])], []
+    live: list[tuple[float, list[int]]] = [(0.0, [])]
+    finished: list[tuple[float, list[int]]] = []
     for _ in range(max_len):
         options = [
             (score + gain, [*tokens, token])
@@ -242,7 +243,6 @@ def test_mistakes_are_named():
     with pytest.raises(ValueError, match="method = 'beem' is not known; did you mean beam"):
         decoder("beem")
     with pytest.raises(ValueError, match="beam_size = 0"):
-        beam_search(Toy(), *BOTH, **IDS, max_len=3, beam_size=0)
+        METHODS["beam"](Toy(), *BOTH, **IDS, max_len=3, beam_size=0)
     with pytest.raises(ValueError, match="top_p = 0"):
-        sample(Toy(), *BOTH, **IDS, max_len=3, key=jax.random.key(0), top_p=0)
-    assert greedy is METHODS["greedy"]
+        METHODS["sample"](Toy(), *BOTH, **IDS, max_len=3, key=jax.random.key(0), top_p=0)
