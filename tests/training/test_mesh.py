@@ -47,11 +47,9 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
-@pytest.mark.parametrize("how", ["flags", "environment"])
-def test_two_processes(one_device, text, how):
+def test_two_processes(one_device, text):
     model, one = one_device
-    if how == "environment" and model != "gru_attention":
-        pytest.skip("the way of starting does not depend on the model; tested with gru_attention")
+    how = "environment" if model == "gru_attention" else "flags"  # one way each of being started
     workdir, address = one.parent / f"two-{how}", f"127.0.0.1:{free_port()}"
     processes = []
     for i in range(2):
