@@ -5,7 +5,7 @@ A config file starts from `base(task, model)`, then sets what its task needs. Va
 
 import difflib
 
-from ml_collections import ConfigDict, config_dict
+from ml_collections import ConfigDict
 
 FAMILIES = {
     "rnn": "encoder_decoder", "lstm": "encoder_decoder", "gru": "encoder_decoder",
@@ -87,11 +87,6 @@ def model(name: str) -> ConfigDict:
         else:
             values["context"] = "start"  # the fixed vector is given at the start, or at every_step
     return ConfigDict(values)
-
-
-def placeholder(kind: type):
-    """A key that may stay None but takes only `kind` when set."""
-    return config_dict.placeholder(kind)
 
 
 def setting(argument: str, settings: dict[str, dict]) -> tuple[str, dict]:

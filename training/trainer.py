@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from data.batch import Batch
 from models.contract import Architecture, Spec
-from training import evaluation, mesh, params, step
+from training import backend, evaluation, mesh, params, step
 from training.clock import Clock
 
 
@@ -44,6 +44,7 @@ class Trainer:
             self.wait()  # what is still running is training, not compiling
             with self.clock.pause("compile"):
                 self._compiled[shape] = self._train_step.lower(self.state, arrays).compile()
+                backend.release_memory()
         self.state, metrics = self._compiled[shape](self.state, arrays)
         return metrics
 
