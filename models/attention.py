@@ -52,7 +52,7 @@ def attend(
     Keys come in blocks, each with its view, so that in decoding what never changes and what a beam
     reorders need not be copied together. A query that sees no key gets zeros. Taps: `{name}attention`,
     the weights before dropout, (B, H, T, S) over all blocks; `{name}heads`, the gates of the heads, all 1,
-    (H,) or (B, H): adding -1 masks a head, and the gradient with respect to the gates is the head's
+    (B, H): adding -1 (to one row, or as an array (H,) to all) masks a head, and the gradient with respect to the gates is the head's
     importance (Michel et al. 2019, equation 2).
     """
     query_BHTK = query_BHTK * query_BHTK.shape[-1] ** -0.5
@@ -68,8 +68,8 @@ def attend(
         context_BHTK += jnp.einsum("BHTS,BHSK->BHTK", weights_BHTS[..., start:end], block.value)
         start = end
     if tap.wants(f"{name}heads"):
-        gates_H = tap(f"{name}heads", jnp.ones(query_BHTK.shape[1], context_BHTK.dtype))
-        context_BHTK *= gates_H[..., None, None]
+        gates_BH = tap(f"{name}heads", jnp.ones((B, query_BHTK.shape[1]), context_BHTK.dtype))
+        context_BHTK *= gates_BH[:, :, None, None]
     return context_BHTK
 
 
