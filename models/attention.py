@@ -50,10 +50,11 @@ def attend(
     """softmax(Q K^T / sqrt(K)) V (Vaswani et al. 2017, equation 1), softmax in float32.
 
     Keys come in blocks, each with its view, so that in decoding what never changes and what a beam
-    reorders need not be copied together. A query that sees no key gets zeros. Taps: `{name}attention`,
-    the weights before dropout, (B, H, T, S) over all blocks; `{name}heads`, the gates of the heads, all 1,
-    (B, H): adding -1 (to one row, or as an array (H,) to all) masks a head, and the gradient with respect to the gates is the head's
-    importance (Michel et al. 2019, equation 2).
+    reorders need not be copied together. A query that sees no key gets zeros.
+
+    Taps: `{name}attention`, the weights before dropout, (B, H, T, S) over all blocks; `{name}heads`, the
+    gates of the heads, (B, H), all 1. Adding -1 to a gate masks that head (an array (H,) serves all rows),
+    and the gradient with respect to a gate is the head's importance (Michel et al. 2019, equation 2).
     """
     query_BHTK = query_BHTK * query_BHTK.shape[-1] ** -0.5
     scores = [_scores(query_BHTK, block, view) for block, view in zip(blocks, views, strict=True)]
