@@ -64,7 +64,7 @@ def print_table(results: dict[str, dict], chance: float) -> None:
     Console().print(table)
 
 
-def draw(results: dict[str, dict], chance: float, path: Path) -> None:
+def draw(results: dict[str, dict], chance: dict[str, float], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -75,9 +75,12 @@ def draw(results: dict[str, dict], chance: float, path: Path) -> None:
         rows = found["by_distance"]
         middle = [(row["low"] + row["high"]) / 2 for row in rows]
         axes.plot(middle, [row["token_accuracy"] for row in rows], color=COLOURS[name], marker="o", ms=4, label=name)
-    axes.axhline(chance, color="grey", linestyle="--", linewidth=1)
-    axes.annotate("chance", (1, chance), xycoords=("axes fraction", "data"), xytext=(-4, 4),
-                  textcoords="offset points", ha="right", color="grey")  # fmt: skip
+    # A model that knows which values came up, but not with which key, guesses among those.
+    levels = {"chance": chance["token_accuracy"], "chance among the values seen": chance["token_accuracy_in_context"]}
+    for (name, level), (side, shift, align) in zip(levels.items(), ((0, 4, "left"), (1, -4, "right")), strict=True):
+        axes.axhline(level, color="grey", linestyle="--", linewidth=1, zorder=0)
+        axes.annotate(name, (side, level), xycoords=("axes fraction", "data"), xytext=(shift, 3),
+                      textcoords="offset points", ha=align, color="grey", fontsize=9)  # fmt: skip
     axes.set(xlabel="distance to the answer (tokens)", ylabel="accuracy", ylim=(-0.02, 1.04))
     axes.set_title("Associative recall: who finds the answer, how far back?", loc="left")
     axes.spines[["top", "right"]].set_visible(False)
@@ -93,8 +96,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--steps", type=int, default=0, help="steps of training each; 0 for the config's")
     options = parser.parse_args(argv)
     results = {name: run(name, options.folder / name, options.steps) for name in MODELS}
-    chance = results[MODELS[0]]["chance"]["token_accuracy"]
-    print_table(results, chance)
+    chance = results[MODELS[0]]["chance"]
+    print_table(results, chance["token_accuracy"])
     path = options.folder / "accuracy_by_distance.png"
     draw(results, chance, path)
     print(f"figure: {path}")

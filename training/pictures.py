@@ -70,7 +70,10 @@ def draw_attention(path: Path, maps: dict[str, np.ndarray], task: Any, batch: Ba
         for head, panel in enumerate(panels):
             shown_TS = weights[row, head][np.ix_(query_places, key_places)]
             panel.imshow(shown_TS, vmin=0, vmax=1, cmap="Blues", aspect="auto")
-            panel.set_title(name if columns == 1 else f"{name} {head}", fontsize=8)
+            if number == 1 and columns > 1:
+                panel.set_title(f"head {head}", fontsize=8)
+            if head == 0:
+                panel.set_ylabel(name.rpartition(".")[0], fontsize=8)
             _label(panel.xaxis, keys if number == len(maps) else [], rotation=90)
             _label(panel.yaxis, queries if head == 0 else [], rotation=0)
     figure.savefig(path, dpi=120)
