@@ -78,7 +78,7 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
                 if done % config.every.log == 0 or evaluating or saving:
                     trainer.wait()
                     row = ledger.row(done, clock.lap(), perplexity=trainer.has_perplexity)
-                    tracker.write("train", done, row)
+                    tracker.write("train", done, row | report.costs(ledger))
                 if evaluating:
                     with clock.pause("eval"):
                         scores = trainer.evaluate(validation)
