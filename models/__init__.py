@@ -55,8 +55,8 @@ def check_values(config: Any) -> None:
             if value < 1:
                 raise ValueError(f"model.{field} = {value} is not a positive number; use 1 or more")
         elif field.endswith("_rate") and not 0.0 <= value < 1.0:
-            near = 0.0 if value < 0.0 else 0.9
-            raise ValueError(f"model.{field} = {value} is not in [0, 1); the nearest sensible value is {near}")
+            bound = "0.0" if value < 0.0 else "a value below 1, such as 0.9"
+            raise ValueError(f"model.{field} = {value} is not in [0, 1); use {bound}")
     if config.dtype not in DTYPES:
         near = (difflib.get_close_matches(str(config.dtype), DTYPES, n=1, cutoff=0.0) or DTYPES)[0]
         raise ValueError(

@@ -55,7 +55,6 @@ class AdditiveScore(Score):
         self.query = Linear(query_size, size, use_bias=False, dtype=dtype, rngs=rngs)
         self.memory = Linear(memory_size, size, use_bias=False, dtype=dtype, rngs=rngs)
         self.vector = nnx.Param(glorot(rngs.params(), (size, 1), jnp.float32)[:, 0])
-        self.dtype = dtype
 
     @classmethod
     def expected_params(cls, query_size, memory_size, size):
@@ -65,7 +64,7 @@ class AdditiveScore(Score):
         return self.memory(memory_BSE)
 
     def weights(self, keys):
-        return {"query": Dense(self.query.kernel[...].astype(self.dtype))}
+        return {"query": self.query.dense()}
 
     def constants(self, keys):
         return keys, self.vector[...]

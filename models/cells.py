@@ -72,10 +72,10 @@ class Cell(nnx.Module):
 
     def project(self, *inputs: Float[Array, "... D"]) -> Float[Array, "... G"]:
         """The input's share of the gates, of `inputs` side by side; each may broadcast along time."""
-        projected, row = None, 0
+        projected, row = self.bias[...], 0
         for x in inputs:
-            part = multiply(x, self.inputs(row, row + x.shape[-1], bias=row == 0))
-            projected, row = part if projected is None else projected + part, row + x.shape[-1]
+            projected = projected + multiply(x, self.inputs(row, row + x.shape[-1], bias=False))
+            row += x.shape[-1]
         return projected.astype(self.dtype)
 
     def zeros(self, batch: int) -> Carry:

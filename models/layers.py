@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from models.contract import Spec
+from models.scan import Dense
 from models.shapes import Array, Float, Int, Key, Num
 
 Initializer = Callable[..., Array]
@@ -37,6 +38,10 @@ class Linear(nnx.Module):
         self.kernel = nnx.Param(kernel_init(rngs.params(), (in_size, out_size), jnp.float32))
         self.bias = nnx.Param(jnp.zeros(out_size, jnp.float32)) if use_bias else None
         self.dtype = dtype
+
+    def dense(self) -> Dense:
+        """The map's arrays, for a scan: the kernel in the dtype of the computation."""
+        return Dense(self.kernel[...].astype(self.dtype), None if self.bias is None else self.bias[...])
 
     def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... O"]:
         y = x.astype(self.dtype) @ self.kernel[...].astype(self.dtype)

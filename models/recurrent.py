@@ -112,9 +112,10 @@ class RecurrentStack(nnx.Module):
 
         Dropout falls between layers, with `key`. Taps are `name.0.hidden`, `name.0.backward.hidden` ...
         """
-        after, hidden_TBH = [], None
+        after: list[Carry] = []
+        hidden_TBH: Array  # of the layer before
         for number, cell in enumerate(self.layers):
-            if hidden_TBH is not None:
+            if number:
                 inputs = (dropout(hidden_TBH, self.dropout_rate, fold(key, number)),)
             carry, tap = carries[number], f"{name}.{number}"
             ahead = carry if not self.backward else tuple(part[:, : cell.hidden_size] for part in carry)

@@ -14,7 +14,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from models.attention_scores import SCORES, Score, masked_softmax
-from models.cells import GRUCell, LSTMCell, TanhCell
+from models.cells import Carry, GRUCell, LSTMCell, TanhCell
 from models.contract import Output
 from models.layers import Linear, dropout, fold
 from models.recurrent import NO_TAPS, hold, perturb, pick, scan_taps, swap
@@ -65,8 +65,8 @@ class AttentionSeq2Seq(EncoderDecoder):
 
     def weights(self, memory: Mapping[str, Array]) -> dict[str, Dense]:
         """The linear maps of `attend` for one source."""
-        combine = Dense(self.combine.kernel[...].astype(self.dtype), self.combine.bias[...])
-        return {**self.score.weights(memory["keys"]), "memory": Dense(memory["values"]), "combine": combine}
+        scores = self.score.weights(memory["keys"])
+        return {**scores, "memory": Dense(memory["values"]), "combine": self.combine.dense()}
 
     def constants(self, memory: Mapping[str, Array]) -> Any:
         return self.score.constants(memory["keys"]), memory["mask"]
@@ -89,7 +89,8 @@ class AttentionSeq2Seq(EncoderDecoder):
         def step(linear, constants, state, x):
             projected_BG, mask_B, keep, added = x
             carries, attentional_BH = state
-            after, captured = [], {}
+            after: list[Carry] = []
+            captured: dict[str, Array] = {}
             for number, (kind, carry) in enumerate(zip(kinds, carries, strict=True)):
                 if number == 0:
                     gates_BG = projected_BG + linear("feed", attentional_BH)
@@ -161,8 +162,8 @@ class AttentionSeq2Seq(EncoderDecoder):
         embedded_BE = self.inputs.embed_target(token_B)
         linear, constants = linear_of(self.weights(memory) | self.feeding_weights()), self.constants(memory)
         if self.input_feeding:
-            x = (self.decoder.layers[0].project(embedded_BE), None, None, {})
-            state, (readout_BH, _) = self.feeding_step()(linear, constants, state, x)
+            projected_BG = self.decoder.layers[0].project(embedded_BE)
+            state, (readout_BH, _) = self.feeding_step()(linear, constants, state, (projected_BG, None, None, {}))
             return self.logits(readout_BH), state
         hidden_BH, carries = self.decoder.step((embedded_BE,), state[0])
         readout_B1H, _ = attend(type(self.score).scores, linear, constants, hidden_BH[:, None])

@@ -16,7 +16,7 @@ from models.cells import Cell, GRUCell, LSTMCell, TanhCell
 from models.recurrent import RecurrentStack, run_cell
 from models.taps import Tapper
 
-CELLS = {"rnn": TanhCell, "lstm": LSTMCell, "gru": GRUCell}
+CELLS: dict[str, type[Cell]] = {"rnn": TanhCell, "lstm": LSTMCell, "gru": GRUCell}
 REFERENCE = pathlib.Path(__file__).parents[1] / "reference" / "recurrent.npz"
 CASES = [f"{kind}_{layers}" for kind in CELLS for layers in ("1_one", "2_both")]
 
@@ -33,7 +33,7 @@ def rngs(seed: int = 0) -> nnx.Rngs:
 def drawn_biases(module: nnx.Module, seed: int = 9) -> None:
     """Replaces biases, most of which start at zero, by drawn values."""
     for number, (path, param) in enumerate(nnx.to_flat_state(nnx.state(module, nnx.Param))):
-        if "bias" in path[-1]:
+        if "bias" in str(path[-1]):
             param[...] = param[...] + 0.5 * jax.random.normal(jax.random.key(seed + number), param.shape)
 
 

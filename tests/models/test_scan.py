@@ -35,7 +35,6 @@ def gradients(run, step, reverse, weights, constants, carry, xs, mask_TB):
 def assert_same(step, reverse, weights, constants, carry, xs, mask_TB):
     ours = gradients(scan, step, reverse, weights, constants, carry, xs, mask_TB)
     expected = gradients(plain, step, reverse, weights, constants, carry, xs, mask_TB)
-    assert jax.tree.structure(ours) == jax.tree.structure(expected)
     for path, leaf in jax.tree_util.tree_leaves_with_path(expected):
         assert np.abs(leaf).max() > 0, jax.tree_util.keystr(path)  # the comparison says something
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12), ours, expected)
@@ -100,7 +99,9 @@ def test_gradient_agrees_with_finite_differences():
             small = 1e-5
             slope = (loss(kernel + small * d_kernel, bias + small * d_bias)
                      - loss(kernel - small * d_kernel, bias - small * d_bias)) / (2 * small)  # fmt: skip
-            np.testing.assert_allclose(jnp.vdot(gradient[0], d_kernel) + jnp.vdot(gradient[1], d_bias), slope, rtol=1e-7)
+            np.testing.assert_allclose(
+                jnp.vdot(gradient[0], d_kernel) + jnp.vdot(gradient[1], d_bias), slope, rtol=1e-7
+            )
 
 
 def test_weight_gradient_is_formed_after_the_backward_scan():

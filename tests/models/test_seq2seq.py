@@ -1,0 +1,170 @@
+"""What the encoder-decoders' and decoder-only networks' options do.
+
+Dims: B batch, S source length, T target length, H hidden width, C encoder's output width, A score width.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import models
+from models.attention_scores import SCORES, masked_softmax
+from models.scan import linear_of
+from tests.models.test_contract import FAST, TOKENS, batch, decode, tiny
+
+jit = functools.partial(jax.jit, compiler_options=FAST)
+DATA = batch("tokens")
+
+
+def make(name: str, attention: dict | None = None, **changes):
+    config = tiny(name, **changes)
+    if attention:
+        config.attention.update(attention)
+    return models.build(name, config, TOKENS, jax.random.key(0))
+
+
+def forward(model, data=DATA, **arguments):
+    graph, params = nnx.split(model)
+    return jit(lambda params: nnx.merge(graph, params)(data["source"], data["mask"], data["target_in"], **arguments))(
+        params
+    )
+
+
+OPTIONS = [
+    ("gru", {"context": "every_step"}, {}),
+    ("lstm", {"context": "every_step", "bidirectional": True}, {}),
+    ("rnn", {"bidirectional": True, "reverse_source": True}, {}),
+    ("lstm_attention", {"bidirectional": True}, {"input_feeding": False}),
+    ("gru_attention", {"num_layers": 1, "reverse_source": True}, {"score": "dot"}),
+    ("gru_attention", {}, {"score": "scaled_dot", "input_feeding": False}),
+    ("rnn_attention", {"bidirectional": True}, {"score": "general"}),
+    ("gru_attention", {"bidirectional": True}, {"score": "concat"}),
+]
+
+
+@pytest.mark.parametrize(("name", "changes", "attention"), OPTIONS)
+def test_options_keep_the_contract(name, changes, attention):
+    """Decoding agrees, padding on the left and on the right changes nothing, and every parameter counts."""
+    model = make(name, attention, **changes)
+    graph, params = nnx.split(model)
+    output = forward(model)
+    np.testing.assert_allclose(jit(functools.partial(decode, graph))(params, DATA), output.logits, atol=1e-5)
+    for padding in ({"source_left": 2}, {"source_right": 2}):
+        np.testing.assert_allclose(forward(model, batch("tokens", **padding)).logits, output.logits, atol=1e-5)
+    config = tiny(name, **changes)
+    if attention:
+        config.attention.update(attention)
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == type(model).expected_params(config, TOKENS)
+
+
+@pytest.mark.parametrize("name", ["gru", "gru_attention", "gru_decoder", "lstm_decoder"])
+def test_carry_streams_the_target_in_chunks(name):
+    model = make(name)
+    whole = forward(model)
+    first = forward(model, {**DATA, "target_in": DATA["target_in"][:, :1]})
+    second = forward(model, {**DATA, "target_in": DATA["target_in"][:, 1:]}, carry=first.carry)
+    np.testing.assert_allclose(first.logits, whole.logits[:, :1], atol=1e-5)
+    np.testing.assert_allclose(second.logits, whole.logits[:, 1:], atol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), second.carry, whole.carry)
+    assert not np.allclose(forward(model, {**DATA, "target_in": DATA["target_in"][:, 1:]}).logits, second.logits)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru_attention"])
+def test_reversal_reads_each_row_backwards_and_nothing_else(name):
+    """The same weights on rows that were turned round by hand, token by token, padding left in place."""
+    lengths = np.asarray(DATA["mask"]).sum(1)
+    turned = np.asarray(DATA["source"]).copy()
+    for row, length in enumerate(lengths):
+        turned[row, :length] = turned[row, :length][::-1]
+    plain, reversing = make(name), make(name, reverse_source=True)
+    nnx.update(reversing, nnx.state(plain))
+    by_hand = forward(plain, {**DATA, "source": jnp.asarray(turned)})
+    np.testing.assert_allclose(forward(reversing).logits, by_hand.logits, atol=1e-5)
+    assert not np.allclose(forward(plain).logits, by_hand.logits, atol=1e-3)
+
+
+def test_attention_weights_are_shares_of_the_real_source():
+    for feeding in (True, False):
+        weights_BTS = forward(make("gru_attention", {"input_feeding": feeding}), taps={"decoder.attention": None}).taps[
+            "decoder.attention"
+        ]
+        np.testing.assert_allclose(weights_BTS.sum(-1), 1.0, rtol=1e-5)
+        assert np.all(np.asarray(weights_BTS)[~np.broadcast_to(DATA["mask"][:, None], weights_BTS.shape)] == 0)
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm_attention", "gru_decoder"])
+def test_an_empty_source_row_is_finite_and_alone(name):
+    """A row without a source gives numbers, and gradients that are numbers, and leaves its neighbours as they were."""
+    model = make(name)
+    graph, params = nnx.split(model)
+    empty = {**DATA, "mask": DATA["mask"].at[1].set(False)}
+
+    def total(params):
+        logits = nnx.merge(graph, params)(empty["source"], empty["mask"], empty["target_in"]).logits
+        return jnp.sum(jnp.sin(logits)), logits
+
+    (_, logits), gradient = jit(jax.value_and_grad(total, has_aux=True))(params)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((logits, gradient)))
+    np.testing.assert_allclose(logits[0], forward(model).logits[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("feeding", [True, False])
+def test_dropout_falls_between_decoder_layers(feeding):
+    """With and without input feeding, where the masks are drawn outside the scan."""
+    model = make("gru_attention", {"input_feeding": feeding}, dropout_rate=0.5)
+    dropped = forward(model, key=jax.random.key(3), taps={"decoder.0.hidden": None})
+    whole = forward(model, taps={"decoder.0.hidden": None})
+    assert not np.allclose(dropped.logits, whole.logits, atol=1e-3)
+    single = make("gru_attention", {"input_feeding": feeding}, dropout_rate=0.5, num_layers=1)
+    np.testing.assert_array_equal(forward(single, key=jax.random.key(3)).logits, forward(single).logits)
+
+
+def reference_scores(name, score, query_D, memory_E):
+    """One score, as its paper writes it."""
+    if name in ("additive", "concat"):
+        hidden = query_D @ score.query.kernel[...] + memory_E @ score.memory.kernel[...]
+        return np.tanh(hidden) @ score.vector[...]
+    if name == "general":
+        return query_D @ (memory_E @ score.memory.kernel[...])
+    return query_D @ memory_E / (np.sqrt(len(query_D)) if name == "scaled_dot" else 1.0)
+
+
+@pytest.mark.parametrize("name", sorted(SCORES))
+def test_scores_are_those_of_the_papers(name):
+    memory_size = 4 if SCORES[name].same_width else 6
+    score = SCORES[name](4, memory_size, 5, rngs=nnx.Rngs(params=jax.random.key(0)))
+    query_BTD = jax.random.normal(jax.random.key(1), (2, 3, 4))
+    memory_BSE = jax.random.normal(jax.random.key(2), (2, 5, memory_size))
+    keys = score.keys(memory_BSE)
+    scores_BTS = score.scores(linear_of(score.weights(keys)), score.constants(keys), query_BTD)
+    assert scores_BTS.shape == (2, 3, 5)
+    for where in [(0, 0, 0), (1, 2, 4), (0, 1, 3)]:
+        b, t, s = where
+        expected = reference_scores(name, score, np.asarray(query_BTD[b, t]), np.asarray(memory_BSE[b, s]))
+        np.testing.assert_allclose(scores_BTS[where], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_masked_softmax_of_nothing_is_zero():
+    weights = masked_softmax(jnp.ones((2, 1, 3)), jnp.array([[True, True, False], [False] * 3]))
+    np.testing.assert_allclose(weights, np.array([[[0.5, 0.5, 0.0]], [[0.0, 0.0, 0.0]]]))
+
+
+@pytest.mark.parametrize(
+    ("attention", "changes", "message"),
+    [
+        ({"score": "adding"}, {}, "model.attention.score = 'adding' is unknown; choose from additive"),
+        ({"score": "dot"}, {"bidirectional": True}, "model.attention.score = 'dot' needs .*; use general"),
+    ],
+)
+def test_scores_that_do_not_fit_are_refused(attention, changes, message):
+    with pytest.raises(ValueError, match=message):
+        make("gru_attention", attention, **changes)
+
+
+def test_an_unknown_context_is_refused():
+    with pytest.raises(ValueError, match="model.context = 'end' is unknown; choose from start, every_step"):
+        make("gru", context="end")
