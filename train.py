@@ -85,7 +85,7 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
                         for probe in probes:
                             scores |= probe(trainer.model, task, done)
                         if tracker.mirrored:
-                            samples.show(tracker, trainer, task, validation[0], done, workdir)
+                            samples.show(tracker, trainer, task, validation[len(validation) // 2], done, workdir)
                     tracker.write("val", done, scores)
                     if ledger.note_evaluation(done, scores, config.best.metric):
                         with clock.pause("save"):

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from data.batch import Batch
 from training.generate import Generator
 from training.pictures import attention_maps, attention_names, draw_attention, labels
@@ -14,7 +16,8 @@ ROWS = 8
 
 def show(tracker: Tracker, trainer: Trainer, task: Any, batch: Batch, step: int, workdir: Path) -> None:
     """Greedy outputs of the first rows of a validation batch beside their targets, and what attention looks at."""
-    head: Batch = {name: array[:ROWS] for name, array in batch.items()}  # type: ignore[assignment, index]
+    real = np.flatnonzero(batch["index"] >= 0)[:ROWS]
+    head: Batch = {name: array[real] for name, array in batch.items()}  # type: ignore[assignment, index]
     model, rows = trainer.model, []
     if task.spec.free_running and task.spec.source != "none":
         tokens = Generator(model, task.spec)(head)

@@ -1,10 +1,13 @@
 """Runs in this process that take seconds: tiny tasks, tiny models."""
 
+import contextlib
 import gzip
 import importlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from configs import common
@@ -24,6 +27,15 @@ TASKS: dict[str, dict[str, Any]] = {
 TEXT = """It was a bright cold day in April, and the clocks were striking thirteen. A child ran along the shore,
 counting the boats: one, two, three! "Four," said the old man; but nobody heard him over the wind – naïve as it was.
 """
+
+
+@contextlib.contextmanager
+def compiled_in_haste() -> Iterator[None]:
+    """For programs that run for some steps only, where most of the time would go into making them fast."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 def config(task: str, model: str, **values: Any) -> ConfigDict:

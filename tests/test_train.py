@@ -1,0 +1,159 @@
+"""`train.train` in this process: what a run learns, writes and calls."""
+
+import itertools
+import json
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+import models
+import train
+from tests.training import runs
+from tests.training.processes import rows, summary, write_text
+
+SUMMARY = {
+    "final", "best", "num_params", "num_params_non_embedding", "params_sha256", "tokens_seen",
+    "target_tokens_per_second", "median_step_seconds", "compile_seconds", "start_to_first_step_seconds",
+    "peak_memory_bytes", "padding_share", "commit", "versions", "device",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_in_haste():
+    with runs.compiled_in_haste():
+        yield
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    """A model that learns to copy, with a moving average, and with two probes looking on."""
+    workdir, seen = tmp_path_factory.mktemp("runs") / "learned", []
+
+    def probe(model, task, step):
+        seen.append((type(model), type(task).__name__, step))
+        return {"probed": 0.5 + step}
+
+    values = {"steps": 120, "every__log": 20, "every__eval": 60, "every__save": 40, "optimizer__learning_rate": 0.02}
+    config = runs.config("copying", "gru", optimizer__ema_decay=0.9, keep=2, **values)
+    found = train.train(config, workdir, probes=[probe, lambda *_: {"also": 1.0}])
+    return workdir, found, seen
+
+
+def test_loss_goes_down(learned):
+    workdir, found, _ = learned
+    losses = [row["loss"] for row in rows(workdir, "train")]
+    assert losses[-1] < 0.7 * losses[0]
+    assert found["final"]["loss"] < rows(workdir, "val")[0]["loss"]
+
+
+def test_summary_has_every_key(learned):
+    workdir, found, _ = learned
+    assert found.keys() >= SUMMARY
+    assert summary(workdir) == json.loads(json.dumps(found))
+    assert found["best"]["metric"] == "loss" and found["best"]["step"] == 120 == found["final"]["step"]
+    assert found["num_params"] > found["num_params_non_embedding"] > 0
+    seconds = {name: found[f"{name}_seconds"] for name in ("training", "compile", "eval", "save")}
+    assert min(seconds.values()) > 0
+    assert found["peak_memory_bytes"] > 1e8
+
+
+def test_rows_are_written_at_every_interval(learned):
+    workdir, _, _ = learned
+    train_rows = rows(workdir, "train")
+    assert [row["step"] for row in train_rows] == [20, 40, 60, 80, 100, 120]
+    assert [row["step"] for row in rows(workdir, "val")] == [60, 120]
+    for row in train_rows:
+        assert {"loss", "perplexity", "token_accuracy", "learning_rate", "gradient_norm", "update_ratio"} <= row.keys()
+        assert {"target_tokens_per_second", "step_seconds", "padding_share"} <= row.keys()
+        assert any(name.startswith("gradient_norm/") for name in row) and row["update_ratio"] > 0
+
+
+def test_memory_and_what_was_not_training_are_logged_apart(learned):
+    *_, last = rows(learned[0], "train")
+    assert last["device_memory_bytes"] > 0
+    assert min(last[f"{activity}_seconds"] for activity in ("compile", "eval", "save")) > 0
+
+
+def test_probes_are_called_at_every_evaluation(learned):
+    workdir, found, seen = learned
+    assert seen == [(models.MODELS["gru"], "Copying", 60), (models.MODELS["gru"], "Copying", 120)]
+    assert [row["probed"] for row in rows(workdir, "val")] == [60.5, 120.5]
+    assert found["final"]["also"] == 1.0
+
+
+def test_newest_and_best_checkpoints_are_kept(learned):
+    workdir = learned[0]
+    assert sorted(p.name for p in (workdir / "checkpoints").iterdir() if p.name.isdigit()) == ["120", "80"]
+    assert [p.name for p in (workdir / "best").iterdir() if p.name.isdigit()] == ["120"]
+
+
+def test_moving_average_is_what_is_evaluated(learned):
+    """Validation was of the average: evaluating the raw parameters gives another loss."""
+    from training.checkpoint import Checkpoints
+    from training.restore import restore
+
+    workdir, found, _ = learned
+    (run, _), (last, _) = ((restore(workdir, which), which) for which in ("best", "last"))
+    for a, b in zip(jax.tree.leaves(run.model), jax.tree.leaves(last.model), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert Checkpoints(workdir / "checkpoints", keep=None).steps()[-1] == found["best"]["step"]
+
+
+def test_a_finished_run_is_finished(learned):
+    workdir, found, seen = learned
+    calls = len(seen)
+    values = {"steps": 120, "every__log": 20, "every__eval": 60, "every__save": 40, "optimizer__learning_rate": 0.02}
+    again = train.train(runs.config("copying", "gru", optimizer__ema_decay=0.9, keep=2, **values), workdir)
+    assert again["params_sha256"] == found["params_sha256"] and again["final"] == found["final"]
+    assert len(rows(workdir, "train")) == 6 and len(seen) == calls
+
+
+def test_early_stopping(tmp_path):
+    """Nothing is learned at this rate, so that the first evaluation stays the best."""
+    still = {"optimizer__learning_rate": 1e-30, "early_stopping__patience": 2, "steps": 100, "every__eval": 2}
+    found = train.train(runs.config("parity", "rnn", **still, every__save=100), tmp_path / "run")
+    assert found["best"]["step"] == 2 and found["final"]["step"] == 6
+    again = train.train(runs.config("parity", "rnn", **still, every__save=100), tmp_path / "run")
+    assert again["final"] == found["final"]
+
+
+@pytest.mark.parametrize(("name", "task"), list(zip(sorted(models.MODELS), itertools.cycle(sorted(runs.TASKS)))))
+def test_every_architecture_trains_in_bfloat16_on_a_synthetic_task(tmp_path, name, task):
+    found = train.train(runs.config(task, name, steps=2, model__dtype="bfloat16"), tmp_path / "run")
+    assert np.isfinite(found["final"]["loss"])
+    assert ("perplexity" in found["final"]) == (task != "adding")
+    (first,) = rows(tmp_path / "run", "train")
+    assert first["gradient_norm"] > 0 and first["update_ratio"] > 0
+
+
+def test_a_language_model_trains_on_micro_batches(tmp_path):
+    config = runs.language_config(runs.write_language(tmp_path / "text"), steps=2, optimizer__accumulation=2)
+    found = train.train(config, tmp_path / "run")
+    assert np.isfinite(found["final"]["loss"])
+    assert list((tmp_path / "run" / "tokenizer").iterdir())
+
+
+def test_wandb_offline_gets_rows_samples_and_pictures(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    folder = write_text(tmp_path / "text")
+    config = runs.text_config(folder, steps=2, wandb__mode="offline", data__num_buckets=1)
+    train.train(config, tmp_path / "run")
+    (offline,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
+    (record,) = offline.glob("*.wandb")
+    raw = record.read_bytes()
+    assert b"val/loss" in raw and b"params_sha256" in raw
+    (table,) = offline.rglob("*.table.json")
+    shown = json.loads(table.read_text())
+    assert shown["columns"] == ["source", "target", "output"] and len(shown["data"]) == 8
+    sources = [*(folder / "val.de").read_text().splitlines()]
+    targets = dict(zip(sources, (folder / "val.en").read_text().splitlines(), strict=True))
+    assert all(targets[source] == target for source, target, _ in shown["data"])
+    assert list(offline.rglob("*.png")) and (tmp_path / "run" / "attention.png").stat().st_size > 1000
+
+
+def test_a_machine_without_wandb_and_tfds_trains(tmp_path, monkeypatch):
+    for absent in ("wandb", "tensorflow_datasets", "sentencepiece", "sacrebleu", "matplotlib"):
+        monkeypatch.setitem(sys.modules, absent, None)
+    assert train.train(runs.config("parity", "rnn", steps=2), tmp_path / "run")
