@@ -67,7 +67,7 @@ def model(name: str) -> ConfigDict:
             "norm": "pre",  # pre or post
             "activation": "relu",  # relu or gelu
         }
-    else:
+    elif FAMILIES[name] in ("encoder_decoder", "recurrent_decoder"):
         values |= {
             "embed_size": 128,
             "recurrent_scale": 1.0,  # gain of the orthogonal recurrent initialisation
