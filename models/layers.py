@@ -149,9 +149,7 @@ class OutputHead(nnx.Module):
     table's width, a linear map without bias comes between.
     """
 
-    def __init__(
-        self, spec: Spec, size: int, embed_size: int, *, tied: bool, dtype: Any = jnp.float32, rngs: nnx.Rngs
-    ):
+    def __init__(self, spec: Spec, size: int, embed_size: int, *, tied: bool, dtype: Any = jnp.float32, rngs: nnx.Rngs):
         self.tied = _ties_output(spec, tied)
         kernel: nnx.Param | None = None
         projection: Linear | None = None

@@ -16,7 +16,9 @@ SETTINGS = [(name, setting) for name in NAMES for setting in importlib.import_mo
 def make(name: str, setting: str = "small", **changes) -> Synthetic:
     config = importlib.import_module(f"configs.{name}").get_config(f"gru,{setting}")
     config.data.update(changes)
-    return build(name, config.data)
+    task = build(name, config.data)
+    assert isinstance(task, Synthetic)
+    return task
 
 
 def shape(task: Synthetic, split: str) -> tuple[int, int]:
