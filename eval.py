@@ -15,10 +15,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from training.cli import user_errors
 
 from data import files, pipeline
 from training import backend, evaluation, mesh, params, quality, run_folder
+from training.cli import user_errors
 from training.generate import Generator, source_batch
 from training.pictures import attention_maps, attention_names, draw_attention
 from training.restore import WHICH, Restored, read_config, restore
@@ -38,11 +38,12 @@ def evaluate(run: Restored, split: str, options: argparse.Namespace) -> tuple[di
     scored = list(evaluation.scored(eval_step, weights, batches, devices))
     answers, examples = quality.gather(scored)
     found: dict[str, Any] = {"checkpoint_step": run.step, "num_examples": len(examples.number)}
-    found |= quality.means(answers, len(examples.number))
+    found |= quality.means(answers)
     found["perplexity"] = math.exp(min(found["loss"], 700.0)) if spec.loss == "cross_entropy" else None
     found |= dict.fromkeys(("bleu", "bleu_lowercase", "chrf", "signature", "bits_per_byte"))
     if hasattr(task, "num_bytes"):
-        found["bits_per_byte"] = float(answers.nll.sum(dtype=np.float64)) / math.log(2) / task.num_bytes(split)
+        tokens_a_byte = task.num_tokens(split) / task.num_bytes(split)
+        found["bits_per_byte"] = found["loss"] / math.log(2) * tokens_a_byte
 
     # Free-running, where outputs can be fed back: hypotheses for text, accuracy for symbols.
     text, length_E, width = None, examples.source_length, 0
@@ -61,7 +62,9 @@ def evaluate(run: Restored, split: str, options: argparse.Namespace) -> tuple[di
             found["free_running"] = quality.free_running(tokens, batches)
             predictions = [" ".join(map(str, tokens[int(i)])) for i in examples.number]
 
-    found["by_source_length"] = quality.by_source_length(answers, examples, length_E, width, text)
+    found["by_source_length"] = []
+    if spec.source != "none":
+        found["by_source_length"] = quality.by_source_length(answers, examples, length_E, width, text)
     found["by_distance"] = quality.by_distance(answers, task.chance)
     found["chance"] = dict(task.chance)
     return found, predictions
@@ -120,8 +123,11 @@ def draw(run: Restored, split: str, folder: Path) -> list[Path]:
 def read_lines(path: str) -> Iterator[str]:
     """Lines of a file (plain or .gz), or of standard input as they arrive."""
     if path == "-":
-        for line in sys.stdin:
-            yield line.rstrip("\n")
+        for number, line in enumerate(sys.stdin.buffer, start=1):
+            try:
+                yield line.decode().rstrip("\r\n")
+            except UnicodeDecodeError:
+                raise ValueError(f"--input = -: line {number} is not UTF-8; convert it with iconv") from None
     else:
         yield from files.read_lines(path)
 
@@ -171,13 +177,17 @@ def main(argv: Sequence[str]) -> None:
         backend.configure(read_config(options.workdir), options.workdir)
         run = restore(options.workdir, options.checkpoint, data_dir=options.data_dir)
         split = options.split
+        if (options.source or options.input) and not hasattr(run.task, "decode_target"):
+            flag = "source" if options.source else "input"
+            raise ValueError(f"--{flag} = {getattr(options, flag)}: {run.config.task} is not text; use --split")
         if options.source:
+            if run.task.spec.source == "none":
+                raise ValueError(f"--source = {options.source}: {run.config.task} has no source to read; use --split")
             pairs = files.read_parallel(options.source, options.target)
             split = Path(options.source).name.removesuffix(".gz")
             run.task.add_split(split, pairs.source, pairs.target)
+            run.task.notes += pairs.notes
         if options.input:
-            if not hasattr(run.task, "decode_target"):
-                raise ValueError(f"--input = {options.input}: {run.config.task} is not text; use --split")
             for line in translate(run, read_lines(options.input), options):
                 print(line, flush=True)
             return
@@ -196,6 +206,8 @@ def main(argv: Sequence[str]) -> None:
         folder.mkdir(exist_ok=True)
         run_folder.write_json(folder / f"{split}.json", found)
         (folder / f"{split}.predictions.txt").write_text("".join(line + "\n" for line in predictions))
+    for note in getattr(run.task, "notes", ()):
+        print(f"{run.config.task}: {note}", file=sys.stderr)
     shown = ("loss", "perplexity", "token_accuracy", "exact_match", "bits_per_byte", "bleu", "bleu_lowercase", "chrf")
     for name in shown:
         if found[name] is not None:

@@ -52,12 +52,12 @@ class Means:
 
     def add(self, batch: Batch, scores: dict[str, np.ndarray]) -> None:
         weights_BT = batch["target_weights"]
-        real_B = batch["index"] >= 0
+        asked_B = (batch["index"] >= 0) & (weights_BT > 0).any(axis=1)
         self.nll += float((scores["nll"] * weights_BT).sum(dtype=np.float64))
         self.correct += float((scores["correct"] * weights_BT).sum(dtype=np.float64))
         self.weight += float(weights_BT.sum(dtype=np.float64))
-        self.exact += int(((scores["correct"] | (weights_BT == 0)).all(axis=1) & real_B).sum())
-        self.examples += int(real_B.sum())
+        self.exact += int(((scores["correct"] | (weights_BT == 0)).all(axis=1) & asked_B).sum())
+        self.examples += int(asked_B.sum())
 
     def metrics(self, *, perplexity: bool) -> dict[str, float]:
         """`loss` without label smoothing, in nats a position or squared error, and what follows from it."""

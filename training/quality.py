@@ -48,13 +48,13 @@ def gather(scored) -> tuple[Answers, Examples]:
     )
 
 
-def means(answers: Answers, num_examples: int) -> dict[str, float]:
+def means(answers: Answers) -> dict[str, float]:
     """Loss (nats, or squared error) and accuracy a weighted position, and share of examples that are all right."""
-    wrong = np.unique(answers.example[~answers.correct.astype(bool)])
+    asked, wrong = np.unique(answers.example), np.unique(answers.example[~answers.correct.astype(bool)])
     return {
         "loss": float(answers.nll.mean(dtype=np.float64)),
         "token_accuracy": float(answers.correct.mean(dtype=np.float64)),
-        "exact_match": 1 - len(wrong) / num_examples,
+        "exact_match": 1 - len(wrong) / len(asked),  # evaluation may ask some examples nothing
     }
 
 
@@ -122,8 +122,10 @@ def by_source_length(
     for low, high in bins(length_E, width):
         here = np.flatnonzero((length_E >= low) & (length_E <= high))
         mine = np.isin(answers.example, examples.number[here])
+        if not mine.any():
+            continue
         row: dict[str, Any] = {"low": low, "high": high, "num_examples": len(here)}
-        row |= means(Answers(*(column[mine] for column in answers)), len(here))
+        row |= means(Answers(*(column[mine] for column in answers)))
         if text:
             part = text.part(here.tolist())
             row |= {"bleu_lowercase": part.scores()["bleu_lowercase"], "exact_match": part.exact_match()}
@@ -136,8 +138,8 @@ def free_running(tokens: Mapping[int, np.ndarray], batches: Sequence[Batch]) -> 
     correct = weight = exact = examples = 0
     for batch in batches:
         for row, index in enumerate(batch["index"]):
-            if index >= 0:
-                counted_T = batch["target_weights"][row] > 0
+            counted_T = batch["target_weights"][row] > 0
+            if index >= 0 and counted_T.any():
                 right_T = tokens[int(index)][: len(counted_T)] == batch["target_out"][row]
                 correct, weight = correct + int(right_T[counted_T].sum()), weight + int(counted_T.sum())
                 exact, examples = exact + int(right_T[counted_T].all()), examples + 1

@@ -79,6 +79,13 @@ def test_exact_match_counts_no_filler_row_as_right():
     assert means.metrics(perplexity=False)["exact_match"] == 0 and means.examples == 3
 
 
+def test_an_example_that_is_asked_nothing_is_not_right():
+    means, b = evaluation.Means(), dict(BATCHES[0])
+    b["target_weights"] = b["target_weights"] * np.array([[1], [0], [0]], np.float32)
+    means.add(b, {"nll": np.zeros((3, 4)), "correct": np.zeros((3, 4), bool)})
+    assert means.metrics(perplexity=False)["exact_match"] == 0 and means.examples == 1
+
+
 def test_real_outputs_have_no_perplexity():
     assert "perplexity" not in evaluation.Means().metrics(perplexity=False)
 

@@ -54,7 +54,7 @@ def test_gather_takes_weighted_positions_and_orders_examples(gathered):
 
 
 def test_means(gathered):
-    assert means(gathered[0], 3) == {"loss": 3.0, "token_accuracy": 0.8, "exact_match": pytest.approx(2 / 3)}
+    assert means(gathered[0]) == {"loss": 3.0, "token_accuracy": 0.8, "exact_match": pytest.approx(2 / 3)}
 
 
 def test_by_distance(gathered):
@@ -131,6 +131,14 @@ def test_exact_match_of_text_ignores_only_spaces_at_the_ends():
     assert text.part([0]).exact_match() == 1
 
 
+def test_examples_that_are_asked_nothing_are_not_right(gathered):
+    answers, examples = gathered
+    few = Answers(*(column[2:] for column in answers))  # nothing of example 2, which had the error
+    assert means(few)["exact_match"] == 1.0
+    assert means(few._replace(correct=np.array([False, True, True])))["exact_match"] == 0.5
+    assert [row["low"] for row in by_source_length(few, examples, examples.source_length, 0, None)] == [1, 3]
+
+
 def test_free_running_compares_the_weighted_positions():
     tokens = {2: np.array([5, 0]), 0: np.array([7, 3]), 1: np.array([8, 9])}
     assert free_running(tokens, BATCHES) == {"token_accuracy": 0.8, "exact_match": pytest.approx(2 / 3)}
@@ -143,6 +151,6 @@ def test_teacher_forced_means_agree_with_those_of_training(gathered):
     for batch, scores in zip(BATCHES, SCORES, strict=True):
         total.add(batch, scores)
     row = total.metrics(perplexity=True)
-    assert {k: v for k, v in row.items() if k != "perplexity"} == pytest.approx(means(gathered[0], 3))
+    assert {k: v for k, v in row.items() if k != "perplexity"} == pytest.approx(means(gathered[0]))
     assert row["perplexity"] == pytest.approx(np.exp(3.0))
     assert isinstance(gathered[1], Examples) and isinstance(gathered[0], Answers)

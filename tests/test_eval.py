@@ -1,0 +1,299 @@
+"""`eval.py`: what it writes, what it prints, and how it refuses; by real processes where that matters."""
+
+import json
+import math
+import select
+import subprocess
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import sacrebleu
+
+import eval
+import train
+from tests.training import runs
+from tests.training.processes import ROOT, start, write_text
+from training.losses import cross_entropy
+from training.restore import restore
+
+KEYS = {
+    "loss", "perplexity", "token_accuracy", "exact_match", "bleu", "bleu_lowercase", "chrf", "signature",
+    "by_source_length", "by_distance", "num_examples", "checkpoint_step",
+}  # fmt: skip
+
+
+def command(workdir, *words):
+    return [sys.executable, "eval.py", f"--workdir={workdir}", *map(str, words)]
+
+
+def evaluate(workdir, *words, split="val"):
+    """Calls eval.py in this process and returns what it wrote."""
+    eval.main([f"--workdir={workdir}", f"--split={split}", *words])
+    return json.loads((workdir / "eval" / f"{split}.json").read_text())
+
+
+def lines(path):
+    return path.read_text().splitlines()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_in_haste():
+    with runs.compiled_in_haste():
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("eval")
+
+
+@pytest.fixture(scope="module")
+def text(folder):
+    return write_text(folder / "text")
+
+
+@pytest.fixture(scope="module")
+def translation(folder, text):
+    config = runs.text_config(text, data__num_buckets=1, every__eval=4, every__save=4, optimizer__learning_rate=0.02)
+    train.train(config, folder / "translation")
+    return folder / "translation"
+
+
+@pytest.fixture(scope="module")
+def language(folder):
+    train.train(runs.language_config(runs.write_language(folder / "language_text"), steps=2), folder / "language")
+    return folder / "language"
+
+
+@pytest.fixture(scope="module")
+def recall(folder):
+    train.train(runs.config("recall", "transformer_decoder", steps=2), folder / "recall")
+    return folder / "recall"
+
+
+@pytest.fixture(scope="module")
+def on_val(translation):
+    """The evaluation of a split by a process of its own: (contents of the JSON, what was printed)."""
+    process = start(command(translation, "--split=val", "--beam_size=3"))
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return json.loads((translation / "eval" / "val.json").read_text()), output
+
+
+def test_translation_has_every_key(on_val, translation):
+    found, output = on_val
+    assert found.keys() >= KEYS
+    assert found["num_examples"] == 24 and found["checkpoint_step"] in (4, 8)
+    assert found["perplexity"] == pytest.approx(math.exp(found["loss"]))
+    assert found["decoding"] == {"method": "beam", "beam_size": 3, "length_penalty": 0.6}
+    assert found["by_distance"] == [] and found["bits_per_byte"] is None
+    assert "chrf" in output and output.rstrip().endswith(str(translation / "eval" / "val.json"))
+
+
+def test_scores_are_of_the_predictions_beside_them(on_val, translation, text):
+    found, _ = on_val
+    hypotheses, references = lines(translation / "eval" / "val.predictions.txt"), lines(text / "val.en")
+    assert len(hypotheses) == 24
+    assert found["bleu"] == pytest.approx(sacrebleu.corpus_bleu(hypotheses, [references]).score)
+    assert found["chrf"] == pytest.approx(sacrebleu.corpus_chrf(hypotheses, [references]).score) and found["chrf"] > 0
+    same = [h.strip() == r for h, r in zip(hypotheses, references, strict=True)]
+    assert found["exact_match"] == sum(same) / 24
+
+
+def test_quality_against_source_length_covers_every_example(on_val, text):
+    rows = on_val[0]["by_source_length"]
+    words = np.array([len(line.split()) for line in lines(text / "val.de")])
+    for row in rows:
+        assert row["num_examples"] == ((words >= row["low"]) & (words <= row["high"])).sum()
+        assert {"loss", "token_accuracy", "exact_match", "bleu_lowercase"} <= row.keys()
+    assert [(row["low"], row["high"]) for row in rows] == [(1, 5), (6, 10)]
+
+
+def test_loss_is_without_label_smoothing_and_that_of_training(on_val, translation):
+    found, _ = on_val
+    best = json.loads((translation / "summary.json").read_text())["best"]
+    assert json.loads((translation / "config.json").read_text())["config"]["label_smoothing"] > 0
+    for name in ("loss", "token_accuracy", "perplexity"):
+        assert found[name] == pytest.approx(best[name], rel=1e-4)
+
+
+@pytest.mark.parametrize("ending", ["plain", "gz"])
+def test_files_instead_of_a_split(translation, text, folder, on_val, ending):
+    """The same pairs give the same numbers, whichever way they come."""
+    source, target = text / "val.de", text / "val.en"
+    if ending == "gz":
+        source, target = runs.zipped(source), runs.zipped(target)
+    else:  # a pair with a blank side is skipped and counted
+        source, target = folder / "mine.de", folder / "mine.en"
+        source.write_text((text / "val.de").read_text() + "zwei\n")
+        target.write_text((text / "val.en").read_text() + "\n")
+    words = [f"--source={source}", f"--target={target}", "--beam_size=3"]
+    if ending == "gz":
+        process = subprocess.run(command(translation, *words), cwd=ROOT, capture_output=True, text=True, timeout=300)
+        assert process.returncode == 0, process.stderr
+        name = "val.de"
+    else:
+        eval.main([f"--workdir={translation}", *words])
+        name = "mine.de"
+    found = json.loads((translation / "eval" / f"{name}.json").read_text())
+    assert found["num_examples"] == 24
+    for key in ("loss", "bleu", "chrf", "exact_match"):
+        assert found[key] == pytest.approx(on_val[0][key], rel=1e-4)
+
+
+def test_skipped_pairs_are_said(translation, folder, capsys):
+    source, target = folder / "few.de", folder / "few.en"
+    source.write_text("zwei\n\ndrei\n")
+    target.write_text("two\none\nthree\n")
+    eval.main([f"--workdir={translation}", f"--source={source}", f"--target={target}", "--beam_size=1"])
+    assert "1 of 3 pairs skipped for a blank side, the first in line 2" in capsys.readouterr().err
+
+
+def test_each_line_is_translated_as_it_comes(translation, text, on_val):
+    process = subprocess.Popen(
+        command(translation, "--input=-", "--beam_size=3"),
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdin and process.stdout
+    expected = lines(translation / "eval" / "val.predictions.txt")
+    for source, prediction in [*zip(lines(text / "val.de")[:3], expected, strict=False), ("", "")]:
+        process.stdin.write(source + "\n")
+        process.stdin.flush()
+        ready, _, _ = select.select([process.stdout], [], [], 120)
+        assert ready, "nothing came back before the next line was given"
+        assert process.stdout.readline() == prediction + "\n"
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0 and (output, errors) == ("", "")
+
+
+def test_input_from_a_file(translation, text, on_val, folder, capsys):
+    (folder / "input.de").write_text("".join(line + "\n" for line in lines(text / "val.de")[:2]))
+    eval.main([f"--workdir={translation}", f"--input={folder / 'input.de'}", "--beam_size=3"])
+    assert capsys.readouterr().out.splitlines() == lines(translation / "eval" / "val.predictions.txt")[:2]
+
+
+def test_checkpoints_to_choose_from(translation, on_val):
+    losses = {"best": on_val[0]["loss"]}
+    for which in ("last", "average"):
+        found = evaluate(translation, f"--checkpoint={which}", "--beam_size=1", "--limit=8", split="test")
+        assert found["checkpoint_step"] == 8 and found["num_examples"] == 8
+        assert found["decoding"] == {"method": "greedy"}
+        losses[which] = found["loss"]
+    assert losses["last"] != losses["average"]
+
+
+def test_sampling_follows_its_seed(translation):
+    def predictions(*words):
+        found = evaluate(translation, "--sample", "--temperature=1.5", "--limit=8", *words, split="test")
+        assert found["decoding"]["method"] == "sample" and found["decoding"]["temperature"] == 1.5
+        return lines(translation / "eval" / "test.predictions.txt")
+
+    first = predictions("--seed=1")
+    assert first == predictions("--seed=1") != predictions("--seed=2")
+
+
+def test_attention_pictures(translation, folder, capsys):
+    eval.main([f"--workdir={translation}", f"--attention={folder / 'pictures'}", "--split=val"])
+    printed = capsys.readouterr().out.split()
+    assert len(printed) == eval.PICTURES == len(set(printed))
+    for path in printed:
+        assert (folder / path).read_bytes().startswith(b"\x89PNG")
+
+
+def test_bits_per_byte_by_hand(language, folder):
+    found = evaluate(language)
+    whole = (folder / "language_text" / "input.txt").read_text()
+    part = whole[int(len(whole) * 0.9) :]
+    assert len(part.encode()) > len(part)  # some characters have two bytes
+    run = restore(language)
+    ids = run.task.encode_target([part])[0]
+    fed = np.concatenate([[1], ids[:-1]])
+    nats = 0.0
+    for first in range(0, len(ids), 16):
+        window = jnp.asarray(fed[None, first : first + 16])
+        nothing = jnp.zeros((1, 0), jnp.int32)
+        logits = run.model(nothing, nothing > 0, window).logits
+        nats += float(cross_entropy(logits, jnp.asarray(ids[None, first : first + 16])).nll.sum())
+    assert found["bits_per_byte"] == pytest.approx(nats / math.log(2) / len(part.encode()), rel=1e-5)
+    assert found["loss"] == pytest.approx(nats / len(ids), rel=1e-5)
+    assert found["by_source_length"] == [] == found["by_distance"] and found["bleu"] is None
+
+
+def test_bits_per_byte_of_a_part_are_a_byte_as_well(language):
+    whole, part = evaluate(language), evaluate(language, "--limit=4")
+    assert part["num_examples"] == 4
+    assert part["bits_per_byte"] / part["loss"] == pytest.approx(whole["bits_per_byte"] / whole["loss"])
+
+
+def test_a_language_model_goes_on_from_each_line(language, folder, capsys):
+    (folder / "prompts").write_text("It was\nA child\n")
+    eval.main([f"--workdir={language}", f"--input={folder / 'prompts'}", "--max_len=12", "--sample", "--seed=3"])
+    first, second = capsys.readouterr().out.rstrip("\n").split("A child")
+    assert first.startswith("It was") and len(first) > len("It was\n") and second
+
+
+def test_accuracy_against_distance(recall):
+    found = evaluate(recall, split="test")
+    assert found.keys() >= KEYS and found["num_examples"] == 32
+    rows = found["by_distance"]
+    assert len(rows) > 3 and sum(row["num_answers"] for row in rows) <= 2 * 32
+    answers = np.array([row["num_answers"] for row in rows])
+    for name in ("token_accuracy", "loss"):
+        values = np.array([row[name] for row in rows])
+        assert (answers * values).sum() / answers.sum() == pytest.approx(found[name], rel=1e-5)
+    assert all(row["chance"] == found["chance"] == restore(recall).task.chance for row in rows)
+    assert len(lines(recall / "eval" / "test.predictions.txt")) == 32
+
+
+def test_real_answers_have_no_perplexity(folder):
+    train.train(runs.config("adding", "rnn", steps=2), folder / "adding")
+    found = evaluate(folder / "adding", split="test")
+    assert found["perplexity"] is None and found["loss"] >= 0 and found["bleu"] is None
+    assert found["by_distance"][0]["chance"] == {"loss": pytest.approx(1 / 6)}
+    assert [float(line) for line in lines(folder / "adding" / "eval" / "test.predictions.txt")][31:]
+
+
+@pytest.mark.parametrize(
+    ("run", "words", "said"),
+    [
+        ("translation", ["--split=vaal"], "--split = 'vaal' is not in translate; choose from train, val, test"),
+        ("translation", ["--source=x"], "--source and --target go together; give both"),
+        ("translation", ["--source=nowhere.de", "--target=nowhere.en"], "nowhere.de is no file"),
+        ("translation", ["--beam_size=0"], "--beam_size = 0 is out of range; use 1 or more"),
+        ("translation", ["--top_p=2", "--sample"], "--top_p = 2.0 is out of range"),
+        ("translation", ["--checkpoint=newest"], "choose from"),
+        ("translation", ["--wordkir=x"], "unrecognized arguments: --wordkir=x"),
+        ("translation", ["--input=nowhere"], "nowhere is no file"),
+        ("language", ["--attention=pictures"], "gru_decoder has no attention to draw"),
+        ("language", ["--source=a", "--target=b"], "shakespeare has no source to read"),
+        ("recall", ["--split=train"], "never ends"),
+        ("recall", ["--input=-"], "--input = -: recall is not text"),
+        ("recall", ["--source=a", "--target=b"], "--source = a: recall is not text"),
+    ],
+)
+def test_mistakes_end_in_one_line(request, capsys, run, words, said):
+    with pytest.raises(SystemExit) as ended:
+        eval.main([f"--workdir={request.getfixturevalue(run)}", *words])
+    printed = capsys.readouterr()
+    assert ended.value.code == 2 and printed.out == ""
+    assert said in printed.err and printed.err.count("\n") == 1
+
+
+def test_missing_checkpoint_is_said(translation, folder, capsys):
+    begun = folder / "begun"
+    begun.mkdir()
+    (begun / "config.json").write_text((translation / "config.json").read_text())
+    with pytest.raises(SystemExit) as ended:
+        eval.main([f"--workdir={begun}"])
+    assert ended.value.code == 2
+    assert "holds no checkpoint yet; let the run get to its first one" in capsys.readouterr().err
+
+
+def test_a_mistake_ends_the_process_without_a_traceback(folder):
+    words = command(folder / "absent", "--split=val")
+    process = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert process.returncode == 2 and process.stdout == ""
+    assert process.stderr.startswith(f"error: --workdir = {folder / 'absent'} holds no run")
+    assert process.stderr.count("\n") == 1
