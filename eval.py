@@ -27,7 +27,7 @@ PICTURES = 8  # examples drawn by --attention
 
 
 def evaluate(run: Restored, split: str, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    """The contents of RUN/eval/SPLIT.json, and a prediction a line, in the order of the examples."""
+    """The contents of RUN/eval/SPLIT.json, and the predictions, a line for each example in the order of the split."""
     task, spec = run.task, run.task.spec
     batches = list(pipeline.eval_batches(task, split, run.config, limit=options.limit))
 
@@ -92,6 +92,7 @@ def decoding(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def generator(run: Restored, options: argparse.Namespace) -> Generator:
+    """Decodes with the run's model as the options ask."""
     return Generator(run.model, run.task.spec, **decoding(options))
 
 

@@ -24,7 +24,10 @@ def release_memory() -> None:
 
 
 def configure(config: ConfigDict, workdir: Path) -> None:
-    """Host memory, number of CPU devices, compilation cache, deterministic kernels."""
+    """Host memory, number of CPU devices, compilation cache, deterministic kernels.
+
+    What the environment says already (XLA_FLAGS, JAX_COMPILATION_CACHE_DIR) stays.
+    """
     if sys.platform == "linux":
         # XLA's CPU backend allocates its buffers anew at every step; faulting their pages in costs a tenth
         # to a fifth of a step.

@@ -54,7 +54,7 @@ class Checkpoints:
         return self._manager_
 
     def steps(self) -> list[int]:
-        """Steps at hand, oldest first."""
+        """The steps that there are checkpoints of, in ascending order."""
         return sorted(self._manager.all_steps()) if self.folder.is_dir() else []
 
     def save(self, step: int, state: Any, meta: dict) -> None:
@@ -125,6 +125,7 @@ class Checkpoints:
         self.close()
 
     def close(self) -> None:
+        """Ends what Orbax keeps running; the next use starts it again."""
         if self._manager_ is not None:
             self._manager_.close()
             self._manager_ = None

@@ -27,7 +27,7 @@ def compile_eval_step(skeleton: Skeleton, spec: Spec, mesh: Mesh) -> EvalStep:
 
 
 def scored(eval_step: EvalStep, params: Params, batches: Iterable[Batch], mesh: Mesh) -> Iterator[Scored]:
-    """Each batch with `nll`, `correct` and `prediction` (B, T) as numpy, one step ahead of the device."""
+    """Each batch with its `nll`, `correct` and `prediction`, (B, T) numpy; the device works one batch ahead."""
     waiting: tuple[Batch, Any] | None = None
     for batch in batches:
         following = batch, eval_step(params, meshes.place(batch, mesh))
@@ -51,6 +51,7 @@ class Means:
         self.exact = self.examples = 0
 
     def add(self, batch: Batch, scores: dict[str, np.ndarray]) -> None:
+        """Adds what `scored` yields. Rows that are asked nothing are no examples."""
         weights_BT = batch["target_weights"]
         asked_B = (batch["index"] >= 0) & (weights_BT > 0).any(axis=1)
         self.nll += float((scores["nll"] * weights_BT).sum(dtype=np.float64))
@@ -60,7 +61,7 @@ class Means:
         self.examples += int(asked_B.sum())
 
     def metrics(self, *, perplexity: bool) -> dict[str, float]:
-        """`loss` without label smoothing, in nats a position or squared error, and what follows from it."""
+        """`loss` a weighted position without label smoothing (nats, or squared error), accuracy, exact match."""
         weight, examples = max(self.weight, 1.0), max(self.examples, 1)
         loss = self.nll / weight
         row = {"loss": loss, "token_accuracy": self.correct / weight, "exact_match": self.exact / examples}

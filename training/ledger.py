@@ -51,9 +51,10 @@ class Ledger:
         self._window.append(metrics)
 
     def row(self, step: int, seconds: float, *, perplexity: bool) -> dict[str, float]:
-        """The row to log for the window that ends before `step`, which took `seconds` of training.
+        """The row to log for the window that ends with `step`, which took `seconds` of training.
 
-        Waits for the device. Raises NonFiniteError naming the first bad step.
+        Loss, nll and accuracy are means over the window; norms and learning rate are its last step's. Waits for the
+        device. Raises NonFiniteError naming the first bad step.
         """
         window = self.check(step)
         mean = {name: float(np.mean([m[name] for m in window])) for name in ("loss", "nll", "token_accuracy")}
@@ -74,7 +75,10 @@ class Ledger:
         return row
 
     def check(self, step: int) -> list[dict[str, np.ndarray]]:
-        """The metrics since the last row, fetched. Raises NonFiniteError naming the first bad step."""
+        """The metrics of the steps since the last row, up to `step`, fetched.
+
+        Raises NonFiniteError naming the first bad step.
+        """
         window = jax.device_get(self._window)
         for number, metrics in enumerate(window, start=step - len(window) + 1):
             for name in ("loss", "gradient_norm"):
@@ -94,6 +98,7 @@ class Ledger:
         return better
 
     def to_json(self) -> dict[str, Any]:
+        """What a checkpoint keeps; `Ledger(**kept)` goes on from it."""
         return dataclasses.asdict(self)
 
     def totals(self) -> dict[str, Any]:

@@ -37,10 +37,12 @@ def make() -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
+    """Every device holds the whole array."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def by_rows(mesh: Mesh) -> NamedSharding:
+    """Each device holds its share of the leading axis."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
 

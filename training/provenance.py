@@ -50,5 +50,6 @@ def device_memory_bytes() -> int:
 
 
 def peak_resident_bytes() -> int:
+    """The most memory that this process has held so far."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

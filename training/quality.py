@@ -107,17 +107,22 @@ class Text(NamedTuple):
         return {name: score.score for name, score in found.items()} | {"signature": signature}
 
     def exact_match(self) -> float:
+        """The share of hypotheses that are their references, but for spaces at the ends."""
         pairs = zip(self.hypotheses, self.references, strict=True)
         return sum(h.strip() == r.strip() for h, r in pairs) / len(self.references)
 
     def part(self, rows: Sequence[int]) -> "Text":
+        """Some of the lines."""
         return Text([self.hypotheses[i] for i in rows], [self.references[i] for i in rows])
 
 
 def by_source_length(
     answers: Answers, examples: Examples, length_E: np.ndarray, width: int, text: Text | None
 ) -> list[dict[str, Any]]:
-    """The means within bins of `length_E`, and BLEU where there is text."""
+    """The means within bins of `length_E` (tokens, or words of text), `width` each, and BLEU where there is text.
+
+    Width 0 lets `bins` choose.
+    """
     rows = []
     for low, high in bins(length_E, width):
         here = np.flatnonzero((length_E >= low) & (length_E <= high))

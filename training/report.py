@@ -11,7 +11,7 @@ from training.trainer import Trainer
 
 
 def opening(config: ConfigDict, trainer: Trainer, task: Any, done: int, workdir: Path) -> str:
-    """One paragraph: which model on which task, how large, from where."""
+    """Which model on which task, how large, on which devices; a line for each note of the task; where it resumes."""
     weights, device = trainer.state["params"], provenance.device()
     lines = [
         f"{config.model.name} on {config.task}: {params.count(weights):,} parameters "
@@ -49,6 +49,7 @@ def summarise(config: ConfigDict, trainer: Trainer, ledger: Ledger) -> dict[str,
 
 
 def closing(summary: dict[str, Any], workdir: Path) -> str:
+    """One line: how good, how fast, where to read more."""
     best = summary["best"]
     return (
         f"done: best {best['metric']} {best[best['metric']]:.4g} at step {best['step']}, "

@@ -20,8 +20,8 @@ WHICH = ("best", "last", "average")
 class Restored(NamedTuple):
     config: ConfigDict
     task: Any
-    model: Architecture
-    step: int
+    model: Architecture  # with the chosen parameters in place
+    step: int  # of the checkpoint; of the newest, for an average
 
 
 def read_config(workdir: Path) -> ConfigDict:
@@ -36,7 +36,8 @@ def restore(workdir: Path, which: str = "best", *, data_dir: str | None = None) 
     """The run's task, and its model with the `best` or `last` parameters, or the `average` of those kept.
 
     `data_dir` stands in for the recorded data.dir, for a run evaluated on another machine. The best and the last
-    are of the moving average where the run keeps one. Raises FileNotFoundError or CheckpointError (an OSError).
+    are of the moving average where the run keeps one. Raises ValueError for another `which`, FileNotFoundError or
+    CheckpointError (an OSError) where there is nothing whole to read.
     """
     if which not in WHICH:
         raise ValueError(f"--checkpoint = {which!r} is not known; choose from {', '.join(WHICH)}")

@@ -2,7 +2,8 @@
 
 config.json   the config, with commit, versions and device
 metrics.jsonl every row that was logged
-checkpoints/  the newest states, to resume from;  best/  the parameters that validated best
+checkpoints/  the newest states, to resume from
+best/         the parameters that validated best
 tokenizer/    what text was cut with
 eval/         what eval.py found
 summary.json  written at the end, so an interrupted run has none
@@ -38,7 +39,10 @@ def flat(config: dict, prefix: str = "") -> dict[str, Any]:
 
 
 def check_same_run(workdir: Path, config: ConfigDict, *, accept_changes: bool) -> None:
-    """Raises ValueError when the folder holds a run with another config, naming the keys that differ."""
+    """Raises ValueError when the folder holds a run with another config, naming the keys that differ.
+
+    Warns where versions or devices are others than those that the run began with.
+    """
     path = workdir / "config.json"
     if not path.exists():
         return
@@ -56,7 +60,7 @@ def check_same_run(workdir: Path, config: ConfigDict, *, accept_changes: bool) -
 
 
 def record(workdir: Path, config: ConfigDict) -> None:
-    """Writes config.json, keeping the first one's provenance when the run is resumed unchanged."""
+    """Writes config.json; a run resumed with the same config keeps the provenance that it began with."""
     path = workdir / "config.json"
     plain = json.loads(config.to_json())
     if path.exists() and json.loads(path.read_text())["config"] == plain:

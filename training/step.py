@@ -42,9 +42,9 @@ def make_train_step(
 ) -> Callable[[State, Arrays], tuple[State, dict]]:
     """Returns (state, batch) -> (state, metrics). Jit it with the state donated.
 
-    Metrics: `loss` (with label smoothing), `nll`, `token_accuracy`, `gradient_norm`, `learning_rate`,
-    and, on steps that are logged, `gradient_norm/MODULE` and `update_ratio` (|update| / |params|); these
-    two are zero on the steps between.
+    Metrics, all scalars: `loss` (with label smoothing) and `nll`, in nats or squared error a weighted position;
+    `token_accuracy`; `gradient_norm` before clipping; `learning_rate`; and, on steps that are logged,
+    `gradient_norm/MODULE` and `update_ratio` (|update| / |params|), which are zero on the steps between.
     """
     transform, rate = optimizer.build(config), optimizer.schedule(config)
     score = LOSSES[spec.loss]  # type: ignore[attr-defined]

@@ -88,6 +88,7 @@ class Tracker:
         self._wandb.log(shown | {"step": step})
 
     def summarise(self, summary: Mapping[str, Any]) -> None:
+        """The contents of summary.json, to wandb."""
         if self._wandb:
             self._wandb.summary.update(summary)
 
@@ -134,6 +135,7 @@ def start_progress(config: ConfigDict, first_step: int):
 
 
 def has_wandb_credentials() -> bool:
+    """Whether WANDB_API_KEY or ~/.netrc lets wandb log in."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     try:
