@@ -274,8 +274,10 @@ def test_real_answers_have_no_perplexity(folder):
     ],
 )
 def test_mistakes_end_in_one_line(request, capsys, run, words, said):
+    workdir = request.getfixturevalue(run)
+    capsys.readouterr()  # the run's own lines, where this test is its first
     with pytest.raises(SystemExit) as ended:
-        eval.main([f"--workdir={request.getfixturevalue(run)}", *words])
+        eval.main([f"--workdir={workdir}", *words])
     printed = capsys.readouterr()
     assert ended.value.code == 2 and printed.out == ""
     assert said in printed.err and printed.err.count("\n") == 1

@@ -4,7 +4,6 @@ import itertools
 import json
 import sys
 
-import jax
 import numpy as np
 import pytest
 
@@ -14,6 +13,7 @@ from tests.training import runs
 from tests.training.processes import rows, run, summary, write_text
 from training import params
 from training.restore import WHICH, restore
+from training.run_folder import record
 
 SUMMARY = {
     "final", "best", "num_params", "num_params_non_embedding", "params_sha256", "tokens_seen",
@@ -155,13 +155,15 @@ def test_a_machine_without_wandb_and_tfds_trains(tmp_path, monkeypatch):
     assert train.train(runs.config("parity", "rnn", steps=2), tmp_path / "run")
 
 
-def test_a_cpu_split_into_devices_goes_on(tmp_path):
-    """The split must be asked for before anything looks at the devices, as resuming does."""
-    sizes = {"hidden_size": 8, "embed_size": 8, "num_layers": 1}
-    values = {"steps": 2, "batch_size": 16, "eval_examples": 16, "cpu_devices": 2, "wandb.mode": "disabled"}
-    values |= {f"model.{name}": value for name, value in sizes.items()} | {"schedule.warmup_steps": 0}
-    words = [sys.executable, "train.py", "--config=configs/parity.py:rnn", f"--workdir={tmp_path / 'run'}"]
-    words += [f"--config.{name}={value}" for name, value in values.items()]
+def test_a_cpu_split_into_devices_resumes(tmp_path):
+    """The split must be asked for before anything looks at the devices, as the check of a run that is there does."""
+    config, workdir = runs.config("parity", "rnn", steps=2, cpu_devices=2), tmp_path / "run"
+    workdir.mkdir()
+    record(workdir, config)
+    (tmp_path / "config.py").write_text(
+        "from tests.training import runs\n\n\ndef get_config(model):\n"
+        '    return runs.config("parity", model, steps=2, cpu_devices=2).unlock()\n'
+    )
+    words = [sys.executable, "train.py", f"--config={tmp_path / 'config.py'}:rnn", f"--workdir={workdir}"]
     assert "2 x cpu" in run(words)
-    assert "resuming after step 2" in run(words)
-    assert summary(tmp_path / "run")["device"]["count"] == 2
+    assert summary(workdir)["device"]["count"] == 2

@@ -55,7 +55,7 @@ def config(task: str, model: str, **values: Any) -> ConfigDict:
     return c.lock()
 
 
-def text_config(folder: Path, model: str = "gru_attention", **values: Any) -> ConfigDict:
+def text_config(folder: Path, model: str = "rnn_attention", **values: Any) -> ConfigDict:
     """Translation by characters of what `tests.training.processes.write_text` wrote to `folder`."""
     data = {"dir": str(folder), "tokenizer__name": "char", "num_buckets": 2, "max_length": 64, "cache_dir": ""}
     named = {f"data__{name}": value for name, value in data.items()}

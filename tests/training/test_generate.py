@@ -11,11 +11,18 @@ import models
 from configs import common
 from data.spec import Spec
 from models.decoding import greedy
+from tests.training import runs
 from training.generate import LONGER, Generator, source_batch
 
 WITH_EOS = Spec("tokens", 9, 9, "tokens", 9, 8, 8, free_running=True, eos=2)
 FIXED = Spec("tokens", 9, 9, "tokens", 9, 8, 6, free_running=True)
 LANGUAGE = Spec("none", 0, 9, "tokens", 9, 0, 8, free_running=True, eos=2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_in_haste():
+    with runs.compiled_in_haste():
+        yield
 
 
 def build(name, spec):

@@ -10,6 +10,7 @@ from matplotlib import pyplot
 import models
 from configs import common
 from data.spec import Spec
+from tests.training import runs
 from training.pictures import attention_maps, attention_names, draw_attention, labels
 
 PAIRS = Spec("tokens", 9, 9, "tokens", 9, 5, 4, free_running=True, eos=2)
@@ -18,6 +19,12 @@ SYMBOLS = types.SimpleNamespace()  # a task without text
 TEXT = types.SimpleNamespace(
     source_pieces=lambda ids: [f"s{i}" for i in ids], target_pieces=lambda ids: [f"t{i}" for i in ids]
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_in_haste():
+    with runs.compiled_in_haste():
+        yield
 
 
 def build(name, spec=PAIRS):
