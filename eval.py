@@ -8,6 +8,7 @@ python eval.py --workdir=RUN --attention=FOLDER --split=val             attentio
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -189,8 +190,11 @@ def main(argv: Sequence[str]) -> None:
             run.task.add_split(split, pairs.source, pairs.target)
             run.task.notes += pairs.notes
         if options.input:
-            for line in translate(run, read_lines(options.input), options):
-                print(line, flush=True)
+            try:
+                for line in translate(run, read_lines(options.input), options):
+                    print(line, flush=True)
+            except BrokenPipeError:  # the reader has seen enough, as head has
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
         if split not in run.task.splits:
             raise ValueError(

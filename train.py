@@ -64,7 +64,9 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
         with Tracker(workdir, config, first_step=done, active=main_process) as tracker:
             tracker.say(report.opening(config, trainer, task, done, workdir))
             clock.lap()
-            while done < config.steps and not stop.requested and not out_of_patience(config, ledger):
+            while done < config.steps and not out_of_patience(config, ledger):
+                if stop.agreed(at=done % config.every.log == 0):
+                    break
                 batch = next(batches)
                 ledger.count(batch, trainer.step(batch))
                 done += 1
@@ -78,7 +80,7 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
                 if done % config.every.log == 0 or evaluating or saving:
                     trainer.wait()
                     row = ledger.row(done, clock.lap(), perplexity=trainer.has_perplexity)
-                    tracker.write("train", done, row | report.costs(ledger))
+                    tracker.write("train", done, row)
                 if evaluating:
                     with clock.pause("eval"):
                         scores = trainer.evaluate(validation)
@@ -114,8 +116,8 @@ def out_of_patience(config: ConfigDict, ledger: Ledger) -> bool:
 
 def main(argv: Sequence[str]) -> None:
     options = cli.parse(argv, __doc__)
-    mesh.start_processes(options.coordinator, options.num_processes, options.process_id)
     with cli.user_errors(options.config_file, options.config):
+        mesh.start_processes(options.coordinator, options.num_processes, options.process_id)
         train(options.config, options.workdir, accept_changes=options.accept_changes)
 
 

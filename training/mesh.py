@@ -22,7 +22,10 @@ def start_processes(coordinator: str | None, num_processes: int | None, process_
     Without flags: JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or a launcher that JAX knows by
     itself (Slurm, Open MPI) with more than one task.
     """
-    launched = max(int(os.environ.get(name, 1)) for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")) > 1
+    launched = any(
+        int(os.environ.get(tasks, 1)) > 1 and task in os.environ
+        for tasks, task in (("SLURM_NTASKS", "SLURM_PROCID"), ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"))
+    )
     coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
     if num_processes is None and "JAX_NUM_PROCESSES" in os.environ and "JAX_PROCESS_ID" in os.environ:
         num_processes, process_id = int(os.environ["JAX_NUM_PROCESSES"]), int(os.environ["JAX_PROCESS_ID"])

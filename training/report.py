@@ -24,12 +24,6 @@ def opening(config: ConfigDict, trainer: Trainer, task: Any, done: int, workdir:
     return "\n".join(lines)
 
 
-def costs(ledger: Ledger) -> dict[str, float]:
-    """What a logged row says beside the step: peak device memory, and seconds so far that were not training."""
-    apart = {f"{activity}_seconds": ledger.seconds.get(activity, 0.0) for activity in ("compile", "eval", "save")}
-    return {"device_memory_bytes": provenance.device_memory_bytes(), **apart}
-
-
 def summarise(config: ConfigDict, trainer: Trainer, ledger: Ledger) -> dict[str, Any]:
     """The contents of summary.json; seconds, bytes, and metrics on validation."""
     weights = trainer.state["params"]

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from training import provenance
@@ -72,7 +73,7 @@ def record(workdir: Path, config: ConfigDict) -> None:
 @contextlib.contextmanager
 def restored_on_error(workdir: Path) -> Iterator[None]:
     """Takes back the folder and the tokenizer that the body wrote, if it turns out that there can be no run."""
-    new = [path for path in (workdir / "tokenizer", workdir) if not path.exists()]
+    new = [path for path in (workdir / "tokenizer", workdir) if not path.exists()] if jax.process_index() == 0 else []
     try:
         yield
     except BaseException:

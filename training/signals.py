@@ -3,6 +3,10 @@
 import signal
 from types import FrameType
 
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
 
 class StopRequest:
     """`stop.requested` turns True when the process is asked to end. Use as a context manager."""
@@ -19,6 +23,13 @@ class StopRequest:
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def agreed(self, *, at: bool) -> bool:
+        """Whether to end now. One process ends when asked; several must end at the same step, and ask each other
+        only where `at` is true, since asking costs a round trip."""
+        if jax.process_count() == 1:
+            return self.requested
+        return at and bool(multihost_utils.process_allgather(np.asarray(self.requested)).any())
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.requested and number == signal.SIGINT:

@@ -20,6 +20,8 @@ class Trainer:
         self._devices, self.clock = devices, clock
         self._micro_batches = config.optimizer.accumulation
         self.has_perplexity = spec.loss == "cross_entropy"  # type: ignore[attr-defined]
+        if config.best.metric == "perplexity" and not self.has_perplexity:
+            raise ValueError("best.metric = 'perplexity' is not measured where answers are real numbers; use loss")
         self.skeleton = params.Skeleton(model)
         self.state = jax.device_put(step.init_state(params.flatten(model), config), mesh.replicated(devices))
         self._train_step = jax.jit(step.make_train_step(self.skeleton, spec, config), donate_argnums=0)

@@ -1,6 +1,8 @@
 """One device, eight, or two processes: the same losses and the same parameters within rounding."""
 
+import signal
 import socket
+import time
 
 import numpy as np
 import pytest
@@ -47,16 +49,22 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
-def test_two_processes(one_device, text):
-    model, one = one_device
-    how = "environment" if model == "gru_attention" else "flags"  # one way each of being started
-    workdir, address = one.parent / f"two-{how}", f"127.0.0.1:{free_port()}"
+def start_two(address, how, words):
+    """Two processes that make one run, started by flags or by the environment."""
     processes = []
     for i in range(2):
         flags, env = [f"--coordinator={address}", "--num_processes=2", f"--process_id={i}"], {}
         if how == "environment":
             flags, env = [], {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": str(i)}
-        processes.append(start(command(workdir, text, *EVERY, *flags, model=model), **env))
+        processes.append(start([*words, *flags], **env))
+    return processes
+
+
+def test_two_processes(one_device, text):
+    model, one = one_device
+    how = "environment" if model == "gru_attention" else "flags"  # one way each of being started
+    workdir, address = one.parent / f"two-{how}", f"127.0.0.1:{free_port()}"
+    processes = start_two(address, how, command(workdir, text, *EVERY, model=model))
     for process in processes:
         output, _ = process.communicate(timeout=300)
         assert process.returncode == 0, output
@@ -66,3 +74,18 @@ def test_two_processes(one_device, text):
         "processes": 2,
     }
     assert_same(workdir, one)
+
+
+def test_sigterm_to_one_process_stops_both_at_the_same_step(tmp_path, text):
+    workdir = tmp_path / "run"
+    endless = command(workdir, text, "--config.steps=100000", "--config.every.log=1")
+    processes = start_two(f"127.0.0.1:{free_port()}", "flags", endless)
+    while not (workdir / "metrics.jsonl").exists() or not rows(workdir, "train"):
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.05)
+    processes[1].send_signal(signal.SIGTERM)
+    for process in processes:
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+    saved = max(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit())
+    assert saved == rows(workdir, "train")[-1]["step"]
