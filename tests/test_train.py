@@ -124,6 +124,12 @@ def test_every_architecture_trains_in_bfloat16_on_a_synthetic_task(tmp_path, nam
     assert first["gradient_norm"] > 0 and first["update_ratio"] > 0
 
 
+def test_a_metric_that_the_task_lacks_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ValueError, match=r"best\.metric = 'perplexity' .* use loss"):
+        train.train(runs.config("adding", "rnn", best__metric="perplexity"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_language_model_trains_on_micro_batches(tmp_path):
     config = runs.language_config(runs.write_language(tmp_path / "text"), steps=2, optimizer__accumulation=2)
     found = train.train(config, tmp_path / "run")
