@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import importlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -78,3 +79,13 @@ def zipped(path: Path) -> Path:
     copy = path.with_name(f"{path.name}.gz")
     copy.write_bytes(gzip.compress(path.read_bytes()))
     return copy
+
+
+def wandb_record(workdir: Path, *names: bytes) -> bytes:
+    """The one offline run of wandb in a run's folder, which its service may finish a moment after the run."""
+    (path,) = (workdir / "wandb").glob("offline-run-*/run-*.wandb")
+    deadline = time.monotonic() + 60
+    while not all(name in (record := path.read_bytes()) for name in names):
+        assert time.monotonic() < deadline, f"{path} has {len(record)} bytes without {names}"
+        time.sleep(0.05)
+    return record

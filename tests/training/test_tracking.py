@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from configs import recall
+from tests.training.runs import wandb_record
 from training.tracking import Tracker, describe, has_wandb_credentials, open_metrics
 
 ROW = {"loss": 1.25, "nll": 1.25, "learning_rate": 0.001, "target_tokens_per_second": 12345.6, "padding_share": 0.05}
@@ -99,14 +100,10 @@ def test_wandb_writes_an_offline_run_without_account_or_network(stranger):
         tracker.write("train", 50, ROW)
         tracker.show(50, ["source", "target", "output"], [["a", "b", "c"]], {})
         tracker.summarise({"final": {"loss": 1.0}})
-    (offline,) = (workdir / "wandb").glob("offline-run-*")
-    name = (workdir / "wandb_id").read_text()
-    (record,) = offline.glob("*.wandb")
-    assert record.name == f"run-{name}.wandb"
-    raw = record.read_bytes()
-    assert b"train/loss" in raw and b"samples" in raw
-    assert b"recall" in raw and b"gru-seed0" in raw  # group and name
-    (table,) = offline.rglob("*.table.json")
+    group, name, number = b"recall", b"gru-seed0", (workdir / "wandb_id").read_bytes()
+    record = wandb_record(workdir, b"train/loss", b"samples", group, name, number)
+    assert b"val/loss" not in record
+    (table,) = (workdir / "wandb").rglob("*.table.json")
     assert json.loads(table.read_text())["data"] == [["a", "b", "c"]]
 
 
