@@ -59,6 +59,8 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
             clock = trainer.clock = Clock(ledger.seconds)
         if main_process:
             run_folder.record(workdir, config)
+            if done < config.steps:
+                (workdir / "summary.json").unlink(missing_ok=True)  # of a run that now goes further
         batches = pipeline.train_batches(task, config, start=done)
 
         with Tracker(workdir, config, first_step=done, active=main_process) as tracker:

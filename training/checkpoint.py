@@ -106,6 +106,10 @@ class Checkpoints:
             except CheckpointError as error:
                 warnings.warn(f"{error}; set aside, trying the one before", stacklevel=2)
                 self._set_aside(step)
+                if not self.steps():
+                    warnings.warn(
+                        f"{self.folder}: no whole checkpoint is left; starting again from step 0", stacklevel=2
+                    )
         return None
 
     def _is_there(self, step: int, state: Any) -> bool:

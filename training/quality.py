@@ -11,6 +11,7 @@ import numpy as np
 
 from data.batch import Batch
 
+LEAST_ANSWERS = 500  # a bin of distances
 MOST_BINS = 32  # as many different values each have a bin of their own
 WORDS_A_BIN = 5
 
@@ -69,13 +70,28 @@ def bins(values: np.ndarray, width: int = 0) -> list[tuple[int, int]]:
     return [(low, high) for low, high in ranges if ((distinct >= low) & (distinct <= high)).any()]
 
 
+def _filled(ranges: list[tuple[int, int]], values: np.ndarray) -> list[tuple[int, int]]:
+    """Joins neighbouring ranges until each holds LEAST_ANSWERS values, or an eighth of all where these are few."""
+    least = min(LEAST_ANSWERS, len(values) // 8)
+    joined: list[tuple[int, int]] = []
+    count = least  # so that the first range opens a bin
+    for low, high in ranges:
+        here = int(((values >= low) & (values <= high)).sum())
+        joined, count = (
+            ([*joined, (low, high)], here) if count >= least else ([*joined[:-1], (joined[-1][0], high)], count + here)
+        )
+    if len(joined) > 1 and count < least:
+        joined = [*joined[:-2], (joined[-2][0], joined[-1][1])]
+    return joined
+
+
 def by_distance(answers: Answers, chance: Mapping[str, float]) -> list[dict[str, Any]]:
     """Accuracy and loss against how many tokens back the answer lies, with chance; [] where nothing has a distance."""
     known = answers.distance >= 0
     if not known.any():
         return []
     rows = []
-    for low, high in bins(answers.distance[known]):
+    for low, high in _filled(bins(answers.distance[known]), answers.distance[known]):
         here = (answers.distance >= low) & (answers.distance <= high)
         rows.append({
             "low": low,

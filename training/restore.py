@@ -1,6 +1,7 @@
 """A trained run, read back from its folder: config, task, model."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import data
 import models
 from models.contract import Architecture
 from training import params, step
-from training.checkpoint import Checkpoints
+from training.checkpoint import CheckpointError, Checkpoints
 
 WHICH = ("best", "last", "average")
 
@@ -60,11 +61,17 @@ def _weights(workdir: Path, which: str, template: step.State) -> tuple[params.Pa
     if which == "best":
         state, _ = checkpoints.restore(steps[-1], {"params": template["params"]})
         return state["params"], steps[-1]
-    states = []
-    for number in reversed(steps if which == "average" else steps[-1:]):
-        states.append(checkpoints.restore(number, template)[0])
-    if which == "last":
-        return states[0].get("ema", states[0]["params"]), steps[-1]
+    states, whole = [], []
+    for number in reversed(steps):
+        try:
+            states.append(checkpoints.restore(number, template)[0])
+            whole.append(number)
+        except CheckpointError as error:
+            warnings.warn(f"{error}; left out", stacklevel=2)
+        if states and which == "last":
+            return states[0].get("ema", states[0]["params"]), whole[0]
+    if not states:
+        raise CheckpointError(f"{folder}: no checkpoint is whole; try --checkpoint=best")
     # The average of the last checkpoints is of the raw parameters (Vaswani et al. 2017, section 6.1).
     mean = jax.tree.map(lambda *arrays: np.mean(arrays, axis=0, dtype=np.float32), *(s["params"] for s in states))
-    return jax.tree.map(jax.numpy.asarray, mean), steps[-1]
+    return jax.tree.map(jax.numpy.asarray, mean), whole[0]

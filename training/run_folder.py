@@ -27,8 +27,20 @@ from training import provenance
 def write_json(path: Path, value: Any) -> None:
     """Writes whole or not at all."""
     partial = path.with_name(path.name + ".tmp")
-    partial.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
-    partial.replace(path)
+    with naming(path):
+        partial.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+        partial.replace(path)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Puts the path in front of what the system says when writing fails."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"{path}: could not be written ({error.strerror}); mend it and run the same command again"
+        ) from None
 
 
 def flat(config: dict, prefix: str = "") -> dict[str, Any]:
@@ -53,11 +65,24 @@ def check_same_run(workdir: Path, config: ConfigDict, *, accept_changes: bool) -
     if differing and not accept_changes:
         changes = ", ".join(f"{key} = {here.get(key)!r} (was {there.get(key)!r})" for key in differing)
         raise ValueError(f"{path}: this run has another config: {changes}; use another --workdir, or --accept_changes")
+    shaping = [key for key in differing if _shapes_state(key)]
+    if shaping:
+        raise ValueError(
+            f"{path}: {shaping[0]} = {here.get(shaping[0])!r} (was {there.get(shaping[0])!r}) does not fit "
+            "the checkpoints of this run; use another --workdir"
+        )
     for name, now in (("versions", provenance.versions()), ("device", provenance.device())):
         changed = [k for k in now if recorded[name].get(k) != now[k]]
         if changed:
             was = ", ".join(f"{k} {recorded[name].get(k)} -> {now[k]}" for k in changed)
             warnings.warn(f"{path}: {was}: resuming will not be bit for bit the same", stacklevel=2)
+
+
+def _shapes_state(key: str) -> bool:
+    """Whether a key decides which arrays a checkpoint holds."""
+    if key.startswith("model."):
+        return not key.endswith("_rate") and key != "model.dtype"
+    return key.startswith("data.tokenizer.") or key in ("task", "optimizer.name", "optimizer.ema_decay")
 
 
 def record(workdir: Path, config: ConfigDict) -> None:
@@ -72,8 +97,9 @@ def record(workdir: Path, config: ConfigDict) -> None:
 
 @contextlib.contextmanager
 def restored_on_error(workdir: Path) -> Iterator[None]:
-    """Takes back the folder and the tokenizer that the body wrote, if it turns out that there can be no run."""
-    new = [path for path in (workdir / "tokenizer", workdir) if not path.exists()] if jax.process_index() == 0 else []
+    """Takes back the folders and the tokenizer that the body wrote, if it turns out that there can be no run."""
+    places = (workdir / "tokenizer", workdir, *workdir.parents, workdir.parent / ".jax_cache")
+    new = [path for path in places if not path.exists()] if jax.process_index() == 0 else []
     try:
         yield
     except BaseException:

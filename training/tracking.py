@@ -15,6 +15,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from training.run_folder import naming
+
 Row = Mapping[str, float | int | str]
 
 
@@ -54,8 +56,9 @@ class Tracker:
         """One line of metrics.jsonl, one of the log, and the same to wandb under `kind/`."""
         if not self._active:
             return
-        self._file.write(json.dumps({"kind": kind, "step": step, **row}) + "\n")
-        self._file.flush()
+        with naming(Path(self._file.name)):
+            self._file.write(json.dumps({"kind": kind, "step": step, **row}) + "\n")
+            self._file.flush()
         if self._wandb:
             self._wandb.log({f"{kind}/{name}": value for name, value in row.items()} | {"step": step})
         self.say(describe(kind, step, self._steps, row), row if kind == "train" else None)
@@ -111,8 +114,9 @@ def open_metrics(path: Path, first_step: int):
                 if row["step"] <= first_step:
                     rows.append(line)
         whole = path.with_suffix(".tmp")
-        whole.write_text("".join(row + "\n" for row in rows))
-        whole.replace(path)
+        with naming(path):
+            whole.write_text("".join(row + "\n" for row in rows))
+            whole.replace(path)
     return path.open("a")
 
 
@@ -159,7 +163,7 @@ def start_wandb(workdir: Path, config: ConfigDict):
     id_file = workdir / "wandb_id"
     if not id_file.exists():
         id_file.write_text(secrets.token_hex(4))
-    run = wandb.init(
+    settings = dict(
         project=config.wandb.project,
         group=config.wandb.group,
         name=f"{config.wandb.name}-seed{config.seed}",
@@ -167,10 +171,14 @@ def start_wandb(workdir: Path, config: ConfigDict):
         config=config.to_dict(),
         id=id_file.read_text(),
         resume="allow",
-        mode=mode,
         dir=str(workdir),
         settings=wandb.Settings(silent=True, console="off"),
     )
+    try:
+        run = wandb.init(**settings, mode=mode)
+    except wandb.Error as error:  # no network, a key that is refused: the run is worth more than its mirror
+        print(f"wandb: {str(error).splitlines()[0]}; going on offline", file=sys.stderr)
+        run = wandb.init(**settings, mode="offline")
     run.define_metric("step")
     run.define_metric("*", step_metric="step")
     return run

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 import data
 import models
 from training.optimizer import OPTIMIZERS, SCHEDULES
+from training.tracking import has_wandb_credentials
 
 METRICS = ("loss", "perplexity", "token_accuracy", "exact_match")
 WANDB_MODES = ("auto", "online", "offline", "disabled")
@@ -52,6 +53,13 @@ def validate(config: ConfigDict) -> None:
             f"schedule.warmup_steps = {config.schedule.warmup_steps} is more than steps = {config.steps}; "
             f"use at most {config.steps}"
         )
+    if config.optimizer.weight_decay and config.optimizer.name != "adamw":
+        raise ValueError(
+            f"optimizer.weight_decay = {config.optimizer.weight_decay} does nothing with optimizer.name = "
+            f"{config.optimizer.name}; use adamw"
+        )
+    if config.wandb.mode == "online" and not has_wandb_credentials():
+        raise ValueError("wandb.mode = 'online' needs credentials and there are none; run wandb login, or use offline")
     models.check_values(config.model)
 
 

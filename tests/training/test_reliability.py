@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import signal
 import time
 
@@ -120,10 +121,19 @@ def test_changed_config_is_taken_when_told(undisturbed, text):
 
 def test_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(undisturbed, text):
     workdir = sibling(undisturbed, "diverged")
-    wild = ("--config.optimizer.name=sgd", "--config.optimizer.clip_norm=0.0", "--config.optimizer.learning_rate=1e30")
-    output = run(command(workdir, text, *wild, "--config.schedule.warmup_steps=20"), status=1)
-    assert "at step" in output and "Traceback" not in output
+    run(command(workdir, text, "--config.steps=6"))
+    assert (workdir / "summary.json").exists()
+    wild = ("--config.optimizer.learning_rate=1e30", "--config.optimizer.clip_norm=0.0", "--accept_changes")
+    output = run(command(workdir, text, *wild), status=1)
+    assert re.search(r"error: .* at step [78]\b", output) and "Traceback" not in output
+    assert [p.name for p in (workdir / "checkpoints").iterdir() if p.name.isdigit()] == ["6"]
     assert not (workdir / "summary.json").exists()
+
+
+def test_change_that_the_checkpoints_cannot_follow_is_refused(undisturbed, text):
+    output = run(command(undisturbed, text, "--config.model.hidden_size=8", "--accept_changes"), status=2)
+    assert "model.hidden_size = 8 (was 16) does not fit the checkpoints" in output
+    assert (undisturbed / "checkpoints" / "24").is_dir()
 
 
 def test_full_disk_names_the_path_and_keeps_earlier_checkpoints(undisturbed, text):
