@@ -1,6 +1,8 @@
 """Multi30k: the TFDS builder from raw files, the folder of raw files, and the real text where it is there."""
 
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -91,7 +93,16 @@ def test_a_download_is_checked(tmp_path, raw):
 
     with pytest.raises(ValueError, match=r"has sha256 [0-9a-f]{64}, but train\.de\.gz should have 726e39b2"):
         check_sha256(raw / "train.de.gz", "train.de.gz")
-    check_sha256(raw / "train.de.gz", "test_2018_flickr.de.gz")  # none on record
+    with pytest.raises(ValueError, match=r"but test_2018_flickr\.de\.gz should have ddd0130c"):
+        check_sha256(raw / "train.de.gz", "test_2018_flickr.de.gz")
+
+
+def test_every_file_that_is_downloaded_has_a_checksum_at_one_commit():
+    from data.multi30k import SHA256, Multi30k
+
+    urls = Multi30k.urls.fget(SimpleNamespace(_raw_dir=None))
+    assert sorted(url.rpartition("/")[2] for url in urls) == sorted(SHA256) and len(set(SHA256.values())) == 18
+    assert all(re.search(r"/dataset/[0-9a-f]{40}/data/task1/raw/", url) for url in urls)
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +113,10 @@ def real(longreach_data, tmp_path_factory):
 def test_the_raw_files_are_those_on_record(longreach_data):
     from data.multi30k import SHA256, check_sha256
 
-    for file in SHA256:
-        check_sha256(longreach_data / "multi30k" / file, file)
+    paths = [path for path in (longreach_data / "multi30k").glob("*.gz") if path.name in SHA256]
+    assert {"train.de.gz", "val.de.gz", "test_2016_flickr.de.gz"} <= {path.name for path in paths}
+    for path in paths:
+        check_sha256(path, path.name)
 
 
 def test_real_text(real):
