@@ -8,6 +8,7 @@ that no training seed ever shows an evaluation example.
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,6 +68,16 @@ class Synthetic:
             index_B = np.arange(first, min(first + 256, size))
             small += (self.draw(split, random.keys(0, 0, index_B), index_B).space < SMALLEST_SPACE).sum()
         return float(small / size)
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """A line for each evaluation split that shares contents with training; drawn when first asked for."""
+        shares = {split: self.overlap(split) for split in self._sizes}
+        return [
+            f"{split}: {share:.1%} of the examples are of so few kinds that none is held out; training may show them"
+            for split, share in shares.items()
+            if share > 0
+        ]
 
     def batch(self, split: str, seed: int, index_B: np.ndarray, shape: tuple[int, int]) -> Batch:
         """The examples `index_B`, padded to `shape` (S, T). Raises ValueError where they do not fit."""

@@ -209,6 +209,18 @@ def test_overlap_is_what_both_splits_show(name):
         assert task.overlap("test") == 0.0
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_notes_say_which_splits_overlap_with_training(name):
+    task = make(name)
+    assert "notes" not in vars(task)  # building draws nothing
+    said = {note.partition(":")[0] for note in task.notes}
+    assert said == {split for split in task.splits if split != "train" and task.overlap(split) > 0}
+    assert task.notes == (
+        [f"{split}: 55.0% of the examples are of so few kinds that none is held out; training may show them"
+         for split in ("val", "test")] if name == "parity" else []
+    )  # fmt: skip
+
+
 CHANCE = [(name, "small") for name in NAMES] + [
     ("reverse", "deletang"),
     ("reverse", "permuted_copy"),
