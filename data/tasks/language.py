@@ -114,7 +114,7 @@ class Language:
         """Makes any text a split of this task, to be evaluated as the others are."""
         if not any(document.strip() for document in documents):
             raise ValueError(f"split {name} has no text; give at least one document")
-        self._documents[name] = self._prepared(list(documents))
+        self._documents[name] = self._prepared(name, list(documents))
         self._tokens.pop(name, None)
         if name not in self.splits:
             self.splits = (*self.splits, name)
@@ -135,15 +135,21 @@ class Language:
             raise ValueError(f"split = {split!r} is not in this data; choose from {', '.join(self.splits)}")
         if split not in self._documents:
             read = self._corpus.read(split)
-            self.notes += [note for note in read.notes if note not in self.notes]
+            self._note(read.notes)
             most = self._train_examples if split == "train" and self._train_examples else None
-            self._documents[split] = self._prepared(read.documents[:most])
+            self._documents[split] = self._prepared(split, read.documents[:most])
         return self._documents[split]
 
-    def _prepared(self, documents: list[str]) -> list[str]:
+    def _prepared(self, split: str, documents: list[str]) -> list[str]:
         if self._by_line:
-            documents = [line for document in documents for line in document.split("\n") if line.strip()]
+            lines = [line for document in documents for line in document.removesuffix("\n").split("\n")]
+            documents = [line for line in lines if line.strip()]
+            blank = len(lines) - len(documents)
+            self._note([f"{split}: {blank} of {len(lines)} lines skipped as blank"] if blank else [])
         return [document.lower() for document in documents] if self._lowercase else documents
+
+    def _note(self, notes: Sequence[str]) -> None:
+        self.notes += [note for note in notes if note not in self.notes]
 
     def _encoded(self, split: str) -> np.ndarray:
         """(N,) ids of the whole split, 16 bits each where the vocabulary allows."""

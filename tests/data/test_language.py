@@ -88,6 +88,18 @@ def test_subwords_read_lines(tmp_path):
     assert given.count(EOS) == len(lines) and task.decode_target(given) == lines[0].lower()
 
 
+def test_blank_lines_that_subwords_skip_are_counted(tmp_path):
+    task, _ = make(tmp_path, tokenizer="unigram", vocab_size=36)
+    task.add_split("whole", ["Hund\n", "Mann"])  # a newline at the end is no blank line
+    assert task.notes == []
+    task.add_split("gaps", ["Hund\n\nMann\n  \nHund\n", "Mann"])
+    assert task.notes == ["gaps: 2 of 6 lines skipped as blank"]
+    assert task.num_bytes("gaps") == len("Hund|Mann|Hund|Mann|")
+    by_character, _ = make(tmp_path)
+    by_character.add_split("gaps", ["Hund\n\nMann"])
+    assert by_character.notes == [] and by_character.num_bytes("gaps") == len("Hund\n\nMann")
+
+
 def test_any_text_can_be_a_split(tmp_path):
     task, config = make(tmp_path)
     task.add_split("mine", ["Hund läuft", "Mann"])
