@@ -18,13 +18,17 @@ import tensorflow_datasets as tfds
 from data.files import Parallel, Text, drop_blank
 from data.multi30k import Multi30k
 
+MORE = "raise data.train_examples, or choose another data set"
 HELD_OUT = "99%"  # of the training split, where a data set has no validation split
 
 
 class TfdsParallel:
-    """A prepared TFDS translation data set as a corpus (`data/files.py`)."""
+    """A prepared TFDS translation data set as a corpus (`data/files.py`).
 
-    def __init__(self, builder: Any, source_language: str, target_language: str):
+    Of training, the first `train_examples` rows are read; 0 for all.
+    """
+
+    def __init__(self, builder: Any, source_language: str, target_language: str, train_examples: int = 0):
         languages = sorted(getattr(builder.info.features, "languages", ()))
         for key, language in (("source", source_language), ("target", target_language)):
             if language not in languages:
@@ -33,34 +37,41 @@ class TfdsParallel:
                     f"choose from {', '.join(languages)}"
                 )
         self._builder, self._languages = builder, (source_language, target_language)
+        self._train_examples = train_examples
         self._parts = parts(builder)
         self.splits = tuple(self._parts)
 
     def read(self, split: str) -> Parallel:
-        rows = read_rows(self._builder, self._parts[split])
+        rows = read_rows(self._builder, self._parts[split], self._train_examples if split == "train" else 0)
         source, target = ([text(row[language]).strip() for row in rows] for language in self._languages)
-        kept, notes = drop_blank(source, target, f"{self._builder.info.full_name} {split}")
+        where = f"{self._builder.info.full_name} {split}"
+        kept, notes = drop_blank(source, target, where)
+        if not kept:
+            raise ValueError(f"{where}: none of {len(rows)} pairs has text on both sides; {MORE}")
         return Parallel([source[i] for i in kept], [target[i] for i in kept], notes)
 
 
 class TfdsText:
-    """A prepared TFDS text data set as documents (`data/files.py`)."""
+    """A prepared TFDS text data set as documents (`data/files.py`); `train_examples` as above."""
 
-    def __init__(self, builder: Any, feature: str):
+    def __init__(self, builder: Any, feature: str, train_examples: int = 0):
         if feature not in builder.info.features:
             raise ValueError(
                 f"data.feature = {feature!r} is not in {builder.info.full_name}; "
                 f"choose from {', '.join(builder.info.features)}"
             )
-        self._builder, self._feature = builder, feature
+        self._builder, self._feature, self._train_examples = builder, feature, train_examples
         self._parts = parts(builder)
         self.splits = tuple(self._parts)
 
     def read(self, split: str) -> Text:
-        documents = [text(row[self._feature]) for row in read_rows(self._builder, self._parts[split])]
+        rows = read_rows(self._builder, self._parts[split], self._train_examples if split == "train" else 0)
+        documents = [text(row[self._feature]) for row in rows]
         kept = [document for document in documents if document.strip()]
         skipped = len(documents) - len(kept)
         where = f"{self._builder.info.full_name} {split}"
+        if not kept:
+            raise ValueError(f"{where}: none of {len(rows)} documents has text; {MORE}")
         return Text(kept, [f"{where}: {skipped} of {len(documents)} documents skipped as blank"] if skipped else [])
 
 
@@ -87,8 +98,8 @@ def prepared(name: str, folder: str) -> Any:
     return builder
 
 
-def multi30k_corpus(folder: str, source_language: str, target_language: str) -> TfdsParallel:
-    return TfdsParallel(prepared("multi30k", folder), source_language, target_language)
+def multi30k_corpus(folder: str, source_language: str, target_language: str, train_examples: int = 0) -> TfdsParallel:
+    return TfdsParallel(prepared("multi30k", folder), source_language, target_language, train_examples)
 
 
 def parts(builder: Any) -> dict[str, str]:
@@ -102,9 +113,10 @@ def parts(builder: Any) -> dict[str, str]:
     return {split: found[split] for split in ("train", "val", *(n for n in found if n not in ("train", "val")))}
 
 
-def read_rows(builder: Any, part: str) -> Sequence[dict[str, Any]]:
+def read_rows(builder: Any, part: str, most: int = 0) -> Sequence[dict[str, Any]]:
+    """The rows of a part, or the first `most` of them: of a large data set, a few are read at once."""
     source = builder.as_data_source(split=part)
-    return source.__getitems__(range(len(source)))
+    return source.__getitems__(range(min(len(source), most or len(source))))
 
 
 def text(value: bytes | str) -> str:

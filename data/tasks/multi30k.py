@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from data.checks import choice
+from data.checks import choice, integer
 from data.files import find_parallel
 from data.tasks.translation import Translation, parallel_files
 
@@ -25,7 +25,8 @@ def multi30k(config: Mapping[str, Any], tokenizer_dir: str | Path | None = None)
         return Translation(config, parallel_files(config, paths), tokenizer_dir)
     from data.tfds_source import multi30k_corpus  # imports tensorflow_datasets
 
-    return Translation(config, multi30k_corpus(config["dir"], source, target), tokenizer_dir)
+    corpus = multi30k_corpus(config["dir"], source, target, integer(config, "train_examples", 0))
+    return Translation(config, corpus, tokenizer_dir)
 
 
 def _holds_text(folder: str) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from data.checks import integer
 from data.tasks.language import Language
 from data.tasks.translation import Translation
 
@@ -16,9 +17,10 @@ def tfds(config: Mapping[str, Any], tokenizer_dir: str | Path | None = None) -> 
     """
     from data.tfds_source import TfdsParallel, TfdsText, prepared  # imports tensorflow_datasets
 
+    train_examples = integer(config, "train_examples", 0)
     builder = prepared(config["name"], config["dir"])
     if not getattr(builder.info.features, "languages", None):
-        return Language(config, TfdsText(builder, config["feature"]), tokenizer_dir)
+        return Language(config, TfdsText(builder, config["feature"], train_examples), tokenizer_dir)
     source, target = builder.info.supervised_keys or tuple(builder.info.features.languages)[:2]
     source, target = config["source_language"] or source, config["target_language"] or target
     if source == target:
@@ -26,4 +28,4 @@ def tfds(config: Mapping[str, Any], tokenizer_dir: str | Path | None = None) -> 
             f"data.source_language = {source} is data.target_language too; "
             f"choose two of {', '.join(builder.info.features.languages)}"
         )
-    return Translation(config, TfdsParallel(builder, source, target), tokenizer_dir)
+    return Translation(config, TfdsParallel(builder, source, target, train_examples), tokenizer_dir)

@@ -77,6 +77,17 @@ def test_text_by_name(fables):
         make(fables, "fables", feature="body")
 
 
+def test_only_the_first_rows_of_training_are_read(fables, prepared):  # noqa: F811
+    task = make(fables, "fables", train_examples=10)
+    assert task.num_bytes("train") == sum(len(line.encode()) + 1 for line in pairs(300)[0][1:10])
+    assert "1 of 10 documents skipped as blank" in task.notes[0]
+    assert task.num_bytes("val") == make(fables, "fables").num_bytes("val")
+    few = make(prepared, "multi30k", train_examples=10)
+    assert few._corpus.read("train").source == pairs(200)[0][:10] and len(few._corpus.read("val").source) == 20
+    with pytest.raises(ValueError, match=r"none of 1 documents has text; raise data\.train_examples"):
+        make(fables, "fables", train_examples=1)
+
+
 def test_names_that_are_none(tmp_path):
     with pytest.raises(ValueError, match=r"data\.name = 'multi30' is no TFDS data set; did you mean multi30k\?"):
         make(tmp_path, "multi30")
