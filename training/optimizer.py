@@ -68,6 +68,5 @@ def schedule(config: ConfigDict) -> optax.Schedule:
 def build(config: ConfigDict) -> optax.GradientTransformation:
     """The transformation of gradients (already summed and divided) into updates, clipping first."""
     update = OPTIMIZERS[config.optimizer.name](config.optimizer, schedule(config))
-    if config.optimizer.clip_norm:
-        return optax.chain(optax.clip_by_global_norm(config.optimizer.clip_norm), update)
-    return update
+    norm = config.optimizer.clip_norm
+    return optax.chain(optax.clip_by_global_norm(norm) if norm else optax.identity(), update)

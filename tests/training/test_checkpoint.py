@@ -97,8 +97,11 @@ def test_broken_newest_is_set_aside_for_the_one_before(saved, breaks):
 def test_nothing_whole_is_nothing(saved):
     for number in (1, 2, 3):
         truncate(saved / str(number))
-    with pytest.warns(UserWarning, match="set aside"):
+    with pytest.warns(UserWarning) as caught:
         assert Checkpoints(saved, 3).restore_newest(state(0)) is None
+    messages = [str(warning.message) for warning in caught]
+    assert sum("set aside" in message for message in messages) == 3
+    assert "starting again from step 0" in messages[-1]
 
 
 def test_half_written_checkpoint_does_not_count(saved):

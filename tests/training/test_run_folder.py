@@ -40,11 +40,17 @@ def test_same_config_passes_and_an_empty_folder_as_well(tmp_path):
 
 def test_changed_keys_are_named(tmp_path):
     record(tmp_path, config())
-    other = config(**{"model.hidden_size": 32, "seed": 5})
-    expected = r"config\.json: .* model\.hidden_size = 32 \(was 64\), seed = 5 \(was 0\); .*--accept_changes"
+    other = config(**{"model.dropout_rate": 0.5, "seed": 5})
+    expected = r"config\.json: .* model\.dropout_rate = 0\.5 \(was 0\.0\), seed = 5 \(was 0\); .*--accept_changes"
     with pytest.raises(ValueError, match=expected):
         check_same_run(tmp_path, other, accept_changes=False)
     check_same_run(tmp_path, other, accept_changes=True)
+
+
+def test_changes_that_checkpoints_cannot_follow_are_refused(tmp_path):
+    record(tmp_path, config())
+    with pytest.raises(ValueError, match=r"model\.hidden_size = 32 \(was 64\) does not fit the checkpoints"):
+        check_same_run(tmp_path, config(**{"model.hidden_size": 32}), accept_changes=True)
 
 
 def test_a_key_that_came_or_went_is_named(tmp_path):
