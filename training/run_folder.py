@@ -82,7 +82,8 @@ def _shapes_state(key: str) -> bool:
     """Whether a key decides which arrays a checkpoint holds."""
     if key.startswith("model."):
         return not key.endswith("_rate") and key != "model.dtype"
-    return key.startswith("data.tokenizer.") or key in ("task", "optimizer.name", "optimizer.momentum", "optimizer.ema_decay")
+    shaping = ("task", "optimizer.name", "optimizer.momentum", "optimizer.ema_decay")
+    return key.startswith("data.tokenizer.") or key in shaping
 
 
 def record(workdir: Path, config: ConfigDict) -> None:
