@@ -3,7 +3,8 @@
     python train.py --config=configs/multi30k.py:transformer --workdir=runs/multi30k-transformer
     ... --config.data.dir=FOLDER    reads train.de.gz, train.en.gz, val... there instead of downloading
 
-Expected: not measured yet.
+Expected: `transformer` 38.0 BLEU (lowercased, test_2016_flickr, beam 5), 39.0 on val, commit 7be0fd5, 2 cores of an AMD
+EPYC; `gru_attention` and `gru` not measured yet.
 """
 
 from configs import common
