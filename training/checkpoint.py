@@ -70,6 +70,9 @@ class Checkpoints:
             args = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
             self._manager.save(step, args=args)
         except Exception as error:  # tensorstore reports a full disk as ValueError, Python as OSError
+            # Orbax's unfinished tasks would complain as the process ends, after the line that says what happened.
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
             raise CheckpointError(
                 f"{self.folder / str(step)}: the checkpoint could not be written ({_first_line(error)}); earlier ones "
                 "are kept: free some disk and run the same command again"
