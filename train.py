@@ -70,7 +70,7 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
                 if stop.agreed(at=done % config.every.log == 0):
                     break
                 batch = next(batches)
-                ledger.count(batch, trainer.step(batch))
+                ledger.count(batch, trainer.step(done, batch))
                 done += 1
                 tracker.advance(done)
                 if ledger.start_to_first_step_seconds is None:

@@ -1,12 +1,15 @@
 """Optimizers and learning-rate schedules by name, from optax.
 
 `SCHEDULES[name](peak, warmup, steps, final)` returns step -> learning rate, every one with a linear
-warm-up from 0 over `warmup` steps; `OPTIMIZERS[name](optimizer_config, schedule)` a transformation.
+warm-up from 0 over `warmup` steps; `OPTIMIZERS[name](optimizer_config)` a transformation of gradients
+into updates at a learning rate of 1. The step multiplies by the rate, which reaches it as data: runs that
+differ in seed, rate or length share their compiled programs.
 """
 
 from collections.abc import Callable
 
 import jax.numpy as jnp
+import numpy as np
 import optax
 from ml_collections import ConfigDict
 
@@ -50,23 +53,24 @@ def _matrices(params) -> dict:
     return {name: p.ndim >= 2 for name, p in params.items()}
 
 
-OPTIMIZERS: dict[str, Callable[[ConfigDict, optax.Schedule], optax.GradientTransformation]] = {
-    "adam": lambda c, rate: optax.adam(rate, c.b1, c.b2, c.eps),
-    "adamw": lambda c, rate: optax.adamw(rate, c.b1, c.b2, c.eps, weight_decay=c.weight_decay, mask=_matrices),
-    "sgd": lambda c, rate: optax.sgd(rate, c.momentum or None),
-    "adafactor": lambda c, rate: optax.adafactor(rate, multiply_by_parameter_scale=False),
+OPTIMIZERS: dict[str, Callable[[ConfigDict], optax.GradientTransformation]] = {
+    "adam": lambda c: optax.adam(1.0, c.b1, c.b2, c.eps),
+    "adamw": lambda c: optax.adamw(1.0, c.b1, c.b2, c.eps, weight_decay=c.weight_decay, mask=_matrices),
+    "sgd": lambda c: optax.sgd(1.0, c.momentum or None),
+    "adafactor": lambda c: optax.adafactor(1.0, multiply_by_parameter_scale=False),
 }
 
 
-def schedule(config: ConfigDict) -> optax.Schedule:
-    """Step (from 0) -> learning rate, as `config.schedule` asks; the first update already moves."""
+def learning_rates(config: ConfigDict) -> np.ndarray:
+    """(steps,) float32: the learning rate of every update, as `config.schedule` asks; the first already moves."""
     s = config.schedule
     curve = SCHEDULES[s.name](config.optimizer.learning_rate, s.warmup_steps, config.steps, s.final_fraction)
-    return lambda step: curve(step + 1 if s.warmup_steps else step)
+    first = 1 if s.warmup_steps else 0
+    return np.broadcast_to(curve(jnp.arange(first, first + config.steps)), config.steps).astype(np.float32)
 
 
 def build(config: ConfigDict) -> optax.GradientTransformation:
-    """The transformation of gradients (already summed and divided) into updates, clipping first."""
-    update = OPTIMIZERS[config.optimizer.name](config.optimizer, schedule(config))
+    """The transformation of gradients (already summed and divided) into unit updates, clipping first."""
+    update = OPTIMIZERS[config.optimizer.name](config.optimizer)
     norm = config.optimizer.clip_norm
     return optax.chain(optax.clip_by_global_norm(norm) if norm else optax.identity(), update)

@@ -1,16 +1,18 @@
 """The training step and the evaluation step: pure functions of arrays, jitted once a batch shape.
 
 A state is one dict: `params` and, where asked, `ema` (flat, see training/params.py), `optimizer`, `step`.
-Losses and weights are summed over devices and micro-batches, then divided once.
+What runs of one architecture differ in (seed, learning rate, which steps are logged) comes in as `Dials`, not as
+constants of the program, so that they share one compilation. Losses and weights are summed over devices and micro-batches, then divided once.
 
 Dims: B batch, T target length, A micro-batches.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from ml_collections import ConfigDict
 
@@ -21,7 +23,29 @@ from training.params import Params, Skeleton
 
 State = dict[str, Any]
 Arrays = Mapping[str, jax.Array]
-TrainStep = Callable[[State, Arrays], tuple[State, dict]]
+
+
+class Dials(NamedTuple):
+    """The numbers of one step, host scalars."""
+
+    seed: np.uint32
+    learning_rate: np.float32
+    logged: np.bool_  # norms by module are worth their time only where a line is written
+
+
+TrainStep = Callable[[State, Arrays, Dials], tuple[State, dict]]
+
+
+def make_dials(config: ConfigDict) -> Callable[[int], Dials]:
+    """Returns number of steps done -> the dials of the next one."""
+    seed, rates = np.uint32(config.seed), optimizer.learning_rates(config)
+    every = (config.every.log, config.every.eval, config.every.save)
+
+    def dials(done: int) -> Dials:
+        logged = done + 1 == config.steps or any((done + 1) % interval == 0 for interval in every)
+        return Dials(seed, rates[done], np.bool_(logged))
+
+    return dials
 
 
 def init_state(params: Params, config: ConfigDict) -> State:
@@ -37,19 +61,16 @@ def forward(model, batch: Arrays, key: jax.Array | None = None):
     return model(batch["source"], batch["source_mask"], batch["target_in"], key=key)
 
 
-def make_train_step(
-    skeleton: Skeleton, spec: Spec, config: ConfigDict
-) -> Callable[[State, Arrays], tuple[State, dict]]:
-    """Returns (state, batch) -> (state, metrics). Jit it with the state donated.
+def make_train_step(skeleton: Skeleton, spec: Spec, config: ConfigDict) -> TrainStep:
+    """Returns (state, batch, dials) -> (state, metrics). Jit it with the state donated.
 
     Metrics, all scalars: `loss` (with label smoothing) and `nll`, in nats or squared error a weighted position;
     `token_accuracy`; `gradient_norm` before clipping; `learning_rate`; and, on steps that are logged,
     `gradient_norm/MODULE` and `update_ratio` (|update| / |params|), which are zero on the steps between.
     """
-    transform, rate = optimizer.build(config), optimizer.schedule(config)
+    transform = optimizer.build(config)
     score = LOSSES[spec.loss]  # type: ignore[attr-defined]
     micro_batches, decay = config.optimizer.accumulation, config.optimizer.ema_decay
-    seed = config.seed
 
     def summed_loss(params: Params, batch: Arrays, key: jax.Array):
         output = forward(skeleton(params), batch, key)
@@ -81,13 +102,14 @@ def make_train_step(
         zero = jax.tree.map(jnp.zeros_like, jax.eval_shape(gradient, params, first, key))
         return jax.lax.scan(add, zero, (jnp.arange(micro_batches), split))[0]
 
-    def train_step(state: State, batch: Arrays) -> tuple[State, dict]:
+    def train_step(state: State, batch: Arrays, dials: Dials) -> tuple[State, dict]:
         params, step = state["params"], state["step"]
-        key = jax.random.fold_in(jax.random.key(seed), step)
+        key = jax.random.fold_in(jax.random.key(dials.seed), step)
         gradients, sums = gradient_sums(params, batch, key)
         weight = jnp.maximum(sums.pop("weight"), 1.0)
         gradients = jax.tree.map(lambda g: g / weight, gradients)
         updates, new_optimizer = transform.update(gradients, state["optimizer"], params)
+        updates = jax.tree.map(lambda u: dials.learning_rate * u, updates)
         new = {
             "params": optax.apply_updates(params, updates),
             "optimizer": new_optimizer,
@@ -98,11 +120,8 @@ def make_train_step(
             ramp = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
             new["ema"] = jax.tree.map(lambda old, p: ramp * old + (1 - ramp) * p, state["ema"], new["params"])
         metrics = {name: total / weight for name, total in sums.items()}
-        metrics |= {"gradient_norm": optax.tree.norm(gradients), "learning_rate": rate(step)}
-        logged = step + 1 == config.steps
-        for interval in (config.every.log, config.every.eval, config.every.save):
-            logged |= (step + 1) % interval == 0
-        metrics |= jax.lax.cond(logged, _norms, _no_norms, params, gradients, updates)
+        metrics |= {"gradient_norm": optax.tree.norm(gradients), "learning_rate": dials.learning_rate}
+        metrics |= jax.lax.cond(dials.logged, _norms, _no_norms, params, gradients, updates)
         return new, metrics
 
     return train_step

@@ -24,6 +24,7 @@ class Trainer:
             raise ValueError("best.metric = 'perplexity' is not measured where answers are real numbers; use loss")
         self.skeleton = params.Skeleton(model)
         self.state = jax.device_put(step.init_state(params.flatten(model), config), mesh.replicated(devices))
+        self._dials = step.make_dials(config)
         self._train_step = jax.jit(step.make_train_step(self.skeleton, spec, config), donate_argnums=0)
         self._eval_step = evaluation.compile_eval_step(self.skeleton, spec, devices)
         self._compiled: dict[tuple, Any] = {}  # one program a batch shape
@@ -38,16 +39,17 @@ class Trainer:
         """The model with `weights` in place, for probes and pictures."""
         return self.skeleton(self.weights)
 
-    def step(self, batch: Batch) -> dict[str, jax.Array]:
-        """One update; returns its metrics without waiting for them."""
+    def step(self, done: int, batch: Batch) -> dict[str, jax.Array]:
+        """The update after `done` of them; returns its metrics without waiting for them."""
+        dials = self._dials(done)
         arrays = mesh.place(batch, self._devices, self._micro_batches)
         shape = tuple(array.shape for array in arrays.values())
         if shape not in self._compiled:
             self.wait()  # what is still running is training, not compiling
             with self.clock.pause("compile"):
-                self._compiled[shape] = self._train_step.lower(self.state, arrays).compile()
+                self._compiled[shape] = self._train_step.lower(self.state, arrays, dials).compile()
                 backend.release_memory()
-        self.state, metrics = self._compiled[shape](self.state, arrays)
+        self.state, metrics = self._compiled[shape](self.state, arrays, dials)
         return metrics
 
     def wait(self) -> None:

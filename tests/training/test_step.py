@@ -41,8 +41,9 @@ def take_steps(c, count=1, data=None):
     take = jax.jit(step.make_train_step(params.Skeleton(model), SPEC, c))
     state = step.init_state(params.flatten(model), c)
     arrays = mesh.place(data or batch(), mesh.make(), c.optimizer.accumulation)
-    for _ in range(count):
-        state, metrics = take(state, arrays)
+    dials = step.make_dials(c)
+    for done in range(count):
+        state, metrics = take(state, arrays, dials(done))
     return state, metrics
 
 
@@ -84,6 +85,21 @@ def test_dropout_is_a_function_of_seed_and_step():
     assert once["loss"] == again["loss"] != other["loss"]
     still = rate | {"optimizer.learning_rate": 0.0}
     assert take_steps(config(**still), 2)[1]["loss"] != take_steps(config(**still), 1)[1]["loss"]
+
+
+def test_runs_that_differ_in_numbers_share_their_program():
+    """Seed, learning rate, schedule, length and logging are data: the compilation cache serves every run of a grid."""
+
+    def program(**values):
+        c = config(**values)
+        model = models.build(c.model.name, c.model, SPEC, jax.random.key(c.seed))
+        take = jax.jit(step.make_train_step(params.Skeleton(model), SPEC, c))
+        state = step.init_state(params.flatten(model), c)
+        return take.lower(state, mesh.place(batch(), mesh.make()), step.make_dials(c)(0)).as_text()
+
+    other = {"seed": 7, "optimizer.learning_rate": 0.5, "schedule.name": "linear", "steps": 30, "every.log": 2}
+    assert program() == program(**other)
+    assert program() != program(**{"optimizer.b1": 0.5})
 
 
 def test_label_smoothing_changes_the_loss_and_not_the_nll(plain):
