@@ -196,7 +196,7 @@ def main(argv: Sequence[str]) -> None:
             except BrokenPipeError:  # the reader has seen enough, as head has
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
-        if split not in run.task.splits:
+        if not options.source and split not in run.task.splits:
             raise ValueError(
                 f"--split = {split!r} is not in {run.config.task}; choose from {', '.join(run.task.splits)}"
             )

@@ -174,6 +174,21 @@ def test_input_from_a_file(translation, text, on_val, folder, capsys):
     assert capsys.readouterr().out.splitlines() == lines(translation / "eval" / "val.predictions.txt")[:2]
 
 
+def test_what_is_not_of_a_split_needs_no_training_text(translation, text, on_val, folder, capsys):
+    """The tokenizer lies in the run, so its folder and the new lines are all that another machine must have."""
+    (folder / "two.de").write_text("".join(line + "\n" for line in lines(text / "val.de")[:2]))
+    (folder / "two.en").write_text("".join(line + "\n" for line in lines(text / "val.en")[:2]))
+    gone = [f"--workdir={translation}", "--data_dir=gone", "--beam_size=3"]
+    eval.main([*gone, f"--input={folder / 'two.de'}"])
+    expected = lines(translation / "eval" / "val.predictions.txt")[:2]
+    assert capsys.readouterr().out.splitlines() == expected
+    eval.main([*gone, f"--source={folder / 'two.de'}", f"--target={folder / 'two.en'}"])
+    assert lines(translation / "eval" / "two.de.predictions.txt") == expected
+    with pytest.raises(SystemExit):
+        eval.main([*gone, "--split=val"])
+    assert "data.dir = gone is no folder" in capsys.readouterr().err
+
+
 def test_checkpoints_to_choose_from(translation, on_val):
     losses = {"best": on_val[0]["loss"]}
     for which in ("last", "average"):
@@ -229,7 +244,7 @@ def test_bits_per_byte_of_a_part_are_a_byte_as_well(language):
 
 def test_a_language_model_goes_on_from_each_line(language, folder, capsys):
     (folder / "prompts").write_text("It was\nA child\n")
-    eval.main([f"--workdir={language}", f"--input={folder / 'prompts'}", "--max_len=12", "--sample", "--seed=3"])
+    eval.main([f"--workdir={language}", "--data_dir=gone", f"--input={folder / 'prompts'}", "--max_len=12", "--sample", "--seed=3"])
     first, second = capsys.readouterr().out.rstrip("\n").split("A child")
     assert first.startswith("It was") and len(first) > len("It was\n") and second
 

@@ -3,8 +3,8 @@
 Dims: N tokens of a split, W windows of it, B batch, T window length.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +22,22 @@ class Language:
 
     Training never ends: example i is a window of epoch i // W, whose windows tile the text from an offset
     drawn for that epoch, in an order drawn as well. Evaluation gives every token of the split exactly once.
-    Where there are several documents (or lines, for subword tokenizers), EOS ends each.
+    Where there are several documents (or lines, for subword tokenizers), EOS ends each. The corpus is opened when a
+    split of it, or text to learn a tokenizer from, is first asked for.
     """
 
     chance: Mapping[str, float] = {}
 
-    def __init__(self, config: Mapping[str, Any], corpus: TextCorpus, tokenizer_dir: str | Path | None = None):
-        self.splits: tuple[str, ...] = tuple(corpus.splits)
+    def __init__(
+        self, config: Mapping[str, Any], open_corpus: Callable[[], TextCorpus], tokenizer_dir: str | Path | None = None
+    ):
         self.notes: list[str] = []
         self.length = integer(config, "length", 1)
         self._lowercase = bool(config["lowercase"])
         self._train_examples = integer(config, "train_examples", 0)
         self._by_line = config["tokenizer"]["name"] in ("unigram", "bpe")  # they would lose the newlines
-        self._corpus = corpus
+        self._open_corpus: Callable[[], TextCorpus] | None = open_corpus
+        self._added: tuple[str, ...] = ()
         self._documents: dict[str, list[str]] = {}
         self._tokens: dict[str, np.ndarray] = {}
         self._num_bytes: dict[str, int] = {}
@@ -59,7 +62,16 @@ class Language:
             eos=tokenizers.EOS,
         )
 
+    @functools.cached_property
+    def _corpus(self) -> TextCorpus:
+        assert self._open_corpus, "worker processes read no text"
+        return self._open_corpus()
+
     # What every task offers (`data/task.py`).
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return (*self._corpus.splits, *self._added)
 
     def num_examples(self, split: str) -> int | None:
         """Windows of an evaluation split; None for training."""
@@ -116,11 +128,10 @@ class Language:
             raise ValueError(f"split {name} has no text; give at least one document")
         self._documents[name] = self._prepared(name, list(documents))
         self._tokens.pop(name, None)
-        if name not in self.splits:
-            self.splits = (*self.splits, name)
+        self._added = tuple(dict.fromkeys((*self._added, name)))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_documents": {}}  # worker processes make batches from the ids alone
+        return {**self.__dict__, "_open_corpus": None, "_documents": {}}  # worker processes make batches from the ids alone
 
     def _train_start(self, num_tokens: int, seed: int, example: int) -> int:
         if example < 0:
@@ -131,9 +142,9 @@ class Language:
         return offset + int(order_W[window]) * self.length
 
     def _read(self, split: str) -> list[str]:
-        if split not in self.splits:
-            raise ValueError(f"split = {split!r} is not in this data; choose from {', '.join(self.splits)}")
         if split not in self._documents:
+            if split not in self.splits:
+                raise ValueError(f"split = {split!r} is not in this data; choose from {', '.join(self.splits)}")
             read = self._corpus.read(split)
             self._note(read.notes)
             most = self._train_examples if split == "train" and self._train_examples else None
@@ -164,7 +175,7 @@ class Language:
         return self._tokens[split]
 
 
-@lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=8)
 def _tiling(windows: int, offsets: int, seed: int, epoch: int) -> tuple[int, np.ndarray]:
     """Where the windows of an epoch begin, and their order."""
     random = np.random.default_rng([seed, epoch])
@@ -206,14 +217,18 @@ class JoinedParts:
 def shakespeare(config: Mapping[str, Any], tokenizer_dir: str | Path | None = None) -> Language:
     """The text file `data.file` in the folder `data.dir`, plain or `.gz`; an empty `data.dir` means
     tiny_shakespeare through TFDS. Raises FileNotFoundError where the folder or the file is not there."""
+    return Language(config, functools.partial(_open_shakespeare, config), tokenizer_dir)
+
+
+def _open_shakespeare(config: Mapping[str, Any]) -> TextCorpus:
     if not config["dir"]:
         from data.tfds_source import TfdsText, prepared  # imports tensorflow_datasets
 
-        return Language(config, JoinedParts(TfdsText(prepared("tiny_shakespeare", ""), "text")), tokenizer_dir)
+        return JoinedParts(TfdsText(prepared("tiny_shakespeare", ""), "text"))
     folder = Path(config["dir"])
     if not folder.is_dir():
         raise FileNotFoundError(f"data.dir = {folder} is no folder; give one that holds {config['file']}[.gz]")
     for path in (folder / config["file"], folder / f"{config['file']}.gz"):
         if path.is_file():
-            return Language(config, TextFile(path), tokenizer_dir)
+            return TextFile(path)
     raise FileNotFoundError(f"data.dir = {folder} has no {config['file']} or {config['file']}.gz; set data.file")

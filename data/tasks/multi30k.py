@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from data.checks import choice, integer
-from data.files import find_parallel
+from data.files import ParallelCorpus, find_parallel
 from data.tasks.translation import Translation, parallel_files
 
 LANGUAGES = ("de", "en", "fr")
@@ -20,13 +20,16 @@ def multi30k(config: Mapping[str, Any], tokenizer_dir: str | Path | None = None)
     source, target = choice(config, "source_language", LANGUAGES), choice(config, "target_language", LANGUAGES)
     if source == target:
         raise ValueError(f"data.target_language = {target} is the source language too; choose from {LANGUAGES}")
-    paths = find_parallel(config["dir"], source, target) if config["dir"] else {}
-    if paths or _holds_text(config["dir"]):
-        return Translation(config, parallel_files(config, paths), tokenizer_dir)
-    from data.tfds_source import multi30k_corpus  # imports tensorflow_datasets
 
-    corpus = multi30k_corpus(config["dir"], source, target, integer(config, "train_examples", 0))
-    return Translation(config, corpus, tokenizer_dir)
+    def open_corpus() -> ParallelCorpus:
+        paths = find_parallel(config["dir"], source, target) if config["dir"] else {}
+        if paths or _holds_text(config["dir"]):
+            return parallel_files(config, paths)
+        from data.tfds_source import multi30k_corpus  # imports tensorflow_datasets
+
+        return multi30k_corpus(config["dir"], source, target, integer(config, "train_examples", 0))
+
+    return Translation(config, open_corpus, tokenizer_dir)
 
 
 def _holds_text(folder: str) -> bool:

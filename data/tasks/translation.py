@@ -3,7 +3,8 @@
 Dims: N examples, B batch, S source length, T target length.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +21,26 @@ from data.tokens import FlatTokens
 class Translation:
     """Parallel text as a task: source + EOS is read, BOS + target fed, target + EOS to be given.
 
-    A split is read and tokenized when it is first asked for. Training pairs longer than `data.max_length`
+    The corpus is opened when a split of it, or text to learn a tokenizer from, is first asked for, and each split
+    read and tokenized when it is: a run that has its tokenizer translates without its training data. Training pairs longer than `data.max_length`
     tokens (EOS counted) are left out and counted in `notes`; evaluation examples are always kept whole.
-    Raises ValueError or FileNotFoundError for what is wrong with the config or the files.
+    Raises ValueError or FileNotFoundError for what is wrong with the config or, once opened, the files.
     """
 
     chance: Mapping[str, float] = {}
 
-    def __init__(self, config: Mapping[str, Any], corpus: ParallelCorpus, tokenizer_dir: str | Path | None = None):
-        self.splits: tuple[str, ...] = tuple(corpus.splits)
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        open_corpus: Callable[[], ParallelCorpus],
+        tokenizer_dir: str | Path | None = None,
+    ):
         self.notes: list[str] = []
         self.max_length = integer(config, "max_length", 2)
         self._train_examples = integer(config, "train_examples", 0)
         self._lowercase = bool(config["lowercase"])
-        self._corpus = corpus
+        self._open_corpus: Callable[[], ParallelCorpus] | None = open_corpus
+        self._added: tuple[str, ...] = ()
         self._text: dict[str, tuple[list[str], list[str]]] = {}
         self._tokens: dict[str, tuple[FlatTokens, FlatTokens]] = {}
         self._source_tokenizer, self._target_tokenizer = self._tokenizers(config, tokenizer_dir)
@@ -52,7 +59,16 @@ class Translation:
             eos=tokenizers.EOS,
         )
 
+    @functools.cached_property
+    def _corpus(self) -> ParallelCorpus:
+        assert self._open_corpus, "worker processes read no text"
+        return self._open_corpus()
+
     # What every task offers (`data/task.py`).
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return (*self._corpus.splits, *self._added)
 
     def num_examples(self, split: str) -> int:
         return len(self._encoded(split)[0])
@@ -123,11 +139,10 @@ class Translation:
             raise ValueError(f"split {name} has no lines; give at least one pair")
         self._text[name] = (list(source_lines), list(target_lines))
         self._tokens.pop(name, None)
-        if name not in self.splits:
-            self.splits = (*self.splits, name)
+        self._added = tuple(dict.fromkeys((*self._added, name)))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_text": {}}  # worker processes make batches from the ids alone
+        return {**self.__dict__, "_open_corpus": None, "_text": {}}  # worker processes make batches from the ids alone
 
     def _tokenizers(
         self, config: Mapping[str, Any], tokenizer_dir: str | Path | None
@@ -155,9 +170,9 @@ class Translation:
         return [np.concatenate([ids, end]) for ids in tokenizer.encode(self._normalized(lines))]
 
     def _text_of(self, split: str) -> tuple[list[str], list[str]]:
-        if split not in self.splits:
-            raise ValueError(f"split = {split!r} is not in this data; choose from {', '.join(self.splits)}")
         if split not in self._text:
+            if split not in self.splits:
+                raise ValueError(f"split = {split!r} is not in this data; choose from {', '.join(self.splits)}")
             read: Parallel = self._corpus.read(split)
             self._note(read.notes)
             most = self._train_examples if split == "train" and self._train_examples else None
@@ -193,16 +208,20 @@ class Translation:
 def translate(config: Mapping[str, Any], tokenizer_dir: str | Path | None = None) -> Translation:
     """Any pair of parallel files: `data.dir` with `train.<language>[.gz]`, `val.<language>[.gz]` and others,
     or files named one by one (`data.train_source`, `data.train_target`, `data.val_source`, ...)."""
-    languages = config["source_language"], config["target_language"]
-    paths = find_parallel(config["dir"], *languages) if config["dir"] else {}
+    named: dict[str, tuple[Path, Path]] = {}
     for split in ("train", "val", "test"):
         source, target = config[f"{split}_source"], config[f"{split}_target"]
         if bool(source) != bool(target):
             given, other = ("source", "target") if source else ("target", "source")
             raise ValueError(f"data.{split}_{given} is set but data.{split}_{other} is not; set both or neither")
         if source:
-            paths[split] = (Path(source), Path(target))
-    return Translation(config, parallel_files(config, paths), tokenizer_dir)
+            named[split] = (Path(source), Path(target))
+
+    def open_corpus() -> ParallelFiles:
+        languages = config["source_language"], config["target_language"]
+        return parallel_files(config, (find_parallel(config["dir"], *languages) if config["dir"] else {}) | named)
+
+    return Translation(config, open_corpus, tokenizer_dir)
 
 
 def parallel_files(config: Mapping[str, Any], paths: Mapping[str, tuple[Path, Path]]) -> ParallelFiles:
