@@ -35,7 +35,7 @@ def evaluate(run: Restored, split: str, options: argparse.Namespace) -> tuple[di
     # Teacher-forced: every answer of the split, and what is known of each example.
     devices = mesh.make()
     weights = jax.device_put(params.flatten(run.model), mesh.replicated(devices))
-    eval_step = evaluation.compile_eval_step(params.Skeleton(run.model), spec, devices)
+    eval_step = evaluation.make_eval_step(params.Skeleton(run.model), spec, devices)
     scored = list(evaluation.scored(eval_step, weights, batches, devices))
     answers, examples = quality.gather(scored)
     found: dict[str, Any] = {"checkpoint_step": run.step, "num_examples": len(examples.number)}
@@ -151,7 +151,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--target", help="reference lines")
     parser.add_argument("--input", help="translate these lines (a file, or - for standard input)")
     parser.add_argument("--attention", type=Path, help="folder for attention pictures of the split's first examples")
-    parser.add_argument("--limit", type=int, default=0, help="evaluate only so many examples; 0 for all")
+    parser.add_argument("--limit", type=int, default=0, help="evaluate only the first so many, into SPLIT-firstN.json")
     parser.add_argument("--beam_size", type=int, default=5, help="1 is greedy")
     parser.add_argument("--length_penalty", type=float, default=0.6, help="exponent of ((5 + length) / 6)")
     parser.add_argument("--sample", action="store_true", help="draw tokens instead of searching")
@@ -209,15 +209,16 @@ def main(argv: Sequence[str]) -> None:
         found, predictions = evaluate(run, split, options)
         folder = options.workdir / "eval"
         folder.mkdir(exist_ok=True)
-        run_folder.write_json(folder / f"{split}.json", found)
-        (folder / f"{split}.predictions.txt").write_text("".join(line + "\n" for line in predictions))
+        name = f"{split}-first{options.limit}" if options.limit else split  # a part never replaces the whole
+        run_folder.write_json(folder / f"{name}.json", found)
+        (folder / f"{name}.predictions.txt").write_text("".join(line + "\n" for line in predictions))
     for note in getattr(run.task, "notes", ()):
         print(f"{run.config.task}: {note}", file=sys.stderr)
     shown = ("loss", "perplexity", "token_accuracy", "exact_match", "bits_per_byte", "bleu", "bleu_lowercase", "chrf")
     for name in shown:
         if found[name] is not None:
             print(f"{name:16} {found[name]:.4g}")
-    print(f"{folder / split}.json")
+    print(f"{folder / name}.json")
 
 
 if __name__ == "__main__":

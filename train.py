@@ -7,6 +7,7 @@
 """
 
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from data import pipeline
 from models.contract import Architecture
 from training import backend, cli, mesh, report, run_folder, samples
 from training.checkpoint import Checkpoints
-from training.clock import Clock, seconds_since_process_start
+from training.clock import Clock, run_start
 from training.ledger import Ledger
 from training.signals import StopRequest
 from training.tracking import Tracker
@@ -36,6 +37,7 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
     Raises ValueError or OSError for what a user can mend (bad values before anything is written, a full
     disk later) and NonFiniteError when the loss stops being a number; finished work stays.
     """
+    begun = run_start()
     backend.configure(config, workdir)
     run_folder.check_same_run(workdir, config, accept_changes=accept_changes)
     main_process = jax.process_index() == 0
@@ -75,7 +77,7 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
                 tracker.advance(done)
                 if ledger.start_to_first_step_seconds is None:
                     trainer.wait()
-                    ledger.start_to_first_step_seconds = seconds_since_process_start()
+                    ledger.start_to_first_step_seconds = time.time() - begun
 
                 evaluating = done % config.every.eval == 0 or done == config.steps
                 saving = done % config.every.save == 0 or done == config.steps

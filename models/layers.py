@@ -6,6 +6,7 @@ through `rngs.params()` and keeps only parameters and plain settings.
 Dims: B batch, S source length, T target length, D width in, O width out, E embedding width, V outputs.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -80,11 +81,40 @@ class LayerNorm(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
-        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        centred = x - x.mean(-1, keepdims=True)
-        variance = jnp.square(centred).mean(-1, keepdims=True)
-        normal = centred * jax.lax.rsqrt(variance + self.epsilon)
-        return (normal * self.scale[...] + self.bias[...]).astype(self.dtype)
+        return normalize(x, self.scale[...], self.bias[...], self.epsilon).astype(self.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def normalize(
+    x: Float[Array, "... D"], scale: Float[Array, "D"], bias: Float[Array, "D"], epsilon: float
+) -> Float[Array, "... D"]:
+    """The last axis brought to mean 0 and variance 1, then `scale` and `bias`; float32 or wider.
+
+    Its backward pass is written out: differentiating the mean and the variance step by step makes XLA walk
+    over the activations six times as long on a CPU.
+    """
+    return _normalize_forward(x, scale, bias, epsilon)[0]
+
+
+def _normalize_forward(x, scale, bias, epsilon):
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    mean = wide.mean(-1, keepdims=True)
+    inverse = jax.lax.rsqrt(jnp.square(wide - mean).mean(-1, keepdims=True) + epsilon)
+    return (wide - mean) * inverse * scale + bias, (x, mean, inverse, scale)
+
+
+def _normalize_backward(epsilon, saved, gradient):
+    """With n = (x - mean) * inverse and g = scale * dy: dx = inverse * (g - mean(g) - n * mean(g * n))."""
+    x, mean, inverse, scale = saved
+    normal = (x.astype(mean.dtype) - mean) * inverse
+    scaled = gradient * scale
+    along = (scaled * normal).mean(-1, keepdims=True)
+    dx = inverse * (scaled - scaled.mean(-1, keepdims=True) - normal * along)
+    rows = tuple(range(x.ndim - 1))
+    return dx.astype(x.dtype), (gradient * normal).sum(rows), gradient.sum(rows)
+
+
+normalize.defvjp(_normalize_forward, _normalize_backward)
 
 
 def dropout(

@@ -31,7 +31,8 @@ def command(workdir, *words):
 def evaluate(workdir, *words, split="val"):
     """Calls eval.py in this process and returns what it wrote."""
     eval.main([f"--workdir={workdir}", f"--split={split}", *words])
-    return json.loads((workdir / "eval" / f"{split}.json").read_text())
+    part = "".join(f"-first{word.removeprefix('--limit=')}" for word in words if word.startswith("--limit="))
+    return json.loads((workdir / "eval" / f"{split}{part}.json").read_text())
 
 
 def lines(path):
@@ -203,7 +204,7 @@ def test_sampling_follows_its_seed(translation):
     def predictions(*words):
         found = evaluate(translation, "--sample", "--temperature=1.5", "--limit=8", *words, split="test")
         assert found["decoding"]["method"] == "sample" and found["decoding"]["temperature"] == 1.5
-        return lines(translation / "eval" / "test.predictions.txt")
+        return lines(translation / "eval" / "test-first8.predictions.txt")
 
     first = predictions("--seed=1")
     assert first == predictions("--seed=1") != predictions("--seed=2")

@@ -153,6 +153,17 @@ def test_wandb_offline_gets_rows_samples_and_pictures(tmp_path, monkeypatch):
     assert list(offline.rglob("*.png")) and (tmp_path / "run" / "attention.png").stat().st_size > 1000
 
 
+def test_wandb_gets_continuations_of_a_language_model(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    folder = runs.write_language(tmp_path / "text")
+    train.train(runs.language_config(folder, steps=2, wandb__mode="offline"), tmp_path / "run")
+    (table,) = next((tmp_path / "run" / "wandb").glob("offline-run-*")).rglob("*.table.json")
+    whole = (folder / "input.txt").read_text()
+    shown = json.loads(table.read_text())["data"]
+    assert shown and all(source + target in whole for source, target, _ in shown)
+    assert any(output for _, _, output in shown)
+
+
 def test_a_machine_without_wandb_and_tfds_trains(tmp_path, monkeypatch):
     for absent in ("wandb", "tensorflow_datasets", "sentencepiece", "sacrebleu", "matplotlib"):
         monkeypatch.setitem(sys.modules, absent, None)

@@ -4,6 +4,7 @@ The clock that reports throughput stops while anything else runs.
 """
 
 import contextlib
+import itertools
 import time
 from collections.abc import Iterator
 
@@ -17,17 +18,20 @@ class Clock:
         self.seconds = seconds
         self._lap_start = time.perf_counter()
         self._apart = 0.0  # seconds of this lap that were not training
+        self._inner = 0.0  # seconds of pauses within the pause that is open
 
     @contextlib.contextmanager
     def pause(self, activity: str) -> Iterator[None]:
-        """Counts the body's seconds under `activity`."""
+        """Counts the body's seconds under `activity`, but for those of a pause within it."""
+        outer, self._inner = self._inner, 0.0
         start = time.perf_counter()
         try:
             yield
         finally:
             spent = time.perf_counter() - start
-            self._apart += spent
-            self.seconds[activity] = self.seconds.get(activity, 0.0) + spent
+            own, self._inner = spent - self._inner, outer + spent
+            self._apart += own
+            self.seconds[activity] = self.seconds.get(activity, 0.0) + own
 
     def lap(self) -> float:
         """Seconds of training since the last lap."""
@@ -38,6 +42,9 @@ class Clock:
         return spent
 
 
-def seconds_since_process_start() -> float:
-    """From the operating system's start of this process, so that imports count."""
-    return time.time() - psutil.Process().create_time()
+_runs = itertools.count()
+
+
+def run_start() -> float:
+    """When the run that asks began, as `time.time()`: the first of a process with it, so that imports count."""
+    return psutil.Process().create_time() if next(_runs) == 0 else time.time()

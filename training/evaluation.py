@@ -3,8 +3,9 @@
 Dims: B batch, T target length.
 """
 
+import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -14,16 +15,18 @@ from jax.sharding import Mesh
 from data.batch import Batch
 from models.contract import Spec
 from training import mesh as meshes
+from training import step
 from training.params import Params, Skeleton
-from training.step import make_eval_step
+from training.programs import Programs
 
-EvalStep = Callable[[Params, dict[str, jax.Array]], dict[str, jax.Array]]
+EvalStep = Callable[[Params, Mapping[str, jax.Array]], dict[str, jax.Array]]
 Scored = tuple[Batch, dict[str, np.ndarray]]
 
 
-def compile_eval_step(skeleton: Skeleton, spec: Spec, mesh: Mesh) -> EvalStep:
-    """The jitted evaluation step; its outputs are whole in every process."""
-    return jax.jit(make_eval_step(skeleton, spec), out_shardings=meshes.replicated(mesh))
+def make_eval_step(skeleton: Skeleton, spec: Spec, mesh: Mesh, compiling=contextlib.nullcontext) -> EvalStep:
+    """The evaluation step, compiled once a batch shape; its outputs are whole in every process."""
+    function = jax.jit(step.make_eval_step(skeleton, spec), out_shardings=meshes.replicated(mesh))
+    return Programs(function, compiling)
 
 
 def scored(eval_step: EvalStep, params: Params, batches: Iterable[Batch], mesh: Mesh) -> Iterator[Scored]:

@@ -31,8 +31,8 @@ class Ledger:
     filled: int = 0  # source and target positions that hold something
     positions: int = 0  # all of them, with padding
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)  # by activity, see training/clock.py
-    step_seconds: list[float] = dataclasses.field(default_factory=list)  # mean of each window
-    start_to_first_step_seconds: float | None = None
+    step_seconds: list[float] = dataclasses.field(default_factory=list)  # mean of each window between logged rows
+    start_to_first_step_seconds: float | None = None  # from the start of the process, imports included
     latest: dict[str, float] | None = None  # validation metrics and their step
     best: dict[str, float] | None = None
     stale_evaluations: int = 0  # since the best
@@ -102,7 +102,10 @@ class Ledger:
         return dataclasses.asdict(self)
 
     def totals(self) -> dict[str, Any]:
-        """The run's totals under the names of summary.json."""
+        """The run's totals under the names of summary.json.
+
+        Steps are not waited for one by one, so `median_step_seconds` is the median over windows of their mean.
+        """
         training = self.seconds.get("training", 0.0)
         return {
             "tokens_seen": self.source_tokens + self.target_tokens,

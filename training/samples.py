@@ -15,7 +15,10 @@ ROWS = 8
 
 
 def show(tracker: Tracker, trainer: Trainer, task: Any, batch: Batch, step: int, workdir: Path) -> None:
-    """Greedy outputs of the first rows of a validation batch beside their targets, and what attention looks at."""
+    """Outputs for the first rows of a validation batch beside their targets, and what attention looks at.
+
+    Greedy where there is a source; a language model draws the second half of a window after reading the first.
+    """
     real = np.flatnonzero(batch["index"] >= 0)[:ROWS]
     head: Batch = {name: array[real] for name, array in batch.items()}  # type: ignore[assignment, index]
     model, rows = trainer.model, []
@@ -29,6 +32,13 @@ def show(tracker: Tracker, trainer: Trainer, task: Any, batch: Batch, step: int,
             else:
                 wanted = " ".join(map(str, head["target_out"][row][: len(target)]))
                 rows.append([" ".join(source), wanted, " ".join(map(str, ids[: len(target)]))])
+    if task.spec.free_running and task.spec.source == "none":
+        ids_B = [row[weights > 0] for row, weights in zip(head["target_out"], head["target_weights"], strict=True)]
+        halves_B = [np.split(ids, [len(ids) // 2]) for ids in ids_B]
+        longest = max(len(rest) for _, rest in halves_B)
+        tokens = Generator(model, task.spec, "sample").continuations([prompt for prompt, _ in halves_B], longest)
+        decode = task.decode_target
+        rows = [[decode(a), decode(b), decode(ids)] for (a, b), ids in zip(halves_B, tokens, strict=True)]
     pictures = {}
     if attention_names(model):
         pictures["attention"] = workdir / "attention.png"

@@ -1,7 +1,7 @@
 """State and compiled programs of one run: what `train.py` steps, evaluates and saves."""
 
-from collections.abc import Iterable
-from typing import Any
+import contextlib
+from collections.abc import Iterable, Iterator
 
 import jax
 from jax.sharding import Mesh
@@ -9,8 +9,9 @@ from ml_collections import ConfigDict
 
 from data.batch import Batch
 from models.contract import Architecture, Spec
-from training import backend, evaluation, mesh, params, step
+from training import evaluation, mesh, params, step
 from training.clock import Clock
+from training.programs import Programs
 
 
 class Trainer:
@@ -25,9 +26,9 @@ class Trainer:
         self.skeleton = params.Skeleton(model)
         self.state = jax.device_put(step.init_state(params.flatten(model), config), mesh.replicated(devices))
         self._dials = step.make_dials(config)
-        self._train_step = jax.jit(step.make_train_step(self.skeleton, spec, config), donate_argnums=0)
-        self._eval_step = evaluation.compile_eval_step(self.skeleton, spec, devices)
-        self._compiled: dict[tuple, Any] = {}  # one program a batch shape
+        update = jax.jit(step.make_train_step(self.skeleton, spec, config), donate_argnums=0)
+        self._train_step = Programs(update, self._compiling)
+        self._eval_step = evaluation.make_eval_step(self.skeleton, spec, devices, self._compiling)
 
     @property
     def weights(self) -> params.Params:
@@ -41,20 +42,19 @@ class Trainer:
 
     def step(self, done: int, batch: Batch) -> dict[str, jax.Array]:
         """The update after `done` of them; returns its metrics without waiting for them."""
-        dials = self._dials(done)
         arrays = mesh.place(batch, self._devices, self._micro_batches)
-        shape = tuple(array.shape for array in arrays.values())
-        if shape not in self._compiled:
-            self.wait()  # what is still running is training, not compiling
-            with self.clock.pause("compile"):
-                self._compiled[shape] = self._train_step.lower(self.state, arrays, dials).compile()
-                backend.release_memory()
-        self.state, metrics = self._compiled[shape](self.state, arrays, dials)
+        self.state, metrics = self._train_step(self.state, arrays, self._dials(done))
         return metrics
 
     def wait(self) -> None:
         """Until the device has done every step so far."""
         jax.block_until_ready(self.state)
+
+    @contextlib.contextmanager
+    def _compiling(self) -> Iterator[None]:
+        self.wait()  # what is still running is training, not compiling
+        with self.clock.pause("compile"):
+            yield
 
     def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
         """The metrics of `weights` over all of `batches`."""

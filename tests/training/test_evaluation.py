@@ -42,7 +42,7 @@ def model():
 @pytest.fixture(scope="module")
 def measure(model):
     devices = mesh.make()
-    eval_step = evaluation.compile_eval_step(params.Skeleton(model), SPEC, devices)
+    eval_step = evaluation.make_eval_step(params.Skeleton(model), SPEC, devices)
     return lambda batches, **kw: evaluation.evaluate(eval_step, params.flatten(model), batches, devices, **kw)
 
 

@@ -53,7 +53,7 @@ def test_best_gives_its_validation_loss_again(trained):
     run = restore(workdir, "best")
     assert run.step == summary["best"]["step"] < 6
     devices = mesh.make()
-    eval_step = evaluation.compile_eval_step(params.Skeleton(run.model), run.task.spec, devices)
+    eval_step = evaluation.make_eval_step(params.Skeleton(run.model), run.task.spec, devices)
     batches = pipeline.eval_batches(run.task, "val", run.config)
     found = evaluation.evaluate(eval_step, params.flatten(run.model), batches, devices, perplexity=True)
     assert found["loss"] == pytest.approx(summary["best"]["loss"], rel=1e-6)
@@ -109,7 +109,7 @@ def test_what_is_not_there_is_said_in_one_line(trained, tmp_path):
     with pytest.raises(ValueError, match=r"--checkpoint = 'newest' is not known; choose from best, last, average"):
         restore(workdir, "newest")
     with pytest.raises(FileNotFoundError, match=r"data\.dir = .*nowhere is no folder"):
-        restore(workdir, data_dir=str(tmp_path / "nowhere"))
+        restore(workdir, data_dir=str(tmp_path / "nowhere")).task.num_examples("val")
     begun = tmp_path / "begun"
     begun.mkdir()
     shutil.copy(workdir / "config.json", begun)
