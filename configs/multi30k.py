@@ -13,11 +13,11 @@ from configs import common
 RECURRENT = {
     "model.embed_size": 256, "model.num_layers": 1, "model.bidirectional": True,
     "model.input_dropout_rate": 0.25, "model.output_dropout_rate": 0.25,
-    "optimizer.learning_rate": 1.5e-3, "schedule.warmup_steps": 400, "steps": 4000,
+    "optimizer.learning_rate": 3e-3, "schedule.warmup_steps": 400,
 }  # fmt: skip
 PRESETS = {
-    "gru": RECURRENT | {"model.hidden_size": 448, "model.context": "every_step"},
-    "gru_attention": RECURRENT | {"model.hidden_size": 320},
+    "gru": RECURRENT | {"model.hidden_size": 448, "model.context": "every_step", "steps": 5000},
+    "gru_attention": RECURRENT | {"model.hidden_size": 320, "steps": 6000},
     "transformer": {
         "model.hidden_size": 256, "model.num_layers": 3, "model.num_heads": 8, "model.mlp_dim": 512,
         "model.dropout_rate": 0.15, "cpu_devices": 2,
