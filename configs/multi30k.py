@@ -16,8 +16,8 @@ RECURRENT = {
     "optimizer.learning_rate": 3e-3, "schedule.warmup_steps": 400,
 }  # fmt: skip
 PRESETS = {
-    "gru": RECURRENT | {"model.hidden_size": 448, "model.context": "every_step", "steps": 5000},
-    "gru_attention": RECURRENT | {"model.hidden_size": 320, "steps": 6000},
+    "gru": RECURRENT | {"model.hidden_size": 448, "model.context": "every_step", "steps": 6000},
+    "gru_attention": RECURRENT | {"model.hidden_size": 320, "steps": 7500},
     "transformer": {
         "model.hidden_size": 256, "model.num_layers": 3, "model.num_heads": 8, "model.mlp_dim": 512,
         "model.dropout_rate": 0.15, "cpu_devices": 2,
