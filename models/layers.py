@@ -16,21 +16,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from models.contract import Spec
+from models.matmul import matmul
 from models.scan import Dense
 from models.shapes import Array, Float, Int, Key, Num
 
 Initializer = Callable[..., Array]
 glorot: Initializer = nnx.initializers.glorot_uniform()
-
-
-def matmul(x: Float[Array, "... D"], kernel: Float[Array, "D O"], **options: Any) -> Float[Array, "... O"]:
-    """x W as a product of two matrices. `options` as `jnp.matmul` takes them.
-
-    With its rows spread over several axes, XLA turns the gradient of x W round in memory before it forms the
-    gradient of W, which on a CPU takes three times as long as the matmul itself.
-    """
-    rows = math.prod(x.shape[:-1])
-    return jnp.matmul(x.reshape(rows, x.shape[-1]), kernel, **options).reshape(*x.shape[:-1], kernel.shape[1])
 
 
 class Linear(nnx.Module):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
+from models.matmul import matmul
 from models.shapes import Array, Float
 
 
@@ -36,7 +37,8 @@ Step = Callable[[LinearFn, Any, Any, Any], tuple[Any, Any]]
 def multiply(x: Float[Array, "... I"], dense: Dense) -> Float[Array, "... O"]:
     """x W + b with x in the kernel's dtype and the sum in float32 (or wider)."""
     wide = jnp.promote_types(dense.kernel.dtype, jnp.float32)
-    product = jnp.matmul(x.astype(dense.kernel.dtype), dense.kernel, preferred_element_type=wide)
+    product_of = matmul if dense.kernel.ndim == 2 else jnp.matmul
+    product = product_of(x.astype(dense.kernel.dtype), dense.kernel, preferred_element_type=wide)
     return product if dense.bias is None else product + dense.bias
 
 
