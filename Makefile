@@ -15,14 +15,15 @@ CPU_STAMP := $(VENV)/.installed
 STAMP := $(CPU_STAMP)$(if $(ACCELERATOR),-$(ACCELERATOR))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes
 
-.PHONY: help setup test demo lock clean
+.PHONY: help setup test demo peers lock clean
 
 help:
 	@echo "make setup   create $(VENV) and install the pinned packages (ACCELERATOR=cuda13 or tpu adds jax for it)"
 	@echo "make test    lint, types and all tests; LONGREACH_DATA=FOLDER adds those on real text"
 	@echo "make demo    train three architectures on recall, then accuracy against distance: table and figure"
+	@echo "make peers   create .venv-peers with PyTorch and JoeyNMT, for experiments.bench --peers"
 	@echo "make lock    pin anew from pyproject.toml (needs uv)"
-	@echo "make clean   remove $(VENV) and caches; runs/ stays"
+	@echo "make clean   remove $(VENV), .venv-peers and caches; runs/ stays"
 
 setup: $(STAMP)
 
@@ -49,6 +50,16 @@ test: setup
 demo: setup
 	@$(BIN)/python -m experiments.demo
 
+# JoeyNMT 2.3.0 names old versions of what it needs and runs with newer ones, so it is installed without them.
+peers: .venv-peers/.installed
+
+.venv-peers/.installed: requirements-peers.txt
+	@test -x .venv-peers/bin/pip || $(PYTHON) -m venv .venv-peers
+	@echo "installing the packages of requirements-peers.txt into .venv-peers"
+	@.venv-peers/bin/python -m pip --disable-pip-version-check --no-input install --quiet -r requirements-peers.txt
+	@.venv-peers/bin/python -m pip --disable-pip-version-check --no-input install --quiet --no-deps joeynmt==2.3.0
+	@touch $@
+
 # Versions and hashes, for every platform and Python; never where a file was downloaded from.
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header
@@ -59,5 +70,5 @@ lock:
 	echo "jax[tpu]" | $(COMPILE) - -o requirements-tpu.lock -c requirements.lock
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) .venv-peers .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

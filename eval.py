@@ -212,7 +212,7 @@ def main(argv: Sequence[str]) -> None:
         name = f"{split}-first{options.limit}" if options.limit else split  # a part never replaces the whole
         run_folder.write_json(folder / f"{name}.json", found)
         (folder / f"{name}.predictions.txt").write_text("".join(line + "\n" for line in predictions))
-    for note in getattr(run.task, "notes", ()):
+    for note in run.task.notes:
         print(f"{run.config.task}: {note}", file=sys.stderr)
     shown = ("loss", "perplexity", "token_accuracy", "exact_match", "bits_per_byte", "bleu", "bleu_lowercase", "chrf")
     for name in shown:

@@ -23,6 +23,7 @@ from training import backend, cli, mesh, report, run_folder, samples
 from training.checkpoint import Checkpoints
 from training.clock import Clock, run_start
 from training.ledger import Ledger
+from training.profiling import Profile
 from training.signals import StopRequest
 from training.tracking import Tracker
 from training.trainer import Trainer
@@ -65,7 +66,10 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
                 (workdir / "summary.json").unlink(missing_ok=True)  # of a run that now goes further
         batches = pipeline.train_batches(task, config, start=done)
 
-        with Tracker(workdir, config, first_step=done, active=main_process) as tracker:
+        with (
+            Tracker(workdir, config, first_step=done, active=main_process) as tracker,
+            Profile(workdir / "profile", active=config.profile and main_process) as profile,
+        ):
             tracker.say(report.opening(config, trainer, task, done, workdir))
             clock.lap()
             while done < config.steps and not out_of_patience(config, ledger):
@@ -75,6 +79,8 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
                 ledger.count(batch, trainer.step(done, batch))
                 done += 1
                 tracker.advance(done)
+                if traced := profile.advance(trainer.wait):
+                    tracker.say(traced)
                 if ledger.start_to_first_step_seconds is None:
                     trainer.wait()
                     ledger.start_to_first_step_seconds = time.time() - begun

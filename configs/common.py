@@ -38,6 +38,7 @@ def base(task: str, name: str) -> ConfigDict:
         "final_fraction": 0.0,  # of the peak, where cosine and linear end
     })  # fmt: skip
     config.label_smoothing = 0.0
+    config.loss_positions = 0  # target positions whose logits exist at once, for large vocabularies; 0: all
     config.early_stopping = ConfigDict({"patience": 0})  # evaluations without a better best; 0: never
     config.best = ConfigDict({"metric": "loss"})  # loss (lowest), token_accuracy or exact_match (highest)
     config.every = ConfigDict({"log": 50, "eval": 500, "save": 500})
@@ -45,6 +46,7 @@ def base(task: str, name: str) -> ConfigDict:
     config.eval_examples = 0  # of the validation split at each evaluation; 0 for all
     config.cpu_devices = 1  # devices that a CPU is split into; a batch is shared out between them
     config.deterministic = False  # ask the compiler for deterministic GPU kernels
+    config.profile = False  # trace a few steps into RUN/profile
     config.workers = 0  # processes that make batches; 0: threads
     config.wandb = ConfigDict({"mode": "auto", "project": "longreach", "group": task, "name": name})
     return config
@@ -57,6 +59,7 @@ def model(name: str) -> ConfigDict:
         hint = f"did you mean {near[0]}? " if near else ""
         raise ValueError(f"model = {name!r} is not an architecture; {hint}choose from {', '.join(FAMILIES)}")
     values = {"name": name, "hidden_size": 128, "num_layers": 2, "dropout_rate": 0.0, "tie_embeddings": True}
+    values["remat"] = False  # compute activations anew in the backward pass: a third more time, for long sequences
     values["dtype"] = "float32"  # of the computation, float32 or bfloat16; parameters are float32
     if FAMILIES[name] == "transformer":
         values |= {

@@ -4,7 +4,7 @@ A task makes the batch that a plan asks for; the plan (`data/plan.py`) says whic
 and in which shape, and the pipeline (`data/pipeline.py`) runs the two ahead of the step.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -14,11 +14,20 @@ from data.spec import Spec
 
 
 class Task(Protocol):
-    splits: tuple[str, ...]  # "train", "val" and "test..." names
     spec: Spec
     chance: Mapping[str, float]
     """Metrics of the best answer without looking at the source, over exactly the weighted positions:
     `token_accuracy`, or `loss` for real outputs. Empty for text."""
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """`train`, `val`, and names that begin with `test`."""
+        ...
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a user should know of the data so far, a line each: pairs left out, answers seen in training."""
+        ...
 
     def num_examples(self, split: str) -> int | None:
         """Examples in the split; None where it is endless (training of synthetic tasks)."""

@@ -47,6 +47,7 @@ class Output(NamedTuple):
     logits: Float[Array, "B T V"]  # float32, or predictions where the task's output is real
     carry: Any  # the final decoder state, to stream the next chunk of target; None where unsupported
     taps: dict[str, Array]  # what was captured, in full-length arrays
+    readout: Float[Array, "B T R"]  # what the output layer read: logits = model.logits(readout)
 
 
 class Architecture(nnx.Module):
@@ -76,6 +77,10 @@ class Architecture(nnx.Module):
         taps: Taps | None = None,
     ) -> Output:
         """Teacher-forced logits. `key` drives dropout; no key means deterministic."""
+        raise NotImplementedError
+
+    def logits(self, readout: Float[Array, "... R"]) -> Float[Array, "... V"]:
+        """The output layer, for a loss that wants few positions' logits at a time."""
         raise NotImplementedError
 
     def start(

@@ -16,7 +16,7 @@ from flax import nnx
 
 from models.cells import Carry, Cell
 from models.layers import dropout, fold
-from models.scan import scan
+from models.scan import scan, scan_remat
 from models.shapes import Array, Bool, Float, Key
 from models.taps import Tapper
 
@@ -30,6 +30,7 @@ def run_cell(
     carry: Carry,
     *,
     reverse: bool = False,
+    remat: bool = False,
     tapper: Tapper = NO_TAPS,
     name: str = "",
 ) -> tuple[Float[Array, "T B H"], Carry]:
@@ -49,7 +50,8 @@ def run_cell(
         return after, (after[0], pick(after, names, wanted))
 
     weights = {"recurrent": cell.recurrent()}
-    carry, (hidden_TBH, captured) = scan(step, reverse, weights, (), carry, (projected_TBG, mask_TB, added))
+    run = scan_remat if remat else scan
+    carry, (hidden_TBH, captured) = run(step, reverse, weights, (), carry, (projected_TBG, mask_TB, added))
     tapper.captured.update({name: swap(value) for name, value in captured.items()})
     return hidden_TBH, carry
 
@@ -83,6 +85,7 @@ class RecurrentStack(nnx.Module):
         self.layers = nnx.List([kind.from_config(config, width, rngs) for width in widths])
         self.backward = nnx.List([kind.from_config(config, width, rngs) for width in widths] if bidirectional else [])
         self.dropout_rate = config.dropout_rate
+        self.remat = config.remat
 
     @classmethod
     def expected_params(cls, kind: type[Cell], config: Any, in_size: int, *, bidirectional: bool = False) -> int:
@@ -120,7 +123,14 @@ class RecurrentStack(nnx.Module):
             carry, tap = carries[number], f"{name}.{number}"
             ahead = carry if not self.backward else tuple(part[:, : cell.hidden_size] for part in carry)
             hidden_TBH, carry_ahead = run_cell(
-                cell, cell.project(*inputs), mask_TB, ahead, reverse=reverse, tapper=tapper, name=tap
+                cell,
+                cell.project(*inputs),
+                mask_TB,
+                ahead,
+                reverse=reverse,
+                remat=self.remat,
+                tapper=tapper,
+                name=tap,
             )
             if not self.backward:
                 after.append(carry_ahead)
@@ -132,6 +142,7 @@ class RecurrentStack(nnx.Module):
                 mask_TB,
                 behind,
                 reverse=not reverse,
+                remat=self.remat,
                 tapper=tapper,
                 name=f"{tap}.backward",
             )

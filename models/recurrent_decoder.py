@@ -76,7 +76,10 @@ class RecurrentDecoder(Architecture):
             embedded_BNE, mask_BN = self.inputs.embed_target(target_in), None
         hidden_NBH, carry = self.run(embedded_BNE, mask_BN, carry, key=key, tapper=tapper)
         hidden_BTH = dropout(swap(hidden_NBH[-target_in.shape[1] :]), self.output_dropout_rate, fold(key, 2))
-        return Output(self.head(hidden_BTH, self.inputs.target), carry, tapper.captured)
+        return Output(self.logits(hidden_BTH), carry, tapper.captured, hidden_BTH)
+
+    def logits(self, readout):
+        return self.head(readout, self.inputs.target)
 
     def start(self, source, source_mask, max_len, prefix=None, prefix_mask=None):
         if prefix is None:
@@ -87,7 +90,7 @@ class RecurrentDecoder(Architecture):
 
     def step(self, token_B, t, memory, state):
         hidden_BH, carries = self.decoder.step((self.inputs.embed_target(token_B),), state)
-        return self.head(hidden_BH, self.inputs.target), carries
+        return self.logits(hidden_BH), carries
 
     def tap_names(self):
         return ("decoder.inputs", *self.decoder.tap_names("decoder"))

@@ -7,6 +7,7 @@ dproducts behind, and each weight gradient is one thick matmul over all steps at
 Dims: T steps, B batch, I width in, O width out; `...` any leading axes.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -56,6 +57,31 @@ def scan(step: Step, reverse: bool, weights: Mapping[str, Dense], constants: Any
     """
     linear = linear_of(weights)
     return jax.lax.scan(lambda carry, x: step(linear, constants, carry, x), carry, xs, reverse=reverse)
+
+
+def scan_remat(step: Step, reverse: bool, weights: Mapping[str, Dense], constants: Any, carry: Any, xs: Any) -> tuple:
+    """As `scan`, but what the backward pass needs is kept for about sqrt(T) steps at a time and computed anew for
+    the others, from carries kept at every sqrt(T)-th step (Chen et al. 2016). Takes one forward pass longer."""
+    length = _length(xs)
+    size = math.isqrt(max(length - 1, 0)) + 1
+    whole = length // size * size  # steps in segments of `size`; the rest is a shorter one
+    segment = jax.checkpoint(partial(scan, step, reverse), prevent_cse=False)
+
+    def run(carry, part):
+        return segment(weights, constants, carry, part)
+
+    rest = jax.tree.map(lambda x: x[whole:], xs)
+    segments = jax.tree.map(lambda x: x[:whole].reshape(whole // size, size, *x.shape[1:]), xs)
+    pieces = []
+    if reverse and whole < length:
+        carry, ys = run(carry, rest)
+        pieces.append(ys)
+    carry, ys = jax.lax.scan(run, carry, segments, reverse=reverse)
+    pieces.insert(0, jax.tree.map(lambda y: y.reshape(whole, *y.shape[2:]), ys))
+    if not reverse and whole < length:
+        carry, ys = run(carry, rest)
+        pieces.append(ys)
+    return carry, jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
 
 
 def _forward(step, reverse, weights, constants, carry, xs):

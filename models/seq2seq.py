@@ -112,8 +112,12 @@ class EncoderDecoder(Architecture):
         embedded_TBE = swap(tapper("decoder.inputs", self.inputs.embed_target(target_in)))
         return dropout(embedded_TBE, self.input_dropout_rate, fold(key, 2))
 
-    def logits(self, readout: Float[Array, "... H"], key=None) -> Float[Array, "... V"]:
-        return self.head(dropout(readout, self.output_dropout_rate, fold(key, 4)), self.inputs.target)
+    def output(self, readout_BTH: Float[Array, "B T H"], carry, tapper: Tapper, key) -> Output:
+        readout_BTH = dropout(readout_BTH, self.output_dropout_rate, fold(key, 4))
+        return Output(self.logits(readout_BTH), carry, tapper.captured, readout_BTH)
+
+    def logits(self, readout):
+        return self.head(readout, self.inputs.target)
 
     def tap_names(self):
         encoder, decoder = self.encoder.tap_names("encoder"), self.decoder.tap_names("decoder")
@@ -165,8 +169,7 @@ class FixedContext(EncoderDecoder):
         hidden_TBH, carries = self.run(
             target_in, None, memory, carries if carry is None else carry, key=key, tapper=tapper
         )
-        readout_BTH = swap(self.read(hidden_TBH, memory))
-        return Output(self.logits(readout_BTH, key), carries, tapper.captured)
+        return self.output(swap(self.read(hidden_TBH, memory)), carries, tapper, key)
 
     def start(self, source, source_mask, max_len, prefix=None, prefix_mask=None):
         memory, carries = self.begin(source, source_mask)

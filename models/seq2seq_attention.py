@@ -15,10 +15,9 @@ import jax.numpy as jnp
 
 from models.attention_scores import SCORES, Score, masked_softmax
 from models.cells import Carry, GRUCell, LSTMCell, TanhCell
-from models.contract import Output
 from models.layers import Linear, dropout, fold
 from models.recurrent import NO_TAPS, hold, perturb, pick, scan_taps, swap
-from models.scan import Dense, LinearFn, linear_of, scan
+from models.scan import Dense, LinearFn, linear_of, scan, scan_remat
 from models.seq2seq import EncoderDecoder, encoder_size
 from models.shapes import Array, Float
 from models.taps import Tapper
@@ -137,7 +136,8 @@ class AttentionSeq2Seq(EncoderDecoder):
             keep = [dropout(ones_TBH, self.decoder.dropout_rate, fold(fold(key, 3), layer)) for layer in layers]
         xs = (self.decoder.layers[0].project(embedded_TBE), mask_TB, keep, added)
         weights = self.weights(memory) | self.feeding_weights()
-        state, (readout_TBH, captured) = scan(
+        run = scan_remat if self.decoder.remat else scan
+        state, (readout_TBH, captured) = run(
             self.feeding_step(tapper), False, weights, self.constants(memory), state, xs
         )
         if WEIGHTS_TAP in captured:
@@ -150,7 +150,7 @@ class AttentionSeq2Seq(EncoderDecoder):
         memory, state = self.begin(source, source_mask, key=key, tapper=tapper)
         state = state if carry is None else carry
         readout_BTH, state = self.run(target_in, None, memory, state, key=key, tapper=tapper)
-        return Output(self.logits(readout_BTH, key), state, tapper.captured)
+        return self.output(readout_BTH, state, tapper, key)
 
     def start(self, source, source_mask, max_len, prefix=None, prefix_mask=None):
         memory, state = self.begin(source, source_mask)

@@ -66,7 +66,10 @@ class Transformer(Architecture):
         mask_1T = jnp.ones((1, target_in.shape[1]), bool)
         x_BTD, own = self.decoder(x_BTD, mask_1T, tap, past=carry, encoded=encoded, key=fold(key, 1))
         carry = own if carry is None else carry.extend(own)
-        return Output(self.head(x_BTD, self.inputs.target), carry, tap.captured)
+        return Output(self.logits(x_BTD), carry, tap.captured, x_BTD)
+
+    def logits(self, readout: Float[Array, "... D"]) -> Float[Array, "... V"]:
+        return self.head(readout, self.inputs.target)
 
     def start(
         self,
@@ -89,7 +92,7 @@ class Transformer(Architecture):
     ) -> tuple[Float[Array, "B V"], tuple[Keys, ...]]:
         x_B1D = self.inputs.embed_target(token_B[:, None])
         x_B1D, state = self.decoder.step(x_B1D, t, memory.prefix, state, memory.encoded)
-        return self.head(x_B1D[:, 0], self.inputs.target), state
+        return self.logits(x_B1D[:, 0]), state
 
     def tap_names(self) -> tuple[str, ...]:
         return self.encoder.tap_names() + self.decoder.tap_names()

@@ -58,8 +58,11 @@ class TransformerDecoder(Architecture):
             x_BTD, mask_BT = self._append(source, source_mask, x_BTD, mask_BT)
         x_BTD, own = self.decoder(x_BTD, mask_BT, tap, past=carry, key=fold(key, 0))
         carry = own if carry is None else carry.extend(own)
-        logits_BTV = self.head(x_BTD[:, x_BTD.shape[1] - target_in.shape[1] :], self.inputs.target)
-        return Output(logits_BTV, carry, tap.captured)
+        readout_BTD = x_BTD[:, x_BTD.shape[1] - target_in.shape[1] :]
+        return Output(self.logits(readout_BTD), carry, tap.captured, readout_BTD)
+
+    def logits(self, readout: Float[Array, "... D"]) -> Float[Array, "... V"]:
+        return self.head(readout, self.inputs.target)
 
     def start(
         self,
@@ -83,7 +86,7 @@ class TransformerDecoder(Architecture):
         self, token_B: Int[Array, "B"], t: Int[Array, ""], memory: Past | None, state: tuple[Keys, ...]
     ) -> tuple[Float[Array, "B V"], tuple[Keys, ...]]:
         x_B1D, state = self.decoder.step(self.inputs.embed_target(token_B[:, None]), t, memory, state)
-        return self.head(x_B1D[:, 0], self.inputs.target), state
+        return self.logits(x_B1D[:, 0]), state
 
     def tap_names(self) -> tuple[str, ...]:
         return self.decoder.tap_names()

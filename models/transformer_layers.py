@@ -5,6 +5,7 @@ Dims: B batch, T queries, S keys, H heads, K head width, D model width, F feed-f
 
 import difflib
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -163,6 +164,7 @@ class Stack(nnx.Module):
         self.head_dim = D // H
         self.dtype = jnp.dtype(config.dtype)
         self.dropout_rate = config.dropout_rate
+        self.remat = config.remat
 
     def __call__(
         self,
@@ -213,18 +215,20 @@ class Stack(nnx.Module):
         x_BTD = dropout(x_BTD, self.dropout_rate, fold(key, 0))
         owns = []
         for index, layer in enumerate(self.layers):
-            x_BTD, own = layer(
-                x_BTD,
-                lambda y_BHTK: self.positions.rotate(y_BHTK, position_BT),
-                views,
-                f"{self.name}.{index}.",
-                tap,
+            run = partial(
+                layer,
+                rotate=lambda y_BHTK: self.positions.rotate(y_BHTK, position_BT),
+                views=views,
+                name=f"{self.name}.{index}.",
+                tap=tap,
                 past=() if past is None else (past.keys[index],),
                 cache=None if caches is None else caches[index],
                 slot=slot,
                 encoded=None if encoded is None else (encoded.keys[index], View(encoded.mask[:, None, :])),
                 key=fold(key, index + 1),
             )
+            # What is tapped must leave the layer, which nothing does that is computed anew in the backward pass.
+            x_BTD, own = (jax.checkpoint(run) if self.remat and not tap.taps else run)(x_BTD)
             owns.append(own)
         if self.last_norm is not None:
             x_BTD = self.last_norm(x_BTD)

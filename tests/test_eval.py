@@ -245,7 +245,16 @@ def test_bits_per_byte_of_a_part_are_a_byte_as_well(language):
 
 def test_a_language_model_goes_on_from_each_line(language, folder, capsys):
     (folder / "prompts").write_text("It was\nA child\n")
-    eval.main([f"--workdir={language}", "--data_dir=gone", f"--input={folder / 'prompts'}", "--max_len=12", "--sample", "--seed=3"])
+    eval.main(
+        [
+            f"--workdir={language}",
+            "--data_dir=gone",
+            f"--input={folder / 'prompts'}",
+            "--max_len=12",
+            "--sample",
+            "--seed=3",
+        ]
+    )
     first, second = capsys.readouterr().out.rstrip("\n").split("A child")
     assert first.startswith("It was") and len(first) > len("It was\n") and second
 

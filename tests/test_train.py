@@ -4,6 +4,7 @@ import itertools
 import json
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -128,6 +129,36 @@ def test_a_metric_that_the_task_lacks_is_refused_before_anything_is_written(tmp_
     with pytest.raises(ValueError, match=r"best\.metric = 'perplexity' .* use loss"):
         train.train(runs.config("adding", "rnn", best__metric="perplexity"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", sorted(models.MODELS))
+def test_every_architecture_resumes_bit_for_bit(tmp_path, name):
+    """With dropout, micro-batches and a moving average; the run dies between two saves."""
+    rates = {"model__dropout_rate": 0.3, "model__num_layers": 2}
+    c = runs.config("reverse", name, steps=4, every__save=2, every__eval=3, every__log=1, optimizer__accumulation=2,
+                    optimizer__ema_decay=0.9, **rates)  # fmt: skip
+    whole = train.train(c, tmp_path / "whole")
+
+    def die(model, task, step):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train.train(c, tmp_path / "resumed", probes=[die])
+    resumed = train.train(c, tmp_path / "resumed")
+    steps = [json.loads(line)["step"] for line in (tmp_path / "resumed" / "metrics.jsonl").read_text().splitlines()]
+    assert steps.count(2) == 1 and 4 in steps  # it went on after step 2 and did not begin again
+    assert resumed["params_sha256"] == whole["params_sha256"]
+    assert {k: resumed["final"][k] for k in whole["final"]} == whole["final"]
+
+
+def test_a_profile_is_a_trace_of_some_steps(tmp_path, capsys):
+    c = runs.config("parity", "rnn", steps=26, profile=True, every__log=26, every__eval=26, every__save=26)
+    train.train(c, tmp_path / "run")
+    assert f"5 steps traced into {tmp_path / 'run' / 'profile'}" in capsys.readouterr().err
+    (trace,) = (tmp_path / "run" / "profile").rglob("*.xplane.pb")
+    names = [e.name for plane in jax.profiler.ProfileData.from_file(str(trace)).planes for line in plane.lines
+             for e in line.events]  # fmt: skip
+    assert sum("train_step" in name for name in names) >= 5
 
 
 def test_a_language_model_trains_on_micro_batches(tmp_path):

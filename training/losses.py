@@ -3,6 +3,8 @@
 Dims: B batch, T target length, V outputs a position.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -19,6 +21,10 @@ class Scores(NamedTuple):
     loss: Float[Array, "B T"]  # what is minimised, with label smoothing
     nll: Float[Array, "B T"]  # without: nats, or the squared error
     correct: Bool[Array, "B T"]  # no other output scores higher
+
+
+LossFn = Callable[..., Scores]
+"""(logits or predictions, targets, label_smoothing) -> scores."""
 
 
 def cross_entropy(
@@ -44,4 +50,26 @@ def squared_error(
     return Scores(error_BT**2, error_BT**2, jnp.abs(error_BT) < WITHIN)
 
 
-LOSSES = {"cross_entropy": cross_entropy, "mse": squared_error}
+def in_parts(score: LossFn, logits_of: Callable[[Array], Array], readout_BTR: Float[Array, "B T R"],
+             target_BT: Num[Array, "B T"], label_smoothing: float, size: int) -> Scores:  # fmt: skip
+    """`score(logits_of(readout), target, label_smoothing)`, with the logits of `size` positions a row at once.
+
+    They are computed anew in the backward pass: a quarter more arithmetic in the output layer, and never the
+    whole (B, T, V) of float32.
+    """
+    T = target_BT.shape[1]
+    parts = -(-T // size)
+
+    def split(x: Array) -> Array:  # (B, T, ...) -> (parts, B, size, ...), filled up with zeros
+        x = jnp.pad(x, [(0, 0), (0, parts * size - T), *[(0, 0)] * (x.ndim - 2)])
+        return x.reshape(x.shape[0], parts, size, *x.shape[2:]).swapaxes(0, 1)
+
+    @partial(jax.checkpoint, prevent_cse=False)
+    def one(part: tuple[Array, Array]) -> Scores:
+        return score(logits_of(part[0]), part[1], label_smoothing)
+
+    scores = jax.lax.map(one, (split(readout_BTR), split(target_BT)))
+    return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(x.shape[1], parts * size)[:, :T], scores)
+
+
+LOSSES: dict[str, LossFn] = {"cross_entropy": cross_entropy, "mse": squared_error}

@@ -18,7 +18,7 @@ def opening(config: ConfigDict, trainer: Trainer, task: Any, done: int, workdir:
         f"({params.count(weights, embeddings=False):,} without embeddings), "
         f"{device['count']} x {device['kind']}, {workdir}"
     ]
-    lines += [f"{config.task}: {note}" for note in getattr(task, "notes", ())]
+    lines += [f"{config.task}: {note}" for note in task.notes]
     if done:
         lines.append(f"resuming after step {done}")
     return "\n".join(lines)

@@ -1,8 +1,9 @@
 """The training step and the evaluation step: pure functions of arrays, jitted once a batch shape.
 
 A state is one dict: `params` and, where asked, `ema` (flat, see training/params.py), `optimizer`, `step`.
-What runs of one architecture differ in (seed, learning rate, which steps are logged) comes in as `Dials`, not as
-constants of the program, so that they share one compilation. Losses and weights are summed over devices and micro-batches, then divided once.
+What runs of one architecture differ in (seed, learning rate, which steps are logged) comes in as `Dials`, not
+as constants of the program, so that they share one compilation. Losses and weights are summed over devices and
+micro-batches, then divided once.
 
 Dims: B batch, T target length, A micro-batches.
 """
@@ -18,7 +19,7 @@ from ml_collections import ConfigDict
 
 from models.contract import Spec
 from training import optimizer
-from training.losses import LOSSES
+from training.losses import LOSSES, in_parts
 from training.params import Params, Skeleton
 
 State = dict[str, Any]
@@ -71,10 +72,15 @@ def make_train_step(skeleton: Skeleton, spec: Spec, config: ConfigDict) -> Train
     transform = optimizer.build(config)
     score = LOSSES[spec.loss]  # type: ignore[attr-defined]
     micro_batches, decay = config.optimizer.accumulation, config.optimizer.ema_decay
+    smoothing = config.label_smoothing
 
     def summed_loss(params: Params, batch: Arrays, key: jax.Array):
-        output = forward(skeleton(params), batch, key)
-        scores, weights_BT = score(output.logits, batch["target_out"], config.label_smoothing), batch["target_weights"]
+        model, target_BT, weights_BT = skeleton(params), batch["target_out"], batch["target_weights"]
+        output = forward(model, batch, key)
+        if config.loss_positions:  # the logits of the whole output are then not read, so not computed
+            scores = in_parts(score, model.logits, output.readout, target_BT, smoothing, config.loss_positions)
+        else:
+            scores = score(output.logits, target_BT, smoothing)
         sums = {
             "nll": (scores.nll * weights_BT).sum(),
             "token_accuracy": (scores.correct * weights_BT).sum(),

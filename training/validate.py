@@ -17,6 +17,7 @@ WANDB_MODES = ("auto", "online", "offline", "disabled")
 
 WHOLE = {  # the least that each may be
     "seed": 0, "steps": 1, "batch_size": 1, "tokens_per_batch": 1, "keep": 1, "eval_examples": 0, "workers": 0,
+    "loss_positions": 0,
     "cpu_devices": 1, "optimizer.accumulation": 1, "schedule.warmup_steps": 0, "early_stopping.patience": 0,
     "every.log": 1, "every.eval": 1, "every.save": 1,
 }  # fmt: skip

@@ -131,7 +131,11 @@ class Language:
         self._added = tuple(dict.fromkeys((*self._added, name)))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open_corpus": None, "_documents": {}}  # worker processes make batches from the ids alone
+        return {
+            **self.__dict__,
+            "_open_corpus": None,
+            "_documents": {},
+        }  # worker processes make batches from the ids alone
 
     def _train_start(self, num_tokens: int, seed: int, example: int) -> int:
         if example < 0:

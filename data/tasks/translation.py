@@ -22,9 +22,10 @@ class Translation:
     """Parallel text as a task: source + EOS is read, BOS + target fed, target + EOS to be given.
 
     The corpus is opened when a split of it, or text to learn a tokenizer from, is first asked for, and each split
-    read and tokenized when it is: a run that has its tokenizer translates without its training data. Training pairs longer than `data.max_length`
-    tokens (EOS counted) are left out and counted in `notes`; evaluation examples are always kept whole.
-    Raises ValueError or FileNotFoundError for what is wrong with the config or, once opened, the files.
+    read and tokenized when it is: a run that has its tokenizer translates without its training data. Training
+    pairs longer than `data.max_length` tokens (EOS counted) are left out and counted in `notes`; evaluation
+    examples are always kept whole. Raises ValueError or FileNotFoundError for what is wrong with the config or,
+    once opened, the files.
     """
 
     chance: Mapping[str, float] = {}

@@ -23,7 +23,8 @@ CASES = [f"{kind}_{layers}" for kind in CELLS for layers in ("1_one", "2_both")]
 
 def config(hidden_size: int, num_layers: int = 1, **changes) -> ConfigDict:
     values = {"hidden_size": hidden_size, "num_layers": num_layers, "dropout_rate": 0.0, "dtype": "float32"}
-    return ConfigDict(values | {"recurrent_scale": 1.0, "forget_bias": 1.0, "chrono_length": 0} | changes)
+    values |= {"recurrent_scale": 1.0, "forget_bias": 1.0, "chrono_length": 0, "remat": False}
+    return ConfigDict(values | changes)
 
 
 def rngs(seed: int = 0) -> nnx.Rngs:

@@ -132,6 +132,7 @@ def test_output_and_taps(name, kind):
     graph, params = built(name, kind)
     (_, output), (d_params, d_taps) = base(name, kind)
     assert output.logits.shape == (B, T, V) and output.logits.dtype == jnp.float32
+    np.testing.assert_allclose(nnx.merge(graph, params).logits(output.readout), output.logits, atol=1e-5)
     assert set(output.taps) == set(nnx.merge(graph, params).tap_names())
     for tap, gradient in d_taps.items():
         assert output.taps[tap].shape == gradient.shape and gradient.shape[0] == B
@@ -249,6 +250,25 @@ def test_it_runs_in_bfloat16(name):
     assert not np.array_equal(low_output.logits, output.logits)  # it was computed in bfloat16
     flat, low = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(g)]) for g in (gradient, low_gradient))
     assert flat @ low / np.linalg.norm(flat) / np.linalg.norm(low) > 0.99
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_remat_changes_nothing_but_memory(name):
+    """The same loss and gradients, dropout included; what the backward pass reads is computed anew."""
+    _, params = built(name, "tokens")
+    data, found, recomputed = batch("tokens"), [], []
+    for remat in (False, True):
+        graph, _ = abstract(name, "tokens", dropout_rate=0.3, remat=remat)
+
+        def loss(params, graph=graph):
+            model = nnx.merge(graph, params)
+            logits = model(data["source"], data["mask"], data["target_in"], key=jax.random.key(1)).logits
+            return optax.softmax_cross_entropy_with_integer_labels(logits, data["target_out"]).mean()
+
+        found.append(jit(jax.value_and_grad(loss))(params))
+        recomputed.append("remat" in str(jax.make_jaxpr(jax.grad(loss))(params)))
+    assert_close(found[1], found[0], atol=1e-6)
+    assert recomputed == [False, True]
 
 
 @pytest.mark.parametrize("name", NAMES)

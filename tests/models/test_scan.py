@@ -8,7 +8,7 @@ from flax import nnx
 
 from models.cells import GRUCell, LSTMCell, TanhCell
 from models.recurrent import hold
-from models.scan import Dense, linear_of, multiply, scan
+from models.scan import Dense, linear_of, multiply, scan, scan_remat
 
 T, B, H = 5, 4, 3
 
@@ -79,6 +79,28 @@ def test_many_maps_batched_kernels_and_constants():
         constants = {"shift": draw(6, B, 1, 2)}
         mask_TB = jnp.ones((T, B), bool).at[3:, 1].set(False)
         assert_same(step, False, weights, constants, draw(7, B, H), draw(8, T, B, H), mask_TB)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("length", [1, 4, 9, 11])
+def test_remat_changes_nothing(length, reverse):
+    """Whole segments, a rest, and a single step; outputs, last carry and every gradient."""
+
+    def step(linear, shift, carry, x):
+        x_BG, mask_B = x
+        after = GRUCell.update(x_BG + shift, linear("recurrent", carry[0]), carry)
+        after = hold(mask_B, after, carry)
+        return after, {"hidden": after[0], "twice": 2 * after[0]}
+
+    mask_TB = jnp.arange(length)[:, None] < jnp.array([length, length - 1, 0, 1])
+    with jax.enable_x64(True):
+        weights = {"recurrent": Dense(draw(0, H, 3 * H), draw(1, 3 * H))}
+        inputs = weights, draw(2, 3 * H), (draw(3, B, H),), draw(4, length, B, 3 * H)
+        ours = gradients(scan_remat, step, reverse, *inputs, mask_TB)
+        expected = gradients(scan, step, reverse, *inputs, mask_TB)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12), ours, expected)
+        out = scan_remat(step, reverse, *inputs[:3], (inputs[3], mask_TB))
+        jax.tree.map(np.testing.assert_array_equal, out, scan(step, reverse, *inputs[:3], (inputs[3], mask_TB)))
 
 
 def test_gradient_agrees_with_finite_differences():

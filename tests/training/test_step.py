@@ -63,6 +63,12 @@ def test_micro_batches_add_up_to_the_batch(plain, micro_batches):
     assert_close(state["params"], plain[0]["params"], atol=2e-5)
 
 
+def test_logits_of_few_positions_at_once_change_nothing(plain):
+    state, metrics = take_steps(config(loss_positions=3))
+    assert_close(metrics, plain[1], rtol=1e-5)
+    assert_close(state["params"], plain[0]["params"], atol=2e-5)
+
+
 def test_filler_rows_weigh_nothing(plain):
     state, metrics = take_steps(config(), data=pad_rows(batch(), 32))
     assert_close(metrics, plain[1], rtol=1e-5)

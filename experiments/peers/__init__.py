@@ -1,0 +1,1 @@
+"""What a user would otherwise pick, on public libraries: programs for the benchmark, imported by nothing."""
