@@ -127,8 +127,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     unknown = [name for name in options.cases if name not in CASES]
     if unknown:
         parser.exit(2, f"error: CASE = {unknown[0]} is not a case; choose from {', '.join(CASES)}\n")
-    if options.peers and not turns.PEERS_PYTHON.exists():
-        parser.exit(2, f"error: --peers needs {turns.PEERS_PYTHON}; run `make peers` once\n")
+    if options.peers and not turns.has_peers():
+        parser.exit(2, f"error: --peers needs {turns.PEERS}; run `make peers` once\n")
     return options
 
 

@@ -19,12 +19,17 @@ import numpy as np
 from experiments.benchmarks.cases import Case
 
 ROOT = Path(__file__).parent.parent.parent
-PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
+PEERS = ROOT / ".venv-peers"
 MODULES = {
     "ours": "experiments.benchmarks.ours",
     "flax": "experiments.peers.flax_programs",
     "torch": "experiments.peers.torch_programs",
 }
+
+
+def has_peers() -> bool:
+    """Whether `make peers` has been run to its end."""
+    return (PEERS / ".installed").exists()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Running:
 
     def __init__(self, contender: Contender, case: Case, weights: Path):
         self.contender = contender
-        python = str(PEERS_PYTHON) if contender.program == "torch" else sys.executable
+        python = str(PEERS / "bin" / "python") if contender.program == "torch" else sys.executable
         words = [python, "-m", MODULES[contender.program], json.dumps(dataclasses.asdict(case)), contender.setting]
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the process)
         self._process = subprocess.Popen(
@@ -73,7 +78,8 @@ class Running:
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         if self._process.poll() is None:
             self._process.kill()
-        self._process.wait()
+        self._process.communicate()
+        self._errors.close()
 
 
 @dataclasses.dataclass

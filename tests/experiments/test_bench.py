@@ -17,7 +17,7 @@ SMALL: dict[str, Any] = {"batch": 4, "length": 5, "hidden": 8}
 TINY = {case.model: dataclasses.replace(case, **SMALL, devices=1) for case in CASES.values()}
 TINY["transformer"] = dataclasses.replace(TINY["transformer"], vocab=11, mlp=16, heads=2, layers=2)
 TINY["gru_attention"] = dataclasses.replace(TINY["gru_attention"], vocab=11)
-needs_peers = pytest.mark.skipif(not turns.PEERS_PYTHON.exists(), reason="needs torch beside us: run `make peers`")
+needs_peers = pytest.mark.skipif(not turns.has_peers(), reason="needs torch beside us: run `make peers`")
 
 
 @pytest.fixture(params=sorted(TINY))
@@ -109,7 +109,7 @@ def test_table_and_json_hold_every_program(capsys, monkeypatch):
 
 
 def test_mistakes_end_in_one_line(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(turns, "PEERS_PYTHON", tmp_path / "python")
+    monkeypatch.setattr(turns, "PEERS", tmp_path)
     for words, expected in ((["gru_129"], "CASE = gru_129 is not a case"), (["--peers"], "run `make peers` once")):
         with pytest.raises(SystemExit) as ended:
             bench.main(words)
