@@ -209,16 +209,16 @@ def main(argv: Sequence[str]) -> None:
         found, predictions = evaluate(run, split, options)
         folder = options.workdir / "eval"
         folder.mkdir(exist_ok=True)
-        name = f"{split}-first{options.limit}" if options.limit else split  # a part never replaces the whole
-        run_folder.write_json(folder / f"{name}.json", found)
-        (folder / f"{name}.predictions.txt").write_text("".join(line + "\n" for line in predictions))
+        part = f"{split}-first{options.limit}" if options.limit else split  # a part never replaces the whole
+        run_folder.write_json(folder / f"{part}.json", found)
+        (folder / f"{part}.predictions.txt").write_text("".join(line + "\n" for line in predictions))
     for note in run.task.notes:
         print(f"{run.config.task}: {note}", file=sys.stderr)
     shown = ("loss", "perplexity", "token_accuracy", "exact_match", "bits_per_byte", "bleu", "bleu_lowercase", "chrf")
     for name in shown:
         if found[name] is not None:
             print(f"{name:16} {found[name]:.4g}")
-    print(f"{folder / name}.json")
+    print(folder / f"{part}.json")
 
 
 if __name__ == "__main__":
