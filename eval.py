@@ -1,12 +1,14 @@
 """Measures the quality of a trained run, or translates with it.
 
 python eval.py --workdir=RUN --split=test_2016_flickr --beam_size=5     writes RUN/eval/test_2016_flickr.json
-python eval.py --workdir=RUN --source=FILE --target=FILE                any pair of parallel files
+python eval.py --workdir=RUN --source=FILE --target=FILE                any pair of parallel files (--target alone: any
+                                                                        text, for a language model)
 python eval.py --workdir=RUN --input=- < FILE                           translates, line by line
 python eval.py --workdir=RUN --attention=FOLDER --split=val             attention pictures
 """
 
 import argparse
+import difflib
 import math
 import os
 import sys
@@ -49,13 +51,14 @@ def evaluate(run: Restored, split: str, options: argparse.Namespace) -> tuple[di
     # Free-running, where outputs can be fed back: hypotheses for text, accuracy for symbols.
     text, length_E, width = None, examples.source_length, 0
     predictions = _teacher_forced(scored)
-    if spec.free_running and spec.source != "none":
+    if spec.free_running and spec.source != "none" and run.model.decodes:
         tokens = generator(run, options).split(batches)
         found["decoding"] = decoding(options)
         if hasattr(task, "target_text"):
             lines, references = task.source_text(split), task.target_text(split)
             hypotheses = [task.decode_target(tokens[int(i)]) for i in examples.number]
-            text = quality.Text(hypotheses, [references[i] for i in examples.number])
+            references = [references[i] for i in examples.number]
+            text = quality.Text(hypotheses, references, run.config.data.get("lowercase", False))
             found |= text.scores() | {"exact_match": text.exact_match()}
             length_E, width = np.array([len(lines[i].split()) for i in examples.number]), quality.WORDS_A_BIN
             predictions = hypotheses
@@ -122,6 +125,23 @@ def draw(run: Restored, split: str, folder: Path) -> list[Path]:
     return paths
 
 
+def add_split(task: Any, source: str | None, target: str) -> str:
+    """Makes a pair of files (or, for a language model, one) a split of the task, and returns its name."""
+    reads_source = task.spec.source != "none"
+    if source and not reads_source:
+        raise ValueError(f"--source = {source}: a language model has no source to read; give --target alone")
+    if not source and reads_source:
+        raise ValueError(f"--target = {target} needs --source, the file that it translates; give both")
+    name = Path(source or target).name.removesuffix(".gz")
+    if source:
+        pairs = files.read_parallel(source, target)
+        task.add_split(name, pairs.source, pairs.target)
+        task.notes += pairs.notes
+    else:
+        task.add_split(name, [files.read_text(target)])
+    return name
+
+
 def read_lines(path: str) -> Iterator[str]:
     """Lines of a file (plain or .gz), or of standard input as they arrive."""
     if path == "-":
@@ -148,7 +168,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--checkpoint", default="best", choices=WHICH, help="average is of the checkpoints kept")
     parser.add_argument("--data_dir", help="where the data lie, when not where they were in training")
     parser.add_argument("--source", help="source lines to evaluate on, with --target, instead of a split")
-    parser.add_argument("--target", help="reference lines")
+    parser.add_argument("--target", help="reference lines; alone, the text that a language model is scored on")
     parser.add_argument("--input", help="translate these lines (a file, or - for standard input)")
     parser.add_argument("--attention", type=Path, help="folder for attention pictures of the split's first examples")
     parser.add_argument("--limit", type=int, default=0, help="evaluate only the first so many, into SPLIT-firstN.json")
@@ -161,14 +181,14 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of --sample")
     parser.add_argument("--max_len", type=int, default=200, help="tokens that a language model writes after --input")
     options = parser.parse_args(argv)
-    if bool(options.source) != bool(options.target):
+    if options.source and not options.target:
         parser.error("--source and --target go together; give both")
     ranges: dict[str, tuple[float, float | None]]
     ranges = {"beam_size": (1, 64), "limit": (0, None), "length_penalty": (0, None), "temperature": (0, None)}
-    ranges |= {"top_k": (0, None), "top_p": (1e-9, 1), "max_len": (1, None)}
+    ranges |= {"top_k": (0, None), "top_p": (1e-9, 1), "max_len": (1, None), "seed": (0, 2**32 - 1)}
     for name, (low, high) in ranges.items():
         value = getattr(options, name)
-        if value < low or (high is not None and value > high):
+        if not value >= low or (high is not None and value > high):  # nan is in no range
             parser.error(f"--{name} = {value} is out of range; use {low} or more{f', at most {high}' if high else ''}")
     return options
 
@@ -179,16 +199,13 @@ def main(argv: Sequence[str]) -> None:
         backend.configure(read_config(options.workdir), options.workdir)
         run = restore(options.workdir, options.checkpoint, data_dir=options.data_dir)
         split = options.split
-        if (options.source or options.input) and not hasattr(run.task, "decode_target"):
-            flag = "source" if options.source else "input"
-            raise ValueError(f"--{flag} = {getattr(options, flag)}: {run.config.task} is not text; use --split")
-        if options.source:
-            if run.task.spec.source == "none":
-                raise ValueError(f"--source = {options.source}: {run.config.task} has no source to read; use --split")
-            pairs = files.read_parallel(options.source, options.target)
-            split = Path(options.source).name.removesuffix(".gz")
-            run.task.add_split(split, pairs.source, pairs.target)
-            run.task.notes += pairs.notes
+        flag, file = next(((f, v) for f in ("source", "target", "input") if (v := getattr(options, f))), ("", ""))
+        if file and not hasattr(run.task, "decode_target"):
+            raise ValueError(f"--{flag} = {file}: {run.config.task} is not text; use --split")
+        if options.target:
+            split = add_split(run.task, options.source, options.target)
+        if options.input and not run.model.decodes:
+            raise ValueError(f"--input = {options.input}: {run.config.model.name} cannot decode; use --split")
         if options.input:
             try:
                 for line in translate(run, read_lines(options.input), options):
@@ -196,10 +213,11 @@ def main(argv: Sequence[str]) -> None:
             except BrokenPipeError:  # the reader has seen enough, as head has
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
-        if not options.source and split not in run.task.splits:
-            raise ValueError(
-                f"--split = {split!r} is not in {run.config.task}; choose from {', '.join(run.task.splits)}"
-            )
+        if not options.target and split not in run.task.splits:
+            near = difflib.get_close_matches(split, run.task.splits, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            splits = ", ".join(run.task.splits)
+            raise ValueError(f"--split = {split!r} is not in {run.config.task}; {hint}choose from {splits}")
         if options.attention:
             if not attention_names(run.model):
                 raise ValueError(f"--attention: {run.config.model.name} has no attention to draw; evaluate it without")
@@ -211,7 +229,9 @@ def main(argv: Sequence[str]) -> None:
         folder.mkdir(exist_ok=True)
         part = f"{split}-first{options.limit}" if options.limit else split  # a part never replaces the whole
         run_folder.write_json(folder / f"{part}.json", found)
-        (folder / f"{part}.predictions.txt").write_text("".join(line + "\n" for line in predictions))
+        path = folder / f"{part}.predictions.txt"
+        with run_folder.naming(path):
+            path.write_text("".join(line + "\n" for line in predictions))
     for note in run.task.notes:
         print(f"{run.config.task}: {note}", file=sys.stderr)
     shown = ("loss", "perplexity", "token_accuracy", "exact_match", "bits_per_byte", "bleu", "bleu_lowercase", "chrf")

@@ -50,6 +50,7 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
         ledger = Ledger()
         clock = Clock(ledger.seconds)
         trainer = Trainer(model, task.spec, config, mesh.make(), clock)
+        plan = pipeline.train_plan(task, config)
         validation = list(pipeline.eval_batches(task, "val", config, limit=config.eval_examples))
 
     with run_folder.claimed(workdir, jax.process_index()), StopRequest() as stop:
@@ -64,7 +65,7 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
             run_folder.record(workdir, config)
             if done < config.steps:
                 (workdir / "summary.json").unlink(missing_ok=True)  # of a run that now goes further
-        batches = pipeline.train_batches(task, config, start=done)
+        batches = pipeline.train_batches(task, config, start=done, plan=plan)
 
         with (
             Tracker(workdir, config, first_step=done, active=main_process) as tracker,

@@ -44,12 +44,11 @@ def pad_rows(batch: Batch, multiple: int) -> Batch:
     return cast(Batch, padded)
 
 
-def padding_share(batch: Batch) -> float:
-    """The share of source and target positions that are padding, rows that only fill the shape included.
+def filled_positions(batch: Batch) -> int:
+    """Source and target positions that hold something; the others are padding.
 
-    A target position is real where it is weighted, or fed a token other than padding (id 0).
+    A target ends with its last weighted position.
     """
-    source_mask = batch["source_mask"]
-    real_target = (batch["target_weights"] > 0) | (batch["target_in"] != 0)
-    positions = source_mask.size + real_target.size
-    return 1.0 - (int(source_mask.sum()) + int(real_target.sum())) / max(positions, 1)
+    weighted_BT = batch["target_weights"] > 0
+    lengths_B = np.where(weighted_BT.any(1), weighted_BT.shape[1] - weighted_BT[:, ::-1].argmax(1), 0)
+    return int(batch["source_mask"].sum() + lengths_B.sum())

@@ -78,7 +78,11 @@ class Multi30k(tfds.core.GeneratorBasedBuilder):
         else:
             fetched = dl_manager.download({file: f"{REPOSITORY}/{file}" for file in _files().values()})
             for file, path in fetched.items():
-                check_sha256(path, file)
+                try:
+                    check_sha256(path, file)
+                except ValueError:
+                    Path(path).unlink(missing_ok=True)  # or the next download would find the same bytes
+                    raise
             names = list(SPLITS)
             paths = {key: fetched[file] for key, file in _files().items()}
         return {

@@ -78,9 +78,9 @@ def eval_plan(task: Task, split: str, config: ConfigDict, *, limit: int = 0) -> 
     return BucketPlan(single_bucket(num_examples, rows, shape), None)
 
 
-def train_batches(task: Task, config: ConfigDict, *, start: int = 0) -> Batches:
-    """Batches `start`, `start + 1`, ... of training, without end."""
-    return _stream(task, "train", config, train_plan(task, config), start, ENDLESS)
+def train_batches(task: Task, config: ConfigDict, *, start: int = 0, plan: Plan | None = None) -> Batches:
+    """Batches `start`, `start + 1`, ... of training, without end; `plan` is its `train_plan`, if made already."""
+    return _stream(task, "train", config, plan or train_plan(task, config), start, ENDLESS)
 
 
 def eval_batches(task: Task, split: str, config: ConfigDict, *, limit: int = 0) -> Batches:

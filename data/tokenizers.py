@@ -5,6 +5,7 @@ cached by the content it was trained on, and copied into the run's folder, from 
 SentencePiece is imported only where it is used.
 """
 
+import difflib
 import hashlib
 import io
 import json
@@ -152,7 +153,9 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """`name` and `vocab_size` of `config.data.tokenizer`, checked. Raises ValueError."""
     name, vocab_size = config["name"], int(config["vocab_size"])
     if name not in KINDS:
-        raise ValueError(f"data.tokenizer.name = {name!r} is no tokenizer; choose from {', '.join(KINDS)}")
+        near = difflib.get_close_matches(str(name), KINDS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"data.tokenizer.name = {name!r} is no tokenizer; {hint}choose from {', '.join(KINDS)}")
     if vocab_size < 0 or (KINDS[name] is SentencePiece and vocab_size <= SPECIALS):
         raise ValueError(f"data.tokenizer.vocab_size = {vocab_size} is too small; use {SPECIALS + 1} or more")
     return {"name": name, "vocab_size": 0 if name == "byte" else vocab_size}

@@ -14,6 +14,7 @@ from typing import Any
 import eval
 import train
 from configs import recall
+from training.cli import user_errors
 from training.restore import restore
 
 MODELS = ("gru", "gru_attention", "transformer")
@@ -95,10 +96,15 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/demo"), help="where the runs go")
     parser.add_argument("--steps", type=int, default=0, help="steps of training each; 0 for the config's")
     options = parser.parse_args(argv)
-    results = {name: run(name, options.folder / name, options.steps) for name in MODELS}
+    with user_errors():
+        show({name: run(name, options.folder / name, options.steps) for name in MODELS}, options.folder)
+
+
+def show(results: dict[str, dict], folder: Path) -> None:
+    """The table, and the figure beside the runs."""
     chance = results[MODELS[0]]["chance"]
     print_table(results, chance["token_accuracy"])
-    path = options.folder / "accuracy_by_distance.png"
+    path = folder / "accuracy_by_distance.png"
     draw(results, chance, path)
     print(f"figure: {path}")
 

@@ -44,6 +44,9 @@ def build(name: str, config: Any, spec: Spec, key: Key[Array, ""]) -> Architectu
     if architecture.needs_source and spec.source == "none":
         fit = ", ".join(other for other, kind in MODELS.items() if not kind.needs_source)
         raise ValueError(f"model = {name!r} needs a source and the task has none; use one of {fit}")
+    if not architecture.causal and spec.free_running:
+        fit = ", ".join(other for other, kind in MODELS.items() if kind.causal)
+        raise ValueError(f"model = {name!r} sees later inputs, and the task feeds it its answers; use one of {fit}")
     check_values(config)
     return architecture(config, spec, nnx.Rngs(params=key))
 

@@ -4,6 +4,7 @@ Dims: B batch, S source length, T target length, P prefix length, V outputs a po
 
     model = models.build(name, config.model, spec, key)
     output = model(source, source_mask, target_in, key=None, carry=None, taps=None)
+    logits = model.logits(output.readout)  # output.logits once more, or those of some positions
     memory, state = model.start(source, source_mask, max_len, prefix=None, prefix_mask=None)
     logits_BV, state = model.step(token_B, t, memory, state)
 """
@@ -29,6 +30,8 @@ class Spec(Protocol):
     def output(self) -> str: ...  # "tokens", "classes" or "real"
     @property
     def output_size(self) -> int: ...
+    @property
+    def free_running(self) -> bool: ...  # target_in is the target, shifted
     @property
     def shared_vocabulary(self) -> bool: ...
     @property

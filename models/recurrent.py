@@ -85,7 +85,7 @@ class RecurrentStack(nnx.Module):
         self.layers = nnx.List([kind.from_config(config, width, rngs) for width in widths])
         self.backward = nnx.List([kind.from_config(config, width, rngs) for width in widths] if bidirectional else [])
         self.dropout_rate = config.dropout_rate
-        self.remat = config.remat
+        self.remat = config.get("remat", False)  # runs begun before the key have none
 
     @classmethod
     def expected_params(cls, kind: type[Cell], config: Any, in_size: int, *, bidirectional: bool = False) -> int:

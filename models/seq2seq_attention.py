@@ -8,6 +8,7 @@ Dims: B batch, S source length, T target length, E embedding width, H hidden wid
 width, G = gates * H.
 """
 
+import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -195,7 +196,9 @@ def attend(
 def _score(config: Any) -> type[Score]:
     name = config.attention.score
     if name not in SCORES:
-        raise ValueError(f"model.attention.score = {name!r} is unknown; choose from {', '.join(SCORES)}")
+        near = difflib.get_close_matches(str(name), SCORES, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"model.attention.score = {name!r} is unknown; {hint}choose from {', '.join(SCORES)}")
     if SCORES[name].same_width and config.bidirectional:
         raise ValueError(
             f"model.attention.score = {name!r} needs an encoder as wide as the decoder, and"

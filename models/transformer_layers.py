@@ -164,7 +164,7 @@ class Stack(nnx.Module):
         self.head_dim = D // H
         self.dtype = jnp.dtype(config.dtype)
         self.dropout_rate = config.dropout_rate
-        self.remat = config.remat
+        self.remat = config.get("remat", False)  # runs begun before the key have none
 
     def __call__(
         self,

@@ -259,6 +259,14 @@ def test_a_language_model_goes_on_from_each_line(language, folder, capsys):
     assert first.startswith("It was") and len(first) > len("It was\n") and second
 
 
+def test_a_language_model_is_scored_on_any_text(language, folder):
+    whole = (folder / "language_text" / "input.txt").read_text()
+    (folder / "val.txt").write_text(whole[int(len(whole) * 0.9) :])
+    eval.main([f"--workdir={language}", "--data_dir=gone", f"--target={folder / 'val.txt'}"])
+    found, on_split = json.loads((language / "eval" / "val.txt.json").read_text()), evaluate(language)
+    assert found["bits_per_byte"] == pytest.approx(on_split["bits_per_byte"])
+
+
 def test_accuracy_against_distance(recall):
     found = evaluate(recall, split="test")
     assert found.keys() >= KEYS and found["num_examples"] == 32
@@ -292,7 +300,10 @@ def test_real_answers_have_no_perplexity(folder):
         ("translation", ["--wordkir=x"], "unrecognized arguments: --wordkir=x"),
         ("translation", ["--input=nowhere"], "nowhere is no file"),
         ("language", ["--attention=pictures"], "gru_decoder has no attention to draw"),
-        ("language", ["--source=a", "--target=b"], "shakespeare has no source to read"),
+        ("language", ["--source=a", "--target=b"], "a language model has no source to read; give --target alone"),
+        ("translation", ["--target=b"], "--target = b needs --source"),
+        ("translation", ["--split=tset"], "did you mean test?"),
+        ("translation", ["--temperature=nan", "--sample"], "--temperature = nan is out of range"),
         ("recall", ["--split=train"], "never ends"),
         ("recall", ["--input=-"], "--input = -: recall is not text"),
         ("recall", ["--source=a", "--target=b"], "--source = a: recall is not text"),

@@ -23,6 +23,7 @@ from training.validate import validate
 
 ROOT = Path(__file__).parent.parent
 MISTAKE, FAILURE = 2, 1  # exit status: the user can mend the command, or the machine or the numbers failed
+INTERRUPTED = 130  # by Ctrl-C, as shells count it
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", tuple: "a tuple"}
 KEY = re.compile(r"[a-z_]+(\.[a-z_0-9]+)* (=|is|has|,)")
 
@@ -54,6 +55,8 @@ def user_errors(config_file: str = "", config: Mapping[str, Any] | None = None) 
         _exit(f"{config_file}: {error}" if named else str(error), MISTAKE)
     except (OSError, FloatingPointError) as error:
         _exit(str(error), FAILURE)
+    except KeyboardInterrupt:
+        _exit("stopped", INTERRUPTED)
 
 
 def parse(argv: Sequence[str], description: str = "") -> Options:

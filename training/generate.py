@@ -16,6 +16,7 @@ from models.contract import Architecture
 from models.decoding import decoder
 
 LONGER = 50  # tokens that a translation may be longer than its source (Vaswani et al. 2017, section 6.1)
+TIMES = 2  # or so many times as long, which matters where tokens are characters
 
 _decoder = functools.lru_cache(maxsize=16)(decoder)  # generators of one method share what was compiled
 
@@ -34,8 +35,8 @@ class Generator:
         if spec.eos is None:
             max_len = batch["target_out"].shape[1]
         else:
-            max_len = -(-(batch["source_mask"].shape[1] + LONGER) // 8) * 8  # few different lengths to compile
-            arrays["limit"] = jnp.asarray(batch["source_mask"].sum(1) + LONGER)
+            max_len = -(-_limit(batch["source_mask"].shape[1]) // 8) * 8  # few different lengths to compile
+            arrays["limit"] = jnp.asarray(_limit(batch["source_mask"].sum(1)))
         if self._sampled:
             arrays["key"] = jax.random.fold_in(self._key, number)
         source, mask = jnp.asarray(batch["source"]), jnp.asarray(batch["source_mask"])
@@ -63,6 +64,10 @@ class Generator:
             tokens_BN = self(batch, number=number)
             found |= {int(i): row for i, row in zip(batch["index"], tokens_BN, strict=False) if i >= 0}
         return found
+
+
+def _limit(source_length: Any) -> Any:
+    return np.maximum(source_length + LONGER, TIMES * source_length)
 
 
 def source_batch(task: Any, lines: Sequence[str]) -> Batch:

@@ -8,14 +8,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from data.batch import Batch
+from data.batch import Batch, filled_positions
 from training import provenance
 
 ACTIVITIES = ("training", "compile", "eval", "save")
 
 
 class NonFiniteError(FloatingPointError):
-    """The loss or the gradient norm stopped being a number."""
+    """The loss, the gradient norm or the update stopped being a number."""
 
     def __init__(self, step: int, name: str, value: float):
         super().__init__(f"{name} is {value} at step {step}")
@@ -81,7 +81,7 @@ class Ledger:
         """
         window = jax.device_get(self._window)
         for number, metrics in enumerate(window, start=step - len(window) + 1):
-            for name in ("loss", "gradient_norm"):
+            for name in ("loss", "gradient_norm", "update_ratio"):  # the last is known where a state is saved
                 if not math.isfinite(metrics[name]):
                     raise NonFiniteError(number, name, float(metrics[name]))
         return window
@@ -115,10 +115,3 @@ class Ledger:
             "padding_share": 1 - self.filled / max(self.positions, 1),
             **{f"{activity}_seconds": self.seconds.get(activity, 0.0) for activity in ACTIVITIES},
         }
-
-
-def filled_positions(batch: Batch) -> int:
-    """Source and target positions that hold something. A target ends with its last weighted position."""
-    weighted_BT = batch["target_weights"] > 0
-    lengths_B = np.where(weighted_BT.any(1), weighted_BT.shape[1] - weighted_BT[:, ::-1].argmax(1), 0)
-    return int(batch["source_mask"].sum() + lengths_B.sum())

@@ -28,10 +28,23 @@ def start_processes(coordinator: str | None, num_processes: int | None, process_
     )
     coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
     if num_processes is None and "JAX_NUM_PROCESSES" in os.environ and "JAX_PROCESS_ID" in os.environ:
-        num_processes, process_id = int(os.environ["JAX_NUM_PROCESSES"]), int(os.environ["JAX_PROCESS_ID"])
+        num_processes, process_id = _whole("JAX_NUM_PROCESSES"), _whole("JAX_PROCESS_ID")
+    if num_processes is not None and process_id is not None and not coordinator:
+        raise ValueError(f"--num_processes = {num_processes} needs --coordinator=HOST:PORT, the address of process 0")
+    if coordinator and not launched and (num_processes is None or process_id is None):
+        raise ValueError(f"--coordinator = {coordinator} needs --num_processes and --process_id; give all three")
+    if num_processes is not None and process_id is not None and not 0 <= process_id < num_processes:
+        raise ValueError(f"--process_id = {process_id} is not in [0, {num_processes}); count from 0")
     if coordinator or launched:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(coordinator, num_processes, process_id)
+
+
+def _whole(name: str) -> int:
+    value = os.environ[name]
+    if not value.isdecimal():
+        raise ValueError(f"{name} = {value!r} is not a whole number; set it to one, or give the flags")
+    return int(value)
 
 
 def make() -> Mesh:

@@ -61,12 +61,15 @@ OPTIMIZERS: dict[str, Callable[[ConfigDict], optax.GradientTransformation]] = {
 }
 
 
-def learning_rates(config: ConfigDict) -> np.ndarray:
-    """(steps,) float32: the learning rate of every update, as `config.schedule` asks; the first already moves."""
+def learning_rates(config: ConfigDict, first: int, count: int) -> np.ndarray:
+    """(count,) float32: the rates of `count` updates after `first` of them, as `config.schedule` asks.
+
+    With a warm-up the very first update already moves.
+    """
     s = config.schedule
     curve = SCHEDULES[s.name](config.optimizer.learning_rate, s.warmup_steps, config.steps, s.final_fraction)
-    first = 1 if s.warmup_steps else 0
-    return np.broadcast_to(curve(jnp.arange(first, first + config.steps)), config.steps).astype(np.float32)
+    first += 1 if s.warmup_steps else 0
+    return np.broadcast_to(curve(jnp.arange(first, first + count)), count).astype(np.float32)
 
 
 def build(config: ConfigDict) -> optax.GradientTransformation:

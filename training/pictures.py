@@ -10,6 +10,7 @@ from flax import nnx
 
 from data.batch import Batch
 from models.contract import Architecture
+from training.run_folder import naming
 
 MOST_LABELS = 40  # a side; longer sequences are drawn without
 
@@ -76,7 +77,8 @@ def draw_attention(path: Path, maps: dict[str, np.ndarray], task: Any, batch: Ba
                 panel.set_ylabel(name.rpartition(".")[0], fontsize=8)
             _label(panel.xaxis, keys if number == len(maps) else [], rotation=90)
             _label(panel.yaxis, queries if head == 0 else [], rotation=0)
-    figure.savefig(path, dpi=120)
+    with naming(path):
+        figure.savefig(path, dpi=120)
     pyplot.close(figure)
 
 

@@ -109,6 +109,7 @@ class Text(NamedTuple):
 
     hypotheses: list[str]
     references: list[str]
+    lowercase: bool = False  # what the run was trained on, so what its exact matches are compared in
 
     def scores(self) -> dict[str, Any]:
         """Corpus BLEU (cased and lowercased), chrF and the signature, by sacreBLEU (Post 2018)."""
@@ -124,12 +125,15 @@ class Text(NamedTuple):
 
     def exact_match(self) -> float:
         """The share of hypotheses that are their references, but for spaces at the ends."""
-        pairs = zip(self.hypotheses, self.references, strict=True)
+        references = [r.lower() for r in self.references] if self.lowercase else self.references
+        pairs = zip(self.hypotheses, references, strict=True)
         return sum(h.strip() == r.strip() for h, r in pairs) / len(self.references)
 
     def part(self, rows: Sequence[int]) -> "Text":
         """Some of the lines."""
-        return Text([self.hypotheses[i] for i in rows], [self.references[i] for i in rows])
+        return self._replace(
+            hypotheses=[self.hypotheses[i] for i in rows], references=[self.references[i] for i in rows]
+        )
 
 
 def by_source_length(

@@ -5,6 +5,7 @@ metrics.jsonl every row that was logged
 checkpoints/  the newest states, to resume from
 best/         the parameters that validated best
 tokenizer/    what text was cut with
+profile/      with config.profile, a trace of some steps
 eval/         what eval.py found
 summary.json  written at the end, so an interrupted run has none
 """
@@ -61,7 +62,8 @@ def check_same_run(workdir: Path, config: ConfigDict, *, accept_changes: bool) -
         return
     recorded = json.loads(path.read_text())
     there, here = flat(recorded["config"]), flat(json.loads(config.to_json()))
-    differing = [k for k in sorted(there.keys() | here.keys()) if there.get(k) != here.get(k)]
+    differing = [k for k in sorted(there.keys() & here.keys()) if there[k] != here[k]]
+    # A key that is in one of the two came or went with the code: the run has its default.
     if differing and not accept_changes:
         changes = ", ".join(f"{key} = {here.get(key)!r} (was {there.get(key)!r})" for key in differing)
         raise ValueError(f"{path}: this run has another config: {changes}; use another --workdir, or --accept_changes")
@@ -81,7 +83,7 @@ def check_same_run(workdir: Path, config: ConfigDict, *, accept_changes: bool) -
 def _shapes_state(key: str) -> bool:
     """Whether a key decides which arrays a checkpoint holds."""
     if key.startswith("model."):
-        return not key.endswith("_rate") and key != "model.dtype"
+        return not key.endswith("_rate") and key not in ("model.dtype", "model.remat")
     shaping = ("task", "optimizer.name", "optimizer.momentum", "optimizer.ema_decay")
     return key.startswith("data.tokenizer.") or key in shaping
 
@@ -98,14 +100,23 @@ def record(workdir: Path, config: ConfigDict) -> None:
 
 @contextlib.contextmanager
 def restored_on_error(workdir: Path) -> Iterator[None]:
-    """Takes back the folders and the tokenizer that the body wrote, if it turns out that there can be no run."""
-    places = (workdir / "tokenizer", workdir, *workdir.parents, workdir.parent / ".jax_cache")
+    """Takes back the tokenizer that the body wrote and the folders around it, if there can be no run after all.
+
+    Folders go only where they are empty: what another run has put beside this one meanwhile stays.
+    """
+    cache = workdir.parent / ".jax_cache"
+    places = (workdir / "tokenizer", workdir, cache, *workdir.parents)
     new = [path for path in places if not path.exists()] if jax.process_index() == 0 else []
     try:
         yield
     except BaseException:
         for path in new:
-            shutil.rmtree(path, ignore_errors=True)
+            alone = path == cache and not any(other != cache for other in cache.parent.iterdir())
+            if path.name == "tokenizer" or alone:
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    path.rmdir()
         raise
 
 

@@ -22,7 +22,7 @@ def show(tracker: Tracker, trainer: Trainer, task: Any, batch: Batch, step: int,
     real = np.flatnonzero(batch["index"] >= 0)[:ROWS]
     head: Batch = {name: array[real] for name, array in batch.items()}  # type: ignore[assignment, index]
     model, rows = trainer.model, []
-    if task.spec.free_running and task.spec.source != "none":
+    if task.spec.free_running and model.decodes and task.spec.source != "none":
         tokens = Generator(model, task.spec)(head)
         for row, ids in enumerate(tokens):
             source, target = labels(task, head, row)
@@ -32,7 +32,7 @@ def show(tracker: Tracker, trainer: Trainer, task: Any, batch: Batch, step: int,
             else:
                 wanted = " ".join(map(str, head["target_out"][row][: len(target)]))
                 rows.append([" ".join(source), wanted, " ".join(map(str, ids[: len(target)]))])
-    if task.spec.free_running and task.spec.source == "none":
+    if task.spec.free_running and model.decodes and task.spec.source == "none":
         ids_B = [row[weights > 0] for row, weights in zip(head["target_out"], head["target_weights"], strict=True)]
         halves_B = [np.split(ids, [len(ids) // 2]) for ids in ids_B]
         longest = max(len(rest) for _, rest in halves_B)

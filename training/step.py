@@ -8,6 +8,7 @@ micro-batches, then divided once.
 Dims: B batch, T target length, A micro-batches.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -21,6 +22,8 @@ from models.contract import Spec
 from training import optimizer
 from training.losses import LOSSES, in_parts
 from training.params import Params, Skeleton
+
+BLOCK = 1024  # steps whose learning rates are computed together
 
 State = dict[str, Any]
 Arrays = Mapping[str, jax.Array]
@@ -39,12 +42,16 @@ TrainStep = Callable[[State, Arrays, Dials], tuple[State, dict]]
 
 def make_dials(config: ConfigDict) -> Callable[[int], Dials]:
     """Returns number of steps done -> the dials of the next one."""
-    seed, rates = np.uint32(config.seed), optimizer.learning_rates(config)
+    seed = np.uint32(config.seed)
     every = (config.every.log, config.every.eval, config.every.save)
+
+    @functools.lru_cache(maxsize=1)
+    def rates(block: int) -> np.ndarray:
+        return optimizer.learning_rates(config, block * BLOCK, BLOCK)
 
     def dials(done: int) -> Dials:
         logged = done + 1 == config.steps or any((done + 1) % interval == 0 for interval in every)
-        return Dials(seed, rates[done], np.bool_(logged))
+        return Dials(seed, rates(done // BLOCK)[done % BLOCK], np.bool_(logged))
 
     return dials
 

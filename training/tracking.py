@@ -43,7 +43,8 @@ class Tracker:
             return
         if self._progress:
             self._progress.stop()
-        self._file.close()
+        with contextlib.suppress(OSError):  # of a row that could not be written, which has been said
+            self._file.close()
         if self._wandb:
             self._wandb.finish(exit_code=0 if error[0] is None else 1)
 

@@ -38,8 +38,9 @@ def validate(config: ConfigDict) -> None:
         value = _at(config, key)
         if value is not None and value < least:
             raise ValueError(f"{key} = {value} is too small; use {least} or more")
-    if config.seed >= 2**32:
-        raise ValueError(f"seed = {config.seed} is too large; use {2**32 - 1} or less")
+    for key, most in (("seed", 2**32 - 1), ("steps", 2**31 - 1)):
+        if config[key] > most:
+            raise ValueError(f"{key} = {config[key]} is too large; use {most} or less")
     for key in POSITIVE:
         if not _finite(config, key) > 0:
             raise ValueError(f"{key} = {_at(config, key)} is not positive; use a value above 0")

@@ -209,6 +209,11 @@ class Translation:
 def translate(config: Mapping[str, Any], tokenizer_dir: str | Path | None = None) -> Translation:
     """Any pair of parallel files: `data.dir` with `train.<language>[.gz]`, `val.<language>[.gz]` and others,
     or files named one by one (`data.train_source`, `data.train_target`, `data.val_source`, ...)."""
+    if config["source_language"] == config["target_language"] and config["dir"]:
+        raise ValueError(
+            f"data.target_language = {config['target_language']} is the source language too, so one file would be both "
+            "sides; name two, or give the files by data.train_source, data.train_target and so on"
+        )
     named: dict[str, tuple[Path, Path]] = {}
     for split in ("train", "val", "test"):
         source, target = config[f"{split}_source"], config[f"{split}_target"]

@@ -7,7 +7,7 @@ import pytest
 
 import data
 from configs import recall, translate
-from data.batch import padding_share
+from data.batch import filled_positions
 from data.pipeline import eval_batches, eval_plan, train_batches, train_plan
 from data.plan import BucketPlan
 from tests.data.texts import write_folder
@@ -90,11 +90,10 @@ def test_evaluation_has_every_example_once(task, config, limit):
     assert_same(batches, list(eval_batches(task, "val", changed(config, seed=9), limit=limit)))
 
 
-def test_padding_share_counts_rows_that_only_fill(task, config):
+def test_filled_positions_are_those_that_count(task, config):
     for batch in take(task, config, 5):
-        real = batch["source_mask"].sum() + batch["target_weights"].sum()
-        assert padding_share(batch) == pytest.approx(1 - real / (batch["source"].size + batch["target_in"].size))
-    assert padding_share(task.batch("train", 0, np.full(4, -1), (30, 30))) == 1.0
+        assert filled_positions(batch) == batch["source_mask"].sum() + batch["target_weights"].sum()
+    assert filled_positions(task.batch("train", 0, np.full(4, -1), (30, 30))) == 0
 
 
 def test_a_synthetic_task_never_ends():

@@ -17,6 +17,7 @@ import models
 from configs import common
 from data.spec import Spec
 from models import MODELS
+from models.decoding import beam_search, greedy
 
 B, S, T, V, W = 3, 5, 4, 9, 2
 TOKENS = Spec("tokens", 11, V, "tokens", V, max_source_length=9, max_target_length=9)
@@ -250,6 +251,30 @@ def test_it_runs_in_bfloat16(name):
     assert not np.array_equal(low_output.logits, output.logits)  # it was computed in bfloat16
     flat, low = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(g)]) for g in (gradient, low_gradient))
     assert flat @ low / np.linalg.norm(flat) / np.linalg.norm(low) > 0.99
+
+
+@pytest.mark.parametrize("name", [name for name, kind in DECODING if kind == "tokens"])
+def test_beams_agree_with_greedy_search_and_with_the_call(name):
+    """Beam 1 is greedy; a beam's score is what the teacher-forced call gives its tokens, whatever was reordered."""
+    graph, params = built(name, "tokens")
+    data, limits = batch("tokens"), {"bos": 1, "eos": 2, "pad": 0, "max_len": 6}
+
+    @jit
+    def decode(params):
+        inputs = nnx.merge(graph, params), data["source"], data["mask"]
+        search = functools.partial(beam_search, *inputs, **limits, length_penalty=0.0)
+        return greedy(*inputs, **limits), search(beam_size=1), search(beam_size=3)
+
+    by_greed, by_one, by_three = decode(params)
+    np.testing.assert_array_equal(by_one.tokens, by_greed.tokens)
+    np.testing.assert_allclose(by_one.scores, by_greed.scores, rtol=1e-5)
+    assert (by_three.scores >= by_greed.scores - 1e-5).mean() > 0.5
+    tokens_BN = np.asarray(by_three.tokens)
+    fed_BN = np.concatenate([np.ones((B, 1), np.int32), tokens_BN[:, :-1]], axis=1)
+    logits = nnx.merge(graph, params)(data["source"], data["mask"], jnp.asarray(fed_BN)).logits
+    gains_BN = np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), tokens_BN[:, :, None], axis=2)[:, :, 0]
+    ended_BN = np.cumsum(tokens_BN == 2, axis=1) - (tokens_BN == 2)  # what follows EOS has no part in the score
+    np.testing.assert_allclose((gains_BN * (ended_BN == 0)).sum(1), by_three.scores, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)

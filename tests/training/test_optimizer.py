@@ -9,6 +9,10 @@ from configs import common
 from training.optimizer import OPTIMIZERS, SCHEDULES, build, learning_rates
 
 
+def rates_of(c):
+    return learning_rates(c, 0, c.steps)
+
+
 def config(optimizer="adam", name="cosine", **values):
     c = common.base("recall", "gru")
     c.steps, c.schedule.name, c.schedule.warmup_steps, c.optimizer.name = 1000, name, 100, optimizer
@@ -19,25 +23,26 @@ def config(optimizer="adam", name="cosine", **values):
 
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
 def test_every_schedule_warms_up_linearly_to_its_peak(name):
-    rates = learning_rates(config(name=name))
+    rates = rates_of(config(name=name))
     assert rates.shape == (1000,)
+    np.testing.assert_array_equal(learning_rates(config(name=name), 40, 70), rates[40:110])
     np.testing.assert_allclose(rates[[0, 49, 99]], [0.005, 0.25, 0.5], rtol=1e-5)
 
 
 def test_schedules_after_warmup():
     halfway, end = 549, 999
-    assert learning_rates(config(name="constant"))[end] == 0.5
-    np.testing.assert_allclose(learning_rates(config(name="linear"))[halfway], 0.25, rtol=1e-5)
-    np.testing.assert_allclose(learning_rates(config(name="cosine"))[halfway], 0.25, rtol=1e-5)
-    np.testing.assert_allclose(learning_rates(config(name="cosine"))[end], 0.0, atol=1e-7)
+    assert rates_of(config(name="constant"))[end] == 0.5
+    np.testing.assert_allclose(rates_of(config(name="linear"))[halfway], 0.25, rtol=1e-5)
+    np.testing.assert_allclose(rates_of(config(name="cosine"))[halfway], 0.25, rtol=1e-5)
+    np.testing.assert_allclose(rates_of(config(name="cosine"))[end], 0.0, atol=1e-7)
     # Vaswani et al. 2017, equation 3, at 4 times the warm-up: half the peak.
-    np.testing.assert_allclose(learning_rates(config(name="inverse_square_root"))[399], 0.25, rtol=1e-5)
+    np.testing.assert_allclose(rates_of(config(name="inverse_square_root"))[399], 0.25, rtol=1e-5)
 
 
 def test_schedule_without_warmup_starts_at_its_peak():
     c = config()
     c.schedule.warmup_steps = 0
-    assert learning_rates(c)[0] == 0.5
+    assert rates_of(c)[0] == 0.5
 
 
 @pytest.mark.parametrize("name", sorted(OPTIMIZERS))
