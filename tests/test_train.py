@@ -161,6 +161,14 @@ def test_a_profile_is_a_trace_of_some_steps(tmp_path, capsys):
     assert sum("train_step" in name for name in names) >= 5
 
 
+@pytest.mark.parametrize(("values", "said"), [({"tokens_per_batch": 64}, "64"), ({"data__max_length": 2}, "none")])
+def test_a_plan_that_cannot_be_is_refused_before_anything_is_written(tmp_path, values, said):
+    config = runs.text_config(write_text(tmp_path / "text"), **values)
+    with pytest.raises(ValueError, match=said):
+        train.train(config, tmp_path / "runs" / "run")
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_language_model_trains_on_micro_batches(tmp_path):
     config = runs.language_config(runs.write_language(tmp_path / "text"), steps=2, optimizer__accumulation=2)
     found = train.train(config, tmp_path / "run")

@@ -18,7 +18,7 @@ from experiments.benchmarks.cases import ATTENTION_SIZE, Case, batch
 from experiments.benchmarks.protocol import Program
 from models.cells import GRUCell, LSTMCell, TanhCell
 from models.recurrent import RecurrentStack, swap
-from training import backend, mesh, optimizer, params, step
+from training import backend, mesh, optimizer, params, provenance, step
 
 CELLS = {"rnn": TanhCell, "gru": GRUCell, "lstm": LSTMCell}
 
@@ -108,7 +108,13 @@ def build(case: Case, weights_file: Path | None = None) -> Program:
     def take() -> None:
         held["state"], _ = compiled(held["state"], placed, dials)
 
-    return Program(params.count(weights), lambda: float(before), take, lambda: jax.block_until_ready(held["state"]))
+    return Program(
+        params.count(weights),
+        lambda: float(before),
+        take,
+        lambda: jax.block_until_ready(held["state"]),
+        provenance.device_memory_bytes,
+    )
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
     describe    {"num_params": ..., "loss": without dropout, from the weights that were given}
     step N      {"seconds": wall time of N training steps, waited for}
-    quit        {"peak_memory_bytes": of the whole process}
+    quit        {"peak_memory_bytes": of the whole process, or of the accelerator}
 
 The standard library alone: the peers have an environment of their own.
 """
@@ -27,6 +27,7 @@ class Program:
     loss: Callable[[], float]
     step: Callable[[], object]  # starts one training step
     wait: Callable[[], object]  # until every step so far is done
+    peak_memory: Callable[[], int] = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # bytes
 
 
 def arguments() -> tuple[Case, str, Path]:
@@ -52,7 +53,7 @@ def serve(program: Program) -> None:
             program.wait()
             answer(seconds=time.perf_counter() - start)
         elif command == "quit":
-            answer(peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+            answer(peak_memory_bytes=program.peak_memory())
             return
 
 

@@ -20,6 +20,7 @@ from experiments.benchmarks.cases import Case
 
 ROOT = Path(__file__).parent.parent.parent
 PEERS = ROOT / ".venv-peers"
+PYTHON = "LONGREACH_PEERS_PYTHON"  # names another interpreter that has torch, as on a machine with a GPU
 MODULES = {
     "ours": "experiments.benchmarks.ours",
     "flax": "experiments.peers.flax_programs",
@@ -28,8 +29,8 @@ MODULES = {
 
 
 def has_peers() -> bool:
-    """Whether `make peers` has been run to its end."""
-    return (PEERS / ".installed").exists()
+    """Whether `make peers` has been run to its end, or another interpreter is named."""
+    return PYTHON in os.environ or (PEERS / ".installed").exists()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Running:
 
     def __init__(self, contender: Contender, case: Case, weights: Path):
         self.contender = contender
-        python = str(PEERS / "bin" / "python") if contender.program == "torch" else sys.executable
+        peers_python = os.environ.get(PYTHON, str(PEERS / "bin" / "python"))
+        python = peers_python if contender.program == "torch" else sys.executable
         words = [python, "-m", MODULES[contender.program], json.dumps(dataclasses.asdict(case)), contender.setting]
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the process)
         self._process = subprocess.Popen(

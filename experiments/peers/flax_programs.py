@@ -16,6 +16,7 @@ from experiments.benchmarks import protocol
 from experiments.benchmarks.cases import Case, batch
 from experiments.benchmarks.protocol import Program
 from models.positions import sinusoids
+from training import provenance
 
 Weights = dict[str, np.ndarray]
 CELLS: dict[str, Any] = {"rnn": nnx.SimpleCell, "gru": nnx.GRUCell, "lstm": nnx.OptimizedLSTMCell}
@@ -166,7 +167,13 @@ def build(case: Case, weights: Weights, *, sharded: bool) -> Program:
         last[:] = [train_step(model, optimizer, data)]
 
     num_params = sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
-    return Program(num_params, lambda: before, step, lambda: jax.block_until_ready((last, nnx.state(model))))
+    return Program(
+        num_params,
+        lambda: before,
+        step,
+        lambda: jax.block_until_ready((last, nnx.state(model))),
+        provenance.device_memory_bytes,
+    )
 
 
 def main() -> None:

@@ -164,7 +164,7 @@ class Transformer(nn.Module):
         return self.dropout(self.embedding(ids) * self.case.hidden**0.5 + self.sinusoids)
 
     def forward(self, data: dict[str, torch.Tensor]) -> torch.Tensor:
-        causal = nn.Transformer.generate_square_subsequent_mask(self.case.length)
+        causal = nn.Transformer.generate_square_subsequent_mask(self.case.length, device=self.sinusoids.device)
         states = self.body(
             self.embed(data["source"]), self.embed(data["target_in"]), tgt_mask=causal, tgt_is_causal=True
         )
@@ -177,8 +177,10 @@ class Transformer(nn.Module):
 def build(case: Case, weights: Weights) -> Program:
     """The program, from our weights."""
     kind = Stack if case.is_stack else Transformer if case.model == "transformer" else AttentionSeq2Seq
-    model = kind(case, weights)
-    data = {name: tensor(array) for name, array in batch(case).items()}
+    gpu = torch.cuda.is_available()
+    device = "cuda" if gpu else "cpu"
+    model = kind(case, weights).to(device)
+    data = {name: tensor(array).to(device) for name, array in batch(case).items()}
     data = {name: x.long() if x.dtype == torch.int32 else x for name, x in data.items()}
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     with torch.no_grad():
@@ -201,6 +203,8 @@ def build(case: Case, weights: Weights) -> Program:
         optimizer.step()
 
     num_params = sum(p.numel() for p in model.parameters()) - redundant(model)
+    if gpu:
+        return Program(num_params, lambda: before, step, torch.cuda.synchronize, torch.cuda.max_memory_allocated)
     return Program(num_params, lambda: before, step, lambda: None)
 
 

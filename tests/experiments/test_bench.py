@@ -110,6 +110,7 @@ def test_table_and_json_hold_every_program(capsys, monkeypatch):
 
 def test_mistakes_end_in_one_line(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(turns, "PEERS", tmp_path)
+    monkeypatch.delenv(turns.PYTHON, raising=False)
     for words, expected in ((["gru_129"], "CASE = gru_129 is not a case"), (["--peers"], "run `make peers` once")):
         with pytest.raises(SystemExit) as ended:
             bench.main(words)

@@ -66,6 +66,8 @@ MISTAKES = {
     "word for bool": ("--config.model.tie_embeddings=maybe", "is not true or false"),
     "negative rate": ("--config.optimizer.learning_rate=-1", "optimizer.learning_rate = -1.0 is not positive"),
     "rate not a number": ("--config.optimizer.learning_rate=nan", "is not a finite number"),
+    "endless": ("--config.steps=99999999999", "steps = 99999999999 is too large; use 2147483647 or less"),
+    "seed": ("--config.seed=4294967296", "seed = 4294967296 is too large; use 4294967295 or less"),
     "no steps": ("--config.steps=0", "steps = 0 is too small; use 1 or more"),
     "never logs": ("--config.every.log=0", "every.log = 0 is too small"),
     "no micro-batch": ("--config.optimizer.accumulation=0", "use 1 or more"),

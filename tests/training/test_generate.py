@@ -12,7 +12,7 @@ from configs import common
 from data.spec import Spec
 from models.decoding import greedy
 from tests.training import runs
-from training.generate import LONGER, Generator, source_batch
+from training.generate import LONGER, Generator, _limit, source_batch
 
 WITH_EOS = Spec("tokens", 9, 9, "tokens", 9, 8, 8, free_running=True, eos=2)
 FIXED = Spec("tokens", 9, 9, "tokens", 9, 8, 6, free_running=True)
@@ -51,6 +51,11 @@ def batch(lengths=(5, 8, 2), target_length=6, index=None):
         "target_out": np.zeros((rows, target_length), np.int32),
         "index": np.arange(rows, dtype=np.int32) if index is None else np.array(index, np.int32),
     }
+
+
+def test_long_sources_may_double():
+    """Where tokens are characters, a translation is easily longer than its source by more than 50."""
+    assert [int(_limit(np.array(length))) for length in (1, 50, 120)] == [51, 100, 240]
 
 
 def test_greedy_outputs_are_those_of_decoding_and_stop_at_the_limit(gru):

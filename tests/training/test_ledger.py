@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from training.ledger import Ledger, NonFiniteError, filled_positions
+from data.batch import filled_positions
+from training.ledger import Ledger, NonFiniteError
 
 
 def batch(source=3, target=2, rows=2, width=5):
@@ -20,7 +21,8 @@ def batch(source=3, target=2, rows=2, width=5):
 
 
 def metrics(loss=1.0, **values):
-    row = {"loss": loss, "nll": loss, "token_accuracy": 0.5, "gradient_norm": 1.0, "learning_rate": 0.1} | values
+    row = {"loss": loss, "nll": loss, "token_accuracy": 0.5, "gradient_norm": 1.0, "learning_rate": 0.1}
+    row |= {"update_ratio": 0.01} | values
     return {name: jnp.float32(value) for name, value in row.items()}
 
 
@@ -47,7 +49,7 @@ def test_windows_do_not_overlap():
     assert "perplexity" not in row
 
 
-@pytest.mark.parametrize("name", ["loss", "gradient_norm"])
+@pytest.mark.parametrize("name", ["loss", "gradient_norm", "update_ratio"])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_first_bad_step_is_named(name, value):
     ledger = Ledger()

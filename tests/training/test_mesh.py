@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.training.processes import command, rows, run, start, summary, write_text
+from training.mesh import start_processes
 
 EVERY = ("--config.steps=20", "--config.every.log=1", "--config.every.eval=20", "--config.every.save=20")
 
@@ -22,6 +23,22 @@ def one_device(request, tmp_path_factory, text):
     workdir = tmp_path_factory.mktemp("runs") / "one"
     run(command(workdir, text, *EVERY, model=request.param))
     return request.param, workdir
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "said"),
+    [
+        ((None, 2, 0), {}, r"--num_processes = 2 needs --coordinator=HOST:PORT"),
+        (("here:1", None, None), {}, r"--coordinator = here:1 needs --num_processes and --process_id"),
+        (("here:1", 2, 2), {}, r"--process_id = 2 is not in \[0, 2\); count from 0"),
+        (("here:1", None, None), {"JAX_NUM_PROCESSES": "two", "JAX_PROCESS_ID": "0"}, "JAX_NUM_PROCESSES = 'two' is"),
+    ],
+)
+def test_processes_that_cannot_find_each_other_are_refused(monkeypatch, flags, environment, said):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=said):
+        start_processes(*flags)
 
 
 def losses(workdir):

@@ -131,6 +131,12 @@ def test_exact_match_of_text_ignores_only_spaces_at_the_ends():
     assert text.part([0]).exact_match() == 1
 
 
+def test_exact_match_of_a_lowercased_run_is_of_lowercased_references():
+    text = Text(["a dog ."], ["A dog ."])
+    assert text.exact_match() == 0 and text._replace(lowercase=True).exact_match() == 1
+    assert text._replace(lowercase=True).part([0]).exact_match() == 1
+
+
 def test_examples_that_are_asked_nothing_are_not_right(gathered):
     answers, examples = gathered
     few = Answers(*(column[2:] for column in answers))  # nothing of example 2, which had the error
