@@ -9,6 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
+PEERS = ROOT / "experiments" / "peers"  # what a user would otherwise pick, for the benchmark
+
 MAY_IMPORT = {
     "configs": {"configs"},
     "data": {"data"},
@@ -66,7 +68,9 @@ def test_what_only_one_place_may_import(path):
         assert "jaxtyping" not in names, "annotations come from models/shapes.py"
     if room_of(path) == "configs":
         assert names <= {"configs", "ml_collections", "difflib"}, "values only"
-    assert not names & {"torch", "tensorflow"}
+    if PEERS not in path.parents:
+        assert not names & {"torch", "tensorflow"}
+        assert not any(name.startswith("experiments.peers") for name in imported(path.read_text())), "they are programs"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -58,6 +58,7 @@ def test_a_failed_start_takes_back_what_it_wrote_and_nothing_else(tmp_path):
     with pytest.raises(KeyError), restored_on_error(runs / "mine"):
         (runs / "mine" / "tokenizer").mkdir(parents=True)
         (runs / ".jax_cache").mkdir()
+        (runs / ".jax_cache" / "program").write_text("shared")
         (runs / "other").mkdir()  # a run that began meanwhile
         (runs / "other" / "config.json").write_text("{}")
         raise KeyError
