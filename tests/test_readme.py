@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from data import TASKS
 from models import MODELS
 
@@ -25,7 +27,15 @@ def test_table_of_tasks():
     assert names_of_table("Tasks") == set(TASKS)
 
 
-def test_linked_pages_exist():
-    links = re.findall(r"\]\(([^)#:]+)\)", README)
-    assert len(links) > 3
-    assert [link for link in links if not (ROOT / link).exists()] == []
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_linked_pages_exist(page):
+    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_page_is_linked_from_the_readme():
+    linked = {(ROOT / link).resolve() for link in re.findall(r"\]\(([^)#:]+)\)", README)}
+    assert set(PAGES[1:]) <= linked
