@@ -146,7 +146,7 @@ class Transformer(nn.Module):
 
     def take_layer(self, layer: nn.Module, weights: Weights, name: str) -> None:
         norms = [f"{name}/attention_residual/norm", f"{name}/mlp_residual/norm"]
-        attentions = [(layer.self_attn, f"{name}/attention", ("qkv",))]
+        attentions: list[tuple[nn.Module, str, tuple[str, ...]]] = [(layer.self_attn, f"{name}/attention", ("qkv",))]
         if hasattr(layer, "multihead_attn"):
             attentions.append((layer.multihead_attn, f"{name}/cross_attention", ("query", "kv")))
             norms.insert(1, f"{name}/cross_residual/norm")
