@@ -3,8 +3,8 @@
     python train.py --config=configs/multi30k.py:transformer --workdir=runs/multi30k-transformer
     ... --config.data.dir=FOLDER    reads train.de.gz, train.en.gz, val... there instead of downloading
 
-Expected: `transformer` 38.0 BLEU (lowercased, test_2016_flickr, beam 5), 39.0 on val, commit 7be0fd5, 2 cores of an AMD
-EPYC; `gru_attention` and `gru` not measured yet.
+Expected (BLEU lowercased, beam 5, test_2016_flickr and val; each within 45 minutes on 2 cores of an AMD EPYC):
+`transformer` 40.1 and 40.4 (commit 5041f6f), `gru_attention` 39.1 and 40.0, `gru` 26.4 and 26.9 (commit 37938b8).
 """
 
 from configs import common

@@ -56,7 +56,7 @@ def test_torch_does_the_same_work(case, tmp_path):
 def test_other_work_is_refused():
     case, mine = TINY["rnn"], {"num_params": 100.0, "loss": 2.0}
     bench.check_same_work(case, Contender("torch"), mine, {"num_params": 100.0, "loss": 2.00001})
-    with pytest.raises(RuntimeError, match="rnn_128: torch default has 101 parameters, ours 100"):
+    with pytest.raises(RuntimeError, match="rnn_tiny: torch default has 101 parameters, ours 100"):
         bench.check_same_work(case, Contender("torch"), mine, {"num_params": 101, "loss": 2.0})
     with pytest.raises(RuntimeError, match="has a loss of 2.1"):
         bench.check_same_work(case, Contender("torch"), mine, {"num_params": 100, "loss": 2.1})

@@ -9,6 +9,7 @@ import models
 from configs import common
 from data.batch import pad_rows
 from data.spec import Spec
+from tests.training import runs
 from training import mesh, params, step
 
 SPEC = Spec("tokens", 9, 9, "tokens", 9, 5, 4, free_running=True, eos=2)
@@ -49,6 +50,12 @@ def take_steps(c, count=1, data=None):
 
 def assert_close(one, other, **tolerance):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), one, other)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_in_haste():
+    with runs.compiled_in_haste():
+        yield
 
 
 @pytest.fixture(scope="module")
