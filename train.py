@@ -6,6 +6,8 @@
 `train` below is the whole story; its chapters are in training/.
 """
 
+import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -63,8 +65,11 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
             clock = trainer.clock = Clock(ledger.seconds)
         if main_process:
             run_folder.record(workdir, config)
-            if done < config.steps:
-                (workdir / "summary.json").unlink(missing_ok=True)  # of a run that now goes further
+        if done < config.steps and not out_of_patience(config, ledger):
+            (workdir / "summary.json").unlink(missing_ok=True)  # of a run that now goes further
+        elif (workdir / "summary.json").is_file():
+            print(f"{workdir} is finished; its summary stays as it is", file=sys.stderr)
+            return json.loads((workdir / "summary.json").read_text())
         batches = pipeline.train_batches(task, config, start=done, plan=plan)
 
         with (
@@ -129,7 +134,9 @@ def main(argv: Sequence[str]) -> None:
     options = cli.parse(argv, __doc__)
     with cli.user_errors(options.config_file, options.config):
         mesh.start_processes(options.coordinator, options.num_processes, options.process_id)
-        train(options.config, options.workdir, accept_changes=options.accept_changes)
+        done = train(options.config, options.workdir, accept_changes=options.accept_changes)
+        if not done and StopRequest.received == signal.SIGINT:
+            sys.exit(cli.INTERRUPTED)  # so that a loop of runs in a shell ends with it
 
 
 if __name__ == "__main__":

@@ -107,6 +107,8 @@ def load(where: str) -> ConfigDict:
     module = _import(file)
     if not hasattr(module, "get_config"):
         raise ValueError(f"{file} has no get_config(model); copy one from configs/")
+    if not argument:
+        raise ValueError(f"--config = {where} names no architecture; give one, as in --config={file}:gru")
     try:
         return module.get_config(argument)
     except ValueError as error:

@@ -2,6 +2,7 @@
 
 import signal
 from types import FrameType
+from typing import ClassVar
 
 import jax
 import numpy as np
@@ -10,6 +11,8 @@ from jax.experimental import multihost_utils
 
 class StopRequest:
     """`stop.requested` turns True when the process is asked to end. Use as a context manager."""
+
+    received: ClassVar[int | None] = None  # the last signal that asked, for the exit status
 
     def __init__(self) -> None:
         self.requested = False
@@ -34,4 +37,4 @@ class StopRequest:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.requested = True
+        self.requested, StopRequest.received = True, number

@@ -96,7 +96,7 @@ def test_a_wrong_override_is_one_line_with_its_file(capsys, mistake):
 COMMANDS = {
     "nothing at all": ([], "--config is missing"),
     "no such file": (["--config=configs/recal.py:gru"], "did you mean configs/recall.py?"),
-    "no architecture": ([f"--config={RECALL}"], "choose from rnn, lstm, gru"),
+    "no architecture": ([f"--config={RECALL}"], "names no architecture; give one, as in"),
     "unknown architecture": ([f"--config={RECALL}:gru_atention"], "did you mean gru_attention?"),
     "unknown setting": ([f"--config={RECALL}:gru,zoology_64"], "did you mean zoology_64_4?"),
     "unknown flag": (recall("--workdri=3"), "--workdri is not a flag; did you mean --workdir?"),

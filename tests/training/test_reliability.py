@@ -77,13 +77,15 @@ def test_another_seed_ends_with_other_parameters(undisturbed, text):
     assert summary(workdir)["params_sha256"] != summary(undisturbed)["params_sha256"]
 
 
-def test_sigterm_saves_and_says_how_to_go_on(undisturbed, text):
-    workdir = sibling(undisturbed, "terminated")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_stopped_run_saves_and_says_how_to_go_on(undisturbed, text, number, status):
+    """Ctrl-C has the status that ends a shell's loop; a scheduler's SIGTERM is no failure."""
+    workdir = sibling(undisturbed, f"stopped{status}")
     process = start(command(workdir, text))
     wait_until(lambda: any(step >= 4 for step in steps_done(workdir)), process)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, output
+    assert process.returncode == status, output
     assert "the same command goes on" in output
     assert not (workdir / "summary.json").exists()
     run(command(workdir, text))
