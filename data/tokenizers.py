@@ -209,8 +209,11 @@ def save(tokenizer: Tokenizer, folder: str | Path, role: str, wanted: Mapping[st
                 file.write(content)
             os.chmod(temporary, 0o644)
             os.replace(temporary, folder / name)
-        except BaseException:
+        except BaseException as error:
             Path(temporary).unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                why = f"could not be written ({error.strerror}); mend it and run the same command again"
+                raise OSError(f"{folder / name}: {why}") from None
             raise
 
 
