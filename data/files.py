@@ -3,11 +3,12 @@
 `corpus.read(split)` is all that a text task knows of its source, here and in `data/tfds_source.py`.
 """
 
+import functools
 import gzip
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 
 class Parallel(NamedTuple):
@@ -37,6 +38,30 @@ class ParallelCorpus(Protocol):
     def splits(self) -> tuple[str, ...]: ...
 
     def read(self, split: str) -> Parallel: ...
+
+
+class LateCorpus:
+    """A corpus that is opened when it is first asked for anything, so that who asks nothing needs no files.
+
+    A copy in a worker process, which makes batches from ids alone, cannot open it.
+    """
+
+    def __init__(self, open_corpus: Callable[[], Any]):
+        self._open = open_corpus
+
+    @functools.cached_property
+    def _corpus(self) -> Any:
+        return self._open()
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return self._corpus.splits
+
+    def read(self, split: str) -> Any:
+        return self._corpus.read(split)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_open"}
 
 
 def read_text(path: str | Path) -> str:

@@ -60,6 +60,9 @@ class Architecture(nnx.Module):
     decodes: ClassVar[bool] = True  # has `start` and `step`
     needs_source: ClassVar[bool] = False  # cannot run where spec.source == "none"
 
+    inputs: Any
+    head: Any
+
     def __init__(self, config: Any, spec: Spec, rngs: nnx.Rngs):
         """Draws parameters through `rngs.params()`. Raises ValueError for values that do not fit."""
         raise NotImplementedError
@@ -83,8 +86,11 @@ class Architecture(nnx.Module):
         raise NotImplementedError
 
     def logits(self, readout: Float[Array, "... R"]) -> Float[Array, "... V"]:
-        """The output layer, for a loss that wants few positions' logits at a time."""
-        raise NotImplementedError
+        """The output layer alone, for `step` and for a loss that wants few positions' logits at a time.
+
+        An architecture that keeps its `Inputs` and `OutputHead` (`models/layers.py`) as `inputs` and `head` has it.
+        """
+        return self.head(readout, self.inputs.target)
 
     def start(
         self,

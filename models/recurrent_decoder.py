@@ -78,9 +78,6 @@ class RecurrentDecoder(Architecture):
         hidden_BTH = dropout(swap(hidden_NBH[-target_in.shape[1] :]), self.output_dropout_rate, fold(key, 2))
         return Output(self.logits(hidden_BTH), carry, tapper.captured, hidden_BTH)
 
-    def logits(self, readout):
-        return self.head(readout, self.inputs.target)
-
     def start(self, source, source_mask, max_len, prefix=None, prefix_mask=None):
         if prefix is None:
             prefix = jnp.zeros((source_mask.shape[0], 0), jnp.int32)

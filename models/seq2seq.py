@@ -116,9 +116,6 @@ class EncoderDecoder(Architecture):
         readout_BTH = dropout(readout_BTH, self.output_dropout_rate, fold(key, 4))
         return Output(self.logits(readout_BTH), carry, tapper.captured, readout_BTH)
 
-    def logits(self, readout):
-        return self.head(readout, self.inputs.target)
-
     def tap_names(self):
         encoder, decoder = self.encoder.tap_names("encoder"), self.decoder.tap_names("decoder")
         return ("encoder.inputs", *encoder, "decoder.inputs", *decoder)

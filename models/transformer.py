@@ -68,9 +68,6 @@ class Transformer(Architecture):
         carry = own if carry is None else carry.extend(own)
         return Output(self.logits(x_BTD), carry, tap.captured, x_BTD)
 
-    def logits(self, readout: Float[Array, "... D"]) -> Float[Array, "... V"]:
-        return self.head(readout, self.inputs.target)
-
     def start(
         self,
         source: Num[Array, "B S"] | Float[Array, "B S W"],

@@ -61,9 +61,6 @@ class TransformerDecoder(Architecture):
         readout_BTD = x_BTD[:, x_BTD.shape[1] - target_in.shape[1] :]
         return Output(self.logits(readout_BTD), carry, tap.captured, readout_BTD)
 
-    def logits(self, readout: Float[Array, "... D"]) -> Float[Array, "... V"]:
-        return self.head(readout, self.inputs.target)
-
     def start(
         self,
         source: Num[Array, "B S"] | Float[Array, "B S W"],

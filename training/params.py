@@ -6,29 +6,29 @@ line groups by its first name. `Skeleton` puts the arrays back into the module, 
 
 import hashlib
 from collections.abc import Mapping
+from typing import Generic, TypeVar
 
 import jax
 import numpy as np
 from flax import nnx
 
-from models.contract import Architecture
-
 Params = dict[str, jax.Array]
+Module = TypeVar("Module", bound=nnx.Module)
 
 
-class Skeleton:
+class Skeleton(Generic[Module]):
     """A model without its arrays: `skeleton(params)` is the model with `params` in place."""
 
-    def __init__(self, model: Architecture):
+    def __init__(self, model: Module):
         self._graph, state = nnx.split(model)
         self._variables = {"/".join(map(str, path)): (path, v) for path, v in nnx.to_flat_state(state)}
 
-    def __call__(self, params: Mapping[str, jax.Array]) -> Architecture:
+    def __call__(self, params: Mapping[str, jax.Array]) -> Module:
         flat = [(path, variable.replace(params[name])) for name, (path, variable) in self._variables.items()]
         return nnx.merge(self._graph, nnx.from_flat_state(flat))
 
 
-def flatten(model: Architecture) -> Params:
+def flatten(model: nnx.Module) -> Params:
     """The parameters of `model`, by path."""
     _, state = nnx.split(model)
     return {"/".join(map(str, path)): variable[...] for path, variable in nnx.to_flat_state(state)}

@@ -4,7 +4,7 @@ Dims: N tokens of a split, W windows of it, B batch, T window length.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from data import tokenizers
 from data.batch import Batch
 from data.checks import integer
-from data.files import Text, TextCorpus, read_text
+from data.files import LateCorpus, Text, TextCorpus, read_text
 from data.spec import Spec
 
 
@@ -22,21 +22,19 @@ class Language:
 
     Training never ends: example i is a window of epoch i // W, whose windows tile the text from an offset
     drawn for that epoch, in an order drawn as well. Evaluation gives every token of the split exactly once.
-    Where there are several documents (or lines, for subword tokenizers), EOS ends each. The corpus is opened when a
-    split of it, or text to learn a tokenizer from, is first asked for.
+    Where there are several documents (or lines, for subword tokenizers), EOS ends each. The corpus is asked when a
+    split of it, or text to learn a tokenizer from, is first needed.
     """
 
     chance: Mapping[str, float] = {}
 
-    def __init__(
-        self, config: Mapping[str, Any], open_corpus: Callable[[], TextCorpus], tokenizer_dir: str | Path | None = None
-    ):
+    def __init__(self, config: Mapping[str, Any], corpus: TextCorpus, tokenizer_dir: str | Path | None = None):
         self.notes: list[str] = []
         self.length = integer(config, "length", 1)
         self._lowercase = bool(config["lowercase"])
         self._train_examples = integer(config, "train_examples", 0)
         self._by_line = config["tokenizer"]["name"] in ("unigram", "bpe")  # they would lose the newlines
-        self._open_corpus: Callable[[], TextCorpus] | None = open_corpus
+        self._corpus = corpus
         self._added: tuple[str, ...] = ()
         self._documents: dict[str, list[str]] = {}
         self._tokens: dict[str, np.ndarray] = {}
@@ -61,11 +59,6 @@ class Language:
             bos=tokenizers.BOS,
             eos=tokenizers.EOS,
         )
-
-    @functools.cached_property
-    def _corpus(self) -> TextCorpus:
-        assert self._open_corpus, "worker processes read no text"
-        return self._open_corpus()
 
     # What every task offers (`data/task.py`).
 
@@ -221,7 +214,7 @@ class JoinedParts:
 def shakespeare(config: Mapping[str, Any], tokenizer_dir: str | Path | None = None) -> Language:
     """The text file `data.file` in the folder `data.dir`, plain or `.gz`; an empty `data.dir` means
     tiny_shakespeare through TFDS. Raises FileNotFoundError where the folder or the file is not there."""
-    return Language(config, functools.partial(_open_shakespeare, config), tokenizer_dir)
+    return Language(config, LateCorpus(functools.partial(_open_shakespeare, config)), tokenizer_dir)
 
 
 def _open_shakespeare(config: Mapping[str, Any]) -> TextCorpus:

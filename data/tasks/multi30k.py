@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from data.checks import choice, integer
-from data.files import ParallelCorpus, find_parallel
+from data.files import LateCorpus, ParallelCorpus, find_parallel
 from data.tasks.translation import Translation, parallel_files
 
 LANGUAGES = ("de", "en", "fr")
@@ -29,7 +29,7 @@ def multi30k(config: Mapping[str, Any], tokenizer_dir: str | Path | None = None)
 
         return multi30k_corpus(config["dir"], source, target, integer(config, "train_examples", 0))
 
-    return Translation(config, open_corpus, tokenizer_dir)
+    return Translation(config, LateCorpus(open_corpus), tokenizer_dir)
 
 
 def _holds_text(folder: str) -> bool:

@@ -20,8 +20,7 @@ def tfds(config: Mapping[str, Any], tokenizer_dir: str | Path | None = None) -> 
     train_examples = integer(config, "train_examples", 0)
     builder = prepared(config["name"], config["dir"])
     if not getattr(builder.info.features, "languages", None):
-        text = TfdsText(builder, config["feature"], train_examples)
-        return Language(config, lambda: text, tokenizer_dir)
+        return Language(config, TfdsText(builder, config["feature"], train_examples), tokenizer_dir)
     source, target = builder.info.supervised_keys or tuple(builder.info.features.languages)[:2]
     source, target = config["source_language"] or source, config["target_language"] or target
     if source == target:
@@ -29,5 +28,4 @@ def tfds(config: Mapping[str, Any], tokenizer_dir: str | Path | None = None) -> 
             f"data.source_language = {source} is data.target_language too; "
             f"choose two of {', '.join(builder.info.features.languages)}"
         )
-    pairs = TfdsParallel(builder, source, target, train_examples)
-    return Translation(config, lambda: pairs, tokenizer_dir)
+    return Translation(config, TfdsParallel(builder, source, target, train_examples), tokenizer_dir)

@@ -3,8 +3,7 @@
 Dims: N examples, B batch, S source length, T target length.
 """
 
-import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 from data import tokenizers
 from data.batch import Batch
 from data.checks import integer
-from data.files import Parallel, ParallelCorpus, ParallelFiles, find_parallel
+from data.files import LateCorpus, Parallel, ParallelCorpus, ParallelFiles, find_parallel
 from data.spec import Spec
 from data.tokens import FlatTokens
 
@@ -21,7 +20,7 @@ from data.tokens import FlatTokens
 class Translation:
     """Parallel text as a task: source + EOS is read, BOS + target fed, target + EOS to be given.
 
-    The corpus is opened when a split of it, or text to learn a tokenizer from, is first asked for, and each split
+    The corpus is asked when a split of it, or text to learn a tokenizer from, is first needed, and each split
     read and tokenized when it is: a run that has its tokenizer translates without its training data. Training
     pairs longer than `data.max_length` tokens (EOS counted) are left out and counted in `notes`; evaluation
     examples are always kept whole. Raises ValueError or FileNotFoundError for what is wrong with the config or,
@@ -30,17 +29,12 @@ class Translation:
 
     chance: Mapping[str, float] = {}
 
-    def __init__(
-        self,
-        config: Mapping[str, Any],
-        open_corpus: Callable[[], ParallelCorpus],
-        tokenizer_dir: str | Path | None = None,
-    ):
+    def __init__(self, config: Mapping[str, Any], corpus: ParallelCorpus, tokenizer_dir: str | Path | None = None):
         self.notes: list[str] = []
         self.max_length = integer(config, "max_length", 2)
         self._train_examples = integer(config, "train_examples", 0)
         self._lowercase = bool(config["lowercase"])
-        self._open_corpus: Callable[[], ParallelCorpus] | None = open_corpus
+        self._corpus = corpus
         self._added: tuple[str, ...] = ()
         self._text: dict[str, tuple[list[str], list[str]]] = {}
         self._tokens: dict[str, tuple[FlatTokens, FlatTokens]] = {}
@@ -59,11 +53,6 @@ class Translation:
             bos=tokenizers.BOS,
             eos=tokenizers.EOS,
         )
-
-    @functools.cached_property
-    def _corpus(self) -> ParallelCorpus:
-        assert self._open_corpus, "worker processes read no text"
-        return self._open_corpus()
 
     # What every task offers (`data/task.py`).
 
@@ -143,7 +132,7 @@ class Translation:
         self._added = tuple(dict.fromkeys((*self._added, name)))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open_corpus": None, "_text": {}}  # worker processes make batches from the ids alone
+        return {**self.__dict__, "_text": {}}  # worker processes make batches from the ids alone
 
     def _tokenizers(
         self, config: Mapping[str, Any], tokenizer_dir: str | Path | None
@@ -227,7 +216,7 @@ def translate(config: Mapping[str, Any], tokenizer_dir: str | Path | None = None
         languages = config["source_language"], config["target_language"]
         return parallel_files(config, (find_parallel(config["dir"], *languages) if config["dir"] else {}) | named)
 
-    return Translation(config, open_corpus, tokenizer_dir)
+    return Translation(config, LateCorpus(open_corpus), tokenizer_dir)
 
 
 def parallel_files(config: Mapping[str, Any], paths: Mapping[str, tuple[Path, Path]]) -> ParallelFiles:

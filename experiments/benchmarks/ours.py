@@ -1,6 +1,5 @@
 """Our program for a case: the models of `models/`, the optimizer and the step of `training/`."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +54,7 @@ class Stack(nnx.Module):
 def build_stack(case: Case, config: ConfigDict) -> tuple[params.Params, Any, Any, dict]:
     """(parameters, loss, step, batch) of a stack and a squared error."""
     model = Stack(config.model, CELLS[case.model])
-    skeleton: Any = params.Skeleton(model)  # type: ignore[arg-type]
-    transform = optimizer.build(config)
+    skeleton, transform = params.Skeleton(model), optimizer.build(config)
 
     def loss(weights, arrays):
         return jnp.square(skeleton(weights)(arrays["inputs"]) - arrays["targets"]).mean()
@@ -67,7 +65,7 @@ def build_stack(case: Case, config: ConfigDict) -> tuple[params.Params, Any, Any
         weights = jax.tree.map(lambda p, u: p + dials.learning_rate * u, state["params"], updates)
         return state | {"params": weights, "optimizer": after}, {"loss": value}
 
-    return params.flatten(model), loss, train_step, batch(case)  # type: ignore[arg-type]
+    return params.flatten(model), loss, train_step, batch(case)
 
 
 def build_model(case: Case, config: ConfigDict) -> tuple[params.Params, Any, Any, dict]:
@@ -121,7 +119,7 @@ def main() -> None:
     case, setting, weights_file = protocol.arguments()
     if setting == "default":  # what `train.py` does is our default; "tuned" is for peers
         backend.configure(config_of(case), weights_file.parent / "run")
-    protocol.serve(build(dataclasses.replace(case), weights_file))
+    protocol.serve(build(case, weights_file))
 
 
 if __name__ == "__main__":
