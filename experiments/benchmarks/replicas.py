@@ -122,13 +122,14 @@ class Running:
 def rounds(running: Sequence[Running], taking_part: Sequence[Way], count: int) -> Iterator[list[float]]:
     """Seconds a seed and step of every way, round after round.
 
-    Every turn begins with as many steps, not timed, as there can be batches that were made while others stepped.
+    A turn takes about a second, after as many steps that are not timed: they use up the batches that were made while
+    others stepped.
     """
-    steps = [1] * len(running)
+    steps = [2] * len(running)
     for number in range(count + WARM_UP):
         turn = []
         for n, (process, way) in enumerate(zip(running, taking_part, strict=True)):
-            process.ask(f"step {2 * pipeline.PREFETCH if number else 2}")
+            process.ask(f"step {steps[n]}")
             spent = process.ask(f"step {steps[n]}")["seconds"] / steps[n]
             steps[n] = max(4, round(1 / spent))
             turn.append(spent / (1 if way.axis == "alone" else way.seeds))
