@@ -4,17 +4,18 @@ Everything here is time-major, (T, B, ...), as a scan wants it. Where the mask i
 as it was, so padding may lie on either side, or fill a row, and changes nothing; the output there
 repeats the carry.
 
-Dims: T time, B batch, D input width, H hidden width, G = gates * H.
+Dims: T time, B batch, D input width, H hidden width.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models.cells import Carry, Cell
+from models.cells import Carry, Cell, Gates
 from models.layers import dropout, fold
 from models.scan import scan, scan_remat
 from models.shapes import Array, Bool, Float, Key
@@ -25,7 +26,7 @@ NO_TAPS = Tapper(None, ())
 
 def run_cell(
     cell: Cell,
-    projected_TBG: Float[Array, "T B G"],
+    projected: Gates,
     mask_TB: Bool[Array, "T B"] | None,
     carry: Carry,
     *,
@@ -34,7 +35,7 @@ def run_cell(
     tapper: Tapper = NO_TAPS,
     name: str = "",
 ) -> tuple[Float[Array, "T B H"], Carry]:
-    """One layer in one direction, from the input's share of the gates. Returns (hidden, last carry).
+    """One layer in one direction, from the input's share of the gates, (T, B, H) each. Returns (hidden, last carry).
 
     Its taps are `name.hidden` and, where the cell has one, `name.cell`, of shape (B, T, H).
     """
@@ -42,8 +43,8 @@ def run_cell(
     added, wanted = scan_taps(tapper, names)
 
     def step(linear, _, carry, x):
-        projected_BG, mask_B, added = x
-        after = kind.update(projected_BG, linear("recurrent", carry[0]), carry)
+        projected, mask_B, added = x
+        after = kind.update(partial(linear, "recurrent", carry[0]), projected, carry)
         after = perturb(after, names, added)
         if mask_B is not None:
             after = hold(mask_B, after, carry)
@@ -51,7 +52,7 @@ def run_cell(
 
     weights = {"recurrent": cell.recurrent()}
     run = scan_remat if remat else scan
-    carry, (hidden_TBH, captured) = run(step, reverse, weights, (), carry, (projected_TBG, mask_TB, added))
+    carry, (hidden_TBH, captured) = run(step, reverse, weights, (), carry, (projected, mask_TB, added))
     tapper.captured.update({name: swap(value) for name, value in captured.items()})
     return hidden_TBH, carry
 

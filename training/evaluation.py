@@ -25,8 +25,8 @@ Scored = tuple[Batch, dict[str, np.ndarray]]
 
 def make_eval_step(skeleton: Skeleton, spec: Spec, mesh: Mesh, compiling=contextlib.nullcontext) -> EvalStep:
     """The evaluation step, compiled once a batch shape; its outputs are whole in every process."""
-    function = jax.jit(step.make_eval_step(skeleton, spec), out_shardings=meshes.replicated(mesh))
-    return Programs(function, compiling)
+    function = meshes.within(mesh, step.make_eval_step(skeleton, spec))
+    return Programs(jax.jit(function, out_shardings=meshes.replicated(mesh)), compiling)
 
 
 def scored(eval_step: EvalStep, params: Params, batches: Iterable[Batch], mesh: Mesh) -> Iterator[Scored]:

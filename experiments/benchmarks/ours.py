@@ -101,7 +101,7 @@ def build(case: Case, weights_file: Path | None = None) -> Program:
     state = jax.device_put(step.init_state(weights, config), mesh.replicated(devices))
     before, dials = jax.jit(loss)(state["params"], placed), step.make_dials(config)(0)
     held = {"state": state}
-    compiled = jax.jit(train_step, donate_argnums=0).lower(state, placed, dials).compile()
+    compiled = jax.jit(mesh.within(devices, train_step), donate_argnums=0).lower(state, placed, dials).compile()
 
     def take() -> None:
         held["state"], _ = compiled(held["state"], placed, dials)
