@@ -198,7 +198,7 @@ class Differentiable:
 def _known_product(
     x: Array, plus: Parts | None, slots: tuple[Array, ...], transposed: Array, known: tuple[Array, ...]
 ) -> tuple[Array, ...]:
-    """x W + b in parts, each plus its own, known already; W's derivative is sent to `slots`, arrays that are not read."""
+    """x W + b in parts, each plus its own, known already; W's derivative goes to `slots`, which nothing reads."""
     return known
 
 
