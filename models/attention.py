@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models.layers import Linear, dropout, glorot
+from models.dropout import dropout
+from models.layers import Linear, glorot
 from models.shapes import Array, Bool, Float, Int, Key
 from models.taps import Tapper
 

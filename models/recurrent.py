@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from models.cells import Carry, Cell, Gates
-from models.layers import dropout, fold
+from models.dropout import dropout, fold
 from models.scan import scan, scan_remat
 from models.shapes import Array, Bool, Float, Key
 from models.taps import Tapper

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 
 from models.attention_scores import SCORES, Score, masked_softmax
 from models.cells import Carry, GRUCell, LSTMCell, TanhCell
-from models.layers import Linear, dropout, fold
+from models.dropout import dropout, fold
+from models.layers import Linear
 from models.recurrent import NO_TAPS, hold, perturb, pick, scan_taps, swap
 from models.scan import Dense, LinearFn, linear_of, scan, scan_remat
 from models.seq2seq import EncoderDecoder, encoder_size

@@ -10,7 +10,8 @@ from flax import nnx
 
 from models.attention import Keys
 from models.contract import Architecture, Output, Spec, Taps
-from models.layers import Inputs, OutputHead, fold
+from models.dropout import fold
+from models.layers import Inputs, OutputHead
 from models.shapes import Array, Bool, Float, Int, Key, Num
 from models.taps import Tapper
 from models.transformer_layers import Past, Stack, check_config

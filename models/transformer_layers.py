@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from models.attention import CrossAttention, Keys, SelfAttention, View
-from models.layers import LayerNorm, Linear, dropout, fold
+from models.dropout import dropout, fold
+from models.layers import LayerNorm, Linear
 from models.positions import POSITIONS, positions_of
 from models.shapes import Array, Bool, Float, Int, Key
 from models.taps import Tapper
