@@ -13,7 +13,7 @@ from configs import common
 RECURRENT = {
     "model.embed_size": 256, "model.num_layers": 1, "model.bidirectional": True,
     "model.input_dropout_rate": 0.25, "model.output_dropout_rate": 0.25,
-    "optimizer.learning_rate": 3e-3, "schedule.warmup_steps": 400,
+    "optimizer.learning_rate": 3e-3, "schedule.warmup_steps": 400, "cpu_devices": 2,
 }  # fmt: skip
 PRESETS = {
     "gru": RECURRENT | {"model.hidden_size": 448, "model.context": "every_step", "steps": 6000},

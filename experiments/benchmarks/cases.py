@@ -24,7 +24,7 @@ class Case:
     vocab: int = 0
     dropout: float = 0.0
     label_smoothing: float = 0.0
-    devices: int = 2  # that we split the CPU into; the faster of 1 and 2, see docs/performance.md
+    devices: int = 2  # that we split the CPU into, which is faster than 1 in every case, see docs/performance.md
 
     @property
     def is_stack(self) -> bool:
@@ -43,7 +43,7 @@ def _stacks(model: str) -> list[Case]:
         Case(f"{model}_128", model, batch=64, length=128, hidden=256, layers=2),
         Case(f"{model}_512", model, batch=64, length=512, hidden=256, layers=2),
         Case(f"{model}_batch16", model, batch=16, length=128, hidden=256, layers=2),
-        Case(f"{model}_tiny", model, batch=64, length=64, hidden=64, layers=2, devices=1),
+        Case(f"{model}_tiny", model, batch=64, length=64, hidden=64, layers=2),
     ]
 
 
