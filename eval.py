@@ -38,7 +38,7 @@ def evaluate(run: Restored, split: str, options: argparse.Namespace) -> tuple[di
     devices = mesh.make()
     weights = jax.device_put(params.flatten(run.model), mesh.replicated(devices))
     eval_step = evaluation.make_eval_step(params.Skeleton(run.model), spec, devices)
-    scored = list(evaluation.scored(eval_step, weights, batches, devices))
+    scored = list(evaluation.scored(eval_step, weights, batches))
     answers, examples = quality.gather(scored)
     found: dict[str, Any] = {"checkpoint_step": run.step, "num_examples": len(examples.number)}
     found |= quality.means(answers)

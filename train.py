@@ -10,9 +10,8 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -20,18 +19,16 @@ from ml_collections import ConfigDict
 import data
 import models
 from data import pipeline
-from models.contract import Architecture
-from training import backend, cli, mesh, report, run_folder, samples
+from training import backend, cli, mesh, replica_configs, report, run_folder, samples
 from training.checkpoint import Checkpoints
 from training.clock import Clock, run_start
+from training.intervals import due
 from training.ledger import Ledger
 from training.profiling import Profile
+from training.replicas import train_replicas
 from training.signals import StopRequest
 from training.tracking import Tracker
-from training.trainer import Trainer
-
-Probe = Callable[[Architecture, Any, int], Mapping[str, float]]
-"""A measurement at every evaluation, (model, task, step) -> metrics, passed down by an experiment."""
+from training.trainer import Probe, Trainer
 
 
 def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, probes: Sequence[Probe] = ()) -> dict:
@@ -39,7 +36,10 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
 
     Raises ValueError or OSError for what a user can mend (bad values before anything is written, a full
     disk later) and NonFiniteError when the loss stops being a number; finished work stays.
+    A config with replicas is for `train_replicas`, which trains several runs.
     """
+    if replica_configs.asked_for(config):
+        raise ValueError(f"replicas = {config.replicas} is for train_replicas; train one run at a time here")
     begun = run_start()
     backend.configure(config, workdir)
     run_folder.check_same_run(workdir, config, accept_changes=accept_changes)
@@ -58,14 +58,14 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
     with run_folder.claimed(workdir, jax.process_index()), StopRequest() as stop:
         # Where an earlier start of this run got to.
         newest, best = Checkpoints(workdir / "checkpoints", config.keep), Checkpoints(workdir / "best", 1)
-        done = 0
+        done, patience = 0, config.early_stopping.patience
         if restored := newest.restore_newest(trainer.state):
             done, trainer.state, meta = restored
             ledger = Ledger(**meta)
             clock = trainer.clock = Clock(ledger.seconds)
         if main_process:
             run_folder.record(workdir, config)
-        if done < config.steps and not out_of_patience(config, ledger):
+        if done < config.steps and not ledger.out_of_patience(patience):
             (workdir / "summary.json").unlink(missing_ok=True)  # of a run that now goes further
         elif (workdir / "summary.json").is_file():
             print(f"{workdir} is finished; its summary stays as it is", file=sys.stderr)
@@ -76,9 +76,9 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
             Tracker(workdir, config, first_step=done, active=main_process) as tracker,
             Profile(workdir / "profile", active=config.profile and main_process) as profile,
         ):
-            tracker.say(report.opening(config, trainer, task, done, workdir))
+            tracker.say(report.opening(config, trainer.weights, task, done, workdir))
             clock.lap()
-            while done < config.steps and not out_of_patience(config, ledger):
+            while done < config.steps and not ledger.out_of_patience(patience):
                 if stop.agreed(at=done % config.every.log == 0):
                     break
                 batch = next(batches)
@@ -91,33 +91,32 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
                     trainer.wait()
                     ledger.start_to_first_step_seconds = time.time() - begun
 
-                evaluating = done % config.every.eval == 0 or done == config.steps
-                saving = done % config.every.save == 0 or done == config.steps
-                if done % config.every.log == 0 or evaluating or saving:
+                now = due(config, done)
+                if now.log:
                     trainer.wait()
                     row = ledger.row(done, clock.lap(), perplexity=trainer.has_perplexity)
                     tracker.write("train", done, row)
-                if evaluating:
+                if now.eval:
                     with clock.pause("eval"):
                         scores = trainer.evaluate(validation)
                         for probe in probes:
                             scores |= probe(trainer.model, task, done)
                         if tracker.mirrored:
-                            samples.show(tracker, trainer, task, validation[len(validation) // 2], done, workdir)
+                            samples.show(tracker, trainer.model, task, validation[len(validation) // 2], done, workdir)
                     tracker.write("val", done, scores)
                     if ledger.note_evaluation(done, scores, config.best.metric):
                         with clock.pause("save"):
                             best.save(done, {"params": trainer.weights}, {"metrics": scores})
-                if saving or out_of_patience(config, ledger):
+                if now.save or ledger.out_of_patience(patience):
                     with clock.pause("save"):
                         newest.save(done, trainer.state, ledger.to_json())
 
-            if done < config.steps and not out_of_patience(config, ledger):
+            if done < config.steps and not ledger.out_of_patience(patience):
                 ledger.check(done)
                 newest.save(done, trainer.state, ledger.to_json())
                 tracker.say(f"stopped at step {done} as asked, and saved; the same command goes on from there")
                 return {}
-            summary = report.summarise(config, trainer, ledger)
+            summary = report.summarise(config, trainer.state["params"], ledger)
             tracker.say(report.closing(summary, workdir))
             tracker.summarise(summary)
             if main_process:
@@ -125,16 +124,12 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
             return summary
 
 
-def out_of_patience(config: ConfigDict, ledger: Ledger) -> bool:
-    """Early stopping: too many evaluations in a row without a new best."""
-    return 0 < config.early_stopping.patience <= ledger.stale_evaluations
-
-
 def main(argv: Sequence[str]) -> None:
     options = cli.parse(argv, __doc__)
     with cli.user_errors(options.config_file, options.config):
         mesh.start_processes(options.coordinator, options.num_processes, options.process_id)
-        done = train(options.config, options.workdir, accept_changes=options.accept_changes)
+        story = train_replicas if replica_configs.asked_for(options.config) else train
+        done = story(options.config, options.workdir, accept_changes=options.accept_changes)
         if not done and StopRequest.received == signal.SIGINT:
             sys.exit(cli.INTERRUPTED)  # so that a loop of runs in a shell ends with it
 

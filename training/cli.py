@@ -172,7 +172,9 @@ def _check_keys(file: str, words: Sequence[str], config: ConfigDict) -> None:
         if below:
             way_out = f"use --config={file}:{value}" if key == "model" and value else f"set one of {', '.join(below)}"
             raise ValueError(f"{file}: {key} = {value!r} is a group of keys; {way_out}")
-        same_name = [leaf for leaf in leaves if leaf.split(".")[-1] == key.split(".")[-1]]
+        last = {leaf.split(".")[-1]: leaf for leaf in reversed(leaves)}
+        near = [key.split(".")[-1]] if "." in key else difflib.get_close_matches(key, last, n=1)  # its group left out
+        same_name = [last[name] for name in near if name in last]
         group = key.rpartition(".")[0] + "." if "." in key else ""
         siblings = [leaf for leaf in leaves if group and leaf.startswith(group)] or list(config)
         hint = f"did you mean {same_name[0]}?" if same_name else _hint(key, leaves).strip()

@@ -19,21 +19,22 @@ from training import step
 from training.params import Params, Skeleton
 from training.programs import Programs
 
-EvalStep = Callable[[Params, Mapping[str, jax.Array]], dict[str, jax.Array]]
+EvalStep = Callable[[Params, Batch], Mapping[str, jax.Array]]
 Scored = tuple[Batch, dict[str, np.ndarray]]
 
 
 def make_eval_step(skeleton: Skeleton, spec: Spec, mesh: Mesh, compiling=contextlib.nullcontext) -> EvalStep:
-    """The evaluation step, compiled once a batch shape; its outputs are whole in every process."""
+    """The evaluation step of a batch on the host, compiled once a shape; its outputs are whole in every process."""
     function = meshes.within(mesh, step.make_eval_step(skeleton, spec))
-    return Programs(jax.jit(function, out_shardings=meshes.replicated(mesh)), compiling)
+    program = Programs(jax.jit(function, out_shardings=meshes.replicated(mesh)), compiling)
+    return lambda params, batch: program(params, meshes.place(batch, mesh))
 
 
-def scored(eval_step: EvalStep, params: Params, batches: Iterable[Batch], mesh: Mesh) -> Iterator[Scored]:
+def scored(eval_step: EvalStep, params: Params, batches: Iterable[Batch]) -> Iterator[Scored]:
     """Each batch with its `nll`, `correct` and `prediction`, (B, T) numpy; the device works one batch ahead."""
     waiting: tuple[Batch, Any] | None = None
     for batch in batches:
-        following = batch, eval_step(params, meshes.place(batch, mesh))
+        following = batch, eval_step(params, batch)
         if waiting:
             yield _fetch(*waiting)
         waiting = following
@@ -41,9 +42,9 @@ def scored(eval_step: EvalStep, params: Params, batches: Iterable[Batch], mesh: 
         yield _fetch(*waiting)
 
 
-def _fetch(batch: Batch, output: dict[str, jax.Array]) -> Scored:
+def _fetch(batch: Batch, output: Mapping[str, jax.Array]) -> Scored:
     rows = len(batch["index"])
-    return batch, {name: np.asarray(array)[:rows] for name, array in output.items()}
+    return batch, {name: np.asarray(array)[..., :rows, :] for name, array in output.items()}
 
 
 class Means:
@@ -71,11 +72,9 @@ class Means:
         return row | ({"perplexity": math.exp(min(loss, 700.0))} if perplexity else {})
 
 
-def evaluate(
-    eval_step: EvalStep, params: Params, batches: Iterable[Batch], mesh: Mesh, *, perplexity: bool
-) -> dict[str, float]:
+def evaluate(eval_step: EvalStep, params: Params, batches: Iterable[Batch], *, perplexity: bool) -> dict[str, float]:
     """The means over all of `batches`."""
     means = Means()
-    for batch, scores in scored(eval_step, params, batches, mesh):
+    for batch, scores in scored(eval_step, params, batches):
         means.add(batch, scores)
     return means.metrics(perplexity=perplexity)

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import statistics
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -38,16 +39,21 @@ class Ledger:
     stale_evaluations: int = 0  # since the best
 
     def __post_init__(self) -> None:
-        self._window: list[dict[str, jax.Array]] = []
+        self._window: list[Mapping[str, Any]] = []
         self._mark = (self.target_tokens, self.filled, self.positions)
 
-    def count(self, batch: Batch, metrics: dict[str, jax.Array]) -> None:
-        """Takes one step's batch and metrics; nothing waits for the device."""
+    def count(self, batch: Batch, metrics: Mapping[str, Any] | None = None) -> None:
+        """Takes one step's batch and metrics, which may follow through `note`; nothing waits for the device."""
         source, target = int(batch["source_mask"].sum()), int(np.count_nonzero(batch["target_weights"]))
         self.source_tokens += source
         self.target_tokens += target
         self.filled += filled_positions(batch)
         self.positions += batch["source_mask"].size + batch["target_in"].size
+        if metrics is not None:
+            self.note(metrics)
+
+    def note(self, metrics: Mapping[str, Any]) -> None:
+        """Takes the metrics of a step, device or host scalars."""
         self._window.append(metrics)
 
     def row(self, step: int, seconds: float, *, perplexity: bool) -> dict[str, float]:
@@ -74,7 +80,7 @@ class Ledger:
         self._mark = (self.target_tokens, self.filled, self.positions)
         return row
 
-    def check(self, step: int) -> list[dict[str, np.ndarray]]:
+    def check(self, step: int) -> list[Mapping[str, Any]]:
         """The metrics of the steps since the last row, up to `step`, fetched.
 
         Raises NonFiniteError naming the first bad step.
@@ -96,6 +102,10 @@ class Ledger:
         self.best = self.latest if better else self.best
         self.stale_evaluations = 0 if better else self.stale_evaluations + 1
         return better
+
+    def out_of_patience(self, patience: int) -> bool:
+        """Early stopping: so many evaluations in a row without a new best; with 0 never."""
+        return 0 < patience <= self.stale_evaluations
 
     def to_json(self) -> dict[str, Any]:
         """What a checkpoint keeps; `Ledger(**kept)` goes on from it."""

@@ -111,7 +111,7 @@ def restored_on_error(workdir: Path) -> Iterator[None]:
         yield
     except BaseException:
         for path in new:
-            alone = path == cache and not any(other != cache for other in cache.parent.iterdir())
+            alone = path == cache and path.is_dir() and not any(other != cache for other in cache.parent.iterdir())
             if path.name == "tokenizer" or alone:
                 shutil.rmtree(path, ignore_errors=True)
             else:

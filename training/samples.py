@@ -6,22 +6,22 @@ from typing import Any
 import numpy as np
 
 from data.batch import Batch
+from models.contract import Architecture
 from training.generate import Generator
 from training.pictures import attention_maps, attention_names, draw_attention, labels
 from training.tracking import Tracker
-from training.trainer import Trainer
 
 ROWS = 8
 
 
-def show(tracker: Tracker, trainer: Trainer, task: Any, batch: Batch, step: int, workdir: Path) -> None:
+def show(tracker: Tracker, model: Architecture, task: Any, batch: Batch, step: int, workdir: Path) -> None:
     """Outputs for the first rows of a validation batch beside their targets, and what attention looks at.
 
     Greedy where there is a source; a language model draws the second half of a window after reading the first.
     """
     real = np.flatnonzero(batch["index"] >= 0)[:ROWS]
     head: Batch = {name: array[real] for name, array in batch.items()}  # type: ignore[assignment, index]
-    model, rows = trainer.model, []
+    rows = []
     if task.spec.free_running and model.decodes and task.spec.source != "none":
         tokens = Generator(model, task.spec)(head)
         for row, ids in enumerate(tokens):

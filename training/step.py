@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 
 from models.contract import Spec
 from training import optimizer
+from training.intervals import due
 from training.losses import LOSSES, in_parts
 from training.params import Params, Skeleton
 
@@ -30,11 +31,11 @@ Arrays = Mapping[str, jax.Array]
 
 
 class Dials(NamedTuple):
-    """The numbers of one step, host scalars."""
+    """The numbers of one step, host scalars that the step sees as traced ones."""
 
-    seed: np.uint32
-    learning_rate: np.float32
-    logged: np.bool_  # norms by module are worth their time only where a line is written
+    seed: np.uint32 | jax.Array
+    learning_rate: np.float32 | jax.Array
+    logged: np.bool_ | jax.Array  # norms by module are worth their time only where a line is written
 
 
 TrainStep = Callable[[State, Arrays, Dials], tuple[State, dict]]
@@ -43,15 +44,13 @@ TrainStep = Callable[[State, Arrays, Dials], tuple[State, dict]]
 def make_dials(config: ConfigDict) -> Callable[[int], Dials]:
     """Returns number of steps done -> the dials of the next one."""
     seed = np.uint32(config.seed)
-    every = (config.every.log, config.every.eval, config.every.save)
 
     @functools.lru_cache(maxsize=1)
     def rates(block: int) -> np.ndarray:
         return optimizer.learning_rates(config, block * BLOCK, BLOCK)
 
     def dials(done: int) -> Dials:
-        logged = done + 1 == config.steps or any((done + 1) % interval == 0 for interval in every)
-        return Dials(seed, rates(done // BLOCK)[done % BLOCK], np.bool_(logged))
+        return Dials(seed, rates(done // BLOCK)[done % BLOCK], np.bool_(due(config, done + 1).log))
 
     return dials
 

@@ -20,38 +20,92 @@ from training.run_folder import naming
 Row = Mapping[str, float | int | str]
 
 
-class Tracker:
-    """Writes rows of metrics; only the first of several processes does. Use as a context manager."""
+class Display:
+    """What whoever watches sees: on a terminal a bar with lines above it, elsewhere plain lines, on stderr."""
 
-    def __init__(self, workdir: Path, config: ConfigDict, *, first_step: int, active: bool = True):
-        self._active = active
+    def __init__(self, config: ConfigDict, first_step: int):
         self._steps = config.steps
-        self._wandb: Any = None
         self._progress: Any = None
-        if not active:
-            return
-        self._file = open_metrics(workdir / "metrics.jsonl", first_step)
-        self._wandb = start_wandb(workdir, config)
         if sys.stderr.isatty():
             self._progress, self._bar = start_progress(config, first_step)
-
-    def __enter__(self) -> "Tracker":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if not self._active:
-            return
-        if self._progress:
-            self._progress.stop()
-        with contextlib.suppress(OSError):  # of a row that could not be written, which has been said
-            self._file.close()
-        if self._wandb:
-            self._wandb.finish(exit_code=0 if error[0] is None else 1)
 
     def advance(self, step: int) -> None:
         """Moves the progress bar."""
         if self._progress:
             self._progress.update(self._bar, completed=step)
+
+    def say(self, line: str, row: Row | None = None) -> None:
+        """A line. On a terminal, training rows go into the bar instead."""
+        if self._progress and row:
+            self._progress.update(
+                self._bar, now=f"loss {row['loss']:.4g}  {row['target_tokens_per_second']:,.0f} tok/s"
+            )
+        elif self._progress:
+            self._progress.console.print(line, highlight=False, markup=False)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def say_all(self, kind: str, step: int, rows: Sequence[Row]) -> None:
+        """One line for a row of each of several runs."""
+        if not rows:
+            return
+        shown: Row | None = None
+        if kind == "train":
+            mean = sum(float(row["loss"]) for row in rows) / len(rows)
+            shown = {"loss": mean, "target_tokens_per_second": sum(float(r["target_tokens_per_second"]) for r in rows)}
+        self.say(describe_many(kind, step, self._steps, rows), shown)
+
+    def close(self) -> None:
+        if self._progress:
+            self._progress.stop()
+
+    def __enter__(self) -> "Display":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+class Tracker:
+    """Writes rows of metrics; only the first of several processes does. Use as a context manager.
+
+    One of several runs that train as one program is not `shown`: its rows are only recorded.
+    """
+
+    def __init__(self, workdir: Path, config: ConfigDict, *, first_step: int, active: bool = True, shown: bool = True):
+        self._active = active
+        self._steps = config.steps
+        self._wandb: Any = None
+        self._display: Display | None = None
+        if not active:
+            return
+        self._file = open_metrics(workdir / "metrics.jsonl", first_step)
+        self._wandb = start_wandb(workdir, config)
+        if shown:
+            self._display = Display(config, first_step)
+
+    def __enter__(self) -> "Tracker":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close(failed=error[0] is not None)
+
+    def close(self, *, failed: bool) -> None:
+        """Ends the record; nothing more is written, and a second time nothing happens."""
+        if not self._active:
+            return
+        self._active = False
+        if self._display:
+            self._display.close()
+        with contextlib.suppress(OSError):  # of a row that could not be written, which has been said
+            self._file.close()
+        if self._wandb:
+            self._wandb.finish(exit_code=1 if failed else 0)
+
+    def advance(self, step: int) -> None:
+        """Moves the progress bar."""
+        if self._display:
+            self._display.advance(step)
 
     def write(self, kind: str, step: int, row: Row) -> None:
         """One line of metrics.jsonl, one of the log, and the same to wandb under `kind/`."""
@@ -65,17 +119,9 @@ class Tracker:
         self.say(describe(kind, step, self._steps, row), row if kind == "train" else None)
 
     def say(self, line: str, row: Row | None = None) -> None:
-        """A line for whoever watches. On a terminal, training rows go into the bar instead."""
-        if not self._active:
-            return
-        if self._progress and row:
-            self._progress.update(
-                self._bar, now=f"loss {row['loss']:.4g}  {row['target_tokens_per_second']:,.0f} tok/s"
-            )
-        elif self._progress:
-            self._progress.console.print(line, highlight=False, markup=False)
-        else:
-            print(line, file=sys.stderr, flush=True)
+        """A line for whoever watches."""
+        if self._display:
+            self._display.say(line, row)
 
     @property
     def mirrored(self) -> bool:
@@ -97,12 +143,27 @@ class Tracker:
             self._wandb.summary.update(summary)
 
 
+SHOWN = (
+    "loss", "perplexity", "token_accuracy", "exact_match", "learning_rate", "gradient_norm",
+    "target_tokens_per_second", "padding_share",
+)  # fmt: skip
+
+
 def describe(kind: str, step: int, steps: int, row: Row) -> str:
     """`step 500/2000 train  loss 1.234  ...` with the few numbers that a log wants."""
-    shown: tuple[str, ...] = ("loss", "perplexity", "token_accuracy", "exact_match", "learning_rate", "gradient_norm")
-    shown += ("target_tokens_per_second", "padding_share")
-    values = "  ".join(f"{name} {row[name]:.4g}" for name in shown if name in row)
+    values = "  ".join(f"{name} {row[name]:.4g}" for name in SHOWN if name in row)
     return f"step {step}/{steps} {kind}  {values}"
+
+
+def describe_many(kind: str, step: int, steps: int, rows: Sequence[Row]) -> str:
+    """The same of several runs: a number that they share, or else its lowest and its highest."""
+    values = []
+    for name in SHOWN:
+        if name in rows[0]:
+            low, high = (f"{extreme(float(row[name]) for row in rows):.4g}" for extreme in (min, max))
+            values.append(f"{name} {low}" + ("" if low == high else f" to {high}"))
+    runs = "1 run" if len(rows) == 1 else f"{len(rows)} runs"
+    return f"step {step}/{steps} {kind}, {runs}  {'  '.join(values)}"
 
 
 def open_metrics(path: Path, first_step: int):
@@ -173,7 +234,7 @@ def start_wandb(workdir: Path, config: ConfigDict):
         id=id_file.read_text(),
         resume="allow",
         dir=str(workdir),
-        settings=wandb.Settings(silent=True, console="off"),
+        settings=wandb.Settings(silent=True, console="off", reinit="create_new"),  # beside others of this process
     )
     try:
         run = wandb.init(**settings, mode=mode)

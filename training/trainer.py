@@ -1,7 +1,8 @@
 """State and compiled programs of one run: what `train.py` steps, evaluates and saves."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
@@ -13,6 +14,9 @@ from training import evaluation, mesh, params, step
 from training.clock import Clock
 from training.programs import Programs
 
+Probe = Callable[[Architecture, Any, int], Mapping[str, float]]
+"""A measurement at every evaluation, (model, task, step) -> metrics, passed down by an experiment."""
+
 
 class Trainer:
     """Holds `state`; every method either moves it or reads it."""
@@ -20,9 +24,7 @@ class Trainer:
     def __init__(self, model: Architecture, spec: Spec, config: ConfigDict, devices: Mesh, clock: Clock):
         self._devices, self.clock = devices, clock
         self._micro_batches = config.optimizer.accumulation
-        self.has_perplexity = spec.loss == "cross_entropy"  # type: ignore[attr-defined]
-        if config.best.metric == "perplexity" and not self.has_perplexity:
-            raise ValueError("best.metric = 'perplexity' is not measured where answers are real numbers; use loss")
+        self.has_perplexity = has_perplexity(spec, config)
         self.skeleton = params.Skeleton(model)
         self.state = jax.device_put(step.init_state(params.flatten(model), config), mesh.replicated(devices))
         self._dials = step.make_dials(config)
@@ -58,6 +60,12 @@ class Trainer:
 
     def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
         """The metrics of `weights` over all of `batches`."""
-        return evaluation.evaluate(
-            self._eval_step, self.weights, batches, self._devices, perplexity=self.has_perplexity
-        )
+        return evaluation.evaluate(self._eval_step, self.weights, batches, perplexity=self.has_perplexity)
+
+
+def has_perplexity(spec: Spec, config: ConfigDict) -> bool:
+    """Whether the loss has one. Raises ValueError where the best is to be chosen by it and there is none."""
+    has = spec.loss == "cross_entropy"  # type: ignore[attr-defined]
+    if config.best.metric == "perplexity" and not has:
+        raise ValueError("best.metric = 'perplexity' is not measured where answers are real numbers; use loss")
+    return has

@@ -43,7 +43,7 @@ def model():
 def measure(model):
     devices = mesh.make()
     eval_step = evaluation.make_eval_step(params.Skeleton(model), SPEC, devices)
-    return lambda batches, **kw: evaluation.evaluate(eval_step, params.flatten(model), batches, devices, **kw)
+    return lambda batches, **kw: evaluation.evaluate(eval_step, params.flatten(model), batches, **kw)
 
 
 def test_means_by_hand(model, measure):

@@ -55,7 +55,7 @@ def test_best_gives_its_validation_loss_again(trained):
     devices = mesh.make()
     eval_step = evaluation.make_eval_step(params.Skeleton(run.model), run.task.spec, devices)
     batches = pipeline.eval_batches(run.task, "val", run.config)
-    found = evaluation.evaluate(eval_step, params.flatten(run.model), batches, devices, perplexity=True)
+    found = evaluation.evaluate(eval_step, params.flatten(run.model), batches, perplexity=True)
     assert found["loss"] == pytest.approx(summary["best"]["loss"], rel=1e-6)
     assert found["loss"] < summary["final"]["loss"]
 

@@ -1,0 +1,18 @@
+"""What is due after a step."""
+
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+
+class Due(NamedTuple):
+    log: bool  # a row of training; before an evaluation and a checkpoint there always is one
+    eval: bool
+    save: bool
+
+
+def due(config: ConfigDict, done: int) -> Due:
+    """After `done` steps; after the last, everything."""
+    every, last = config.every, done == config.steps
+    evaluating, saving = last or done % every.eval == 0, last or done % every.save == 0
+    return Due(evaluating or saving or done % every.log == 0, evaluating, saving)
