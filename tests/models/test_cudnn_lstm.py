@@ -14,6 +14,7 @@ from models import cudnn_lstm
 from models.cells import LSTMCell
 from models.cudnn_lstm import choose, pack, run_lstm
 from models.recurrent import run_cell
+from tests.models import test_contract as contract
 
 T, B, D, H = 6, 4, 3, 5
 RNG = np.random.default_rng(0)
@@ -30,10 +31,11 @@ def made():
 
 def reference(x_BTD, hidden_BH, cell_BH, weights_W, lengths_B):
     """jax's own statement of what cuDNN computes, unpacking the weights as cuDNN does."""
-    assert weights_W.shape == (rnn.get_num_params_in_lstm(D, H, 1, False),)
-    unpacked = rnn.unpack_lstm_weights(weights_W, D, H, 1, False)
+    sizes = x_BTD.shape[2], hidden_BH.shape[1], 1
+    assert weights_W.shape == (rnn.get_num_params_in_lstm(*sizes, False),)
+    unpacked = rnn.unpack_lstm_weights(weights_W, *sizes, False)
     outputs, last, last_cell = rnn.lstm_ref(
-        x_BTD, hidden_BH[None], cell_BH[None], *unpacked, lengths_B, D, H, 1, 0.0, False
+        x_BTD, hidden_BH[None], cell_BH[None], *unpacked, lengths_B, *sizes, 0.0, False
     )
     return outputs, last[0], last_cell[0]
 
@@ -99,6 +101,48 @@ def test_cudnns_call_takes_these_shapes(monkeypatch):
     assert jax.tree.map(jnp.shape, gradients) == jax.tree.map(jnp.shape, (params, INPUTS))
     text = str(jax.make_jaxpr(step)(params, INPUTS))
     assert text.count(" rnn_fwd[") == text.count(" rnn_bwd[") == 1
+
+
+@pytest.mark.parametrize(("name", "values"), [
+    ("lstm", {"context": "every_step", "bidirectional": True}), ("lstm", {"reverse_source": True}),
+    ("lstm_attention", {}), ("lstm_decoder", {}),
+])  # fmt: skip
+def test_whole_models_agree(monkeypatch, name, values):
+    """Logits, gradients, and steps after a start; with taps the scan is back."""
+    monkeypatch.setattr(cudnn_lstm, "compute_capability", lambda: (9, 0))
+    runs = []
+
+    def run_reference(*args, **named):
+        runs.append(name)
+        return run_lstm(*args, **named | {"kernel": reference})
+
+    monkeypatch.setattr(cudnn_lstm, "run_lstm", run_reference)
+
+    def study(backend):
+        graph, shapes = contract.abstract(name, "tokens", **values, backend=backend)
+        params, data = contract.noisy(shapes, 0.4), DATA
+
+        def loss(params):
+            model = nnx.merge(graph, params)
+            output = model(data["source"], data["mask"], data["target_in"])
+            memory, state = model.start(data["source"], data["mask"], 2, data["target_in"][:, :1])
+            step, _ = model.step(data["target_in"][:, 1], 0, memory, state)
+            return jax.nn.log_softmax(output.logits)[..., 0].sum(), (output.logits, step)
+
+        return jax.jit(jax.grad(loss, has_aux=True))(params)
+
+    expected = study("scan")
+    assert not runs
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), study("cudnn"), expected)
+    used = len(runs)
+    assert used
+    graph, params = contract.abstract(name, "tokens", **values, backend="cudnn")
+    taps = dict.fromkeys(nnx.merge(graph, params).tap_names())
+    jax.eval_shape(lambda params: contract.loss_of(graph, params, taps, DATA)[1].taps, params)
+    assert len(runs) == used
+
+
+DATA = contract.batch("tokens", source_left=1, source_right=2)
 
 
 @pytest.mark.parametrize(("values", "capability", "reason"), [

@@ -190,6 +190,19 @@ def test_cudnn_is_taken_where_it_can_run(monkeypatch):
     assert choose(before) is None
 
 
+def test_what_was_trained_with_a_gpus_kernels_is_built_anywhere():
+    """For evaluation: a config's own choice stays as it is."""
+    for name, field in (("transformer", "fused_attention"), ("lstm", "backend")):
+        config = model_config(name)
+        config[field] = "cudnn"
+        with pytest.raises(ValueError, match="needs an NVIDIA GPU"):
+            models.build(name, config, SPEC, jax.random.key(0))
+        nnx.eval_shape(lambda name=name, config=config: (
+            models.build(name, models.portable(config), SPEC, jax.random.key(0))
+        ))  # fmt: skip
+        assert config[field] == "cudnn"
+
+
 def test_an_unknown_kernel_is_named_with_the_nearest():
     with pytest.raises(ValueError, match="model.fused_attention = 'cudn' is not known; did you mean cudnn"):
         choose(config_of(fused_attention="cudn"))
