@@ -51,6 +51,16 @@ def build(name: str, config: Any, spec: Spec, key: Key[Array, ""]) -> Architectu
     return architecture(config, spec, nnx.Rngs(params=key))
 
 
+def portable(config: Any) -> Any:
+    """A copy of a model's config that can be built on any machine: kernels that one has and another may not are left
+    to be chosen, which changes results by rounding alone."""
+    config = config.copy_and_resolve_references()
+    for field, anywhere in (("fused_attention", "auto"), ("backend", "scan")):
+        if field in config:
+            config[field] = anywhere
+    return config
+
+
 def check_values(config: Any) -> None:
     """Raises ValueError for sizes, rates and dtypes out of range, whatever the architecture."""
     for field, value in config.items():

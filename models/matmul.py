@@ -9,24 +9,28 @@ import jax.numpy as jnp
 from jax.sharding import AxisType, PartitionSpec
 
 from models.shapes import Array, Float
+from models.widened import widened
 
 
 def matmul(
-    x: Float[Array, "... D"], kernel: Float[Array, "D O"], *, batch_axis: int = 0, **options: Any
+    x: Float[Array, "... D"], kernel: Float[Array, "D O"], *, batch_axis: int = 0, preferred_element_type: Any = None
 ) -> Float[Array, "... O"]:
-    """x W as a product of two matrices. `options` as `jnp.matmul` takes them.
+    """x W as a product of two matrices, in the dtype of x or the wider one that is preferred.
 
     With the rows of x spread over several axes, XLA turns the gradient of x W round in memory before it forms
     the gradient of W, which on a CPU takes up to three times as long as the product itself.
     """
-
-    def product(x: Array, kernel: Array) -> Array:
-        return jnp.matmul(_flat(x), kernel, **options).reshape(*x.shape[:-1], kernel.shape[1])
-
     rows = _rows(x, batch_axis)
-    if rows is None:
-        return product(x, kernel)
-    return jax.shard_map(product, in_specs=(rows, PartitionSpec()), out_specs=rows)(x, kernel)
+
+    def product(x: Array, kernel: Array, **options: Any) -> Array:
+        def here(x: Array, kernel: Array) -> Array:
+            return jnp.matmul(_flat(x), kernel, **options).reshape(*x.shape[:-1], kernel.shape[1])
+
+        if rows is None:
+            return here(x, kernel)
+        return jax.shard_map(here, in_specs=(rows, PartitionSpec()), out_specs=rows)(x, kernel)
+
+    return widened(product, x, kernel, preferred_element_type or x.dtype)
 
 
 def outer(

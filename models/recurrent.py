@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from models import cudnn_lstm
 from models.cells import Carry, Cell, Gates
 from models.dropout import dropout, fold
 from models.scan import scan, scan_remat
@@ -87,6 +88,7 @@ class RecurrentStack(nnx.Module):
         self.backward = nnx.List([kind.from_config(config, width, rngs) for width in widths] if bidirectional else [])
         self.dropout_rate = config.dropout_rate
         self.remat = config.get("remat", False)  # runs begun before the key have none
+        self.backend = cudnn_lstm.choose(config)
 
     @classmethod
     def expected_params(cls, kind: type[Cell], config: Any, in_size: int, *, bidirectional: bool = False) -> int:
@@ -123,33 +125,25 @@ class RecurrentStack(nnx.Module):
                 inputs = (dropout(hidden_TBH, self.dropout_rate, fold(key, number)),)
             carry, tap = carries[number], f"{name}.{number}"
             ahead = carry if not self.backward else tuple(part[:, : cell.hidden_size] for part in carry)
-            hidden_TBH, carry_ahead = run_cell(
-                cell,
-                cell.project(*inputs),
-                mask_TB,
-                ahead,
-                reverse=reverse,
-                remat=self.remat,
-                tapper=tapper,
-                name=tap,
-            )
+            hidden_TBH, carry_ahead = self._run(cell, inputs, mask_TB, ahead, reverse, tapper, tap)
             if not self.backward:
                 after.append(carry_ahead)
                 continue
             back, behind = self.backward[number], tuple(part[:, cell.hidden_size :] for part in carry)
-            back_TBH, carry_behind = run_cell(
-                back,
-                back.project(*inputs),
-                mask_TB,
-                behind,
-                reverse=not reverse,
-                remat=self.remat,
-                tapper=tapper,
-                name=f"{tap}.backward",
-            )
+            back_TBH, carry_behind = self._run(back, inputs, mask_TB, behind, not reverse, tapper, f"{tap}.backward")
             hidden_TBH = jnp.concatenate([hidden_TBH, back_TBH], axis=-1)
             after.append(_beside(carry_ahead, carry_behind))
         return hidden_TBH, tuple(after)
+
+    def _run(self, cell: Any, inputs, mask_TB, carry: Carry, reverse: bool, tapper: Tapper, name: str):
+        """One layer in one direction, by the stack's back-end; with taps by a scan, which alone has steps to tap."""
+        if self.backend == "cudnn" and not tapper.taps:
+            length = inputs[0].shape[0]
+            inputs_TBD = jnp.concatenate([jnp.broadcast_to(x, (length, *x.shape[1:])) for x in inputs], axis=-1)
+            return cudnn_lstm.run_lstm(cell, inputs_TBD, mask_TB, carry, reverse=reverse)
+        return run_cell(
+            cell, cell.project(*inputs), mask_TB, carry, reverse=reverse, remat=self.remat, tapper=tapper, name=name
+        )
 
     def step(
         self, inputs: Sequence[Float[Array, "B D"]], carries: tuple[Carry, ...]
