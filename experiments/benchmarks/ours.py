@@ -120,7 +120,7 @@ def build(case: Case, weights_file: Path | None = None) -> Program:
 
 
 def main() -> None:
-    case, setting, weights_file = protocol.arguments()
+    case, setting, weights_file = protocol.arguments(Case)
     if setting == "default":  # what `train.py` does is our default; "tuned" is for peers
         backend.configure(config_of(case), weights_file.parent / "run")
     protocol.serve(build(case, weights_file))

@@ -220,7 +220,7 @@ def build(case: Case, weights: Weights) -> Program:
 
 
 def main() -> None:
-    case, setting, weights_file = protocol.arguments()
+    case, setting, weights_file = protocol.arguments(Case)
     if setting == "tuned":
         keep_pages()
     with np.load(weights_file) as weights:
