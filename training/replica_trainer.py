@@ -129,7 +129,7 @@ class ReplicaTrainer:
     @staticmethod
     def weights(state: State) -> params.Params:
         """What is evaluated and kept as the best: the moving average where there is one."""
-        return state.get("ema", state["params"])
+        return state["ema"] if "ema" in state else state["params"]
 
     def model(self, state: State) -> Architecture:
         """The model with the `weights` of a run's state in place, for probes and pictures."""
