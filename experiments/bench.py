@@ -26,7 +26,7 @@ from training import provenance
 
 OURS = Contender("ours")
 TURN_SECONDS = 0.15  # a turn takes as many steps as fill this
-WARM_UP = 3  # rounds thrown away
+WARM_UP_SECONDS = 2.0  # of steps thrown away, each program by itself: until the heap has stopped growing
 
 
 def contenders(case: Case, *, peers: bool) -> list[Contender]:
@@ -44,9 +44,8 @@ def measure(case: Case, taking_part: Sequence[Contender], seconds: float) -> lis
             running.append(stack.enter_context(Running(contender, case, weights)))
             described.append(running[-1].ask("describe"))
             check_same_work(case, contender, described[0], described[-1])
-        once = list(turns.rounds(running, 1, 0))
-        steps = max(1, round(TURN_SECONDS / min(np.median(once, axis=0))))
-        kept = list(turns.rounds(running, steps, seconds))[WARM_UP:]
+        least = min(process.warm_up(WARM_UP_SECONDS) for process in running)
+        kept = list(turns.rounds(running, max(1, round(TURN_SECONDS / least)), seconds))
         memory = [int(process.ask("quit")["peak_memory_bytes"]) for process in running]
     return [
         Measured(contender.name, int(said["num_params"]), said["loss"], peak, [turn[n] for turn in kept])

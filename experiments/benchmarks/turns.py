@@ -76,6 +76,13 @@ class Running:
             raise RuntimeError(f"{self.contender.name}: {said[-1]}")
         return json.loads(line)
 
+    def warm_up(self, seconds: float) -> float:
+        """Steps for so long, and at least three times; returns the least time of a step."""
+        begun, found = time.monotonic(), []
+        while len(found) < 3 or time.monotonic() - begun < seconds:
+            found.append(self.ask("step 1")["seconds"])
+        return min(found)
+
     def __enter__(self) -> "Running":
         return self
 
