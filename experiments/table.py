@@ -113,13 +113,14 @@ def write(table: Table, folder: Path) -> None:
     from pyarrow import parquet
 
     folder.mkdir(parents=True, exist_ok=True)
-    arrow = pyarrow.table({name: column.tolist() for name, column in table.columns.items()})
+    ordered = _in_order(table)
+    arrow = pyarrow.table({name: column.tolist() for name, column in ordered.items()})
     arrow = arrow.replace_schema_metadata({"longreach": json.dumps({"format": FORMAT})})
     partial = folder / "table.parquet.tmp"
     parquet.write_table(arrow, partial, compression="zstd")
     partial.replace(folder / "table.parquet")
 
-    names = [name for name in table.columns if name not in PARQUET_ONLY]
+    names = [name for name in ordered if name not in PARQUET_ONLY]
     partial = folder / "table.csv.tmp"
     with partial.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -127,6 +128,13 @@ def write(table: Table, folder: Path) -> None:
         for row in table.rows():
             writer.writerow([_shown(row[name]) for name in names])
     partial.replace(folder / "table.csv")
+
+
+def _in_order(table: Table) -> dict[str, np.ndarray]:
+    """Which run first, then the question's axes, then what was measured and where it comes from."""
+    axes = [name for name in table.columns if name not in COLUMNS]
+    names = [COLUMNS[0], *axes, *COLUMNS[1:]]
+    return {name: table.columns[name] for name in names if name in table.columns}
 
 
 def read(path: Path) -> Table:
