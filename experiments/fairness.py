@@ -3,18 +3,17 @@
 import functools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 import data
 import models
 from configs import common
 from training import cli, params
-
-WIDEST = 4096
 
 
 class Size(NamedTuple):
@@ -33,10 +32,10 @@ def non_embedding_params(config: ConfigDict) -> int:
     return params.count(jax.eval_shape(flat), embeddings=False)
 
 
-def fit(where: str, overrides: Mapping[str, Any], budget: int, *, multiple: int = 4) -> Size:
+def fit(where: str, overrides: Mapping[str, Any], budget: int, *, multiple: int = 1) -> Size:
     """The largest model of FILE:ARGUMENT with `overrides` that has at most `budget` parameters without embeddings.
 
-    First the width of everything is solved for, in steps of `multiple` (and of what the heads need), with feed-forward
+    First the width of everything is solved for, in steps of `multiple` and of what the heads need, with feed-forward
     layers four times as wide; then these grow into what is left. Raises ValueError where not even the narrowest fits.
     """
     return _fit(where, json.dumps(dict(overrides)), budget, multiple)
@@ -57,28 +56,34 @@ def _fit(where: str, overrides: str, budget: int, multiple: int) -> Size:
             config.model.mlp_dim = mlp_dim
         return non_embedding_params(config)
 
-    steps = _largest(WIDEST // step, lambda n: at(n * step) <= budget)
+    steps = _largest(_root([at(n * step) - budget for n in (1, 2, 3)]), lambda n: at(n * step) <= budget)
     if not steps:
         raise ValueError(f"{where}: a budget of {budget:,} parameters is too small; {at(step):,} is the least")
     width, mlp_dim = steps * step, None
     if "mlp_dim" in config.model:
-        mlp_dim = _largest(8 * WIDEST, lambda n: at(width, n) <= budget)
+        one, two = at(width, 1), at(width, 2)
+        mlp_dim = _largest(1 + (budget - one) // (two - one), lambda n: at(width, n) <= budget)
     size = at(width, mlp_dim)
     keys = ("hidden_size", "embed_size", "mlp_dim", "attention.size")
     flat = {key: _at(config.model, key) for key in keys}
     return Size({f"model.{key}": value for key, value in flat.items() if value is not None}, size, budget - size)
 
 
-def _largest(most: int, fits) -> int:
-    """The largest n in [0, most] that fits, where all below it do; 0 where not even 1 does."""
-    low, high = 0, 1
-    while high <= most and fits(high):
-        low, high = high, 2 * high
-    high = min(high, most + 1)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
+def _root(values: Sequence[int]) -> int:
+    """Where the quadratic through (1, v1), (2, v2), (3, v3) turns positive, rounded down: parameters grow with the
+    square of the width."""
+    roots = np.roots(np.polyfit([1, 2, 3], values, 2))
+    return max(0, math.floor(max(roots.real)))
+
+
+def _largest(guess: int, fits: Callable[[int], bool]) -> int:
+    """The largest n that fits, where all below it do; 0 where not even 1 does."""
+    n = guess
+    while fits(n + 1):
+        n += 1
+    while n and not fits(n):
+        n -= 1
+    return n
 
 
 def _at(model: ConfigDict, key: str) -> int | None:

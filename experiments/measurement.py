@@ -1,10 +1,8 @@
 """What a probe is, and what it gives."""
 
 import math
-from collections.abc import Iterable
-from typing import NamedTuple, Protocol
-
-from training.restore import Restored
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 
 class Measurement(NamedTuple):
@@ -14,15 +12,12 @@ class Measurement(NamedTuple):
     value: float
     place: float = math.nan
     part: str = ""
-    count: float = math.nan
+    answers: float = math.nan
 
 
-class Probe(Protocol):
-    """A function of a model with its task, at any step: `PROBES[name](run, **options)`.
+Probe = Callable[..., Iterable[Measurement]]
+"""A function of a model with its task, at any step: `PROBES[name](run, **options)`.
 
-    `run` has `config`, `task`, `model` (with the parameters to measure) and `step`. The probe changes none of them.
-    """
-
-    __module__: str
-
-    def __call__(self, run: Restored, **options) -> Iterable[Measurement]: ...
+`run` is a `training.restore.Restored`: `config`, `task`, `model` (with the parameters to measure) and `step`. The probe
+changes none of them.
+"""

@@ -103,11 +103,16 @@ class Finding:
 class Question(Protocol):
     """What a module of `experiments/questions/` holds."""
 
-    CLAIM: str  # as taught
-    SOURCE: str  # who taught it
-    PREDICTION: str  # written before the runs
-    THRESHOLDS: Mapping[str, float]  # what counts as an effect, written before the runs
-    PROBES: Sequence[Probing]
+    @property
+    def CLAIM(self) -> str: ...  # as taught
+    @property
+    def SOURCE(self) -> str: ...  # who teaches it, and what is known against it
+    @property
+    def PREDICTION(self) -> str: ...  # written before the runs
+    @property
+    def THRESHOLDS(self) -> Mapping[str, float]: ...  # what counts as an effect, written before the runs
+    @property
+    def PROBES(self) -> Sequence[Probing]: ...
 
     def runs(self, scale: str) -> Iterable[Run]:
         """The grid. Raises ValueError for a scale that the question does not have."""

@@ -102,7 +102,9 @@ class Engine:
                 signal.signal(number, handler)
 
     def _loop(self, workers: list[Worker], jobs: int) -> None:
-        waiting, running, changed = [], {}, True
+        waiting: list[Todo] = []
+        running: dict[str, Todo] = {}  # by folder
+        changed = True
         while True:
             self._watch_clock(workers)
             if changed:

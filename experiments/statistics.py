@@ -5,7 +5,7 @@ Dims: N seeds (one value each), S sentences.
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from scipy import stats
@@ -14,6 +14,7 @@ EXACT_FROM = 8  # seeds: below, 2**N sign flips are too few to reach a small p, 
 CONFIDENCE = 0.95
 POWER = 0.8  # of the number of seeds that would decide
 MOST_SEEDS = 1000
+NOTHING = 1e-9  # what rounding leaves of a difference
 
 
 class Interval(NamedTuple):
@@ -43,8 +44,12 @@ def paired_test(difference_N: Sequence[float] | np.ndarray, against: float = 0.0
     centred_N = np.asarray(difference_N, float) - against
     if len(centred_N) < 2:
         return math.nan
-    if np.ptp(centred_N) == 0:  # no spread: t is 0/0 or infinite
-        return 1.0 if centred_N[0] == 0 else (0.0 if len(centred_N) < EXACT_FROM else 2.0 ** (1 - len(centred_N)))
+    if _alike(centred_N):  # t is 0/0 or infinite
+        return (
+            1.0
+            if abs(centred_N[0]) < NOTHING
+            else (0.0 if len(centred_N) < EXACT_FROM else 2.0 ** (1 - len(centred_N)))
+        )
     if len(centred_N) < EXACT_FROM:
         return float(stats.ttest_1samp(centred_N, 0.0).pvalue)
     flips = math.inf if len(centred_N) <= 16 else 100_000
@@ -63,11 +68,15 @@ def equivalence_test(difference_N: Sequence[float] | np.ndarray, margin: float) 
     difference_N = np.asarray(difference_N, float)
     if len(difference_N) < 2:
         return math.nan
-    if np.ptp(difference_N) == 0:
+    if _alike(difference_N):
         return 0.0 if abs(difference_N[0]) < margin else 1.0
     above = stats.ttest_1samp(difference_N, -margin, alternative="greater").pvalue
     below = stats.ttest_1samp(difference_N, margin, alternative="less").pvalue
     return float(max(above, below))
+
+
+def _alike(values_N: np.ndarray) -> bool:
+    return bool(np.ptp(values_N) < NOTHING)
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -131,13 +140,17 @@ def paired_bootstrap(
     Raises ValueError for lists of different lengths.
     """
     from sacrebleu.metrics import BLEU
-    from sacrebleu.significance import PairedTest
+    from sacrebleu.significance import PairedTest, Result
 
     if not len(baseline_S) == len(system_S) == len(reference_S):
         counts = f"{len(baseline_S)}, {len(system_S)} and {len(reference_S)}"
         raise ValueError(f"paired_bootstrap: {counts} lines do not pair up; give as many of each")
-    named = [("baseline", list(baseline_S)), ("system", list(system_S))]
+    named: list[tuple[str, Sequence[str]]] = [("baseline", list(baseline_S)), ("system", list(system_S))]
     test = PairedTest(named, {"BLEU": BLEU()}, [list(reference_S)], test_type="bs", n_samples=samples)
-    _, scores = test()
-    first, second = scores["BLEU"]
-    return BleuComparison(first.score, first.ci, second.score, second.ci, second.p_value)
+    first, second = cast(list[Result], test()[1]["BLEU"])
+    p = 1.0 if first.score == second.score else _known(second.p_value)  # sacreBLEU counts larger ones, not equal ones
+    return BleuComparison(first.score, _known(first.ci), second.score, _known(second.ci), p)
+
+
+def _known(value: float | None) -> float:
+    return math.nan if value is None else float(value)

@@ -29,7 +29,7 @@ DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.2, 1, 
 MARKERS = ("o", "s", "^", "D")
 GREY = "#666666"
 
-SETTINGS = {
+SETTINGS: Any = {
     "figure.dpi": 110, "savefig.dpi": 160, "savefig.bbox": "tight",
     "font.size": 9, "font.family": "DejaVu Sans",
     "axes.titlesize": 10, "axes.titleweight": "bold", "axes.titlelocation": "left",

@@ -1,11 +1,11 @@
 """The table of results: one row a run and measurement, in columns, kept as Parquet and CSV.
 
     run, axes of the question..., seed, role, tuned     which run
-    probe, measure, part, place, step, value, count     what was measured
+    probe, measure, part, place, step, value, answers   what was measured
     config_hash, code_hash, commit, began, device ...   where it comes from
 
 `place` is where along a measure's own axis (a distance, a position; nan where there is none), `part` which part of
-the model or of a distribution, `step` after how many updates, `count` over how many answers `value` is the mean.
+the model or of a distribution, `step` after how many updates, `answers` over how many answers `value` is the mean.
 `role` is `report`, or `tune` for the trials that chose the `tuned` value.
 """
 
@@ -19,12 +19,12 @@ import numpy as np
 
 FORMAT = 1  # of the files; raise it when what a column means changes
 COLUMNS = (
-    "run", "seed", "role", "tuned", "probe", "measure", "part", "place", "step", "value", "count", "config_hash",
+    "run", "seed", "role", "tuned", "probe", "measure", "part", "place", "step", "value", "answers", "config_hash",
     "code_hash", "commit", "began", "device", "versions", "config", "modules",
 )  # fmt: skip
 """Of every table; the others are the question's axes."""
 PARQUET_ONLY = ("config", "modules", "versions")  # long, and for the engine
-NUMBERS = ("seed", "tuned", "place", "step", "value", "count")
+NUMBERS = ("seed", "tuned", "place", "step", "value", "answers")
 
 
 class Table:

@@ -14,7 +14,7 @@ from training import evaluation, mesh, params, quality
 from training.restore import Restored
 
 
-def accuracy_by_distance(run: Restored, *, split: str = "test", limit: int = 0) -> Iterator[Measurement]:
+def measure(run: Restored, *, split: str = "test", limit: int = 0) -> Iterator[Measurement]:
     """`token_accuracy` and `loss` at each distance (`place`), and chance where the task states it.
 
     For real-valued answers, `token_accuracy` is the share whose error is below 0.04. `limit` takes the first so many
@@ -30,7 +30,7 @@ def accuracy_by_distance(run: Restored, *, split: str = "test", limit: int = 0) 
         raise ValueError(f"accuracy_by_distance: the answers of {run.config.task} have no distance; use another probe")
     for row in rows:
         place = (row["low"] + row["high"]) / 2
-        for measure in ("token_accuracy", "loss"):
-            yield Measurement(measure, row[measure], place, count=row["num_answers"])
-    for measure, level in run.task.chance.items():
-        yield Measurement(f"chance_{measure}", level)
+        for name in ("token_accuracy", "loss"):
+            yield Measurement(name, row[name], place, answers=row["num_answers"])
+    for name, level in run.task.chance.items():
+        yield Measurement(f"chance_{name}", level)

@@ -26,7 +26,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 NORMS_FROM = "gradient_norm"
 
 
-def gradient_by_time(
+def measure(
     run: Restored, *, split: str = "val", examples: int = 64, places: int = 64, parts: Sequence[str] = PARTS
 ) -> Iterator[Measurement]:
     """`gradient_norm_mean` and `gradient_norm_q50` (and other quantiles over examples) by how many tokens before the
@@ -80,9 +80,8 @@ class Gradient:
     def __call__(self, batch: Batch) -> dict[str, np.ndarray]:
         """(B, N) norms by tap."""
         arrays = {name: jnp.asarray(batch[name]) for name in mesh.ARRAYS}  # type: ignore[literal-required]
-        last_B = _last(batch)
-        asked_B = (batch["target_weights"] > 0).any(axis=1)
-        arrays["last"] = jax.nn.one_hot(last_B, batch["target_in"].shape[1]) * asked_B[:, None]
+        position_T = np.arange(batch["target_in"].shape[1])
+        arrays["last"] = jnp.asarray((position_T == _last(batch)[:, None]) & _asked(batch)[:, None], jnp.float32)
         return {name: np.asarray(norm_BN) for name, norm_BN in self._norms(self._weights, arrays).items()}
 
 
@@ -90,6 +89,11 @@ def _last(batch: Batch) -> np.ndarray:
     """(B,) the last position that counts."""
     counted_BT = batch["target_weights"] > 0
     return counted_BT.shape[1] - 1 - counted_BT[:, ::-1].argmax(axis=1)
+
+
+def _asked(batch: Batch) -> np.ndarray:
+    """(B,) whether an example has an answer at all."""
+    return np.asarray((batch["target_weights"] > 0).any(axis=1))
 
 
 def _placed(batch: Batch, name: str, norm_BN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -100,7 +104,7 @@ def _placed(batch: Batch, name: str, norm_BN: np.ndarray) -> tuple[np.ndarray, n
     loss_at_B = S + _last(batch)
     place_BN = count_BN[np.arange(B), loss_at_B][:, None] - count_BN
     real_BN &= np.arange(S + T) <= loss_at_B[:, None]
-    real_BN &= (batch["target_weights"] > 0).any(axis=1)[:, None]
+    real_BN &= _asked(batch)[:, None]
     first = 0 if name.startswith("encoder") or norm_BN.shape[1] == S + T else S
     here = slice(first, first + norm_BN.shape[1])
     return place_BN[:, here][real_BN[:, here]], norm_BN[real_BN[:, here]]

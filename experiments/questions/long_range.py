@@ -69,7 +69,7 @@ def runs(scale: str) -> Iterator[Run]:
     if scale == "smoke":
         yield from _smoke()
         return
-    budget, steps, seeds = (50_000, 2000, 3) if scale == "cpu" else (200_000, 4000, 3)
+    budget, multiple, steps, seeds = (50_000, 1, 4000, 5) if scale == "cpu" else (200_000, 8, 4000, 3)
     for task in TASKS:
         for system, (model, values, _) in SYSTEMS.items():
             where = f"configs/{task}.py:{model}" + (f",{SETTINGS[task]}" if scale == "gpu" else "")
@@ -78,7 +78,7 @@ def runs(scale: str) -> Iterator[Run]:
                 overrides["model.chrono_length"] = LENGTHS[scale][task]
             if model == "transformer_decoder":
                 overrides["model.num_layers"] = 2
-            overrides |= fairness.fit(where, overrides, budget).overrides
+            overrides |= fairness.fit(where, overrides, budget, multiple=multiple).overrides
             tuning = Tuning((1e-3, 3e-3, 1e-2), overrides={"steps": steps // 2, "every.eval": steps // 8})
             run = Run(where, {"task": task, "system": system}, overrides=overrides, tuning=tuning)
             yield from over_seeds(run, seeds)
