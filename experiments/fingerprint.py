@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("data", "models", "training", "experiments")
 TABLES = ("data", "models", "experiments.probes")  # modules that name all of a kind; a run uses only what it names
 
-ALWAYS = ("training.trainer", "training.optimizer", "data.pipeline", "experiments.trial")
+ALWAYS = ("training.trainer", "training.optimizer", "data.pipeline", "experiments.record")
 """What every run passes through. What is printed, tracked and stored changes no number."""
 NO_NUMBERS = ("training.clock", "training.programs", "training.backend", "training.provenance", "training.run_folder",
               "training.tracking", "training.checkpoint", "training.restore", "training.ledger", "training.cli",
@@ -51,6 +51,11 @@ def differing(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 def modules(task: str, model: str, probes: Iterable[str]) -> dict[str, str]:
     """Module -> hash of its code, for every module of this project that a run could have used."""
+    return dict(_modules(task, model, tuple(sorted(set(probes)))))
+
+
+@functools.lru_cache(maxsize=256)
+def _modules(task: str, model: str, probes: tuple[str, ...]) -> dict[str, str]:
     roots = {*ALWAYS, data.TASKS[task].__module__, models.MODELS[model].__module__}
     roots |= {PROBES[name].__module__ for name in probes}
     found: set[str] = set()
