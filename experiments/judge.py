@@ -1,12 +1,15 @@
 """From comparisons over seeds to the outcome of a claim: the one rule that every question uses.
 
 A comparison is a difference per seed. It *holds* where the claim's effect is shown and large enough, *fails* where it
-is shown to be smaller, and is *open* where the seeds at hand show neither. A claim is then
+is shown to be smaller, and is *open* where the seeds at hand show neither; without a seed it is *not run*. A claim is
+then
 
     supported                 where all comparisons hold
     not supported             where all fail
-    supported within limits   where some hold and some fail, whatever is still open
+    supported within limits   where some hold and some fail, whatever is still open or not run
     undecided                 otherwise, with the number of seeds that would decide what is open
+
+A comparison can also say nothing, for a reason that more seeds would not mend; it then counts for nothing.
 """
 
 import dataclasses
@@ -19,7 +22,7 @@ import numpy as np
 from experiments import statistics
 from experiments.question import Effect, Finding, Outcome
 
-HOLDS, FAILS, OPEN = "holds", "fails", "open"
+HOLDS, FAILS, OPEN, NOT_RUN = "holds", "fails", "open", "not run"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +32,10 @@ class Comparison:
     name: str
     differences: Sequence[float] | np.ndarray
     not_asked: str = ""  # why this comparison says nothing, such as "at chance at every distance"
+
+    @property
+    def silent(self) -> str:
+        return NOT_RUN if not len(self.differences) else self.not_asked
 
 
 def larger(
@@ -54,14 +61,14 @@ def equivalent(
 
 
 def _larger(comparisons: Sequence[Comparison], least: float, alpha: float) -> list[Effect]:
-    asked = [np.asarray(c.differences, float) for c in comparisons if not c.not_asked]
+    asked = [np.asarray(c.differences, float) for c in comparisons if not c.silent]
     above_zero = iter(statistics.holm([statistics.paired_test(d) for d in asked]))
     below_least = iter(statistics.holm([statistics.paired_test(d, least) for d in asked]))
     each_alpha = alpha / max(len(asked), 1)
     effects = []
     for comparison in comparisons:
-        if comparison.not_asked:
-            effects.append(_effect(comparison, comparison.not_asked))
+        if comparison.silent:
+            effects.append(_effect(comparison, comparison.silent))
             continue
         differences_N = np.asarray(comparison.differences, float)
         mean, p, p_least = _mean(differences_N), next(above_zero), next(below_least)
@@ -77,14 +84,14 @@ def _larger(comparisons: Sequence[Comparison], least: float, alpha: float) -> li
 
 
 def _equivalent(comparisons: Sequence[Comparison], margin: float, alpha: float) -> list[Effect]:
-    asked = [np.asarray(c.differences, float) for c in comparisons if not c.not_asked]
+    asked = [np.asarray(c.differences, float) for c in comparisons if not c.silent]
     within = iter(statistics.holm([statistics.equivalence_test(d, margin) for d in asked]))
     beyond = iter(statistics.holm([statistics.paired_test(d, math.copysign(margin, _mean(d))) for d in asked]))
     each_alpha = alpha / max(len(asked), 1)
     effects = []
     for comparison in comparisons:
-        if comparison.not_asked:
-            effects.append(_effect(comparison, comparison.not_asked))
+        if comparison.silent:
+            effects.append(_effect(comparison, comparison.silent))
             continue
         differences_N = np.asarray(comparison.differences, float)
         mean, p, p_beyond = _mean(differences_N), next(within), next(beyond)
@@ -102,10 +109,10 @@ def _equivalent(comparisons: Sequence[Comparison], margin: float, alpha: float) 
 
 
 def outcome_of(effects: Sequence[Effect]) -> Outcome:
-    says = [effect.says for effect in effects if effect.says in (HOLDS, FAILS, OPEN)]
+    says = [effect.says for effect in effects if effect.says in (HOLDS, FAILS, OPEN, NOT_RUN)]
     if HOLDS in says and FAILS in says:
         return Outcome.WITHIN_LIMITS
-    if not says or OPEN in says:
+    if not says or OPEN in says or NOT_RUN in says:
         return Outcome.UNDECIDED
     return Outcome.SUPPORTED if HOLDS in says else Outcome.NOT_SUPPORTED
 
@@ -127,12 +134,14 @@ def _because(effects: Sequence[Effect], outcome: Outcome, seeds: int | None) -> 
         here = [effect for effect in effects if effect.says == says]
         if here:
             parts.append(f"{says}: " + "; ".join(shown(effect) for effect in here))
-    silent = [f"{effect.name} ({effect.says})" for effect in effects if effect.says not in (HOLDS, FAILS, OPEN)]
-    if silent:
-        parts.append("not asked: " + "; ".join(silent))
+    silent: dict[str, list[str]] = {}
+    for effect in effects:
+        if effect.says not in (HOLDS, FAILS, OPEN):
+            silent.setdefault(effect.says, []).append(effect.name)
+    parts += [f"{reason}: {'; '.join(names)}" for reason, names in silent.items()]
     if outcome is Outcome.UNDECIDED and any(effect.says == OPEN for effect in effects):
         parts.append(f"{seeds} seeds would decide" if seeds else "no number of seeds up to 1000 is known to decide")
-    elif outcome is Outcome.UNDECIDED:
+    elif outcome is Outcome.UNDECIDED and NOT_RUN not in silent:
         parts.append("more seeds would not decide")
     return ". ".join(parts)
 

@@ -79,7 +79,7 @@ class Effect:
     """One comparison behind a finding: its size with a 95 % interval over seeds, and what it says of the claim."""
 
     name: str
-    says: str  # holds, fails, open, or why it was not asked
+    says: str  # holds, fails, open, not run, or why it says nothing
     size: float
     low: float
     high: float

@@ -77,6 +77,8 @@ def curve(axes: Axes, x_X: np.ndarray, values_NX: np.ndarray, look: Look, label:
         axes.fill_between(x_X, low, high, color=look.colour, alpha=0.13, linewidth=0, zorder=1)
     for values_X in values_NX:
         axes.plot(x_X, values_X, look.marker, color=look.colour, alpha=0.35, ms=2.4, mew=0, zorder=2)
+    axes.relim()  # by lines and dots: the band of two seeds would leave no room for anything else
+    axes.autoscale_view()
 
 
 def points(axes: Axes, x: float, values_N: Sequence[float] | np.ndarray, look: Look, label: str = "") -> None:

@@ -23,7 +23,7 @@ COLUMNS = (
     "code_hash", "commit", "began", "device", "versions", "config", "modules",
 )  # fmt: skip
 """Of every table; the others are the question's axes."""
-PARQUET_ONLY = ("config", "modules", "versions")  # long, and for the engine
+PARQUET_ONLY = ("commit", "began", "device", "versions", "config", "modules")  # long, and for the engine
 NUMBERS = ("seed", "tuned", "place", "step", "value", "answers")
 
 

@@ -27,7 +27,13 @@ NORMS_FROM = "gradient_norm"
 
 
 def measure(
-    run: Restored, *, split: str = "val", examples: int = 64, places: int = 64, parts: Sequence[str] = PARTS
+    run: Restored,
+    *,
+    split: str = "val",
+    examples: int = 64,
+    places: int = 64,
+    parts: Sequence[str] = PARTS,
+    quantiles: Sequence[float] = QUANTILES,
 ) -> Iterator[Measurement]:
     """`gradient_norm_mean` and `gradient_norm_q50` (and other quantiles over examples) by how many tokens before the
     loss a state lies (`place`), for each tap (`part`, such as decoder.0.hidden or decoder.inputs).
@@ -46,7 +52,7 @@ def measure(
         for place in _thinned(sorted(by_place), places):
             norms = np.array(by_place[place])
             yield Measurement(f"{NORMS_FROM}_mean", norms.mean(), place, name, len(norms))
-            for quantile in QUANTILES:
+            for quantile in quantiles:
                 value = np.quantile(norms, quantile)
                 yield Measurement(f"{NORMS_FROM}_q{100 * quantile:g}", value, place, name, len(norms))
     for path, kernel in params.flatten(run.model).items():

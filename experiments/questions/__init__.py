@@ -3,10 +3,11 @@
 import difflib
 
 from experiments.question import Question
-from experiments.questions import long_range
+from experiments.questions import gradient_flow, long_range
 
 QUESTIONS: dict[str, Question] = {
     "long_range": long_range,
+    "gradient_flow": gradient_flow,
 }
 
 

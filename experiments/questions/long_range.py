@@ -60,7 +60,6 @@ TASKS = {"recall": "Associative recall", "copying": "Delayed copy", "adding": "A
 SETTINGS = {"recall": "zoology_256_16", "copying": "urnn_200", "adding": "urnn_200", "temporal_order": "pascanu_200"}
 LENGTHS = {"cpu": {"recall": 80, "copying": 74, "adding": 66, "temporal_order": 66},
            "gpu": {"recall": 256, "copying": 220, "adding": 201, "temporal_order": 201}}  # fmt: skip
-NOT_RUN = "not run"
 ADDING_CHANCE = 0.08 - 0.04**2  # that the sum of two uniform numbers lies within 0.04 of 1
 
 
@@ -126,7 +125,7 @@ def verdict(table: Table) -> Sequence[Finding]:
     def beyond(system: str, other: str) -> list[Comparison]:
         cells = [(task, ends[task, system], ends[task, other]) for task in tasks]
         return [
-            Comparison(f"{system} over {other}, {task}", paired(a.far, b.far), _both_unknown(a, b))
+            Comparison(f"{system} over {other}, {task}", paired(a.far, b.far), a.unknown and b.unknown)
             for task, a, b in cells
         ]
 
@@ -153,11 +152,6 @@ def verdict(table: Table) -> Sequence[Finding]:
     ]
 
 
-def _both_unknown(a: "Ends", b: "Ends") -> str:
-    """Why two systems cannot be compared: one was not run, or neither has learned the task."""
-    return NOT_RUN if NOT_RUN in (a.unknown, b.unknown) else a.unknown and b.unknown
-
-
 class Ends:
     """Accuracy of a system on a task in the nearest and the furthest distances, by seed."""
 
@@ -165,7 +159,7 @@ class Ends:
         rows = table.where(task=task, system=system, probe="accuracy_by_distance", measure="token_accuracy")
         self.near: dict[int, float] = {}
         self.far: dict[int, float] = {}
-        self.unknown = NOT_RUN
+        self.unknown = ""
         if len(rows):
             low, high = rows["place"].min(), rows["place"].max()
             self.near = rows.between(low, low + THRESHOLDS["near"] * (high - low)).of_seeds()

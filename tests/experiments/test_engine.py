@@ -178,6 +178,17 @@ def test_the_questions_are_listed(capsys):
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(QUESTIONS)
 
 
+@pytest.mark.parametrize("name", sorted(set(QUESTIONS) - {NAME}))
+def test_every_question_is_answered_at_its_smoke_scale(name, tmp_path):
+    assert run.main([name, *words(tmp_path, "--jobs=2")[1:]]) == 0
+    written = tmp_path / "results" / name / "smoke"
+    found = table.read(written / "table.parquet")
+    grid = list(QUESTIONS[name].runs("smoke"))
+    assert {(r, s) for r, s in zip(found["run"], found["seed"], strict=True)} == {(g.name, g.seed) for g in grid}
+    assert json.loads((written / "verdict.json").read_text())["findings"]
+    assert (written / "figure.png").stat().st_size > 10_000
+
+
 @pytest.mark.parametrize("name", sorted(QUESTIONS))
 def test_every_question_states_what_it_asks(name):
     from experiments import schedule, statement

@@ -65,9 +65,17 @@ def test_many_comparisons_are_corrected_for():
 def test_what_could_not_be_asked_does_not_count():
     silent = Comparison("c", LARGE, "at chance")
     finding = judge.larger("C", "s", [silent], least=0.1)
-    assert finding.outcome is Outcome.UNDECIDED and "not asked: c (at chance)" in finding.because
+    assert finding.outcome is Outcome.UNDECIDED and "at chance: c" in finding.because
     finding = judge.larger("C", "s", [silent, Comparison("d", NONE)], least=0.1)
     assert finding.outcome is Outcome.NOT_SUPPORTED
+
+
+def test_what_was_not_run_keeps_a_claim_open():
+    """A table of which only the part is there that holds is no support."""
+    finding = larger(LARGE, [])
+    assert finding.outcome is Outcome.UNDECIDED and says(finding) == ["holds", "not run"]
+    assert larger(LARGE, NONE, []).outcome is Outcome.WITHIN_LIMITS
+    assert larger([]).outcome is Outcome.UNDECIDED and larger([]).seeds_to_decide is None
 
 
 def test_no_difference_needs_the_margin():

@@ -72,7 +72,7 @@ def test_noise_is_undecided_and_says_how_many_seeds_would_decide():
 def test_what_learned_nothing_is_not_asked():
     found = long_range.verdict(made_up(dict.fromkeys(SYSTEMS, CHANCE)))
     assert {finding.outcome for finding in found} == {Outcome.UNDECIDED}
-    assert all("at chance even near by" in finding.because for finding in found)
+    assert all("at chance even near by: " in finding.because for finding in found)
 
 
 def test_a_partial_table_says_what_was_not_run():
