@@ -84,10 +84,11 @@ def runs(scale: str) -> Iterator[Run]:
 
 
 def _smoke() -> Iterator[Run]:
-    small = {"model.hidden_size": 8, "model.embed_size": 8, "steps": 8, "schedule.warmup_steps": 0, "every.eval": 4,
-             "eval_examples": 32, "batch_size": 32, "data.val_examples": 32, "data.test_examples": 512}  # fmt: skip
-    for system in (RNN, ATTENTION):
-        run = Run(f"configs/recall.py:{SYSTEMS[system][0]}", {"task": "recall", "system": system}, overrides=small)
+    small = {"model.hidden_size": 8, "model.num_layers": 1, "steps": 4, "schedule.warmup_steps": 0, "every.eval": 4,
+             "eval_examples": 32, "data.val_examples": 32, "data.test_examples": 512}  # fmt: skip
+    for system, width in ((RNN, "model.embed_size"), (TRANSFORMER, "model.mlp_dim")):
+        where = f"configs/recall.py:{SYSTEMS[system][0]}"
+        run = Run(where, {"task": "recall", "system": system}, overrides={**small, width: 8})
         yield from over_seeds(run, 2)
 
 
