@@ -78,7 +78,8 @@ class Running:
 
     def warm_up(self, seconds: float) -> float:
         """Steps for so long, and at least three times; returns the least time of a step."""
-        begun, found = time.monotonic(), []
+        begun = time.monotonic()
+        found: list[float] = []
         while len(found) < 3 or time.monotonic() - begun < seconds:
             found.append(self.ask("step 1")["seconds"])
         return min(found)
