@@ -24,7 +24,7 @@ def measure(run: Restored, *, split: str = "test", limit: int = 0) -> Iterator[M
     weights = jax.device_put(params.flatten(run.model), mesh.replicated(devices))
     step = evaluation.make_eval_step(params.Skeleton(run.model), run.task.spec, devices)
     batches = pipeline.eval_batches(run.task, split, run.config, limit=limit)
-    answers, _ = quality.gather(evaluation.scored(step, weights, batches, devices))
+    answers, _ = quality.gather(evaluation.scored(step, weights, batches))
     rows = quality.by_distance(answers, run.task.chance)
     if not rows:
         raise ValueError(f"accuracy_by_distance: the answers of {run.config.task} have no distance; use another probe")

@@ -35,7 +35,7 @@ def measure(run: Restored, *, split: str = "val", limit: int = 512) -> Iterator[
     longest = max(batch["target_in"].shape[1] for batch in batches)
     right = {name: np.zeros(longest) for name in ("teacher_forced", "free_running")}
     asked = np.zeros(longest)
-    for batch, scores in evaluation.scored(step, weights, batches, devices):
+    for batch, scores in evaluation.scored(step, weights, batches):
         counted_BT = batch["target_weights"] > 0
         T = counted_BT.shape[1]
         asked[:T] += counted_BT.sum(0)

@@ -252,7 +252,8 @@ def test_little_room_at_first_changes_nothing(method):
     inputs = (rng.integers(3, V, (6, 4)), np.ones((6, 4), bool))
     whole = decoder(method, **ids)(model, *inputs, max_len=9)
     grown = decoder(method, **ids)(model, *inputs, max_len=9, expected_len=3)
-    assert len(np.unique(np.asarray(whole.tokens)[:, 3:])) > 1
+    late = np.asarray(whole.tokens)[:, 3:]
+    assert (late != late[:, :1]).any()  # something is still being decided where there is more room
     np.testing.assert_array_equal(grown.tokens, whole.tokens)
     np.testing.assert_allclose(grown.scores, whole.scores, rtol=1e-5)
 
