@@ -71,6 +71,7 @@ def model(name: str) -> ConfigDict:
             "num_heads": 4,
             "mlp_dim": 512,
             "attention_dropout_rate": 0.0,
+            "fused_attention": "auto",  # auto (cuDNN's kernel where it can run), never, cudnn, xla
             "positions": "sinusoidal",  # none, sinusoidal, learned, rotary, alibi
             "norm": "pre",  # pre or post
             "activation": "relu",  # relu or gelu
@@ -84,6 +85,7 @@ def model(name: str) -> ConfigDict:
         }
         if name.startswith("lstm"):
             values |= {"forget_bias": 1.0, "chrono_length": 0}  # longest dependency for chrono; 0: off
+            values["backend"] = "scan"  # or cudnn: a layer in one call, on an NVIDIA GPU, in float32
     if FAMILIES[name] == "encoder_decoder":
         values |= {"bidirectional": False, "reverse_source": False}
         if name.endswith("_attention"):

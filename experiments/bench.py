@@ -1,8 +1,11 @@
-"""Training steps of every architecture beside what a user would otherwise pick, in one run.
+"""The speed of every architecture beside what a user would otherwise pick, in one run.
 
-    python -m experiments.bench                                  ours alone, every case
+    python -m experiments.bench                                  ours alone, training steps of every architecture
     python -m experiments.bench gru_128 transformer --peers      beside torch and Flax (make peers, once)
     python -m experiments.bench --peers --json=speed.json        and the numbers, for docs/performance.md
+    python -m experiments.bench multi30k beam5 start --peers --data=FOLDER --run=RUN
+                                                                 whole programs: training and translating real text
+                                                                 beside JoeyNMT, and the start of a run
 
 All programs of a case do the same work from the same weights (checked: parameters and losses are equal), live at the
 same time and step in turn. Ratios above 1 mean that ours is faster.
@@ -17,16 +20,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from rich.table import Table
 
-from experiments.benchmarks import turns
+from experiments.benchmarks import beam5, multi30k, start, turns
 from experiments.benchmarks.cases import CASES, Case, flops
+from experiments.benchmarks.same_work import check_same_work
 from experiments.benchmarks.turns import Contender, Measured, Running, ratio_interval
 from training import provenance
 
+WHOLE: dict[str, Any] = {module.NAME: module for module in (multi30k, beam5, start)}  # `measure(options)` and `table`
+ON_TEXT = (multi30k.NAME, beam5.NAME)
 OURS = Contender("ours")
 TURN_SECONDS = 0.15  # a turn takes as many steps as fill this
-WARM_UP = 3  # rounds thrown away
+WARM_UP_SECONDS = 2.0  # of steps thrown away, each program by itself: until the heap has stopped growing
 
 
 def contenders(case: Case, *, peers: bool) -> list[Contender]:
@@ -43,10 +49,10 @@ def measure(case: Case, taking_part: Sequence[Contender], seconds: float) -> lis
         for contender in taking_part:  # ours first: it writes the weights
             running.append(stack.enter_context(Running(contender, case, weights)))
             described.append(running[-1].ask("describe"))
-            check_same_work(case, contender, described[0], described[-1])
-        once = list(turns.rounds(running, 1, 0))
-        steps = max(1, round(TURN_SECONDS / min(np.median(once, axis=0))))
-        kept = list(turns.rounds(running, steps, seconds))[WARM_UP:]
+            missing = missing_params(case, contender)
+            check_same_work(case.name, contender.name, described[0], described[-1], missing)
+        least = min(process.warm_up(WARM_UP_SECONDS) for process in running)
+        kept = list(turns.rounds(running, max(1, round(TURN_SECONDS / least)), seconds))
         memory = [int(process.ask("quit")["peak_memory_bytes"]) for process in running]
     return [
         Measured(contender.name, int(said["num_params"]), said["loss"], peak, [turn[n] for turn in kept])
@@ -54,15 +60,9 @@ def measure(case: Case, taking_part: Sequence[Contender], seconds: float) -> lis
     ]
 
 
-def check_same_work(case: Case, contender: Contender, ours: dict[str, float], theirs: dict[str, float]) -> None:
-    """Equal losses from equal weights, and equal numbers of them."""
-    missing = case.layers * case.hidden if case.model == "gru" and contender.program == "flax" else 0  # the GRU's b'_n
-    if theirs["num_params"] != ours["num_params"] - missing:
-        raise RuntimeError(
-            f"{case.name}: {contender.name} has {theirs['num_params']:,} parameters, ours {ours['num_params']:,}"
-        )
-    if not np.isclose(theirs["loss"], ours["loss"], rtol=1e-4):
-        raise RuntimeError(f"{case.name}: {contender.name} has a loss of {theirs['loss']:.6f}, ours {ours['loss']:.6f}")
+def missing_params(case: Case, contender: Contender) -> int:
+    """That a peer has no counterpart of: Flax's GRU has no bias of its own for the candidate's recurrent part."""
+    return case.layers * case.hidden if case.model == "gru" and contender.program == "flax" else 0
 
 
 def matmul_peak(size: int = 2048, repeats: int = 10) -> float:
@@ -98,10 +98,17 @@ def as_json(case: Case, measured: Sequence[Measured], peak: float) -> dict[str, 
     return {"case": case.name, "flops": flops(case), "programs": rows}
 
 
-def print_table(found: Sequence[dict[str, Any]]) -> None:
+def print_tables(found: Sequence[dict[str, Any]]) -> None:
     from rich.console import Console
-    from rich.table import Table
 
+    steps = [case for case in found if case["case"] in CASES]
+    tables = [table_of_steps(steps)] if steps else []
+    tables += [WHOLE[case["case"]].table(case) for case in found if case["case"] in WHOLE]
+    for table in tables:
+        Console().print(table)
+
+
+def table_of_steps(found: Sequence[dict[str, Any]]) -> Table:
     table = Table(title="One training step: median (10 % to 90 %), and how many times as long as ours")
     for column in ("case", "program", "ms", "ratio (95 %)", "of matmul peak", "peak memory"):
         table.add_column(column, justify="left" if column in ("case", "program") else "right", no_wrap=True)
@@ -114,39 +121,61 @@ def print_table(found: Sequence[dict[str, Any]]) -> None:
                 f"{row['share_of_matmul_peak']:.0%}", f"{row['peak_memory_bytes'] / 2**20:,.0f} MiB",
                 end_section=number == len(case["programs"]) - 1,
             )  # fmt: skip
-    Console().print(table)
+    return table
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}; none for all")
-    parser.add_argument("--peers", action="store_true", help="beside torch and Flax")
+    known = [*CASES, *WHOLE]
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(known)}; none for all steps")
+    parser.add_argument("--peers", action="store_true", help="beside torch and Flax, or JoeyNMT")
     parser.add_argument("--seconds", type=float, default=15.0, help="to measure each case for")
     parser.add_argument("--json", type=Path, help="file to write the numbers to")
+    parser.add_argument(
+        "--data", type=Path, help=f"folder with Multi30k's train.de.gz and so on, for {' and '.join(ON_TEXT)}"
+    )
+    parser.add_argument("--run", type=Path, help="trained Transformer that beam5 translates with; else one is trained")
+    parser.add_argument("--minutes", type=float, default=0.0, help="multi30k: train each at most so long, to --loss")
+    parser.add_argument("--loss", type=float, default=3.0, help="multi30k: validation loss to reach, nats a token")
     options = parser.parse_args(argv)
-    unknown = [name for name in options.cases if name not in CASES]
-    if unknown:
-        parser.exit(2, f"error: CASE = {unknown[0]} is not a case; choose from {', '.join(CASES)}\n")
+
+    def refuse(message: str) -> None:
+        parser.exit(2, f"error: {message}\n")
+
+    for name in options.cases:
+        if name not in known:
+            refuse(f"CASE = {name} is not a case; choose from {', '.join(known)}")
+        if name in ON_TEXT and options.data is None:
+            refuse(f"CASE = {name} needs real text; give --data=FOLDER, which holds train.de.gz, train.en.gz, val...")
+    if options.data and not options.data.is_dir():
+        refuse(f"--data = {options.data} is no folder; give the one that holds train.de.gz, train.en.gz, val...")
+    if options.run and not (options.run / "config.json").is_file():
+        refuse(f"--run = {options.run} holds no run (there is no config.json); give the folder of a run")
     if options.peers and not turns.has_peers():
-        parser.exit(2, f"error: --peers needs {turns.PEERS}; run `make peers` once\n")
+        refuse(f"--peers needs {turns.PEERS}; run `make peers` once")
     return options
 
 
 def main(argv: Sequence[str]) -> None:
     options = parse(argv)
-    peak = matmul_peak()
+    names = options.cases or list(CASES)
+    peak = matmul_peak() if any(name in CASES for name in names) else 0.0
     found = []
-    for name in options.cases or CASES:
-        case = CASES[name]
+    for name in names:
         print(f"{name}: starting its programs, which compile first", file=sys.stderr, flush=True)
         try:
-            found.append(as_json(case, measure(case, contenders(case, peers=options.peers), options.seconds), peak))
+            if name in WHOLE:
+                found.append(WHOLE[name].measure(options))
+            else:
+                case = CASES[name]
+                measured = measure(case, contenders(case, peers=options.peers), options.seconds)
+                found.append(as_json(case, measured, peak))
         except RuntimeError as error:
             sys.exit(f"error: {error}")
         if options.json:
             about = {"commit": provenance.commit(), "device": provenance.device(), "versions": provenance.versions()}
             options.json.write_text(json.dumps(about | {"matmul_flops": peak, "cases": found}, indent=1) + "\n")
-    print_table(found)
+    print_tables(found)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,18 @@ def build(name: str, config: Any, spec: Spec, key: Key[Array, ""]) -> Architectu
         fit = ", ".join(other for other, kind in MODELS.items() if kind.causal)
         raise ValueError(f"model = {name!r} sees later inputs, and the task feeds it its answers; use one of {fit}")
     check_values(config)
-    return architecture(config, spec, nnx.Rngs(params=key))
+    # As one program, which the compilation cache keeps: drawn one by one, parameters compile some thirty small ones.
+    return nnx.jit(lambda key: architecture(config, spec, nnx.Rngs(params=key)))(key)
+
+
+def portable(config: Any) -> Any:
+    """A copy of a model's config that can be built on any machine: kernels that one has and another may not are left
+    to be chosen, which changes results by rounding alone."""
+    config = config.copy_and_resolve_references()
+    for field, anywhere in (("fused_attention", "auto"), ("backend", "scan")):
+        if field in config:
+            config[field] = anywhere
+    return config
 
 
 def check_values(config: Any) -> None:

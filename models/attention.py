@@ -12,9 +12,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models.layers import Linear, dropout, glorot
+from models.dropout import dropout
+from models.fused_attention import Fused, attend_fused
+from models.layers import Linear, glorot
 from models.shapes import Array, Bool, Float, Int, Key
 from models.taps import Tapper
+from models.widened import widened
 
 
 class Keys(NamedTuple):
@@ -36,6 +39,7 @@ class View(NamedTuple):
 
     visible: Bool[Array, "#B #T S"]
     bias: Float[Array, "#B H T S"] | None = None  # added to the scores
+    fused: Fused | None = None  # the same for a fused kernel, where one is to be used
 
 
 def attend(
@@ -50,12 +54,16 @@ def attend(
     """softmax(Q K^T / sqrt(K)) V (Vaswani et al. 2017, equation 1), softmax in float32.
 
     Keys come in blocks, each with its view, so that in decoding what never changes and what a beam
-    reorders need not be copied together. A query that sees no key gets zeros.
+    reorders need not be copied together. A query that sees no key gets zeros. A view for a fused kernel stands
+    alone, without dropout and taps.
 
     Taps: `{name}attention`, the weights before dropout, (B, H, T, S) over all blocks; `{name}heads`, the
     gates of the heads, (B, H), all 1. Adding -1 to a gate masks that head (an array (H,) serves all rows),
     and the gradient with respect to a gate is the head's importance (Michel et al. 2019, equation 2).
     """
+    if views[0].fused is not None:
+        (block,) = blocks
+        return attend_fused(query_BHTK, block.key, block.value, views[0].fused)
     query_BHTK = query_BHTK * query_BHTK.shape[-1] ** -0.5
     scores = [_scores(query_BHTK, block, view) for block, view in zip(blocks, views, strict=True)]
     B, _, T, _ = query_BHTK.shape
@@ -81,13 +89,13 @@ def masked_softmax(scores: Float[Array, "B H T S"], visible: Bool[Array, "#B #H 
 
 
 def _scores(query_BHTK: Array, block: Keys, view: View) -> Array:
-    scores_BHTS = jnp.einsum(
-        "BHTK,BHSK->BHTS",
-        query_BHTK,
-        block.key,
-        preferred_element_type=jnp.promote_types(query_BHTK.dtype, jnp.float32),
-    )
+    wide = jnp.promote_types(query_BHTK.dtype, jnp.float32)
+    scores_BHTS = widened(_dots, query_BHTK, block.key, wide)
     return scores_BHTS if view.bias is None else scores_BHTS + view.bias
+
+
+def _dots(query_BHTK: Array, key_BHSK: Array, **options: Any) -> Array:
+    return jnp.einsum("BHTK,BHSK->BHTS", query_BHTK, key_BHSK, **options)
 
 
 def _join(parts_BHTS: Sequence[Array]) -> Array:

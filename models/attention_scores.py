@@ -67,12 +67,14 @@ class AdditiveScore(Score):
         return {"query": self.query.dense()}
 
     def constants(self, keys):
-        return keys, self.vector[...]
+        # One vector a row of the batch: in a scan its gradient then adds up row by row, on the row's own device.
+        return keys, jnp.broadcast_to(self.vector[...], (keys.shape[0], self.vector.shape[0]))
 
     @staticmethod
     def scores(linear, constants, query_BTD):
-        keys_BSA, vector_A = constants
-        return jnp.tanh(linear("query", query_BTD)[:, :, None] + keys_BSA[:, None]) @ vector_A
+        keys_BSA, vector_BA = constants
+        hidden_BTSA = jnp.tanh(linear("query", query_BTD)[:, :, None] + keys_BSA[:, None])
+        return jnp.einsum("btsa,ba->bts", hidden_BTSA, vector_BA)
 
 
 class ConcatScore(AdditiveScore):

@@ -1,12 +1,16 @@
 """Recurrent cells: tanh RNN, LSTM and GRU, each an input projection and a recurrent update.
 
-What depends on the input alone, `project(x)`, is one matmul for all time steps; what depends on the
-state, `step(carry, projected)`, is all that a scan repeats. Gates are fused in one kernel, in PyTorch's
-order, so that weights can be taken over. Parameters and carry are float32; `dtype` is that of matmuls.
+What depends on the input alone, `project(x)`, is computed for all time steps at once; what depends on the
+state, `step(carry, projected)`, is all that a scan repeats. The gates' kernels stand side by side in one, in
+PyTorch's order, so that weights can be taken over; the gates themselves are arrays of their own, since XLA
+vectorises elementwise work on those and not on slices. Parameters and carry are float32; `dtype` is that of
+matmuls.
 
 Dims: B batch, D input width, H hidden width, G = gates * H; `...` any leading axes.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import jax
@@ -14,10 +18,13 @@ import jax.numpy as jnp
 from flax import nnx
 
 from models.layers import glorot
-from models.scan import Dense, multiply
+from models.matmul import matmul
+from models.scan import Dense, Parts, linear_of
 from models.shapes import Array, Float
 
 Carry = tuple[Array, ...]  # arrays of (B, H), parallel to `Cell.parts`; the first is the output
+Gates = tuple[Array, ...]  # arrays of (..., H)
+Recurrent = Callable[[Parts], Gates]  # each gate of h U + b, plus an array or None
 
 
 class Cell(nnx.Module):
@@ -57,8 +64,8 @@ class Cell(nnx.Module):
         return cls.gates * hidden_size * (in_size + hidden_size + 1)
 
     @staticmethod
-    def update(projected_BG: Array, recurrent_BG: Array, carry: Carry) -> Carry:
-        """The next carry from the input's and the state's share of the gates; elementwise."""
+    def update(recurrent: Recurrent, projected: Gates, carry: Carry) -> Carry:
+        """The next carry from the input's share of the gates and the state's, which `recurrent` adds."""
         raise NotImplementedError
 
     def recurrent(self) -> Dense:
@@ -70,28 +77,34 @@ class Cell(nnx.Module):
         kernel = self.input_kernel[first:last].astype(self.dtype)
         return Dense(kernel, self.bias[...] if bias else None)
 
-    def project(self, *inputs: Float[Array, "... D"]) -> Float[Array, "... G"]:
-        """The input's share of the gates, of `inputs` side by side; each may broadcast along time."""
-        projected, row = self.bias[...], 0
+    def project(self, *inputs: Float[Array, "... B D"]) -> Gates:
+        """The input's share of each gate, of `inputs` side by side; each may broadcast along time."""
+        wide = jnp.promote_types(self.dtype, jnp.float32)
+        projected, row = jnp.split(self.bias[...], self.gates), 0
         for x in inputs:
-            projected = projected + multiply(x, self.inputs(row, row + x.shape[-1], bias=False))
+            kernels = jnp.split(self.inputs(row, row + x.shape[-1], bias=False).kernel, self.gates, axis=1)
+            for gate, kernel in enumerate(kernels):
+                product = matmul(x.astype(self.dtype), kernel, batch_axis=x.ndim - 2, preferred_element_type=wide)
+                projected[gate] = projected[gate] + product
             row += x.shape[-1]
-        return projected.astype(self.dtype)
+        return tuple(gate.astype(self.dtype) for gate in projected)
 
     def zeros(self, batch: int) -> Carry:
         wide = jnp.promote_types(self.dtype, jnp.float32)
         return tuple(jnp.zeros((batch, self.hidden_size), wide) for _ in self.parts)
 
-    def step(self, carry: Carry, projected_BG: Float[Array, "B G"]) -> Carry:
-        return self.update(projected_BG, multiply(carry[0], self.recurrent()), carry)
+    def step(self, carry: Carry, projected: Gates) -> Carry:
+        linear = linear_of({"recurrent": self.recurrent()})
+        return self.update(partial(linear, "recurrent", carry[0]), projected, carry)
 
 
 class TanhCell(Cell):
     """h_t = tanh(x_t W + b + h_{t-1} U)  (Elman 1990)."""
 
     @staticmethod
-    def update(projected_BG, recurrent_BG, carry):
-        return (jnp.tanh(projected_BG + recurrent_BG),)
+    def update(recurrent, projected, carry):
+        (total,) = recurrent(projected)
+        return (jnp.tanh(total),)
 
 
 class LSTMCell(Cell):
@@ -140,8 +153,8 @@ class LSTMCell(Cell):
         )
 
     @staticmethod
-    def update(projected_BG, recurrent_BG, carry):
-        enter, forget, candidate, leave = jnp.split(projected_BG + recurrent_BG, 4, axis=-1)
+    def update(recurrent, projected, carry):
+        enter, forget, candidate, leave = recurrent(projected)
         cell = jax.nn.sigmoid(forget) * carry[1] + jax.nn.sigmoid(enter) * jnp.tanh(candidate)
         return jax.nn.sigmoid(leave) * jnp.tanh(cell), cell
 
@@ -169,9 +182,9 @@ class GRUCell(Cell):
         return Dense(kernel, jnp.pad(self.candidate_bias[...], (2 * self.hidden_size, 0)))
 
     @staticmethod
-    def update(projected_BG, recurrent_BG, carry):
-        reset_x, update_x, candidate_x = jnp.split(projected_BG, 3, axis=-1)
-        reset_h, update_h, candidate_h = jnp.split(recurrent_BG, 3, axis=-1)
-        keep = jax.nn.sigmoid(update_x + update_h)
-        candidate = jnp.tanh(candidate_x + jax.nn.sigmoid(reset_x + reset_h) * candidate_h)
+    def update(recurrent, projected, carry):
+        reset_x, update_x, candidate_x = projected
+        reset, update, candidate_h = recurrent((reset_x, update_x, None))
+        keep = jax.nn.sigmoid(update)
+        candidate = jnp.tanh(candidate_x + jax.nn.sigmoid(reset) * candidate_h)
         return (candidate + keep * (carry[0] - candidate),)

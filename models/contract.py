@@ -104,7 +104,8 @@ class Architecture(nnx.Module):
 
         Returns (memory, state). `memory` never changes while decoding; every leaf of both leads with
         the batch axis, so that a beam can repeat memory and reorder state. At most `max_len` calls of
-        `step` may follow.
+        `step` may follow; a greater `max_len` changes nothing but the length of the state's axes, which it
+        fills up with zeros at their ends.
         """
         raise NotImplementedError
 

@@ -6,6 +6,8 @@ All are `lax.while_loop`s to be called under `jit`; `decoder` makes a jitted fun
 without BOS, each row ending with its EOS and then padding. `eos=None` decodes `max_len` tokens of every
 row; `limit` is a length for each row, at most `max_len`. A known beginning is given as `prefix`, which
 starts as target_in does, with BOS; it is not repeated in the result and does not count as length.
+`expected_len` says how many tokens most rows take: the state has room for so many at first, since a cache costs
+what it could hold, and is enlarged to `max_len` when a row goes on.
 """
 
 import difflib
@@ -16,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import Mesh, PartitionSpec
 
 from models.contract import Architecture
 from models.shapes import Array, Bool, Float, Int, Key, Num
@@ -35,12 +38,13 @@ def greedy(
     eos: int | None,
     pad: int,
     max_len: int,
+    expected_len: int | None = None,
     limit: Int[Array, "B"] | None = None,
     prefix: Int[Array, "B P"] | None = None,
     prefix_mask: Bool[Array, "B P"] | None = None,
 ) -> Decoded:
     """The most probable token at each position, the lowest id among equals."""
-    begun = _begin(model, source, source_mask, bos, max_len, limit, prefix, prefix_mask)
+    begun = _begin(model, source, source_mask, bos, max_len, expected_len, limit, prefix, prefix_mask)
     return _one_by_one(model, begun, eos, pad, max_len, lambda t, logits_BV: jnp.argmax(logits_BV, axis=-1))
 
 
@@ -54,6 +58,7 @@ def sample(
     eos: int | None,
     pad: int,
     max_len: int,
+    expected_len: int | None = None,
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
@@ -62,7 +67,7 @@ def sample(
     prefix_mask: Bool[Array, "B P"] | None = None,
 ) -> Decoded:
     """Draws each token as `sample_tokens` does. Scores are under the model itself, at temperature 1."""
-    begun = _begin(model, source, source_mask, bos, max_len, limit, prefix, prefix_mask)
+    begun = _begin(model, source, source_mask, bos, max_len, expected_len, limit, prefix, prefix_mask)
 
     def choose(t, logits_BV):
         return sample_tokens(jax.random.fold_in(key, t), logits_BV, temperature, top_k, top_p)
@@ -108,6 +113,7 @@ def beam_search(
     eos: int | None,
     pad: int,
     max_len: int,
+    expected_len: int | None = None,
     beam_size: int = 5,
     length_penalty: float = 0.6,
     limit: Int[Array, "B"] | None = None,
@@ -127,9 +133,10 @@ def beam_search(
             f"beam_size = {beam_size}, length_penalty = {length_penalty}: use a beam of 1 or more and a penalty "
             "of 0 or more"
         )
-    begun = _begin(model, source, source_mask, bos, max_len, limit, prefix, prefix_mask)
-    # Memory has no beam axis: all beams of a row read the same copy.
-    step_beams = jax.vmap(model.step, in_axes=(1, None, None, 1), out_axes=1)
+    begun = _begin(model, source, source_mask, bos, max_len, expected_len, limit, prefix, prefix_mask)
+    # Memory has no beam axis: all beams of a row read the same copy. In the state beams lead, as they do in
+    # the products of `step`; with rows before them XLA turns every cache round in memory at each step.
+    step_beams = jax.vmap(model.step, in_axes=(0, None, None, 0))
     B, K = begun.token.shape[0], beam_size
 
     def penalty(length):
@@ -138,7 +145,7 @@ def beam_search(
     class Loop(NamedTuple):
         t: Array
         done_B: Array
-        state: Any  # leaves (B, K, ...)
+        state: Any  # leaves (K, B, ...)
         token_BK: Array
         score_BK: Array  # log-probability of the live beams
         tokens_BKN: Array
@@ -147,11 +154,11 @@ def beam_search(
         best_tokens_BN: Array
 
     def running(loop: Loop):
-        return (loop.t < max_len) & ~loop.done_B.all()
+        return ~loop.done_B.all()
 
     def advance(loop: Loop) -> Loop:
-        logits_BKV, state = step_beams(loop.token_BK, loop.t, begun.memory, loop.state)
-        score_BJ, parent_BJ, token_BJ = _candidates(logits_BKV, loop.score_BK)
+        logits_KBV, state = step_beams(loop.token_BK.T, loop.t, begun.memory, loop.state)
+        score_BJ, parent_BJ, token_BJ = _candidates(logits_KBV, loop.score_BK)
         is_eos_BJ = jnp.zeros_like(token_BJ, bool) if eos is None else token_BJ == eos
         length = loop.t + 1
 
@@ -173,7 +180,7 @@ def beam_search(
         return Loop(
             t=length,
             done_B=loop.done_B | (num_finished_B >= K) | hopeless_B | (length >= begun.limit),
-            state=jax.tree.map(lambda x: x if K == 1 else jax.vmap(lambda a, b: a[b])(x, parent_BK), state),
+            state=jax.tree.map(lambda x: x if K == 1 else x[parent_BK.T, jnp.arange(B)], state),
             token_BK=token_BK,
             score_BK=jnp.where(loop.done_B[:, None], loop.score_BK, live_BK),
             tokens_BKN=jnp.where(loop.done_B[:, None, None], loop.tokens_BKN, tokens_BKN),
@@ -182,13 +189,14 @@ def beam_search(
             best_tokens_BN=best_tokens_BN,
         )
 
-    loop = jax.lax.while_loop(
+    loop = _run(
+        begun,
         running,
         advance,
         Loop(
             t=jnp.zeros((), jnp.int32),
             done_B=begun.limit <= 0,
-            state=jax.tree.map(lambda x: jnp.broadcast_to(x[:, None], (B, K, *x.shape[1:])), begun.state),
+            state=jax.tree.map(lambda x: jnp.broadcast_to(x, (K, *x.shape)), begun.state),
             token_BK=jnp.broadcast_to(begun.token[:, None], (B, K)),
             # All beams start alike, so only the first may have children.
             score_BK=jnp.broadcast_to(jnp.where(jnp.arange(K) == 0, 0.0, -jnp.inf), (B, K)),
@@ -206,25 +214,41 @@ def beam_search(
 METHODS: dict[str, Callable[..., Decoded]] = {"greedy": greedy, "beam": beam_search, "sample": sample}
 
 
-def decoder(method: str, **options) -> Callable[..., Decoded]:
+def decoder(method: str, mesh: Mesh | None = None, **options) -> Callable[..., Decoded]:
     """Jits one method: `decode = decoder("beam", bos=1, eos=2, pad=0, beam_size=5)`.
 
     `decode(model, source, source_mask, max_len=60, limit=..., prefix=..., key=...)` compiles once for
-    each set of shapes and `max_len`. Raises ValueError for an unknown method.
+    each set of shapes, `max_len` and `expected_len`. With a `mesh` of one axis each of its devices decodes its
+    share of the rows, whose number it divides, without waiting for the others. Raises ValueError for an unknown
+    method.
     """
     if method not in METHODS:
         near = difflib.get_close_matches(str(method), METHODS, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise ValueError(f"method = {method!r} is not known; {hint}use one of {', '.join(METHODS)}")
 
-    @functools.partial(jax.jit, static_argnames=("graphdef", "max_len"))
-    def run(graphdef, params, source, source_mask, max_len, arrays):
-        model = nnx.merge(graphdef, params)
-        return METHODS[method](model, source, source_mask, max_len=max_len, **options, **arrays)
+    @functools.partial(jax.jit, static_argnames=("graphdef", "lengths"))
+    def run(graphdef, params, source, source_mask, lengths, arrays):
+        def decode_rows(params, source, source_mask, arrays):
+            model, (max_len, expected_len) = nnx.merge(graphdef, params), lengths
+            return METHODS[method](
+                model, source, source_mask, max_len=max_len, expected_len=expected_len, **options, **arrays
+            )
 
-    def decode(model: Architecture, source, source_mask, *, max_len: int, **arrays) -> Decoded:
+        if mesh is None:
+            return decode_rows(params, source, source_mask, arrays)
+        rows = PartitionSpec(mesh.axis_names[0])
+        # What a loop carries begins alike on all devices and then is not; checking would refuse that.
+        shared = jax.shard_map(
+            decode_rows, mesh=mesh, in_specs=(PartitionSpec(), rows, rows, rows), out_specs=rows, check_vma=False
+        )
+        return shared(params, source, source_mask, arrays)
+
+    def decode(
+        model: Architecture, source, source_mask, *, max_len: int, expected_len: int | None = None, **arrays
+    ) -> Decoded:
         graphdef, params = nnx.split(model)
-        return run(graphdef, params, source, source_mask, max_len, arrays)
+        return run(graphdef, params, source, source_mask, (max_len, expected_len), arrays)
 
     return decode
 
@@ -234,9 +258,10 @@ class _Begun(NamedTuple):
     state: Any
     token: Int[Array, "B"]  # the first to feed
     limit: Int[Array, "B"]
+    rooms: list[tuple[int, Any]]  # numbers of steps to make room for, one after the other, and the state's shapes
 
 
-def _begin(model, source, source_mask, bos, max_len, limit, prefix, prefix_mask) -> _Begun:
+def _begin(model, source, source_mask, bos, max_len, expected_len, limit, prefix, prefix_mask) -> _Begun:
     """`start`, holding back each row's last prefix token: it is the first that `step` is fed."""
     B = source_mask.shape[0]
     token_B = jnp.full(B, bos, jnp.int32)
@@ -246,8 +271,32 @@ def _begin(model, source, source_mask, bos, max_len, limit, prefix, prefix_mask)
         last_B = prefix.shape[1] - 1 - jnp.argmax(mask_BP[:, ::-1], axis=1)
         token_B = jnp.where(mask_BP.any(1), _pick(prefix, last_B), bos).astype(jnp.int32)
         prefix_mask = mask_BP & (jnp.arange(prefix.shape[1]) != last_B[:, None])
-    memory, state = model.start(source, source_mask, max_len, prefix, prefix_mask)
-    return _Begun(memory, state, token_B, limit_B)
+
+    def start(length: int) -> tuple[Any, Any]:
+        return model.start(source, source_mask, length, prefix, prefix_mask)
+
+    lengths = [expected_len, max_len] if expected_len is not None and 0 < expected_len < max_len else [max_len]
+    memory, state = start(lengths[0])
+    rooms = [(length, jax.eval_shape(functools.partial(start, length))[1]) for length in lengths]
+    return _Begun(memory, state, token_B, limit_B, rooms)
+
+
+def _run(begun: _Begun, running: Callable[[Any], Array], advance: Callable[[Any], Any], loop: Any) -> Any:
+    """`advance` while `running`, for at most as many steps as the last of the rooms holds."""
+
+    def until(length: int) -> Callable[[Any], Array]:
+        return lambda now: (now.t < length) & running(now)
+
+    for length, shapes in begun.rooms:
+        loop = loop._replace(state=jax.tree.map(_enlarge, loop.state, shapes))
+        loop = jax.lax.while_loop(until(length), advance, loop)
+    return loop
+
+
+def _enlarge(x: Array, wanted: Any) -> Array:
+    """Fills the axes up with zeros at their ends; axes that lead the wanted ones (beams) stay."""
+    beams = x.ndim - wanted.ndim
+    return jnp.pad(x, [(0, 0)] * beams + [(0, b - a) for a, b in zip(x.shape[beams:], wanted.shape, strict=True)])
 
 
 def _one_by_one(model, begun: _Begun, eos: int | None, pad: int, max_len: int, choose) -> Decoded:
@@ -260,7 +309,7 @@ def _one_by_one(model, begun: _Begun, eos: int | None, pad: int, max_len: int, c
         tokens_BN: Array
 
     def running(loop: Loop):
-        return (loop.t < max_len) & ~loop.done_B.all()
+        return ~loop.done_B.all()
 
     def advance(loop: Loop) -> Loop:
         logits_BV, state = model.step(loop.token_B, loop.t, begun.memory, loop.state)
@@ -275,22 +324,23 @@ def _one_by_one(model, begun: _Begun, eos: int | None, pad: int, max_len: int, c
     B = begun.token.shape[0]
     tokens_BN = jnp.full((B, max_len), pad, jnp.int32)
     first = Loop(jnp.zeros((), jnp.int32), begun.limit <= 0, begun.state, begun.token, jnp.zeros(B), tokens_BN)
-    loop = jax.lax.while_loop(running, advance, first)
+    loop = _run(begun, running, advance, first)
     return Decoded(loop.tokens_BN, loop.score_B)
 
 
-def _candidates(logits_BKV: Array, score_BK: Array) -> tuple[Array, Array, Array]:
+def _candidates(logits_KBV: Array, score_BK: Array) -> tuple[Array, Array, Array]:
     """The 2K best continuations of all beams: their score, beam and token, best first.
 
     Of 2K at most K end in EOS, so K live ones remain. Within a beam they are ranked by their logits,
     whose differences are not yet rounded away in a sum.
     """
-    B, K, V = logits_BKV.shape
-    top_BKC, token_BKC = jax.lax.top_k(logits_BKV, min(K + 1, V))
-    gain_BKC = top_BKC - jax.nn.logsumexp(logits_BKV, axis=-1, keepdims=True)
-    total_BX = (score_BK[:, :, None] + gain_BKC).reshape(B, -1)
+    K, B, V = logits_KBV.shape
+    top_KBC, token_KBC = jax.lax.top_k(logits_KBV, min(K + 1, V))
+    gain_KBC = top_KBC - jax.nn.logsumexp(logits_KBV, axis=-1, keepdims=True)
+    total_BX = (score_BK[:, :, None] + gain_KBC.swapaxes(0, 1)).reshape(B, -1)
     score_BJ, place_BJ = jax.lax.top_k(total_BX, min(2 * K, total_BX.shape[1]))
-    return score_BJ, place_BJ // top_BKC.shape[2], jnp.take_along_axis(token_BKC.reshape(B, -1), place_BJ, axis=1)
+    token_BJ = jnp.take_along_axis(token_KBC.swapaxes(0, 1).reshape(B, -1), place_BJ, axis=1)
+    return score_BJ, place_BJ // top_KBC.shape[2], token_BJ
 
 
 def _pick(x_BN: Array, index_B: Array) -> Array:

@@ -1,4 +1,4 @@
-"""What every architecture shares: linear maps, embeddings, normalisation, dropout, inputs and output.
+"""What every architecture shares: linear maps, embeddings, normalisation, inputs and output.
 
 Parameters are float32; `dtype` is the computation's, float32 or bfloat16. A layer is given its key
 through `rngs.params()` and keeps only parameters and plain settings.
@@ -8,7 +8,7 @@ Dims: B batch, S source length, T target length, D width in, O width out, E embe
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,7 +18,7 @@ from flax import nnx
 from models.contract import Spec
 from models.matmul import matmul
 from models.scan import Dense
-from models.shapes import Array, Float, Int, Key, Num
+from models.shapes import Array, Float, Int, Num
 
 Initializer = Callable[..., Array]
 glorot: Initializer = nnx.initializers.glorot_uniform()
@@ -116,29 +116,6 @@ def _normalize_backward(epsilon, saved, gradient):
 
 
 normalize.defvjp(_normalize_forward, _normalize_backward)
-
-
-def dropout(
-    x: Float[Array, "..."], rate: float, key: Key[Array, ""] | None, *, broadcast_dims: Sequence[int] = ()
-) -> Float[Array, "..."]:
-    """Zeroes entries with probability `rate`, rounded to 1/65536, and scales the rest so that the mean stays.
-
-    The identity without a key or at rate 0. One draw is shared along `broadcast_dims`.
-    """
-    if key is None or rate == 0.0:
-        return x
-    shared = {dim % x.ndim for dim in broadcast_dims}
-    *rows, size = (1 if dim in shared else size for dim, size in enumerate(x.shape))
-    # Two draws of 16 bits from each random word: drawing is what dropout costs on a CPU.
-    words = jax.random.bits(key, (*rows, -(-size // 2)), jnp.uint32)
-    draws = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(*rows, -1)[..., :size]
-    kept_of_65536 = min(max(round((1.0 - rate) * 65536), 1), 65535)
-    return jnp.where(draws < kept_of_65536, x * (65536 / kept_of_65536), 0).astype(x.dtype)
-
-
-def fold(key: Key[Array, ""] | None, number: int) -> Key[Array, ""] | None:
-    """The key of one of several places; None stays None."""
-    return None if key is None else jax.random.fold_in(key, number)
 
 
 class Inputs(nnx.Module):

@@ -4,18 +4,20 @@ Everything here is time-major, (T, B, ...), as a scan wants it. Where the mask i
 as it was, so padding may lie on either side, or fill a row, and changes nothing; the output there
 repeats the carry.
 
-Dims: T time, B batch, D input width, H hidden width, G = gates * H.
+Dims: T time, B batch, D input width, H hidden width.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models.cells import Carry, Cell
-from models.layers import dropout, fold
+from models import cudnn_lstm
+from models.cells import Carry, Cell, Gates
+from models.dropout import dropout, fold
 from models.scan import scan, scan_remat
 from models.shapes import Array, Bool, Float, Key
 from models.taps import Tapper
@@ -25,7 +27,7 @@ NO_TAPS = Tapper(None, ())
 
 def run_cell(
     cell: Cell,
-    projected_TBG: Float[Array, "T B G"],
+    projected: Gates,
     mask_TB: Bool[Array, "T B"] | None,
     carry: Carry,
     *,
@@ -34,7 +36,7 @@ def run_cell(
     tapper: Tapper = NO_TAPS,
     name: str = "",
 ) -> tuple[Float[Array, "T B H"], Carry]:
-    """One layer in one direction, from the input's share of the gates. Returns (hidden, last carry).
+    """One layer in one direction, from the input's share of the gates, (T, B, H) each. Returns (hidden, last carry).
 
     Its taps are `name.hidden` and, where the cell has one, `name.cell`, of shape (B, T, H).
     """
@@ -42,8 +44,8 @@ def run_cell(
     added, wanted = scan_taps(tapper, names)
 
     def step(linear, _, carry, x):
-        projected_BG, mask_B, added = x
-        after = kind.update(projected_BG, linear("recurrent", carry[0]), carry)
+        projected, mask_B, added = x
+        after = kind.update(partial(linear, "recurrent", carry[0]), projected, carry)
         after = perturb(after, names, added)
         if mask_B is not None:
             after = hold(mask_B, after, carry)
@@ -51,7 +53,7 @@ def run_cell(
 
     weights = {"recurrent": cell.recurrent()}
     run = scan_remat if remat else scan
-    carry, (hidden_TBH, captured) = run(step, reverse, weights, (), carry, (projected_TBG, mask_TB, added))
+    carry, (hidden_TBH, captured) = run(step, reverse, weights, (), carry, (projected, mask_TB, added))
     tapper.captured.update({name: swap(value) for name, value in captured.items()})
     return hidden_TBH, carry
 
@@ -86,6 +88,7 @@ class RecurrentStack(nnx.Module):
         self.backward = nnx.List([kind.from_config(config, width, rngs) for width in widths] if bidirectional else [])
         self.dropout_rate = config.dropout_rate
         self.remat = config.get("remat", False)  # runs begun before the key have none
+        self.backend = cudnn_lstm.choose(config)
 
     @classmethod
     def expected_params(cls, kind: type[Cell], config: Any, in_size: int, *, bidirectional: bool = False) -> int:
@@ -122,33 +125,25 @@ class RecurrentStack(nnx.Module):
                 inputs = (dropout(hidden_TBH, self.dropout_rate, fold(key, number)),)
             carry, tap = carries[number], f"{name}.{number}"
             ahead = carry if not self.backward else tuple(part[:, : cell.hidden_size] for part in carry)
-            hidden_TBH, carry_ahead = run_cell(
-                cell,
-                cell.project(*inputs),
-                mask_TB,
-                ahead,
-                reverse=reverse,
-                remat=self.remat,
-                tapper=tapper,
-                name=tap,
-            )
+            hidden_TBH, carry_ahead = self._run(cell, inputs, mask_TB, ahead, reverse, tapper, tap)
             if not self.backward:
                 after.append(carry_ahead)
                 continue
             back, behind = self.backward[number], tuple(part[:, cell.hidden_size :] for part in carry)
-            back_TBH, carry_behind = run_cell(
-                back,
-                back.project(*inputs),
-                mask_TB,
-                behind,
-                reverse=not reverse,
-                remat=self.remat,
-                tapper=tapper,
-                name=f"{tap}.backward",
-            )
+            back_TBH, carry_behind = self._run(back, inputs, mask_TB, behind, not reverse, tapper, f"{tap}.backward")
             hidden_TBH = jnp.concatenate([hidden_TBH, back_TBH], axis=-1)
             after.append(_beside(carry_ahead, carry_behind))
         return hidden_TBH, tuple(after)
+
+    def _run(self, cell: Any, inputs, mask_TB, carry: Carry, reverse: bool, tapper: Tapper, name: str):
+        """One layer in one direction, by the stack's back-end; with taps by a scan, which alone has steps to tap."""
+        if self.backend == "cudnn" and not tapper.taps:
+            length = inputs[0].shape[0]
+            inputs_TBD = jnp.concatenate([jnp.broadcast_to(x, (length, *x.shape[1:])) for x in inputs], axis=-1)
+            return cudnn_lstm.run_lstm(cell, inputs_TBD, mask_TB, carry, reverse=reverse)
+        return run_cell(
+            cell, cell.project(*inputs), mask_TB, carry, reverse=reverse, remat=self.remat, tapper=tapper, name=name
+        )
 
     def step(
         self, inputs: Sequence[Float[Array, "B D"]], carries: tuple[Carry, ...]

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 
 from models.cells import Carry, Cell, GRUCell, LSTMCell, TanhCell
 from models.contract import Architecture, Output, Spec
-from models.layers import Inputs, OutputHead, dropout, fold
+from models.dropout import dropout, fold
+from models.layers import Inputs, OutputHead
 from models.recurrent import NO_TAPS, RecurrentStack, swap
 from models.shapes import Array, Bool, Float
 from models.taps import Tapper

@@ -1,21 +1,23 @@
-"""`lax.scan` for recurrences whose weight gradients are one matmul after the backward scan.
+"""`lax.scan` for recurrences, with a backward pass that keeps little and forms weight gradients once.
 
-Automatic differentiation of a scan adds input^T dproduct to every weight gradient at every step: a
-thin matmul and a pass over a matrix as large as the weights. Here the backward scan only leaves the
-dproducts behind, and each weight gradient is one thick matmul over all steps at the end.
+Automatic differentiation of a scan adds input^T dproduct to every weight gradient at every step: a thin
+matmul and a pass over a matrix as large as the weights. Here the backward scan only leaves the dproducts
+behind, and each weight gradient is one thick matmul over all steps at the end. It also stacks whatever a
+derivative reads, some ten arrays a step for a GRU. Here the forward scan keeps the carries and the products,
+and the backward scan computes the elementwise rest anew.
 
-Dims: T steps, B batch, I width in, O width out; `...` any leading axes.
+Dims: T steps, B batch, I width in, O width out, P = O / parts; `...` any leading axes.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
-from models.matmul import matmul
+from models.matmul import matmul, outer
 from models.shapes import Array, Float
 
 
@@ -26,9 +28,16 @@ class Dense(NamedTuple):
     bias: Float[Array, "O"] | None = None
 
 
+Parts = Sequence[Array | None]
+
+
 class LinearFn(Protocol):
-    def __call__(self, name: str, x: Array) -> Array:
-        """x W + b with the weights of that name, in float32."""
+    def __call__(self, name: str, x: Array, plus: Parts | None = None) -> Any:
+        """x W + b with the weights of that name, in float32.
+
+        With `plus`, in as many equal parts as it has, each with its entry added: a tuple. XLA vectorises
+        elementwise loops over separate arrays, and on a CPU not those over slices of one (docs/performance.md).
+        """
         ...
 
 
@@ -43,8 +52,17 @@ def multiply(x: Float[Array, "... I"], dense: Dense) -> Float[Array, "... O"]:
     return product if dense.bias is None else product + dense.bias
 
 
+def in_parts(product: Float[Array, "... O"], plus: Parts) -> tuple[Float[Array, "... P"], ...]:
+    parts = jnp.split(product, len(plus), axis=-1)
+    return tuple(part if more is None else part + more for part, more in zip(parts, plus, strict=True))
+
+
 def linear_of(weights: Mapping[str, Dense]) -> LinearFn:
-    return lambda name, x: multiply(x, weights[name])
+    def linear(name, x, plus=None):
+        product = multiply(x, weights[name])
+        return product if plus is None else in_parts(product, plus)
+
+    return linear
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -85,90 +103,142 @@ def scan_remat(step: Step, reverse: bool, weights: Mapping[str, Dense], constant
 
 
 def _forward(step, reverse, weights, constants, carry, xs):
-    constants = jax.tree.map(jnp.asarray, constants)  # under jit they may come as numpy's
-    slots = {
-        name: jnp.zeros((_length(xs), *product.shape), product.dtype)
-        for name, product in _products(step, weights, constants, carry, xs).items()
-    }
+    stacked = Stacked()
 
-    def run(slots, constants, carry, xs):
-        def body(carry, x_slot):
-            x, slot = x_slot
-            inputs: dict[str, Array] = {}
+    def body(carry, x):
+        inputs: dict[str, Array] = {}
+        products: dict[str, tuple[Array, ...]] = {}
 
-            def linear(name, value):
-                inputs[name] = value.astype(weights[name].kernel.dtype)
-                return _noted_product(inputs[name], weights[name], slot[name])
+        def linear(name, value, plus=None):
+            if name in products:
+                raise ValueError(f"linear({name!r}) is used twice in one step; give each use a name of its own")
+            inputs[name], product = value, multiply(value, weights[name])
+            products[name] = (product,) if plus is None else in_parts(product, plus)
+            return product if plus is None else products[name]
 
-            carry, y = step(linear, constants, carry, x)
-            return carry, (y, inputs)
+        after, y = step(linear, constants, carry, x)
+        return after, stacked.pack((y, (carry, inputs, products)))
 
-        carry, (ys, inputs) = jax.lax.scan(body, carry, (xs, slots), reverse=reverse)
-        return (carry, ys), inputs
-
-    out, pullback, inputs = jax.vjp(run, slots, constants, carry, xs, has_aux=True)
-    return out, (pullback, inputs, weights)
+    last, packed = jax.lax.scan(body, carry, xs, reverse=reverse)
+    ys, kept = stacked.unpack(packed)
+    return (last, ys), (weights, constants, xs, *kept)
 
 
 def _backward(step, reverse, residuals, d_out):
-    pullback, inputs, weights = residuals
-    d_products, d_constants, d_carry, d_xs = pullback(d_out)
+    weights, constants, xs, carries, inputs, products = residuals
+    d_last, d_ys = d_out
+    constants, x_parts = Differentiable(constants), Differentiable(xs)
+    transposed = {name: jnp.swapaxes(dense.kernel, -1, -2) for name, dense in weights.items()}
+    stacked = Stacked()
+
+    def body(d_state, at):
+        d_after, d_constants = d_state
+        x_reals, x_others, carry, known, d_y = at
+
+        def again(slots, constant_reals, carry, x_reals):
+            def linear(name, value, plus=None):
+                parts = _known_product(value, plus, slots[name], transposed[name], known[name])
+                return parts[0] if plus is None else parts
+
+            return step(linear, constants.join(constant_reals), carry, x_parts.join(x_reals, x_others))
+
+        slots = jax.tree.map(jnp.zeros_like, known)
+        _, pullback = jax.vjp(again, slots, constants.reals, carry, x_reals)
+        d_products, d_constant, d_carry, d_x = pullback((d_after, d_y))
+        d_constants = jax.tree.map(jnp.add, d_constants, d_constant)
+        return (d_carry, d_constants), stacked.pack((d_products, d_x))
+
+    zeros = jax.tree.map(jnp.zeros_like, constants.reals)
+    at = (x_parts.reals, x_parts.others, carries, products, d_ys)
+    (d_carry, d_constants), packed = jax.lax.scan(body, (d_last, zeros), at, reverse=not reverse)
+    d_products, d_xs = stacked.unpack(packed)
     d_weights = {name: _weight_gradient(inputs[name], d_products[name], dense) for name, dense in weights.items()}
-    return d_weights, d_constants, d_carry, d_xs
+    return d_weights, constants.gradient(d_constants), d_carry, x_parts.gradient(d_xs)
 
 
 scan.defvjp(_forward, _backward)
 
 
+class Stacked:
+    """What the body of a scan puts out, where an array that comes up in several places is stacked once."""
+
+    def pack(self, tree: Any) -> list[Array]:
+        """In the body: the tree's different arrays."""
+        leaves, self._structure = jax.tree.flatten(tree)
+        once = list({id(leaf): leaf for leaf in leaves}.values())
+        self._places = [next(n for n, kept in enumerate(once) if kept is leaf) for leaf in leaves]
+        return once
+
+    def unpack(self, arrays: Sequence[Array]) -> Any:
+        """After the scan: the tree."""
+        return jax.tree.unflatten(self._structure, [arrays[place] for place in self._places])
+
+
+class Differentiable:
+    """A tree taken apart into what has derivatives (`reals`) and what has none: masks, indices."""
+
+    def __init__(self, tree: Any):
+        leaves, self._structure = jax.tree.flatten(tree)
+        leaves = [jnp.asarray(leaf) for leaf in leaves]  # under jit they may come as numpy's
+        self._real = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
+        self.reals = [leaf for leaf, real in zip(leaves, self._real, strict=True) if real]
+        self.others = [leaf for leaf, real in zip(leaves, self._real, strict=True) if not real]
+
+    def join(self, reals: Sequence[Any], others: Sequence[Any] | None = None) -> Any:
+        """The tree, with other arrays in its places."""
+        rest = {True: iter(reals), False: iter(self.others if others is None else others)}
+        return jax.tree.unflatten(self._structure, [next(rest[real]) for real in self._real])
+
+    def gradient(self, reals: Sequence[Array]) -> Any:
+        """The tree of gradients, None where there is no derivative."""
+        return self.join(reals, [None] * len(self.others))
+
+
 @jax.custom_vjp
-def _noted_product(x: Array, dense: Dense, slot: Array) -> Array:
-    """x W + b, whose derivative is sent to `slot`, an unread array, and not to the weights."""
-    return multiply(x, dense)
+def _known_product(
+    x: Array, plus: Parts | None, slots: tuple[Array, ...], transposed: Array, known: tuple[Array, ...]
+) -> tuple[Array, ...]:
+    """x W + b in parts, each plus its own, known already; W's derivative goes to `slots`, which nothing reads."""
+    return known
 
 
-def _noted_product_forward(x, dense, slot):
-    return multiply(x, dense), dense.kernel
+def _known_product_forward(x, plus, slots, transposed, known):
+    return known, (x, plus, transposed)
 
 
-def _noted_product_backward(kernel, d_product):
-    d_x = jnp.matmul(d_product.astype(kernel.dtype), jnp.swapaxes(kernel, -1, -2))
-    return d_x, None, d_product
+def _known_product_backward(kept, d_parts):
+    x, plus, transposed = kept
+    d_product = d_parts[0] if len(d_parts) == 1 else jnp.concatenate(d_parts, axis=-1)
+    wide = d_product.dtype
+    d_x = jnp.matmul(d_product.astype(transposed.dtype), transposed, preferred_element_type=wide).astype(x.dtype)
+    d_plus = None
+    if plus is not None:
+        d_plus = tuple(None if p is None else d.astype(p.dtype) for p, d in zip(plus, d_parts, strict=True))
+    return d_x, d_plus, d_parts, None, None
 
 
-_noted_product.defvjp(_noted_product_forward, _noted_product_backward)
-
-
-def _products(step, weights, constants, carry, xs) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shape and dtype of each product of one step, by an abstract run of it."""
-    products: dict[str, jax.ShapeDtypeStruct] = {}
-
-    def linear(name, value):
-        if name in products:
-            raise ValueError(f"linear({name!r}) is used twice in one step; give each use a name of its own")
-        product = multiply(value, weights[name])
-        products[name] = jax.ShapeDtypeStruct(product.shape, product.dtype)
-        return product
-
-    first = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), xs)
-    jax.eval_shape(lambda carry, x: step(linear, constants, carry, x), carry, first)
-    return products
+_known_product.defvjp(_known_product_forward, _known_product_backward)
 
 
 def _length(xs: Any) -> int:
     return jax.tree.leaves(xs)[0].shape[0]
 
 
-def _weight_gradient(x: Array, d_product: Array, dense: Dense) -> Dense:
+def _weight_gradient(x: Array, d_parts: tuple[Array, ...], dense: Dense) -> Dense:
     """Sums over steps, and over the batch too unless each row has a matrix of its own."""
     kernel, bias = dense
-    wide = d_product.dtype
-    flat = d_product.astype(kernel.dtype)
-    if kernel.ndim == 2:
-        subscripts = "ni,no->io"
-        x, flat = x.reshape(-1, x.shape[-1]), flat.reshape(-1, flat.shape[-1])
-    else:
-        subscripts = "tbni,tbno->bio"
-        x, flat = (array.reshape(*array.shape[:2], -1, array.shape[-1]) for array in (x, flat))
-    d_kernel = jnp.einsum(subscripts, x, flat, preferred_element_type=wide).astype(kernel.dtype)
-    d_bias = None if bias is None else d_product.sum(tuple(range(d_product.ndim - 1))).astype(bias.dtype)
-    return Dense(d_kernel, d_bias)
+    wide = d_parts[0].dtype
+    x = x.astype(kernel.dtype)
+    columns = []
+    for d_part in d_parts:
+        thin = d_part.astype(kernel.dtype)
+        if kernel.ndim == 2:
+            columns.append(outer(x, thin, batch_axis=1, preferred_element_type=wide))
+        else:
+            matrices = (array.reshape(*array.shape[:2], -1, array.shape[-1]) for array in (x, thin))
+            columns.append(jnp.einsum("tbni,tbno->bio", *matrices, preferred_element_type=wide))
+    d_kernel = jnp.concatenate(columns, axis=-1).astype(kernel.dtype)
+    if bias is None:
+        return Dense(d_kernel, None)
+    d_bias = jnp.concatenate([d_part.sum(tuple(range(d_part.ndim - 1))) for d_part in d_parts])
+    return Dense(d_kernel, d_bias.astype(bias.dtype))

@@ -25,7 +25,8 @@ from flax import nnx
 
 from models.cells import Carry, Cell, GRUCell, LSTMCell, TanhCell
 from models.contract import Architecture, Output, Spec
-from models.layers import Inputs, Linear, OutputHead, dropout, fold
+from models.dropout import dropout, fold
+from models.layers import Inputs, Linear, OutputHead
 from models.recurrent import NO_TAPS, RecurrentStack, swap
 from models.shapes import Array, Float
 from models.taps import Tapper

@@ -5,18 +5,20 @@ With it, attention is part of the scan; keys, the target's share of the first la
 output layer stay outside.
 
 Dims: B batch, S source length, T target length, E embedding width, H hidden width, C encoder's output
-width, G = gates * H.
+width.
 """
 
 import difflib
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
 
 from models.attention_scores import SCORES, Score, masked_softmax
 from models.cells import Carry, GRUCell, LSTMCell, TanhCell
-from models.layers import Linear, dropout, fold
+from models.dropout import dropout, fold
+from models.layers import Linear
 from models.recurrent import NO_TAPS, hold, perturb, pick, scan_taps, swap
 from models.scan import Dense, LinearFn, linear_of, scan, scan_remat
 from models.seq2seq import EncoderDecoder, encoder_size
@@ -87,17 +89,17 @@ class AttentionSeq2Seq(EncoderDecoder):
         _, wanted = scan_taps(tapper, self.scan_tap_names())
 
         def step(linear, constants, state, x):
-            projected_BG, mask_B, keep, added = x
+            projected, mask_B, keep, added = x
             carries, attentional_BH = state
             after: list[Carry] = []
             captured: dict[str, Array] = {}
             for number, (kind, carry) in enumerate(zip(kinds, carries, strict=True)):
                 if number == 0:
-                    gates_BG = projected_BG + linear("feed", attentional_BH)
+                    gates = linear("feed", attentional_BH, projected)
                 else:
                     below_BH = after[-1][0] if keep is None else after[-1][0] * keep[number - 1]
-                    gates_BG = linear(f"{number}.input", below_BH)
-                carry = kind.update(gates_BG, linear(f"{number}.recurrent", carry[0]), carry)
+                    gates = linear(f"{number}.input", below_BH, (None,) * kind.gates)
+                carry = kind.update(partial(linear, f"{number}.recurrent", carry[0]), gates, carry)
                 after.append(perturb(carry, names[number], added))
             attended_B1H, weights_B1S = attend(scores, linear, constants, after[-1][0][:, None], added.get(WEIGHTS_TAP))
             state_after = (tuple(after), attended_B1H[:, 0])
@@ -163,8 +165,8 @@ class AttentionSeq2Seq(EncoderDecoder):
         embedded_BE = self.inputs.embed_target(token_B)
         linear, constants = linear_of(self.weights(memory) | self.feeding_weights()), self.constants(memory)
         if self.input_feeding:
-            projected_BG = self.decoder.layers[0].project(embedded_BE)
-            state, (readout_BH, _) = self.feeding_step()(linear, constants, state, (projected_BG, None, None, {}))
+            projected = self.decoder.layers[0].project(embedded_BE)
+            state, (readout_BH, _) = self.feeding_step()(linear, constants, state, (projected, None, None, {}))
             return self.logits(readout_BH), state
         hidden_BH, carries = self.decoder.step((embedded_BE,), state[0])
         readout_B1H, _ = attend(type(self.score).scores, linear, constants, hidden_BH[:, None])

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from jax import Array
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int, Key, Num
+    from jaxtyping import Bool, Float, Int, Key, Num, UInt32
 else:
     try:
-        from jaxtyping import Bool, Float, Int, Key, Num
+        from jaxtyping import Bool, Float, Int, Key, Num, UInt32
     except ImportError:
 
         class Float:
@@ -21,6 +21,6 @@ else:
             def __class_getitem__(cls, item):
                 return item[0]
 
-        Bool = Int = Key = Num = Float
+        Bool = Int = Key = Num = UInt32 = Float
 
-__all__ = ["Array", "Bool", "Float", "Int", "Key", "Num"]
+__all__ = ["Array", "Bool", "Float", "Int", "Key", "Num", "UInt32"]

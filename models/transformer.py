@@ -10,7 +10,8 @@ from flax import nnx
 
 from models.attention import Keys
 from models.contract import Architecture, Output, Spec, Taps
-from models.layers import Inputs, OutputHead, fold
+from models.dropout import fold
+from models.layers import Inputs, OutputHead
 from models.shapes import Array, Bool, Float, Int, Key, Num
 from models.taps import Tapper
 from models.transformer_layers import Encoded, Past, Stack, check_config
@@ -63,8 +64,7 @@ class Transformer(Architecture):
         tap = Tapper(taps, self.tap_names())
         encoded = self._encode(source, source_mask, tap, fold(key, 0))
         x_BTD = self.inputs.embed_target(target_in)
-        mask_1T = jnp.ones((1, target_in.shape[1]), bool)
-        x_BTD, own = self.decoder(x_BTD, mask_1T, tap, past=carry, encoded=encoded, key=fold(key, 1))
+        x_BTD, own = self.decoder(x_BTD, None, tap, past=carry, encoded=encoded, key=fold(key, 1))
         carry = own if carry is None else carry.extend(own)
         return Output(self.logits(x_BTD), carry, tap.captured, x_BTD)
 
@@ -80,8 +80,7 @@ class Transformer(Architecture):
         encoded = self._encode(source, source_mask, tap, None)
         past = None
         if prefix is not None and prefix.shape[1]:
-            mask_BP = jnp.ones(prefix.shape, bool) if prefix_mask is None else prefix_mask
-            _, past = self.decoder(self.inputs.embed_target(prefix), mask_BP, tap, encoded=encoded)
+            _, past = self.decoder(self.inputs.embed_target(prefix), prefix_mask, tap, encoded=encoded)
         return Memory(encoded, past), self.decoder.caches(source.shape[0], max_len)
 
     def step(
@@ -96,4 +95,4 @@ class Transformer(Architecture):
 
     def _encode(self, source, source_mask, tap: Tapper, key) -> Encoded:
         encoded_BSD, _ = self.encoder(self.inputs.embed_source(source), source_mask, tap, key=key)
-        return self.decoder.encode(encoded_BSD, source_mask)
+        return self.decoder.encode(encoded_BSD, source_mask, tap)

@@ -10,7 +10,8 @@ from flax import nnx
 
 from models.attention import Keys
 from models.contract import Architecture, Output, Spec, Taps
-from models.layers import Inputs, OutputHead, fold
+from models.dropout import fold
+from models.layers import Inputs, OutputHead
 from models.shapes import Array, Bool, Float, Int, Key, Num
 from models.taps import Tapper
 from models.transformer_layers import Past, Stack, check_config
@@ -53,9 +54,9 @@ class TransformerDecoder(Architecture):
         The source has been read where there is a carry, and is not read again.
         """
         tap = Tapper(taps, self.tap_names())
-        x_BTD, mask_BT = self.inputs.embed_target(target_in), jnp.ones(target_in.shape, bool)
+        x_BTD, mask_BT = self.inputs.embed_target(target_in), None
         if carry is None:
-            x_BTD, mask_BT = self._append(source, source_mask, x_BTD, mask_BT)
+            x_BTD, mask_BT = self._append(source, source_mask, x_BTD, None)
         x_BTD, own = self.decoder(x_BTD, mask_BT, tap, past=carry, key=fold(key, 0))
         carry = own if carry is None else carry.extend(own)
         readout_BTD = x_BTD[:, x_BTD.shape[1] - target_in.shape[1] :]
@@ -72,10 +73,9 @@ class TransformerDecoder(Architecture):
         """Source and prefix are read into memory; the state has room for what is decoded."""
         if prefix is None:
             prefix = jnp.zeros((source.shape[0], 0), jnp.int32)
-        mask_BP = jnp.ones(prefix.shape, bool) if prefix_mask is None else prefix_mask
-        x_BTD, mask_BT = self._append(source, source_mask, self.inputs.embed_target(prefix), mask_BP)
+        x_BTD, mask_BT = self._append(source, source_mask, self.inputs.embed_target(prefix), prefix_mask)
         past = None
-        if mask_BT.shape[1]:
+        if x_BTD.shape[1]:
             _, past = self.decoder(x_BTD, mask_BT, Tapper(None, ()))
         return past, self.decoder.caches(source.shape[0], max_len)
 
@@ -88,8 +88,11 @@ class TransformerDecoder(Architecture):
     def tap_names(self) -> tuple[str, ...]:
         return self.decoder.tap_names()
 
-    def _append(self, source, source_mask, x_BTD, mask_BT) -> tuple[Array, Array]:
+    def _append(self, source, source_mask, x_BTD, mask_BT) -> tuple[Array, Array | None]:
+        """Source and target in one sequence, and its mask, or None where all of it is real."""
         if not source_mask.shape[1]:
             return x_BTD, mask_BT
+        if mask_BT is None:
+            mask_BT = jnp.ones(x_BTD.shape[:2], bool)
         x_BTD = jnp.concatenate([self.inputs.embed_source(source), x_BTD], axis=1)
         return x_BTD, jnp.concatenate([source_mask, mask_BT], axis=1)

@@ -13,7 +13,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from models.attention import CrossAttention, Keys, SelfAttention, View
-from models.layers import LayerNorm, Linear, dropout, fold
+from models.dropout import dropout, fold
+from models.fused_attention import Fused, choose
+from models.layers import LayerNorm, Linear
+from models.padding import lengths_of, put_back, to_front
 from models.positions import POSITIONS, positions_of
 from models.shapes import Array, Bool, Float, Int, Key
 from models.taps import Tapper
@@ -36,6 +39,7 @@ def check_config(config: Any) -> None:
             f"model.num_heads = {config.num_heads} does not divide model.hidden_size = {config.hidden_size}; "
             f"use {listed}"
         )
+    choose(config)
 
 
 def _choose(field: str, value: str, choices: Iterable[str]) -> None:
@@ -142,6 +146,7 @@ class Encoded(NamedTuple):
 
     keys: tuple[Keys, ...]
     mask: Bool[Array, "B S"]
+    lengths: Int[Array, "B"] | None = None  # for a fused kernel: each row's real keys are its first so many
 
 
 class Stack(nnx.Module):
@@ -165,11 +170,12 @@ class Stack(nnx.Module):
         self.dtype = jnp.dtype(config.dtype)
         self.dropout_rate = config.dropout_rate
         self.remat = config.get("remat", False)  # runs begun before the key have none
+        self.kernel = choose(config)
 
     def __call__(
         self,
         x_BTD: Float[Array, "B T D"],
-        mask_BT: Bool[Array, "#B T"],
+        mask_BT: Bool[Array, "#B T"] | None,
         tap: Tapper,
         *,
         past: Past | None = None,
@@ -178,16 +184,25 @@ class Stack(nnx.Module):
     ) -> tuple[Float[Array, "B T D"], Past]:
         """Reads a whole sequence, after `past` where there is one. Returns hidden states and its own keys.
 
-        `mask_BT` may have B = 1 where all rows are alike.
+        Without `mask_BT` every token is real. The keys of a fused kernel come with each row's real ones in front.
         """
-        T = mask_BT.shape[1]
-        position_BT = positions_of(mask_BT)
-        visible_BTT = mask_BT[:, None, :] & (jnp.tri(T, dtype=bool) if self.causal else True)
+        real_BT = jnp.ones((1, x_BTD.shape[1]), bool) if mask_BT is None else mask_BT
+        kernel = self.kernel if past is None and not tap.taps else None  # a fused kernel shows nothing of itself
+        fused = order_BT = None
+        if kernel is not None:
+            fused = Fused(kernel, None, self.causal)
+            if mask_BT is not None:
+                x_BTD, real_BT, order_BT = to_front(x_BTD, mask_BT)
+                fused = Fused(kernel, lengths_of(real_BT), self.causal)
+        position_BT = positions_of(real_BT)
+        visible_BTT = real_BT[:, None, :] & (jnp.tri(x_BTD.shape[1], dtype=bool) if self.causal else True)
         if past is not None:
             position_BT = past.mask.sum(1, dtype=jnp.int32)[:, None] + position_BT
-        views = [View(visible_BTT, self.positions.bias(position_BT, position_BT))]
+        views = [View(visible_BTT, self.positions.bias(position_BT, position_BT), fused)]
         x_BTD, keys = self._run(x_BTD, position_BT, views, tap, past=past, encoded=encoded, key=key)
-        return x_BTD, Past(keys, jnp.broadcast_to(mask_BT, x_BTD.shape[:2]))
+        if order_BT is not None:
+            x_BTD = put_back(x_BTD, order_BT)
+        return x_BTD, Past(keys, jnp.broadcast_to(real_BT, x_BTD.shape[:2]))
 
     def step(
         self,
@@ -213,6 +228,12 @@ class Stack(nnx.Module):
             views = [view, *views]
         x_BTD = self.positions.add(tap(f"{self.name}.inputs", x_BTD), position_BT)
         x_BTD = dropout(x_BTD, self.dropout_rate, fold(key, 0))
+        cross = None
+        if encoded is not None:
+            fused = None
+            if self.kernel is not None and encoded.lengths is not None and caches is None:
+                fused = Fused(self.kernel, encoded.lengths)
+            cross = View(encoded.mask[:, None, :], None, fused)
         owns = []
         for index, layer in enumerate(self.layers):
             run = partial(
@@ -224,7 +245,7 @@ class Stack(nnx.Module):
                 past=() if past is None else (past.keys[index],),
                 cache=None if caches is None else caches[index],
                 slot=slot,
-                encoded=None if encoded is None else (encoded.keys[index], View(encoded.mask[:, None, :])),
+                encoded=None if encoded is None or cross is None else (encoded.keys[index], cross),
                 key=fold(key, index + 1),
             )
             # What is tapped must leave the layer, which nothing does that is computed anew in the backward pass.
@@ -234,10 +255,14 @@ class Stack(nnx.Module):
             x_BTD = self.last_norm(x_BTD)
         return x_BTD, tuple(owns)
 
-    def encode(self, encoded_BSD: Float[Array, "B S D"], mask_BS: Bool[Array, "B S"]) -> Encoded:
+    def encode(self, encoded_BSD: Float[Array, "B S D"], mask_BS: Bool[Array, "B S"], tap: Tapper) -> Encoded:
         """An encoder's output as the keys of this stack's cross-attention."""
+        lengths_B = None
+        if self.kernel is not None and not tap.taps:
+            encoded_BSD, mask_BS, _ = to_front(encoded_BSD, mask_BS)
+            lengths_B = lengths_of(mask_BS)
         attentions = [layer.cross_attention for layer in self.layers if layer.cross_attention is not None]
-        return Encoded(tuple(attention.keys(encoded_BSD) for attention in attentions), mask_BS)
+        return Encoded(tuple(attention.keys(encoded_BSD) for attention in attentions), mask_BS, lengths_B)
 
     def caches(self, rows: int, max_len: int) -> tuple[Keys, ...]:
         """Room for the keys of `max_len` tokens in each layer."""

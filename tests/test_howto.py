@@ -11,6 +11,9 @@ import data
 import models
 import train
 from configs import common
+from experiments import run, schedule
+from experiments.questions import QUESTIONS
+from experiments.table import Table
 from tests.models import test_contract as contract
 from tests.training import runs
 
@@ -55,6 +58,32 @@ def test_the_architecture_keeps_the_contract(averaging):
 def test_the_architecture_trains(averaging, tmp_path):
     found = train.train(runs.config("recall", averaging, steps=4), tmp_path / "run")
     assert np.isfinite(found["final"]["loss"])
+
+
+def test_the_question_is_answered(monkeypatch, tmp_path):
+    direction = example("ask_a_question.md", 0)
+    monkeypatch.setitem(QUESTIONS, "direction", direction)
+    assert run.main(["direction", "--scale=smoke", f"--runs={tmp_path}/runs", f"--results={tmp_path}/results"]) == 0
+    written = tmp_path / "results" / "direction" / "smoke"
+    assert {path.name for path in written.iterdir()} == {
+        "table.parquet", "table.csv", "figure.svg", "figure.png", "verdict.json", "commands.sh",
+    }  # fmt: skip
+    for scale in ("smoke", "cpu"):
+        assert schedule.plan(schedule.grid(direction, scale), lambda due: None).due
+
+
+@pytest.mark.parametrize(("gain", "outcome"), [
+    ([0.20, 0.21, 0.19], "supported"), ([0.0, 0.001, -0.001], "not supported"), ([0.3, -0.2, 0.1], "undecided"),
+])  # fmt: skip
+def test_the_question_can_have_every_outcome(gain, outcome):
+    cells = [("forwards", np.add(0.5, gain)), ("backwards", np.full(3, 0.5))]
+    rows = [
+        {"direction": direction, "seed": seed, "measure": "best_token_accuracy", "value": value}
+        for direction, values in cells
+        for seed, value in enumerate(values)
+    ]
+    (finding,) = example("ask_a_question.md", 0).verdict(Table.from_rows(rows))
+    assert finding.outcome == outcome
 
 
 def test_the_task_trains_and_is_solved_by_its_oracle(monkeypatch, tmp_path):

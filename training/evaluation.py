@@ -25,8 +25,8 @@ Scored = tuple[Batch, dict[str, np.ndarray]]
 
 def make_eval_step(skeleton: Skeleton, spec: Spec, mesh: Mesh, compiling=contextlib.nullcontext) -> EvalStep:
     """The evaluation step of a batch on the host, compiled once a shape; its outputs are whole in every process."""
-    function = jax.jit(step.make_eval_step(skeleton, spec), out_shardings=meshes.replicated(mesh))
-    program = Programs(function, compiling)
+    function = meshes.within(mesh, step.make_eval_step(skeleton, spec))
+    program = Programs(jax.jit(function, out_shardings=meshes.replicated(mesh)), compiling)
     return lambda params, batch: program(params, meshes.place(batch, mesh))
 
 

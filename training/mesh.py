@@ -4,7 +4,9 @@ Every process makes the whole batch (it is a pure function of seed and number) a
 its own devices, so that one device, eight, or two processes see the same examples in the same rows.
 """
 
+import functools
 import os
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -50,6 +52,17 @@ def _whole(name: str) -> int:
 def make() -> Mesh:
     """A one-dimensional mesh over every device of every process."""
     return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+
+
+def within(mesh: Mesh, function: Callable) -> Callable:
+    """`function`, traced with the mesh in context, where models ask how the batch lies (`models/matmul.py`)."""
+
+    @functools.wraps(function)
+    def traced(*arguments):
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return function(*arguments)
+
+    return traced
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

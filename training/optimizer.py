@@ -8,6 +8,7 @@ differ in seed, rate or length share their compiled programs.
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -69,7 +70,8 @@ def learning_rates(config: ConfigDict, first: int, count: int) -> np.ndarray:
     s = config.schedule
     curve = SCHEDULES[s.name](config.optimizer.learning_rate, s.warmup_steps, config.steps, s.final_fraction)
     first += 1 if s.warmup_steps else 0
-    return np.broadcast_to(curve(jnp.arange(first, first + count)), count).astype(np.float32)
+    rates = jax.jit(lambda first: jnp.broadcast_to(curve(first + jnp.arange(count)), count))
+    return np.asarray(rates(first), np.float32)
 
 
 def build(config: ConfigDict) -> optax.GradientTransformation:

@@ -46,7 +46,7 @@ def restore(workdir: Path, which: str = "best", *, data_dir: str | None = None) 
     if data_dir is not None:
         config.data.dir = data_dir
     task = data.build(config.task, config.data, tokenizer_dir=workdir / "tokenizer")
-    model = models.build(config.model.name, config.model, task.spec, jax.random.key(config.seed))
+    model = models.build(config.model.name, models.portable(config.model), task.spec, jax.random.key(config.seed))
     template = step.init_state(params.flatten(model), config)
     weights, number = _weights(workdir, which, template)
     return Restored(config, task, params.Skeleton(model)(weights), number)

@@ -28,8 +28,8 @@ class Trainer:
         self.skeleton = params.Skeleton(model)
         self.state = jax.device_put(step.init_state(params.flatten(model), config), mesh.replicated(devices))
         self._dials = step.make_dials(config)
-        update = jax.jit(step.make_train_step(self.skeleton, spec, config), donate_argnums=0)
-        self._train_step = Programs(update, self._compiling)
+        update = mesh.within(devices, step.make_train_step(self.skeleton, spec, config))
+        self._train_step = Programs(jax.jit(update, donate_argnums=0), self._compiling)
         self._eval_step = evaluation.make_eval_step(self.skeleton, spec, devices, self._compiling)
 
     @property

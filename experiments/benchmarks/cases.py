@@ -5,6 +5,7 @@ numpy alone.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ class Case:
     """One training step, the same for every program: forward, backward, Adam."""
 
     name: str
-    model: str  # rnn, gru, lstm: a stack; gru_attention, transformer: an encoder-decoder
+    model: str  # rnn, gru, lstm: a stack; gru_attention, transformer: an encoder-decoder; ..._decoder: a language model
     batch: int
     length: int  # of source and target
     hidden: int
@@ -24,11 +25,27 @@ class Case:
     vocab: int = 0
     dropout: float = 0.0
     label_smoothing: float = 0.0
-    devices: int = 2  # that we split the CPU into; the faster of 1 and 2, see docs/performance.md
+    devices: int = 2  # that we split the CPU into, which is faster than 1 in every case, see docs/performance.md
+    dtype: str = "float32"  # of the computation
+    attention_dropout: float | None = None  # of attention weights, where it is not `dropout`
+    backend: str = ""  # of an LSTM, or the fused_attention of a Transformer, where it is not the config's default
+    compiled: bool = False  # torch.compile, for torch's program
 
     @property
     def is_stack(self) -> bool:
         return self.model in ("rnn", "gru", "lstm")
+
+    @property
+    def is_decoder(self) -> bool:
+        return self.model.endswith("_decoder")
+
+    @property
+    def attention_dropout_rate(self) -> float:
+        return self.dropout if self.attention_dropout is None else self.attention_dropout
+
+    @property
+    def tokens(self) -> int:
+        return self.batch * self.length
 
     @property
     def torch(self) -> str:
@@ -43,11 +60,11 @@ def _stacks(model: str) -> list[Case]:
         Case(f"{model}_128", model, batch=64, length=128, hidden=256, layers=2),
         Case(f"{model}_512", model, batch=64, length=512, hidden=256, layers=2),
         Case(f"{model}_batch16", model, batch=16, length=128, hidden=256, layers=2),
-        Case(f"{model}_tiny", model, batch=64, length=64, hidden=64, layers=2, devices=1),
+        Case(f"{model}_tiny", model, batch=64, length=64, hidden=64, layers=2),
     ]
 
 
-TEXT = {"batch": 64, "length": 32, "hidden": 256, "vocab": 8000}
+TEXT: dict[str, Any] = {"batch": 64, "length": 32, "hidden": 256, "vocab": 8000}
 CASES: dict[str, Case] = {
     case.name: case
     for case in (
@@ -63,21 +80,24 @@ GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 
 def batch(case: Case) -> dict[str, np.ndarray]:
     """`inputs` and `targets` (B, T, D) of a stack; `source`, `target_in`, `target_out` (B, T) of the others, all
-    of the full length: no program gains by skipping padding."""
+    of the full length: no program gains by skipping padding. A language model's source is empty."""
     random = np.random.default_rng(0)
     shape = (case.batch, case.length)
     if case.is_stack:
         return {name: random.standard_normal((*shape, case.hidden), np.float32) for name in ("inputs", "targets")}
-    return {
+    tokens = {
         name: random.integers(3, case.vocab, shape).astype(np.int32) for name in ("source", "target_in", "target_out")
     }
+    return tokens | {"source": tokens["source"][:, :0]} if case.is_decoder else tokens
 
 
 def flops(case: Case) -> float:
-    """Of the matmuls of a step, a multiply-add counted as two; the backward pass takes twice the forward."""
-    tokens, H = case.batch * case.length, case.hidden
-    if case.is_stack:
-        forward = case.layers * 2 * tokens * 2 * H * GATES[case.model] * H
+    """Of the matmuls of a step, a multiply-add counted as two; the backward pass takes twice the forward. Causal
+    attention counts as if it saw all keys."""
+    tokens, H = case.tokens, case.hidden
+    gates = GATES.get(case.model.removesuffix("_decoder"))
+    if gates:
+        forward = case.layers * 2 * tokens * 2 * H * gates * H
     elif case.model == "gru_attention":
         gru = 3 * H
         encoder = 2 * 2 * tokens * (H + H) * gru
@@ -88,7 +108,8 @@ def flops(case: Case) -> float:
     else:
         attention = 2 * tokens * (4 * H * H + 2 * case.length * H)
         mlp = 2 * tokens * 2 * H * case.mlp
-        forward = case.layers * (attention + mlp) + case.layers * (2 * attention + mlp)
+        decoder = case.layers * (attention + mlp)
+        forward = decoder if case.is_decoder else decoder + case.layers * (2 * attention + mlp)
     if case.vocab:
         forward += 2 * tokens * H * case.vocab
     return 3 * forward

@@ -31,10 +31,14 @@ def config_of(case: Case) -> ConfigDict:
     config.label_smoothing = case.label_smoothing
     config.every.update({"log": 10**6, "eval": 10**6, "save": 10**6})
     config.model.update({"hidden_size": case.hidden, "num_layers": case.layers, "dropout_rate": case.dropout})
-    if case.model == "transformer":
-        config.model.update({"num_heads": case.heads, "mlp_dim": case.mlp, "attention_dropout_rate": case.dropout})
+    config.model.dtype = case.dtype
+    if "num_heads" in config.model:
+        sizes = {"num_heads": case.heads, "mlp_dim": case.mlp}
+        config.model.update(sizes | {"attention_dropout_rate": case.attention_dropout_rate})
     else:
         config.model.embed_size = case.hidden
+    if case.backend:
+        config.model["fused_attention" if "num_heads" in config.model else "backend"] = case.backend
     if case.model == "gru_attention":
         config.model.update({"bidirectional": True, "attention": {"size": ATTENTION_SIZE}})
     return config
@@ -71,7 +75,7 @@ def build_stack(case: Case, config: ConfigDict) -> tuple[params.Params, Any, Any
 def build_model(case: Case, config: ConfigDict) -> tuple[params.Params, Any, Any, dict]:
     """(parameters, loss, step, batch) of an encoder-decoder, as `train.py` has them."""
     spec = Spec(
-        "tokens", case.vocab, case.vocab, "tokens", case.vocab, case.length, case.length,
+        "none" if case.is_decoder else "tokens", case.vocab, case.vocab, "tokens", case.vocab, case.length, case.length,
         free_running=True, shared_vocabulary=True, eos=2,
     )  # fmt: skip
     model = models.build(case.model, config.model, spec, jax.random.key(0))
@@ -101,7 +105,7 @@ def build(case: Case, weights_file: Path | None = None) -> Program:
     state = jax.device_put(step.init_state(weights, config), mesh.replicated(devices))
     before, dials = jax.jit(loss)(state["params"], placed), step.make_dials(config)(0)
     held = {"state": state}
-    compiled = jax.jit(train_step, donate_argnums=0).lower(state, placed, dials).compile()
+    compiled = jax.jit(mesh.within(devices, train_step), donate_argnums=0).lower(state, placed, dials).compile()
 
     def take() -> None:
         held["state"], _ = compiled(held["state"], placed, dials)
@@ -116,7 +120,7 @@ def build(case: Case, weights_file: Path | None = None) -> Program:
 
 
 def main() -> None:
-    case, setting, weights_file = protocol.arguments()
+    case, setting, weights_file = protocol.arguments(Case)
     if setting == "default":  # what `train.py` does is our default; "tuned" is for peers
         backend.configure(config_of(case), weights_file.parent / "run")
     protocol.serve(build(case, weights_file))

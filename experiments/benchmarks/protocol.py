@@ -4,6 +4,11 @@
     step N      {"seconds": wall time of N training steps, waited for}
     quit        {"peak_memory_bytes": of the whole process, or of the accelerator}
 
+and, where a model is trained on text or translates it, `step N` also says how many target `tokens` were read, and
+
+    validate    {"loss": nats a token, of the weights as they now are}
+    translate   {"seconds": text in, text out}; the translations lie in a file
+
 The standard library alone: the peers have an environment of their own.
 """
 
@@ -13,10 +18,18 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from experiments.benchmarks.cases import Case
+from experiments.benchmarks.text_case import TextCase
+
+AnyCase = TypeVar("AnyCase", Case, TextCase)
+
+
+def peak_resident_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 @dataclasses.dataclass
@@ -27,34 +40,45 @@ class Program:
     loss: Callable[[], float]
     step: Callable[[], object]  # starts one training step
     wait: Callable[[], object]  # until every step so far is done
-    peak_memory: Callable[[], int] = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # bytes
+    peak_memory: Callable[[], int] = peak_resident_bytes
 
 
-def arguments() -> tuple[Case, str, Path]:
-    """The case, the setting (`default` or `tuned`), and the file of weights."""
+def arguments(kind: type[AnyCase]) -> tuple[AnyCase, str, Path]:
+    """The case, the setting (`default` or `tuned`), and the file of weights or the folder of all files."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("case", type=lambda text: Case(**json.loads(text)))
+    parser.add_argument("case", type=lambda text: kind(**json.loads(text)))
     parser.add_argument("setting", choices=("default", "tuned"))
-    parser.add_argument("weights", type=Path)
+    parser.add_argument("files", type=Path)
     options = parser.parse_args()
-    return options.case, options.setting, options.weights
+    return options.case, options.setting, options.files
+
+
+def requests(answers: Mapping[str, Callable[[], Mapping[str, float]]], peak_memory: Callable[[], int]) -> Iterator[int]:
+    """Yields the numbers of steps that are asked for, which the caller takes and answers; answers what else is
+    asked, until told to quit or until the benchmark is gone."""
+    for line in sys.stdin:
+        command, *words = line.split()
+        if command == "step":
+            yield int(words[0])
+        elif command == "quit":
+            answer(peak_memory_bytes=peak_memory())
+            return
+        else:
+            answer(**answers[command]())
 
 
 def serve(program: Program) -> None:
-    """Answers until told to quit, or until the benchmark is gone."""
-    for line in sys.stdin:
-        command, *words = line.split()
-        if command == "describe":
-            answer(num_params=program.num_params, loss=program.loss())
-        elif command == "step":
-            start = time.perf_counter()
-            for _ in range(int(words[0])):
-                program.step()
-            program.wait()
-            answer(seconds=time.perf_counter() - start)
-        elif command == "quit":
-            answer(peak_memory_bytes=program.peak_memory())
-            return
+    """Answers for one training step on one batch."""
+
+    def describe() -> dict[str, float]:
+        return {"num_params": program.num_params, "loss": program.loss()}
+
+    for steps in requests({"describe": describe}, program.peak_memory):
+        start = time.perf_counter()
+        for _ in range(steps):
+            program.step()
+        program.wait()
+        answer(seconds=time.perf_counter() - start)
 
 
 def answer(**values: float) -> None:

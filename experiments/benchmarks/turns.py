@@ -17,6 +17,7 @@ from types import TracebackType
 import numpy as np
 
 from experiments.benchmarks.cases import Case
+from experiments.benchmarks.text_case import PROGRAMS, TextCase
 
 ROOT = Path(__file__).parent.parent.parent
 PEERS = ROOT / ".venv-peers"
@@ -48,14 +49,15 @@ class Contender:
 class Running:
     """A contender's process. Use as a context manager."""
 
-    def __init__(self, contender: Contender, case: Case, weights: Path):
+    def __init__(self, contender: Contender, case: Case | TextCase, files: Path):
         self.contender = contender
         peers_python = os.environ.get(PYTHON, str(PEERS / "bin" / "python"))
-        python = peers_python if contender.program == "torch" else sys.executable
-        words = [python, "-m", MODULES[contender.program], json.dumps(dataclasses.asdict(case)), contender.setting]
+        python = peers_python if contender.program in ("torch", "joeynmt") else sys.executable
+        module = (PROGRAMS if isinstance(case, TextCase) else MODULES)[contender.program]
+        words = [python, "-m", module, json.dumps(dataclasses.asdict(case)), contender.setting]
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the process)
         self._process = subprocess.Popen(
-            [*words, str(weights)], cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [*words, str(files)], cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=self._errors, env=os.environ | {"PYTHONPATH": str(ROOT)},
         )  # fmt: skip
 
@@ -73,6 +75,14 @@ class Running:
             said = self._errors.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
             raise RuntimeError(f"{self.contender.name}: {said[-1]}")
         return json.loads(line)
+
+    def warm_up(self, seconds: float) -> float:
+        """Steps for so long, and at least three times; returns the least time of a step."""
+        begun = time.monotonic()
+        found: list[float] = []
+        while len(found) < 3 or time.monotonic() - begun < seconds:
+            found.append(self.ask("step 1")["seconds"])
+        return min(found)
 
     def __enter__(self) -> "Running":
         return self

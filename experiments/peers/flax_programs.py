@@ -177,7 +177,7 @@ def build(case: Case, weights: Weights, *, sharded: bool) -> Program:
 
 
 def main() -> None:
-    case, setting, weights_file = protocol.arguments()
+    case, setting, weights_file = protocol.arguments(Case)
     if setting == "tuned":
         from experiments.benchmarks.ours import config_of
         from training import backend

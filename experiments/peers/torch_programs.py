@@ -180,9 +180,20 @@ def build(case: Case, weights: Weights) -> Program:
     gpu = torch.cuda.is_available()
     device = "cuda" if gpu else "cpu"
     model = kind(case, weights).to(device)
+    for part in model.modules():
+        if isinstance(part, nn.MultiheadAttention):
+            part.dropout = case.attention_dropout_rate
     data = {name: tensor(array).to(device) for name, array in batch(case).items()}
     data = {name: x.long() if x.dtype == torch.int32 else x for name, x in data.items()}
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    if case.compiled:
+        torch.set_float32_matmul_precision("high")  # TF32, as ours and cuDNN's cells have it
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True if case.compiled else None)
+    run = torch.compile(model) if case.compiled else model
+
+    def loss_of(module: nn.Module) -> torch.Tensor:
+        with torch.autocast(device, torch.bfloat16, enabled=case.dtype == "bfloat16"):
+            return module(data)
+
     with torch.no_grad():
         # Not eval(): that would take other kernels than training does.
         dropouts = [(m, m.p) for m in model.modules() if isinstance(m, nn.Dropout)]
@@ -191,7 +202,7 @@ def build(case: Case, weights: Weights) -> Program:
         attentions = [(m, m.dropout) for m in model.modules() if isinstance(m, nn.MultiheadAttention)]
         for part, _ in attentions:
             part.dropout = 0.0
-        before = float(model(data))
+        before = float(loss_of(model))
         for part, rate in dropouts:
             part.p = rate
         for part, rate in attentions:
@@ -199,7 +210,7 @@ def build(case: Case, weights: Weights) -> Program:
 
     def step() -> None:
         optimizer.zero_grad()
-        model(data).backward()
+        loss_of(run).backward()
         optimizer.step()
 
     num_params = sum(p.numel() for p in model.parameters()) - redundant(model)
@@ -209,7 +220,7 @@ def build(case: Case, weights: Weights) -> Program:
 
 
 def main() -> None:
-    case, setting, weights_file = protocol.arguments()
+    case, setting, weights_file = protocol.arguments(Case)
     if setting == "tuned":
         keep_pages()
     with np.load(weights_file) as weights:

@@ -10,6 +10,7 @@ import pytest
 from experiments import bench
 from experiments.benchmarks import ours, turns
 from experiments.benchmarks.cases import CASES, Case, batch, flops
+from experiments.benchmarks.same_work import check_same_work
 from experiments.benchmarks.turns import Contender, Measured, Running, ratio_interval
 from experiments.peers import flax_programs
 
@@ -32,7 +33,7 @@ def test_flax_does_the_same_work(case, tmp_path):
     mine = ours.build(case, tmp_path / "weights.npz")
     with np.load(tmp_path / "weights.npz") as weights:
         theirs = flax_programs.build(case, dict(weights), sharded=True)
-    bench.check_same_work(case, Contender("flax"), said(mine), said(theirs))
+    check_same_work(case.name, "flax", said(mine), said(theirs), bench.missing_params(case, Contender("flax")))
     before = theirs.loss()
     for program in (mine, theirs):
         program.step()
@@ -49,22 +50,23 @@ def test_torch_does_the_same_work(case, tmp_path):
     weights = tmp_path / "weights.npz"
     mine = said(ours.build(case, weights))
     with Running(Contender("torch", "tuned"), case, weights) as torch:
-        bench.check_same_work(case, Contender("torch"), mine, torch.ask("describe"))
+        check_same_work(case.name, "torch", mine, torch.ask("describe"))
         assert torch.ask("step 2")["seconds"] > 0
 
 
 def test_other_work_is_refused():
-    case, mine = TINY["rnn"], {"num_params": 100.0, "loss": 2.0}
-    bench.check_same_work(case, Contender("torch"), mine, {"num_params": 100.0, "loss": 2.00001})
+    names, mine = ("rnn_tiny", "torch default"), {"num_params": 100.0, "loss": 2.0}
+    check_same_work(*names, mine, {"num_params": 100.0, "loss": 2.00001})
+    check_same_work(*names, mine, {"num_params": 98.0, "loss": 2.0}, missing=2)
     with pytest.raises(RuntimeError, match="rnn_tiny: torch default has 101 parameters, ours 100"):
-        bench.check_same_work(case, Contender("torch"), mine, {"num_params": 101, "loss": 2.0})
+        check_same_work(*names, mine, {"num_params": 101, "loss": 2.0})
     with pytest.raises(RuntimeError, match="has a loss of 2.1"):
-        bench.check_same_work(case, Contender("torch"), mine, {"num_params": 100, "loss": 2.1})
+        check_same_work(*names, mine, {"num_params": 100, "loss": 2.1})
 
 
 def test_a_program_in_a_process_of_its_own(tmp_path):
     (measured,) = bench.measure(TINY["gru"], [bench.OURS], seconds=0)
-    assert measured.name == "ours" and len(measured.seconds) == 10 - bench.WARM_UP
+    assert measured.name == "ours" and len(measured.seconds) == 10
     assert all(seconds > 0 for seconds in measured.seconds) and measured.peak_memory_bytes > 10**7
     broken = dataclasses.replace(TINY["gru"], model="grue")
     with pytest.raises(RuntimeError, match="ours: .*grue"), Running(bench.OURS, broken, tmp_path / "w") as running:
@@ -103,7 +105,7 @@ def test_table_and_json_hold_every_program(capsys, monkeypatch):
     measured = [Measured("ours", 10, 1.0, 2**20, [0.1] * 9), Measured("torch default", 10, 1.0, 2**21, [0.25] * 9)]
     found = bench.as_json(TINY["rnn"], measured, peak=1e9)
     assert found["programs"][1]["ratio"] == pytest.approx(2.5)
-    bench.print_table([found])
+    bench.print_tables([found])
     printed = capsys.readouterr().out
     assert "torch default" in printed and "2.50 (2.50 to 2.50)" in printed and "2 MiB" in printed
 

@@ -174,7 +174,8 @@ def test_project_takes_inputs_side_by_side(kind):
     drawn_biases(cell)
     x_TBD, fixed_BD = jax.random.normal(jax.random.key(1), (4, 2, 3)), jax.random.normal(jax.random.key(2), (2, 2))
     joint = jnp.concatenate([x_TBD, jnp.broadcast_to(fixed_BD, (4, 2, 2))], axis=-1)
-    np.testing.assert_allclose(cell.project(x_TBD, fixed_BD[None]), cell.project(joint), atol=1e-6)
+    for apart, together in zip(cell.project(x_TBD, fixed_BD[None]), cell.project(joint), strict=True):
+        np.testing.assert_allclose(apart, together, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", CELLS)

@@ -277,6 +277,21 @@ def test_beams_agree_with_greedy_search_and_with_the_call(name):
     np.testing.assert_allclose((gains_BN * (ended_BN == 0)).sum(1), by_three.scores, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("name", "kind"), DECODING)
+def test_room_for_more_tokens_is_zeros_at_the_end(name, kind):
+    """So that a search can begin with little room and go on with more."""
+    graph, params = built(name, kind)
+    data = batch(kind)
+    states = []
+    for room in (2, 5):
+        model = nnx.merge(graph, params)
+        states.append(jit(lambda model=model, room=room: model.start(data["source"], data["mask"], room)[1])())
+    for small, large in zip(*map(jax.tree.leaves, states), strict=True):
+        assert small.ndim == large.ndim and max(large.shape, default=0) >= max(small.shape, default=0)
+        filled = np.pad(small, [(0, b - a) for a, b in zip(small.shape, large.shape, strict=True)])
+        np.testing.assert_array_equal(filled, large)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_remat_changes_nothing_but_memory(name):
     """The same loss and gradients, dropout included; what the backward pass reads is computed anew."""

@@ -218,13 +218,19 @@ def test_sampling_follows_its_key_and_greedy_at_temperature_0():
         np.testing.assert_allclose(one.scores[row], log_prob(row, tokens), rtol=1e-5)
 
 
-def test_decoder_jits_a_whole_model_and_beams_reorder_its_caches():
+def random_transformer(rng, **changes):
+    """Large weights, so that outputs follow what was read."""
     spec = Spec("tokens", V, V, "tokens", V, 4, 8, eos=EOS)
     config = model_config("transformer")
-    config.update({"hidden_size": 8, "mlp_dim": 8, "num_heads": 2, "num_layers": 1})
+    config.update({"hidden_size": 8, "mlp_dim": 8, "num_heads": 2, "num_layers": 1} | changes)
     graphdef, params = nnx.split(nnx.eval_shape(lambda: build("transformer", config, spec, jax.random.key(0))))
+    return nnx.merge(graphdef, jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), params))
+
+
+def test_decoder_jits_a_whole_model_and_beams_reorder_its_caches():
     rng = np.random.default_rng(3)
-    model = nnx.merge(graphdef, jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), params))
+    model = random_transformer(rng)
+    graphdef = nnx.graphdef(model)
     source = jnp.asarray(rng.integers(3, V, (6, 4)))
     mask = jnp.arange(4) < jnp.array([4, 3, 2, 1, 4, 2])[:, None]
     decoded = decoder("beam", **IDS, beam_size=3, length_penalty=0.0)(model, source, mask, max_len=7)
@@ -237,6 +243,19 @@ def test_decoder_jits_a_whole_model_and_beams_reorder_its_caches():
     gains = np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), tokens[:, :, None], axis=2)[:, :, 0]
     expected = [gains[row, : len(text(tokens[row]))].sum() for row in range(6)]
     np.testing.assert_allclose(decoded.scores, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["greedy", "beam"])
+def test_little_room_at_first_changes_nothing(method):
+    rng = np.random.default_rng(4)
+    model, ids = random_transformer(rng, tie_embeddings=False), IDS | {"eos": None}
+    inputs = (rng.integers(3, V, (6, 4)), np.ones((6, 4), bool))
+    whole = decoder(method, **ids)(model, *inputs, max_len=9)
+    grown = decoder(method, **ids)(model, *inputs, max_len=9, expected_len=3)
+    late = np.asarray(whole.tokens)[:, 3:]
+    assert (late != late[:, :1]).any()  # something is still being decided where there is more room
+    np.testing.assert_array_equal(grown.tokens, whole.tokens)
+    np.testing.assert_allclose(grown.scores, whole.scores, rtol=1e-5)
 
 
 def test_mistakes_are_named():

@@ -1,5 +1,7 @@
 """The scan with deferred weight gradients against automatic differentiation, leaf by leaf, in float64."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,8 +46,8 @@ def assert_same(step, reverse, weights, constants, carry, xs, mask_TB):
 @pytest.mark.parametrize("kind", [TanhCell, LSTMCell, GRUCell])
 def test_cells(kind, reverse):
     def step(linear, constants, carry, x):
-        projected_BG, mask_B = x
-        after = kind.update(projected_BG, linear("recurrent", carry[0]), carry)
+        projected, mask_B = x
+        after = kind.update(partial(linear, "recurrent", carry[0]), projected, carry)
         after = hold(mask_B, after, carry)
         return after, after
 
@@ -57,7 +59,8 @@ def test_cells(kind, reverse):
         kernel, bias = cell.recurrent()
         weights = {"recurrent": Dense(kernel, None if bias is None else draw(3, *bias.shape))}
         carry = tuple(draw(4 + n, B, H) for n in range(len(kind.parts)))
-        assert_same(step, reverse, weights, (), carry, draw(1, T, B, kind.gates * H), mask_TB)
+        projected = tuple(draw(10 + n, T, B, H) for n in range(kind.gates))
+        assert_same(step, reverse, weights, (), carry, projected, mask_TB)
 
 
 def test_many_maps_batched_kernels_and_constants():
@@ -87,15 +90,17 @@ def test_remat_changes_nothing(length, reverse):
     """Whole segments, a rest, and a single step; outputs, last carry and every gradient."""
 
     def step(linear, shift, carry, x):
-        x_BG, mask_B = x
-        after = GRUCell.update(x_BG + shift, linear("recurrent", carry[0]), carry)
+        projected, mask_B = x
+        shifted = tuple(gate + shift for gate in projected)
+        after = GRUCell.update(partial(linear, "recurrent", carry[0]), shifted, carry)
         after = hold(mask_B, after, carry)
         return after, {"hidden": after[0], "twice": 2 * after[0]}
 
     mask_TB = jnp.arange(length)[:, None] < jnp.array([length, length - 1, 0, 1])
     with jax.enable_x64(True):
         weights = {"recurrent": Dense(draw(0, H, 3 * H), draw(1, 3 * H))}
-        inputs = weights, draw(2, 3 * H), (draw(3, B, H),), draw(4, length, B, 3 * H)
+        gates = tuple(draw(4 + n, length, B, H) for n in range(3))
+        inputs = weights, draw(2, H), (draw(3, B, H),), gates
         ours = gradients(scan_remat, step, reverse, *inputs, mask_TB)
         expected = gradients(scan, step, reverse, *inputs, mask_TB)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12), ours, expected)
@@ -105,11 +110,12 @@ def test_remat_changes_nothing(length, reverse):
 
 def test_gradient_agrees_with_finite_differences():
     def step(linear, _, carry, x):
-        after = GRUCell.update(x, linear("recurrent", carry[0]), carry)
+        after = GRUCell.update(partial(linear, "recurrent", carry[0]), x, carry)
         return after, after[0]
 
     with jax.enable_x64(True):
-        kernel, bias, xs, carry = draw(0, H, 3 * H), draw(1, 3 * H), draw(2, T, B, 3 * H), (draw(3, B, H),)
+        kernel, bias, carry = draw(0, H, 3 * H), draw(1, 3 * H), (draw(3, B, H),)
+        xs = tuple(draw(4 + n, T, B, H) for n in range(3))
 
         @jax.jit
         def loss(kernel, bias):

@@ -1,6 +1,11 @@
 """Outputs of whole splits and of single lines: they follow the model, their limits and the order of examples."""
 
+import json
+import os
+import subprocess
+import sys
 import types
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +19,7 @@ from models.decoding import greedy
 from tests.training import runs
 from training.generate import LONGER, Generator, _limit, source_batch
 
+ROOT = Path(__file__).parent.parent.parent
 WITH_EOS = Spec("tokens", 9, 9, "tokens", 9, 8, 8, free_running=True, eos=2)
 FIXED = Spec("tokens", 9, 9, "tokens", 9, 8, 6, free_running=True)
 LANGUAGE = Spec("none", 0, 9, "tokens", 9, 0, 8, free_running=True, eos=2)
@@ -49,6 +55,7 @@ def batch(lengths=(5, 8, 2), target_length=6, index=None):
         "source": rng.integers(3, 9, (rows, 8)).astype(np.int32),
         "source_mask": np.arange(8) < np.array(lengths)[:, None],
         "target_out": np.zeros((rows, target_length), np.int32),
+        "distance": np.full((rows, target_length), -1, np.int32),
         "index": np.arange(rows, dtype=np.int32) if index is None else np.array(index, np.int32),
     }
 
@@ -126,3 +133,30 @@ def test_source_batch_pads_lines():
     np.testing.assert_array_equal(made["source_mask"].sum(1), [3, 9])
     np.testing.assert_array_equal(made["source"][0, :4], [3, 4, 5, 0])
     np.testing.assert_array_equal(made["index"], [0, 1])
+
+
+SHARED = """
+import json, sys, jax
+from tests.training.test_generate import LANGUAGE, PROMPTS, WITH_EOS, batch, build
+from training.generate import Generator
+assert jax.device_count() == 2
+beam = Generator(build("transformer", WITH_EOS), WITH_EOS, "beam", beam_size=3)
+greedy = Generator(build("gru_decoder", LANGUAGE), LANGUAGE)
+json.dump([beam(batch()).tolist(), greedy.continuations(PROMPTS, 5).tolist()], sys.stdout)
+"""
+PROMPTS = [np.array([3, 4]), np.array([5]), np.array([6, 7, 8])]
+
+
+def test_devices_share_the_rows_of_a_batch():
+    """Three rows between two devices: one more is filled up, and left out again."""
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    done = subprocess.run([sys.executable, "-c", SHARED], capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    beam = Generator(build("transformer", WITH_EOS), WITH_EOS, "beam", beam_size=3)(batch())
+    greedy_tokens = Generator(build("gru_decoder", LANGUAGE), LANGUAGE).continuations(PROMPTS, 5)
+    assert json.loads(done.stdout) == [beam.tolist(), greedy_tokens.tolist()]
+
+
+def test_a_row_that_fills_a_shape_is_not_decoded(gru):
+    tokens = Generator(gru, WITH_EOS)(batch(index=(0, 1, -1)))
+    assert tokens[:2].any(axis=1).all() and not tokens[2].any()

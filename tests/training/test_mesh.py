@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import sys
 import time
 
 import numpy as np
@@ -106,3 +107,32 @@ def test_sigterm_to_one_process_stops_both_at_the_same_step(tmp_path, text):
         assert process.returncode == 0, output
     saved = max(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit())
     assert saved == rows(workdir, "train")[-1]["step"]
+
+
+SHARED_STEP = """
+import jax
+from tests.training import runs
+import data, models
+from data import pipeline
+from training import mesh
+from training.clock import Clock
+from training.trainer import Trainer
+
+config = runs.config("recall", "{model}", cpu_devices=2)
+task = data.build(config.task, config.data)
+model = models.build("{model}", config.model, task.spec, jax.random.key(0))
+trainer = Trainer(model, task.spec, config, mesh.make(), Clock({{}}))
+trainer.step(0, next(pipeline.train_batches(task, config)))
+(program,) = trainer._train_step._compiled.values()
+print(program.as_text())
+"""
+
+
+@pytest.mark.parametrize("model", ["gru", "lstm_attention", "rnn_decoder"])
+def test_devices_keep_to_their_rows(model):
+    """A step gathers nothing, and adds gradients up once, not at every step of a scan."""
+    environment = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "false", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    program = run([sys.executable, "-c", SHARED_STEP.format(model=model)], **environment)
+    assert "all-gather(" not in program and "all-to-all(" not in program
+    sums = [line for line in program.splitlines() if " all-reduce(" in line]
+    assert sums and not any("while/body" in line for line in sums)

@@ -1,0 +1,73 @@
+"""What a run will cost, before it is started: parameters and FLOPs from shapes, seconds from runs that are finished."""
+
+import functools
+import json
+import statistics
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import jax
+from flax import nnx
+from ml_collections import ConfigDict
+
+import data
+import models
+from experiments import flops
+from experiments.schedule import Due
+from training import params
+
+ASSUMED = 5e9  # FLOP/s of training, where no run is finished; small models on two cores do about that
+BACKWARD = 2  # as much work as forward, so many times
+
+
+class Cost(NamedTuple):
+    num_params: int
+    num_params_non_embedding: int
+    flops: float  # of all training steps
+
+
+def cost(config: ConfigDict) -> Cost:
+    """Of one run, without drawing a parameter. A batch of text is taken as full of its longest examples."""
+    values = config.to_dict()
+    values["seed"] = 0
+    return _cost(json.dumps({key: values[key] for key in ("task", "data", "model")}), _rows(config) * config.steps)
+
+
+def _rows(config: ConfigDict) -> float:
+    """Examples a step, or the tokens of a step with a minus, which `_cost` divides by the longest example."""
+    return config.batch_size if "batch_size" in config else -config.tokens_per_batch
+
+
+@functools.cache
+def _cost(values: str, examples: float) -> Cost:
+    config = ConfigDict(json.loads(values))
+    task = data.build(config.task, config.data)
+    model = nnx.eval_shape(lambda: models.build(config.model.name, config.model, task.spec, jax.random.key(0)))
+    shapes = {"/".join(map(str, path)): leaf.get_value() for path, leaf in nnx.to_flat_state(nnx.split(model)[1])}
+    if examples < 0:
+        examples = -examples / max(task.spec.max_source_length, task.spec.max_target_length)
+    work = (1 + BACKWARD) * flops.forward(model, task.spec) * examples
+    return Cost(params.count(shapes), params.count(shapes, embeddings=False), work)
+
+
+class Clock:
+    """Seconds a run will take, by what finished ones took."""
+
+    def __init__(self) -> None:
+        self._rates: dict[str, list[float]] = {}  # FLOP/s by architecture
+
+    def learn(self, due: Due, seconds: float) -> None:
+        if seconds > 0:
+            self._rates.setdefault(due.config.model.name, []).append(cost(due.config).flops / seconds)
+
+    @property
+    def measured(self) -> bool:
+        return bool(self._rates)
+
+    def seconds(self, due: Due) -> float:
+        """By runs of the same architecture, or of any, or by what is assumed of a machine."""
+        rates = self._rates.get(due.config.model.name) or [r for known in self._rates.values() for r in known]
+        return cost(due.config).flops / (statistics.median(rates) if rates else ASSUMED)
+
+    def total(self, runs: Iterable[Due]) -> float:
+        return sum(self.seconds(due) for due in runs)

@@ -1,0 +1,56 @@
+"""Draws a question's figure and verdict anew, from its table alone; and the table from the runs' folders alone.
+
+python -m experiments.figure long_range --scale=cpu
+python -m experiments.figure long_range --scale=cpu --from-runs    the table first, from runs/long_range/cpu
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments import results, table
+from experiments.question import SCALES
+from experiments.questions import find
+from experiments.results import Folders
+from experiments.run import Parser
+from training.cli import user_errors
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("question", help="a name of experiments/questions")
+    parser.add_argument("--scale", default="cpu", choices=SCALES)
+    parser.add_argument("--from-runs", action="store_true", help="make the table from the runs' folders first")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs are")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="where table and figure are")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str]) -> int:
+    options = parse(argv)
+    with user_errors():
+        question, name = find(options.question), options.question
+        folders = Folders.of(name, options.scale, options.runs, options.results)
+        path = folders.table()
+        if options.from_runs:
+            everything = results.of_runs_alone(folders)
+            table.write(everything, folders.results)
+            path = folders.results / "table.parquet"
+        elif path is None:
+            raise FileNotFoundError(
+                f"{folders.results / 'table.parquet'} is not there; run python -m experiments.run {name} "
+                f"--scale={options.scale}, or give --from-runs"
+            )
+        else:
+            everything = table.read(path)
+        for finding in results.draw(question, name, options.scale, everything, path.parent):
+            print(f"{finding['claim']}: {finding['outcome']}. {finding['because']}")
+        if missing := results.missing(list(question.runs(options.scale)), everything):
+            print(f"{missing} runs of the grid are not in {path}", file=sys.stderr)
+        print(path.parent / "figure.png")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,36 @@
+"""Accuracy as a function of how many tokens back the answer lies, at fixed length.
+
+A synthetic task deals the distances of an evaluation split out evenly, so that every distance is measured as often
+as another. Neighbouring distances are taken together until each has enough answers (`training/quality.py`).
+"""
+
+from collections.abc import Iterator
+
+import jax
+
+from data import pipeline
+from experiments.measurement import Measurement
+from training import evaluation, mesh, params, quality
+from training.restore import Restored
+
+
+def measure(run: Restored, *, split: str = "test", limit: int = 0) -> Iterator[Measurement]:
+    """`token_accuracy` and `loss` at each distance (`place`), and chance where the task states it.
+
+    For real-valued answers, `token_accuracy` is the share whose error is below 0.04. `limit` takes the first so many
+    examples. Raises ValueError for a task whose answers have no distance.
+    """
+    devices = mesh.make()
+    weights = jax.device_put(params.flatten(run.model), mesh.replicated(devices))
+    step = evaluation.make_eval_step(params.Skeleton(run.model), run.task.spec, devices)
+    batches = pipeline.eval_batches(run.task, split, run.config, limit=limit)
+    answers, _ = quality.gather(evaluation.scored(step, weights, batches))
+    rows = quality.by_distance(answers, run.task.chance)
+    if not rows:
+        raise ValueError(f"accuracy_by_distance: the answers of {run.config.task} have no distance; use another probe")
+    for row in rows:
+        place = (row["low"] + row["high"]) / 2
+        for name in ("token_accuracy", "loss"):
+            yield Measurement(name, row[name], place, answers=row["num_answers"])
+    for name, level in run.task.chance.items():
+        yield Measurement(f"chance_{name}", level)

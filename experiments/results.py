@@ -1,0 +1,233 @@
+"""Results of a question at a scale: what is finished, and the folder that shows it.
+
+results/QUESTION/SCALE/   table.parquet table.csv figure.svg figure.png verdict.json commands.sh
+docs/results/...          the same, committed: its rows count as finished in a fresh clone
+runs/QUESTION/SCALE/      the runs' folders, each with its rows.json
+"""
+
+import datetime
+import hashlib
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from experiments import fingerprint, schedule, statement, style, table, trial
+from experiments.question import Question, Run
+from experiments.schedule import Due, Key
+from experiments.table import Table
+from training import run_folder
+
+PUBLISHED = Path("docs/results")
+STALE = ("refuse", "keep", "rerun")
+
+
+class Folders(NamedTuple):
+    runs: Path
+    results: Path
+    published: Path
+
+    @classmethod
+    def of(cls, name: str, scale: str, runs: Path, results: Path) -> "Folders":
+        return cls(runs / name / scale, results / name / scale, PUBLISHED / name / scale)
+
+    def table(self) -> Path | None:
+        """The newest table there is: one's own, or the committed one."""
+        there = (folder / "table.parquet" for folder in (self.results, self.published))
+        return next((path for path in there if path.is_file()), None)
+
+
+class Record(NamedTuple):
+    """A run that was finished once, by this code or another."""
+
+    key: Key
+    rows: list[dict[str, Any]]
+    config: dict[str, Any]
+    modules: dict[str, str]
+    source: Path  # a table, or a run's rows.json
+
+
+class Store:
+    """The finished runs of a question at a scale, and which of them count."""
+
+    def __init__(self, folders: Folders, stale: str = "refuse"):
+        """Raises ValueError for a table that is none, or of another format."""
+        if stale not in STALE:
+            raise ValueError(f"--stale = {stale} is not known; choose from {', '.join(STALE)}")
+        self.folders, self._stale = folders, stale
+        self._records: dict[Key, list[Record]] = {}
+        path = folders.table()
+        if path:
+            self._add(table.read(path).rows(), path)
+        for path in sorted(folders.runs.glob(f"*/{trial.ROWS}")):
+            self._add(trial.read(path), path)
+
+    def _add(self, rows: Iterable[dict[str, Any]], source: Path) -> None:
+        by_key: dict[Key, list[dict[str, Any]]] = {}
+        for row in rows:
+            by_key.setdefault(_key(row), []).append(row)
+        for key, mine in by_key.items():
+            config, modules = json.loads(mine[0]["config"]), json.loads(mine[0]["modules"])
+            self._records.setdefault(key, []).insert(0, Record(key, mine, config, modules, source))
+
+    def reread(self, due: Due, path: Path) -> None:
+        """Takes in a run that has just finished."""
+        self._add(trial.read(path / trial.ROWS), path / trial.ROWS)
+
+    def finished(self, due: Due, modules: Mapping[str, str]) -> Record | None:
+        """The record that counts for a run: of the same config, made by the same code or, with `keep`, by another.
+
+        Raises ValueError, unless told to keep or to rerun, for a run that is in a table and no longer counts.
+        """
+        same_config = [
+            record
+            for record in self._records.get(due.key, [])
+            if not fingerprint.differing(record.config, due.config.to_dict())
+        ]
+        same_code = [record for record in same_config if record.modules == modules]
+        if same_code:
+            return same_code[0]
+        in_table = [r for r in self._records.get(due.key, []) if r.source.suffix == ".parquet"]
+        kept = [record for record in same_config if record in in_table]
+        if kept and self._stale == "keep":
+            return kept[0]
+        if in_table and self._stale != "rerun":
+            raise ValueError(_why_stale(in_table[0], due, modules))
+        return None
+
+
+def _key(row: Mapping[str, Any]) -> Key:
+    return Key(row["run"], int(row["seed"]), float(row["tuned"]) if row["role"] == schedule.TUNE else None)
+
+
+def _why_stale(record: Record, due: Due, modules: Mapping[str, str]) -> str:
+    where = f"{record.source}: {due.key}"
+    now = due.config.to_dict()
+    if keys := fingerprint.differing(record.config, now):
+        was, here = (fingerprint.config_values(config)[keys[0]] for config in (record.config, now))
+        return f"{where} was made with {keys[0]} = {was!r}, now {here!r}; --stale=rerun runs it again"
+    changed = sorted(n for n in record.modules.keys() | modules.keys() if record.modules.get(n) != modules.get(n))
+    return (
+        f"{where} was made by other code ({', '.join(changed)}); --stale=keep counts it as finished, "
+        "--stale=rerun runs it again"
+    )
+
+
+def columns_of(due: Due, modules: Mapping[str, str]) -> dict[str, Any]:
+    """The columns of the table that say which run a row belongs to, and of which version."""
+    config = due.config.to_dict()
+    return {
+        "run": due.key.name, **due.run.axes, "seed": due.key.seed, "role": due.role, "tuned": due.tuned,
+        "config_hash": fingerprint.config_hash(config), "code_hash": fingerprint.code_hash(modules),
+        "config": json.dumps(fingerprint.config_values(config)), "modules": json.dumps(modules),
+    }  # fmt: skip
+
+
+def workdir(folders: Folders, due: Due, modules: Mapping[str, str]) -> Path:
+    """The run's folder. Another config or other code has another folder, so no two versions meet in one."""
+    version = hashlib.sha256(
+        (fingerprint.config_hash(due.config.to_dict()) + fingerprint.code_hash(modules)).encode()
+    ).hexdigest()[:8]
+    trial_of = "" if due.role == schedule.REPORT else f"-trial-{due.tuned:.3g}"
+    return folders.runs / f"{due.key.name}{trial_of}-seed{due.key.seed}-{version}"
+
+
+def as_table(records: Sequence[Record]) -> Table:
+    """The table of these runs, in their order."""
+    return Table.from_rows(row for record in records for row in record.rows)
+
+
+def of_runs_alone(folders: Folders) -> Table:
+    """The table of the newest of each run that has a folder. Raises ValueError where there is none."""
+    newest: dict[Key, list[dict[str, Any]]] = {}
+    for path in folders.runs.glob(f"*/{trial.ROWS}"):
+        rows = trial.read(path)
+        if rows and (_key(rows[0]) not in newest or newest[_key(rows[0])][0]["began"] < rows[0]["began"]):
+            newest[_key(rows[0])] = rows
+    if not newest:
+        raise ValueError(f"{folders.runs} holds no finished run; start some with python -m experiments.run")
+    return Table.from_rows(row for key in sorted(newest, key=_by_seed) for row in newest[key])
+
+
+def _by_seed(key: Key) -> tuple:
+    return key.seed, key.name, key.tuned or 0.0
+
+
+def reported(everything: Table) -> Table:
+    """The rows that figures and verdicts may see: trials that chose a value are not among them."""
+    return everything.where(role=schedule.REPORT) if len(everything) else everything
+
+
+def draw(question: Question, name: str, scale: str, everything: Table, folder: Path) -> list[dict[str, Any]]:
+    """Writes the figure and `verdict.json` from the table alone. Returns the findings."""
+    shown = reported(everything)
+    with style.house():
+        figure = question.figure(shown)
+        style.save(figure, folder)
+    findings = [_plain(finding) for finding in question.verdict(shown)]
+    verdict = {
+        "format": table.FORMAT,
+        "question": name,
+        "scale": scale,
+        "findings": findings,
+        "runs": len({(row_run, seed) for row_run, seed in zip(shown["run"], shown["seed"], strict=True)}),
+        "seeds": sorted(int(seed) for seed in shown.values("seed")),
+        "statement": _stated(question, shown),
+    }
+    run_folder.write_json(folder / "verdict.json", verdict)
+    return findings
+
+
+def _plain(finding: Any) -> dict[str, Any]:
+    """A finding as JSON has it: no infinity, no nan."""
+    import dataclasses
+    import math
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: clean(one) for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [clean(one) for one in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return clean(dataclasses.asdict(finding))
+
+
+def _stated(question: Question, shown: Table) -> dict[str, Any]:
+    """What was stated, in which commit first, and whether the runs came after it."""
+    said: dict[str, Any] = {"claim": question.CLAIM, "source": question.SOURCE, "prediction": question.PREDICTION}
+    said |= {"thresholds": dict(question.THRESHOLDS), "commit": None, "date": None, "older_than_the_runs": False}
+    file = getattr(question, "__file__", None)
+    origin = statement.origin(Path(file)) if file and Path(file).is_relative_to(fingerprint.ROOT) else None
+    if origin:
+        first_run = min(datetime.datetime.fromisoformat(began) for began in shown.values("began"))
+        said |= {"commit": origin.commit, "date": origin.date.isoformat()}
+        said["older_than_the_runs"] = origin.date <= first_run
+    return said
+
+
+def write_commands(name: str, scale: str, runs: Sequence[Due], folder: Path) -> None:
+    """`commands.sh`: the one command, and what each of its runs would be by hand."""
+    lines = ["#!/bin/sh", f"# {name} at scale {scale}: the runs, the table, the figure and the verdict"]
+    lines += [f"python -m experiments.run {name} --scale={scale}", "exit", "", "# The same runs one by one."]
+    for due in runs:
+        values = [f"--config.{key}={_word(value)}" for key, value in due.overrides.items()]
+        words = ["python", "train.py", f"--config={due.run.config}", *values]
+        trial_of = "" if due.role == schedule.REPORT else f"-trial-{due.tuned:.3g}"
+        words.append(f"--workdir=runs/by-hand/{name}/{due.key.name}{trial_of}-seed{due.key.seed}")
+        lines.append(shlex.join(words))
+    (folder / "commands.sh").write_text("\n".join(lines) + "\n")
+
+
+def _word(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def missing(runs: Sequence[Run], everything: Table) -> int:
+    """How many runs of the grid the table does not have."""
+    if not len(everything):
+        return len(runs)
+    shown = reported(everything)
+    there = set(zip(shown["run"], shown["seed"], strict=True))
+    return sum((run.name, float(run.seed)) not in there for run in runs)

@@ -1,0 +1,287 @@
+"""Answers a question: runs what is missing, then writes table, figure and verdict.
+
+    python -m experiments.run                                    the questions, one a line
+    python -m experiments.run long_range --scale=cpu --jobs=2    goes on where an earlier start was stopped
+    python -m experiments.run long_range --scale=cpu --dry-run   the runs, their sizes and what they will cost
+
+What is finished stays: Ctrl-C, a kill, or a run that fails cost nothing that was done. `results/QUESTION/SCALE/` holds
+what comes out, `runs/QUESTION/SCALE/` the runs.
+"""
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+from experiments import estimate, results, schedule, table
+from experiments.progress import Progress, duration
+from experiments.question import SCALES, Question
+from experiments.questions import QUESTIONS, find
+from experiments.results import Folders, Record, Store
+from experiments.schedule import Due, Key
+from experiments.trial import Job
+from experiments.workers import DONE, FAILED, STOPPED, End, Worker, first_end
+from training.cli import FAILURE, INTERRUPTED, user_errors
+
+TICK = 0.5  # seconds between looks at the clock and the bars
+
+
+class Todo(NamedTuple):
+    due: Due
+    modules: dict[str, str]
+
+
+class Engine:
+    """Runs a question's missing runs at a scale, in `jobs` processes."""
+
+    def __init__(self, question: Question, name: str, scale: str, options: argparse.Namespace):
+        """Raises ValueError for a grid, a probe, a filter or a table that cannot be used; nothing has been written."""
+        self.question, self.name, self.scale = question, name, scale
+        self.folders = Folders.of(name, scale, options.runs, options.results)
+        schedule.check_probes(question)
+        self.grid = schedule.grid(question, scale)
+        self.chosen = schedule.select(self.grid, options.only)
+        self.store = Store(self.folders, options.stale)
+        self.jobs, self.wandb = options.jobs, options.wandb
+        self.clock = estimate.Clock()
+        self.failed: dict[Key, str] = {}
+        self._stop: str = ""  # why to stop
+        self._signals = 0
+        self._deadline = time.monotonic() + 60 * options.budget if options.budget else None
+        for due in schedule.plan(self.grid, self.score).due:
+            if record := self.finished(due):
+                self.clock.learn(due, _seconds(record))
+
+    def modules(self, due: Due) -> dict[str, str]:
+        return schedule.modules_of(self.question, due)
+
+    def finished(self, due: Due) -> Record | None:
+        return self.store.finished(due, self.modules(due))
+
+    def score(self, due: Due) -> float | None:
+        """The metric of a finished trial, by which its value is chosen."""
+        record = self.finished(due)
+        if record is None or due.run.tuning is None:
+            return None
+        measure = f"best_{due.run.tuning.metric}"
+        return next((row["value"] for row in record.rows if row["measure"] == measure), float("nan"))
+
+    def todo(self) -> list[Todo]:
+        """What can be started now, in order."""
+        due = schedule.plan(self.chosen, self.score).due
+        return [Todo(one, self.modules(one)) for one in due if one.key not in self.failed and not self.finished(one)]
+
+    def unfinished(self) -> list[Due]:
+        """What is known to be missing: trials and runs that could be started, and those that wait for trials."""
+        plan = schedule.plan(self.chosen, self.score)
+        waiting = [schedule.assumed(run) for run in plan.waiting]
+        return [one for one in plan.due if not self.finished(one)] + waiting
+
+    # ---- running -----------------------------------------------------------------------------------------------
+
+    def go(self) -> None:
+        """Runs until nothing is left, or something asks to stop."""
+        left = self.unfinished()
+        if not left:
+            return
+        before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        workers: list[Worker] = []
+        try:
+            with Progress(len(left), self.clock.total(left)) as self.progress:
+                self._loop(workers, min(self.jobs, len(left)))
+        finally:
+            for worker in workers:
+                worker.ask_to_stop() if worker.job else None
+            for worker in workers:
+                worker.end()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _loop(self, workers: list[Worker], jobs: int) -> None:
+        waiting: list[Todo] = []
+        running: dict[str, Todo] = {}  # by folder
+        changed = True
+        while True:
+            self._watch_clock(workers)
+            if changed:
+                waiting = [one for one in self.todo() if one.due.key not in {r.due.key for r in running.values()}]
+                changed = False
+            if not self._stop:
+                while waiting and len(running) < jobs:
+                    one = waiting.pop(0)
+                    worker = self._idle(workers, jobs)
+                    job = self._job(one)
+                    running[job.workdir] = one
+                    worker.give(job)
+                    self.progress.begin(job, one.due.config.steps, self.clock.seconds(one.due))
+            if not running:
+                return
+            if end := first_end(workers, TICK):
+                self._take(running.pop(end.job.workdir), end)
+                changed = True
+            self.progress.advance(self.clock.total(one.due for one in waiting))
+
+    def _idle(self, workers: list[Worker], jobs: int) -> Worker:
+        """A worker without a job: one that lives, or a new one in its place."""
+        for number, worker in enumerate(workers):
+            if worker.job is None:
+                if not worker.alive:
+                    workers[number] = Worker(number, jobs)
+                return workers[number]
+        workers.append(Worker(len(workers), jobs))
+        return workers[-1]
+
+    def _job(self, one: Todo) -> Job:
+        due, modules = one
+        config = due.config.to_dict()
+        config["wandb"] = {**config["wandb"], "group": f"{self.name}-{self.scale}", "name": due.key.name}
+        return Job(
+            name=str(due.key),
+            workdir=str(results.workdir(self.folders, due, modules)),
+            config=config,
+            columns=results.columns_of(due, modules),
+            probes=tuple(self.question.PROBES) if due.role == schedule.REPORT else (),
+            wandb=self.wandb,
+            in_haste=self.scale == "smoke",
+        )
+
+    def _take(self, one: Todo, end: End) -> None:
+        how = STOPPED if end.how == FAILED and self._stop and "SIGTERM" in end.message else end.how
+        if how == DONE:
+            self.store.reread(one.due, Path(end.job.workdir))
+            if record := self.finished(one.due):
+                self.clock.learn(one.due, _seconds(record))
+            else:
+                how, end = FAILED, End(end.job, FAILED, end.seconds, "its rows were not written")
+        if how == FAILED:
+            self.failed[one.due.key] = f"{end.message}; see {end.job.workdir}/log.txt"
+        self.progress.end(end.job, how, end.seconds, end.message)
+
+    def _watch_clock(self, workers: list[Worker]) -> None:
+        if self._deadline is not None and time.monotonic() > self._deadline and not self._stop:
+            self._ask("the budget is spent", workers)
+        if self._signals and not self._stop:
+            self._ask("stopped as asked", workers)
+        if self._signals > 1:
+            raise KeyboardInterrupt
+
+    def _ask(self, why: str, workers: list[Worker]) -> None:
+        self._stop = why
+        self.progress.say(f"{why}; saving what is running")
+        for worker in workers:
+            if worker.job:
+                worker.ask_to_stop()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._signals += 1
+        self.received = number
+
+    # ---- what comes out ----------------------------------------------------------------------------------------
+
+    def publish(self) -> list[dict[str, Any]]:
+        """Writes table, figure, verdict and commands from every finished run of the grid. Returns the findings."""
+        due = [one for one in schedule.plan(self.grid, self.score).due]
+        finished = [(one, record) for one in due if (record := self.finished(one))]
+        if not any(one.role == schedule.REPORT for one, _ in finished):
+            return []
+        everything = results.as_table([record for _, record in finished])
+        table.write(everything, self.folders.results)
+        results.write_commands(self.name, self.scale, [one for one, _ in finished], self.folders.results)
+        return results.draw(self.question, self.name, self.scale, everything, self.folders.results)
+
+    def close(self) -> int:
+        """Says what came out, and returns the exit status."""
+        findings, left = self.publish(), self.unfinished()
+        for finding in findings:
+            print(f"{finding['claim']}: {finding['outcome']}. {finding['because']}")
+        if findings:
+            print(f"{self.folders.results}/figure.png")
+        for key, message in self.failed.items():
+            print(f"failed: {key}: {message}", file=sys.stderr)
+        if left:
+            why = f" ({self._stop})" if self._stop else ""
+            again = "the same command goes on from here"
+            print(f"{len(left)} runs are not finished{why}; {again}", file=sys.stderr)
+        if self._signals and self.received == signal.SIGINT:
+            return INTERRUPTED
+        return FAILURE if self.failed else 0
+
+
+def _seconds(record: Record) -> float:
+    names = ("training_seconds", "compile_seconds", "eval_seconds", "save_seconds")
+    return sum(row["value"] for row in record.rows if row["measure"] in names)
+
+
+def dry_run(engine: Engine, jobs: int) -> None:
+    """Lists what would run: sizes, work, and time by the runs that are finished."""
+    from rich.console import Console
+    from rich.table import Table as Listing
+
+    left = engine.unfinished()
+    listing = Listing(title=f"{engine.name} at {engine.scale}: {len(left)} runs to do", title_justify="left")
+    listing.add_column("run")
+    for column in ("seeds", "parameters", "without embeddings", "TFLOP", "minutes"):
+        listing.add_column(column, justify="right")
+    cells: dict[str, list[Due]] = {}
+    for due in left:
+        cells.setdefault(f"{due.key.name}{' (trials)' if due.role == schedule.TUNE else ''}", []).append(due)
+    for name, mine in cells.items():
+        cost = estimate.cost(mine[0].config)
+        work, minutes = sum(estimate.cost(due.config).flops for due in mine), engine.clock.total(mine) / 60
+        listing.add_row(name, str(len(mine)), f"{cost.num_params:,}", f"{cost.num_params_non_embedding:,}",
+                        f"{work / 1e12:.3g}", f"{minutes:.1f}")  # fmt: skip
+    Console(width=max(100, Console().width)).print(listing)
+    basis = "by finished runs" if engine.clock.measured else f"assumed at {estimate.ASSUMED / 1e9:g} GFLOP/s"
+    total = engine.clock.total(left)
+    print(f"about {duration(total / jobs)} with --jobs={jobs}, {basis}; trials that extend a grid come on top")
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str):
+        self.exit(2, f"error: {message}; see --help\n")
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("question", nargs="?", default="", help="a name of experiments/questions")
+    parser.add_argument("--scale", default="cpu", choices=SCALES)
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; on a CPU they share out its cores")
+    parser.add_argument("--only", default="", help="runs whose name holds this, or task=recall,system=gru")
+    parser.add_argument("--dry-run", action="store_true", help="list the runs with sizes and cost")
+    parser.add_argument("--budget", type=float, default=0.0, help="minutes, after which it stops and saves; 0: none")
+    parser.add_argument("--stale", default="refuse", choices=results.STALE,
+                        help="what to do with a table's runs that other code made")  # fmt: skip
+    parser.add_argument("--wandb", default="disabled", choices=("disabled", "auto", "online", "offline"))
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs go")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="where table and figure go")
+    options = parser.parse_args(argv)
+    if options.jobs < 1:
+        parser.error(f"--jobs = {options.jobs} is no number of processes; use 1 or more")
+    if not options.budget >= 0:
+        parser.error(f"--budget = {options.budget} is negative; use 0 (none) or more")
+    return options
+
+
+def main(argv: Sequence[str]) -> int:
+    options = parse(argv)
+    if not options.question:
+        for name, question in QUESTIONS.items():
+            print(f"{name:16} {question.CLAIM}")
+        return 0
+    with user_errors():
+        engine = Engine(find(options.question), options.question, options.scale, options)
+        if options.dry_run:
+            dry_run(engine, options.jobs)
+            return 0
+        engine.go()
+        return engine.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,184 @@
+"""Which runs are due: trials that choose a value first, then what is reported, seed by seed.
+
+A grid names runs; some leave a value to be tuned. What a trial's result adds to the grid (another value beyond its
+edge, or at last the runs that are reported) is decided here, from what is finished, so that any start of the engine
+comes to the same plan.
+"""
+
+import functools
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from experiments import fingerprint
+from experiments.question import Question, Run, Tuning
+from experiments.table import COLUMNS
+from training import cli
+from training.validate import validate
+
+REPORT, TUNE = "report", "tune"
+
+
+class Key(NamedTuple):
+    """Which run of a question; all else follows from the grid."""
+
+    name: str
+    seed: int
+    tuned: float | None  # of a trial: the value on trial
+
+    def __str__(self) -> str:
+        trial = "" if self.tuned is None else f" trial {self.tuned:.3g}"
+        return f"{self.name}{trial} seed {self.seed}"
+
+
+class Due(NamedTuple):
+    """A run whose config is complete."""
+
+    key: Key
+    run: Run
+    role: str
+    tuned: float | None  # the value tried or chosen
+    config: ConfigDict
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """What `run.config` is changed by, for the command line."""
+        values = dict(self.run.overrides)
+        if self.run.tuning and self.tuned is not None:
+            values[self.run.tuning.key] = self.tuned
+            values |= self.run.tuning.overrides if self.role == TUNE else {}
+        return values | {"seed": self.key.seed}
+
+
+class Plan(NamedTuple):
+    due: list[Due]  # with complete configs, finished or not, in the order to run them
+    waiting: list[Run]  # reported runs whose trials are not finished
+
+
+Score = Callable[[Due], float | None]
+"""The validation metric of a finished trial; None where it is not finished."""
+
+
+def grid(question: Question, scale: str) -> list[Run]:
+    """The question's runs, checked. Raises ValueError for two of one name and seed, seeds that tuning uses, and axes
+    named as another column is."""
+    runs, seen = list(question.runs(scale)), set()
+    for run in runs:
+        if taken := set(run.axes) & set(COLUMNS):
+            raise ValueError(f"{run.name}: axis = {taken.pop()!r} is a column that every table has; name it otherwise")
+        if (run.name, run.seed) in seen:
+            raise ValueError(f"runs({scale!r}) has {run.name} with seed {run.seed} twice; tell them apart by an axis")
+        seen.add((run.name, run.seed))
+        if run.tuning and run.seed == run.tuning.seed:
+            raise ValueError(f"{run.name}: seed = {run.seed} is used for tuning and would be reported; use another")
+    return runs
+
+
+def plan(runs: Sequence[Run], score: Score) -> Plan:
+    """What is due now, given the scores of finished trials."""
+    trials: list[Due] = []
+    chosen: dict[str, float] = {}
+    cells = {run.name: run for run in reversed(runs)}
+    for run in (cells[name] for name in dict.fromkeys(run.name for run in runs)):
+        if run.tuning:
+            tried, best = _trials(run, run.tuning, score)
+            trials += tried
+            if best is not None:
+                chosen[run.name] = best
+    reported = sorted(runs, key=lambda run: run.seed)  # stable: within a seed, the grid's order
+    ready = [run for run in reported if not run.tuning or run.name in chosen]
+    due = trials + [_due(run, REPORT, run.seed, chosen.get(run.name)) for run in ready]
+    return Plan(due, [run for run in reported if run.tuning and run.name not in chosen])
+
+
+def _trials(run: Run, tuning: Tuning, score: Score) -> tuple[list[Due], float | None]:
+    """(every trial that the results so far ask for, the value chosen or None)."""
+    values = sorted(tuning.values)
+    down = values[0] / values[1] if len(values) > 1 else 1.0
+    up = values[-1] / values[-2] if len(values) > 1 else 1.0
+    left = tuning.extensions
+    while True:
+        tried = {value: _due(run, TUNE, tuning.seed, value) for value in values}
+        scores = {value: score(due) for value, due in tried.items()}
+        if any(found is None for found in scores.values()):
+            return list(tried.values()), None
+        sign = 1 if tuning.metric == "loss" else -1
+        best = min(values, key=lambda value: _sortable(sign, scores[value]))
+        beyond = best * down if best == values[0] else best * up if best == values[-1] else None
+        if beyond is None or not left or beyond == best:
+            return list(tried.values()), best
+        values, left = sorted([*values, beyond]), left - 1
+
+
+def assumed(run: Run) -> Due:
+    """A reported run before its value is chosen, for what it will cost: with the middle of the grid."""
+    values = sorted(run.tuning.values) if run.tuning else []
+    return _due(run, REPORT, run.seed, values[len(values) // 2] if values else None)
+
+
+def _sortable(sign: int, score: float | None) -> float:
+    return math.inf if score is None or math.isnan(score) else sign * score
+
+
+def _due(run: Run, role: str, seed: int, tuned: float | None) -> Due:
+    incomplete = Due(Key(run.name, seed, tuned if role == TUNE else None), run, role, tuned, ConfigDict())
+    return incomplete._replace(config=complete(run.config, incomplete.overrides, run.name))
+
+
+def complete(where: str, overrides: Mapping[str, Any], name: str = "") -> ConfigDict:
+    """The locked config of FILE:ARGUMENT with `overrides` by dotted key. Raises ValueError in one line."""
+    return _complete(where, json.dumps(dict(overrides)), name)
+
+
+@functools.cache
+def _complete(where: str, overrides: str, name: str) -> ConfigDict:
+    config = cli.load(where)
+    config.lock()
+    try:
+        config.update_from_flattened_dict(json.loads(overrides))
+    except (KeyError, TypeError, AttributeError) as error:
+        said = " ".join(str(error.args[0] if error.args else error).split())
+        raise ValueError(f"{name or where}: {where} does not take these overrides: {said}") from None
+    with config.unlocked():
+        config.wandb.mode = "disabled"  # the engine sets it where asked
+        config.keep = 1
+    validate(config)
+    return config
+
+
+def check_probes(question: Question) -> None:
+    """Raises ValueError for a probe or a moment that does not exist."""
+    from experiments.probes import PROBES
+    from experiments.question import MOMENTS
+
+    for probing in question.PROBES:
+        if probing.probe not in PROBES:
+            raise ValueError(f"probe = {probing.probe!r} is not known; choose from {', '.join(PROBES)}")
+        if unknown := set(probing.at) - set(MOMENTS):
+            raise ValueError(f"{probing.probe}: at = {unknown.pop()!r} is no moment; choose from {', '.join(MOMENTS)}")
+
+
+def modules_of(question: Question, due: Due) -> dict[str, str]:
+    """The code that this run's rows depend on."""
+    probes = [probing.probe for probing in question.PROBES] if due.role == REPORT else []
+    return fingerprint.modules(due.config.task, due.config.model.name, probes)
+
+
+def select(runs: Iterable[Run], only: str) -> list[Run]:
+    """The runs whose name or axes hold `only`: `recall`, `task=recall,system=gru`. Raises ValueError for none."""
+    runs = list(runs)
+    if not only:
+        return runs
+    wanted = [word.partition("=") for word in only.split(",")]
+    kept = [
+        run
+        for run in runs
+        if all(str(run.axes.get(key)) == value if mark else key in run.name for key, mark, value in wanted)
+    ]
+    if not kept:
+        names = ", ".join(dict.fromkeys(run.name for run in runs))
+        raise ValueError(f"--only = {only} matches no run; there are {names}")
+    return kept

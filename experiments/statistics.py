@@ -1,0 +1,156 @@
+"""Intervals, tests and sample sizes over seeds; scipy does the arithmetic.
+
+Dims: N seeds (one value each), S sentences.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+import numpy as np
+from scipy import stats
+
+EXACT_FROM = 8  # seeds: below, 2**N sign flips are too few to reach a small p, and the t test assumes more
+CONFIDENCE = 0.95
+POWER = 0.8  # of the number of seeds that would decide
+MOST_SEEDS = 1000
+NOTHING = 1e-9  # what rounding leaves of a difference
+
+
+class Interval(NamedTuple):
+    mean: float
+    low: float
+    high: float
+
+
+def t_interval(values_N: Sequence[float] | np.ndarray, confidence: float = CONFIDENCE) -> Interval:
+    """Mean and two-sided t interval; infinitely wide for a single value, nan for none."""
+    values_N = np.asarray(values_N, float)
+    if not len(values_N):
+        return Interval(math.nan, math.nan, math.nan)
+    mean = float(values_N.mean())
+    if len(values_N) == 1:
+        return Interval(mean, -math.inf, math.inf)
+    half = float(stats.sem(values_N) * stats.t.ppf((1 + confidence) / 2, len(values_N) - 1))
+    return Interval(mean, mean - half, mean + half)
+
+
+def paired_test(difference_N: Sequence[float] | np.ndarray, against: float = 0.0) -> float:
+    """Two-sided p of a mean difference `against`, from paired differences.
+
+    Paired t below EXACT_FROM seeds; from there the exact sign-flip permutation test (Fisher 1935), as long as all
+    flips can be counted, and 100,000 random ones beyond. nan for fewer than two.
+    """
+    centred_N = np.asarray(difference_N, float) - against
+    if len(centred_N) < 2:
+        return math.nan
+    if _alike(centred_N):  # t is 0/0 or infinite
+        return (
+            1.0
+            if abs(centred_N[0]) < NOTHING
+            else (0.0 if len(centred_N) < EXACT_FROM else 2.0 ** (1 - len(centred_N)))
+        )
+    if len(centred_N) < EXACT_FROM:
+        return float(stats.ttest_1samp(centred_N, 0.0).pvalue)
+    flips = math.inf if len(centred_N) <= 16 else 100_000
+    found = stats.permutation_test(
+        (centred_N,), np.mean, permutation_type="samples", n_resamples=flips, vectorized=True,
+        rng=np.random.default_rng(0),
+    )  # fmt: skip
+    return float(found.pvalue)
+
+
+def equivalence_test(difference_N: Sequence[float] | np.ndarray, margin: float) -> float:
+    """p of two one-sided t tests (Schuirmann 1987): small where |mean difference| is below `margin`.
+
+    The margin has to be fixed before the data are seen. nan for fewer than two.
+    """
+    difference_N = np.asarray(difference_N, float)
+    if len(difference_N) < 2:
+        return math.nan
+    if _alike(difference_N):
+        return 0.0 if abs(difference_N[0]) < margin else 1.0
+    above = stats.ttest_1samp(difference_N, -margin, alternative="greater").pvalue
+    below = stats.ttest_1samp(difference_N, margin, alternative="less").pvalue
+    return float(max(above, below))
+
+
+def _alike(values_N: np.ndarray) -> bool:
+    return bool(np.ptp(values_N) < NOTHING)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """p corrected for being several (Holm 1979); nan stays, and counts as one of them."""
+    order = sorted(range(len(p)), key=lambda i: (math.isnan(p[i]), p[i]))
+    corrected, largest = [math.nan] * len(p), 0.0
+    for rank, i in enumerate(order):
+        if not math.isnan(p[i]):
+            largest = max(largest, min(1.0, (len(p) - rank) * p[i]))
+            corrected[i] = largest
+    return corrected
+
+
+def seeds_to_show(difference_N: Sequence[float] | np.ndarray, against: float, alpha: float = 0.05) -> int | None:
+    """Seeds in all with which a two-sided t test would tell the mean from `against` with POWER, if mean and spread
+    are as seen; at least one more than there are. None where that is over MOST_SEEDS, or fewer than two are known."""
+    difference_N = np.asarray(difference_N, float)
+    if len(difference_N) < 2 or difference_N.mean() == against:
+        return None
+    effect = abs(difference_N.mean() - against) / max(difference_N.std(ddof=1), 1e-12)
+    return _least(len(difference_N), lambda n: _power(effect, n, alpha / 2))
+
+
+def seeds_to_show_equivalence(
+    difference_N: Sequence[float] | np.ndarray, margin: float, alpha: float = 0.05
+) -> int | None:
+    """The same for `equivalence_test`. None also where the mean seen lies outside the margin."""
+    difference_N = np.asarray(difference_N, float)
+    if len(difference_N) < 2 or abs(difference_N.mean()) >= margin:
+        return None
+    spread = max(difference_N.std(ddof=1), 1e-12)
+    near, far = (margin - abs(difference_N.mean())) / spread, (margin + abs(difference_N.mean())) / spread
+    return _least(len(difference_N), lambda n: _power(near, n, alpha) + _power(far, n, alpha) - 1)
+
+
+def _power(effect: float, n: int, alpha: float) -> float:
+    """Of a one-sided, one-sample t test for an effect in standard deviations."""
+    noncentral = min(effect * math.sqrt(n), 1e3)  # beyond, the power is 1 and scipy's tail is not a number
+    return float(stats.nct.sf(stats.t.ppf(1 - alpha, n - 1), n - 1, noncentral)) if noncentral < 30 else 1.0
+
+
+def _least(known: int, power) -> int | None:
+    return next((n for n in range(known + 1, MOST_SEEDS + 1) if power(n) >= POWER), None)
+
+
+class BleuComparison(NamedTuple):
+    """Two systems on one test set; intervals over sentences by resampling them."""
+
+    baseline: float
+    baseline_half: float  # half the 95 % interval
+    system: float
+    system_half: float
+    p: float  # that the system's BLEU differs from the baseline's by as much, by chance
+
+
+def paired_bootstrap(
+    baseline_S: Sequence[str], system_S: Sequence[str], reference_S: Sequence[str], *, samples: int = 1000
+) -> BleuComparison:
+    """sacreBLEU's paired bootstrap (Koehn 2004) of two systems' sentences against one reference each.
+
+    Raises ValueError for lists of different lengths.
+    """
+    from sacrebleu.metrics import BLEU
+    from sacrebleu.significance import PairedTest, Result
+
+    if not len(baseline_S) == len(system_S) == len(reference_S):
+        counts = f"{len(baseline_S)}, {len(system_S)} and {len(reference_S)}"
+        raise ValueError(f"paired_bootstrap: {counts} lines do not pair up; give as many of each")
+    named: list[tuple[str, Sequence[str]]] = [("baseline", list(baseline_S)), ("system", list(system_S))]
+    test = PairedTest(named, {"BLEU": BLEU()}, [list(reference_S)], test_type="bs", n_samples=samples)
+    first, second = cast(list[Result], test()[1]["BLEU"])
+    p = 1.0 if first.score == second.score else _known(second.p_value)  # sacreBLEU counts larger ones, not equal ones
+    return BleuComparison(first.score, _known(first.ci), second.score, _known(second.ci), p)
+
+
+def _known(value: float | None) -> float:
+    return math.nan if value is None else float(value)

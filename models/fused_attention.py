@@ -1,0 +1,103 @@
+"""Attention in one kernel, through `jax.nn.dot_product_attention`: cuDNN's on an NVIDIA GPU, where its limits allow.
+
+Such a kernel never writes the weights (B, H, T, S) to memory. In return it takes no arbitrary mask: each row sees its
+first so many keys, causally or not. A stack that uses one therefore moves each row's real tokens to the front.
+
+Dims: B batch, T queries, S keys, H heads, K head width, D model width.
+"""
+
+import difflib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from models.cuda import compute_capability
+from models.shapes import Array, Float, Int
+
+CHOICES = ("auto", "never", "cudnn", "xla")
+
+
+class Fused(NamedTuple):
+    """What the queries see of a block of keys, in the terms of a fused kernel."""
+
+    kernel: str  # "cudnn" or "xla"
+    lengths_B: Int[Array, "#B"] | None = None  # each row's first so many keys; None: all of them
+    causal: bool = False  # query t sees no key after t
+
+
+def choose(config: Any) -> str | None:
+    """The kernel for a stack with the values of `config`, by its `fused_attention`; None for our own attention.
+
+    `auto` is cuDNN's where it can run, `never` our own, `cudnn` and `xla` (which runs anywhere, and serves to test
+    and to compare) are themselves. Raises ValueError for another name, or one that cannot run.
+    """
+    choice = config.get("fused_attention", "never")  # runs begun before the key have none
+    if choice not in CHOICES:
+        near = difflib.get_close_matches(str(choice), CHOICES, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"model.fused_attention = {choice!r} is not known; {hint}use one of {', '.join(CHOICES)}")
+    if choice == "never":
+        return None
+    obstacle = _unfit(config) or (None if choice == "xla" else _beyond_cudnn(config))
+    if choice == "auto":
+        return None if obstacle else "cudnn"
+    if obstacle:
+        raise ValueError(f"model.fused_attention = {choice!r} cannot run: {obstacle}")
+    return choice
+
+
+def _unfit(config: Any) -> str | None:
+    """What no fused kernel is used for."""
+    if config.positions == "alibi":  # which a kernel would take in bfloat16, rounding the far distances
+        return "model.positions = 'alibi' adds a float32 bias to the scores; use never, or other positions"
+    if config.attention_dropout_rate:
+        return f"it drops no weights and model.attention_dropout_rate = {config.attention_dropout_rate}; use 0.0"
+    return None
+
+
+def _beyond_cudnn(config: Any) -> str | None:
+    """The first of cuDNN's limits that is not kept, as jax 0.10 has them in _src/cudnn/fused_attention_stablehlo.py."""
+    capability = compute_capability()
+    if capability is None:
+        return f"it needs an NVIDIA GPU and this is {jax.local_devices()[0].device_kind}; use auto or never"
+    if capability < (8, 0):
+        return f"it needs compute capability 8.0 and the GPU has {capability[0]}.{capability[1]}; use auto or never"
+    if config.dtype != "bfloat16":
+        return f"it computes in half precision and model.dtype = {config.dtype!r}; use bfloat16"
+    head_dim, widest = config.hidden_size // config.num_heads, 256 if capability >= (9, 0) else 128
+    if head_dim % 8 or head_dim > widest:
+        return (
+            f"heads must be at most {widest} wide and a multiple of 8, and model.hidden_size = {config.hidden_size} "
+            f"with model.num_heads = {config.num_heads} gives {head_dim}; use other heads"
+        )
+    return None
+
+
+def attend_fused(
+    query_BHTK: Float[Array, "B H T K"], key_BHSK: Float[Array, "B H S K"], value_BHSK: Float[Array, "B H S K"],
+    fused: Fused,
+) -> Float[Array, "B H T K"]:  # fmt: skip
+    """softmax(Q K^T / sqrt(K)) V over what `fused` shows; zeros in a row that has no keys."""
+    (B, _, T, _), S = query_BHTK.shape, key_BHSK.shape[2]
+    lengths_B = None if fused.lengths_B is None else jnp.broadcast_to(fused.lengths_B, B)
+    if lengths_B is None and S % 2 and not fused.causal:
+        lengths_B = jnp.full(B, S, jnp.int32)  # so that the key added to make them even is not seen
+    kernel: Any = fused.kernel
+    context_BTHK = jax.nn.dot_product_attention(
+        _even(query_BHTK.swapaxes(1, 2)),
+        _even(key_BHSK.swapaxes(1, 2)),
+        _even(value_BHSK.swapaxes(1, 2)),
+        is_causal=fused.causal,
+        # What a kernel makes of a row without keys is its own affair, so it is shown one and its output not used.
+        key_value_seq_lengths=None if lengths_B is None else jnp.maximum(lengths_B, 1),
+        implementation=kernel,
+    )[:, :T]
+    if lengths_B is not None:
+        context_BTHK = jnp.where(lengths_B[:, None, None, None] > 0, context_BTHK, 0)
+    return context_BTHK.swapaxes(1, 2)
+
+
+def _even(x_BTHK: Float[Array, "B T H K"]) -> Float[Array, "B t H K"]:
+    """x with an even number of tokens: for gradients, jax 0.10 lets no other through to cuDNN."""
+    return jnp.pad(x_BTHK, [(0, 0), (0, x_BTHK.shape[1] % 2), (0, 0), (0, 0)])

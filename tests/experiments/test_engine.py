@@ -1,0 +1,200 @@
+"""A question from its command to its folder: what is finished stays, and mistakes overwrite nothing."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from experiments import figure, run, table
+from experiments.questions import QUESTIONS, find
+from experiments.table import Table
+
+NAME = "long_range"
+
+
+def words(folder: Path, *more: str) -> list[str]:
+    return [NAME, "--scale=smoke", f"--runs={folder}/runs", f"--results={folder}/results", *more]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory) -> Path:
+    """A folder in which the question has been answered at its smoke scale."""
+    folder = tmp_path_factory.mktemp("answered")
+    assert run.main(words(folder, "--jobs=2")) == 0
+    return folder
+
+
+@pytest.fixture
+def copy(answered, tmp_path) -> Path:
+    shutil.copytree(answered, tmp_path / "copy", ignore=shutil.ignore_patterns(".jax_cache"))
+    return tmp_path / "copy"
+
+
+def results(folder: Path) -> Path:
+    return folder / "results" / NAME / "smoke"
+
+
+def test_everything_is_there(answered):
+    names = {path.name for path in results(answered).iterdir()}
+    assert names == {"table.parquet", "table.csv", "figure.svg", "figure.png", "verdict.json", "commands.sh"}
+    found = table.read(results(answered) / "table.parquet")
+    grid = list(QUESTIONS[NAME].runs("smoke"))
+    assert {(r, s) for r, s in zip(found["run"], found["seed"], strict=True)} == {(g.name, g.seed) for g in grid}
+    assert {"num_params_non_embedding", "flops_per_token", "state_bytes", "late_gain", "token_accuracy"} <= set(
+        found.values("measure")
+    )
+    assert all(found["config_hash"]) and all(found["code_hash"]) and all(found["commit"])
+    verdict = json.loads((results(answered) / "verdict.json").read_text())
+    assert {finding["claim"] for finding in verdict["findings"]} == {"C1", "C3", "C3, bias", "C7"}
+    assert verdict["statement"]["thresholds"] == QUESTIONS[NAME].THRESHOLDS and "commit" in verdict["statement"]
+    commands = (results(answered) / "commands.sh").read_text()
+    assert commands.count("python train.py --config=configs/recall.py:") == len(grid)
+
+
+def forbid(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("nothing is left to run")
+
+    monkeypatch.setattr(run, "Worker", refuse)
+
+
+def test_what_is_finished_is_not_run_again(copy, monkeypatch):
+    forbid(monkeypatch)
+    before = contents(results(copy))
+    assert run.main(words(copy)) == 0
+    assert contents(results(copy)) == before
+
+
+def test_a_committed_table_counts_in_a_fresh_clone(copy, monkeypatch):
+    forbid(monkeypatch)
+    shutil.rmtree(copy / "runs")
+    assert run.main(words(copy)) == 0
+
+
+def test_figure_and_verdict_come_from_the_table_alone_and_the_table_from_the_runs_alone(copy):
+    before = contents(results(copy))
+    for name in ("figure.svg", "figure.png", "verdict.json"):
+        (results(copy) / name).unlink()
+    without_runs = copy / "runs-elsewhere"
+    (copy / "runs").rename(without_runs)
+    assert figure.main(words(copy)) == 0
+    assert contents(results(copy)) == before
+    shutil.rmtree(results(copy))
+    assert figure.main([*words(copy), f"--runs={without_runs}", "--from-runs"]) == 0
+    again = table.read(results(copy) / "table.parquet")
+    assert len(again) == sum(1 for _ in before[str(results(copy) / "table.csv")].splitlines()) - 1
+
+
+def test_only_what_is_missing_is_run(copy, monkeypatch, capfd):
+    gone = next((copy / "runs" / NAME / "smoke").glob("recall-tanh-rnn-seed1-*"))
+    shutil.rmtree(gone)
+    shutil.rmtree(copy / "results")
+    assert run.main(words(copy)) == 0
+    said = capfd.readouterr().err
+    assert "[1/1] recall-tanh-rnn seed 1" in said
+
+
+def change(path: Path, name: str, value: str) -> None:
+    """Sets a column of a written table."""
+    there = table.read(path)
+    there.columns[name][:] = value
+    table.write(Table(there.columns), path.parent)
+
+
+def test_a_table_that_other_code_made_is_refused(copy, capsys, monkeypatch):
+    shutil.rmtree(copy / "runs")
+    path = results(copy) / "table.parquet"
+    change(path, "modules", json.dumps({"models.cells": "0"}))
+    before = contents(copy)
+    with pytest.raises(SystemExit) as stopped:
+        run.main(words(copy))
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2 and said.count("\n") == 1
+    assert "was made by other code (" in said and "--stale=keep" in said
+    assert contents(copy) == before
+    forbid(monkeypatch)
+    assert run.main(words(copy, "--stale=keep")) == 0
+
+
+def test_a_table_of_another_config_is_refused(copy, capsys):
+    shutil.rmtree(copy / "runs")
+    path = results(copy) / "table.parquet"
+    config = json.loads(table.read(path)["config"][0])
+    change(path, "config", json.dumps({**config, "steps": 9}))
+    with pytest.raises(SystemExit) as stopped:
+        run.main(words(copy, "--stale=keep"))
+    assert stopped.value.code == 2 and "was made with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["long_rang"], "question = 'long_rang' is not known; did you mean long_range?"),
+        ([NAME, "--scale=huge"], "--scale"),
+        ([NAME, "--jobs=0"], "--jobs = 0 is no number of processes"),
+        ([NAME, "--scale=smoke", "--only=lstm"], "--only = lstm matches no run; there are recall-tanh-rnn"),
+    ],
+)
+def test_mistakes_are_one_line(argv, said, capsys, tmp_path):
+    with pytest.raises(SystemExit) as stopped:
+        run.main([*argv, f"--runs={tmp_path}/runs", f"--results={tmp_path}/results"])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and said in error and error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_table(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        figure.main(words(tmp_path))
+    assert stopped.value.code == 2 and "table.parquet is not there" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_that_is_none(tmp_path, capsys):
+    results(tmp_path).mkdir(parents=True)
+    (results(tmp_path) / "table.parquet").write_text("mine")
+    for main in (run.main, figure.main):
+        with pytest.raises(SystemExit) as stopped:
+            main(words(tmp_path))
+        assert stopped.value.code == 2 and "is not a table of results" in capsys.readouterr().err
+    assert contents(tmp_path) == {str(results(tmp_path) / "table.parquet"): b"mine"}
+
+
+def test_a_dry_run_lists_and_starts_nothing(tmp_path, capsys, monkeypatch):
+    forbid(monkeypatch)
+    assert run.main(words(tmp_path, "--dry-run")) == 0
+    said = capsys.readouterr().out
+    assert "4 runs to do" in said and "recall-tanh-rnn" in said and "assumed at 5 GFLOP/s" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_questions_are_listed(capsys):
+    assert run.main([]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(QUESTIONS)
+
+
+@pytest.mark.parametrize("name", sorted(set(QUESTIONS) - {NAME}))
+def test_every_question_is_answered_at_its_smoke_scale(name, tmp_path):
+    assert run.main([name, *words(tmp_path, "--jobs=2")[1:]]) == 0
+    written = tmp_path / "results" / name / "smoke"
+    found = table.read(written / "table.parquet")
+    grid = list(QUESTIONS[name].runs("smoke"))
+    assert {(r, s) for r, s in zip(found["run"], found["seed"], strict=True)} == {(g.name, g.seed) for g in grid}
+    assert json.loads((written / "verdict.json").read_text())["findings"]
+    assert (written / "figure.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("name", sorted(QUESTIONS))
+def test_every_question_states_what_it_asks(name):
+    from experiments import schedule, statement
+
+    question = find(name)
+    assert statement.stated(Path(question.__file__).read_text())["CLAIM"] == question.CLAIM
+    schedule.check_probes(question)
+    for scale in ("smoke", "cpu", "gpu"):
+        assert schedule.grid(question, scale)
