@@ -118,6 +118,7 @@ def table(found: dict[str, Any]) -> Table:
 def said_of(race: dict[str, Any] | None) -> str:
     if race is None:
         return ""
-    last = race["curve"][-1]["loss"] if race["curve"] else float("nan")
-    reached = f"{race['wanted']:g} in" if race["reached"] else f"not in ({last:.2f})"
-    return f"{reached} {race['seconds']:.0f} s + {race['compile_seconds']:.0f} s compiling"
+    spent = f"{race['wanted']:g} in {race['seconds']:.0f} s"
+    if race["compile_seconds"]:
+        spent += f" + {race['compile_seconds']:.0f} s compiling"
+    return spent if race["reached"] else f"not {spent}, but {race['curve'][-1]['loss']:.2f}"

@@ -30,7 +30,7 @@ def config_of(case: TextCase) -> ConfigDict:
     config.model.update({"hidden_size": case.hidden, "num_layers": case.layers, "num_heads": case.heads})
     config.model.update({"mlp_dim": case.mlp, "dropout_rate": case.dropout, "attention_dropout_rate": case.dropout})
     config.data.update({"dir": case.data, "source_language": case.source, "target_language": case.target})
-    config.data.update({"max_length": case.max_length, "lowercase": True})
+    config.data.update({"max_length": case.max_length, "lowercase": True, "num_buckets": case.buckets})
     config.data.tokenizer.vocab_size = case.vocab
     config.tokens_per_batch, config.cpu_devices = case.tokens_per_batch, case.devices
     config.label_smoothing = case.label_smoothing
