@@ -1,6 +1,7 @@
 """Whole programs beside JoeyNMT, and the start of a run: equal work, honest words, mistakes in one line."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from experiments.benchmarks.text_case import Files, TextCase
 from experiments.benchmarks.turns import Contender, Running
 from tests.training.processes import write_text
 
-SIZES = {
+SIZES: dict[str, Any] = {
     "hidden": 16,
     "layers": 1,
     "heads": 2,
