@@ -22,8 +22,8 @@ class LinearCell(TanhCell):
     """h_t = x_t W + b + h_{t-1} U."""
 
     @staticmethod
-    def update(projected_BG, recurrent_BG, carry):
-        return (projected_BG + recurrent_BG,)
+    def update(recurrent, projected, carry):
+        return recurrent(projected)
 
 
 class LinearDecoder(RecurrentDecoder):
