@@ -1,10 +1,10 @@
 """Tasks, corpora, tokenizers and batches, in numpy. This room knows no model."""
 
-import difflib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from data import checks
 from data.task import Task
 from data.tasks.adding import Adding
 from data.tasks.copying import Copying
@@ -38,8 +38,5 @@ def build(name: str, data_config: Any, *, tokenizer_dir: str | Path | None = Non
 
     Raises ValueError for an unknown name or a value that the task cannot have.
     """
-    if name not in TASKS:
-        near = difflib.get_close_matches(str(name), TASKS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"task = {name!r} is not a task; {hint}choose from {', '.join(TASKS)}")
+    checks.one_of("task", name, TASKS)
     return TASKS[name](data_config, tokenizer_dir)

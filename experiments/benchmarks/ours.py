@@ -121,8 +121,10 @@ def build(case: Case, weights_file: Path | None = None) -> Program:
 
 def main() -> None:
     case, setting, weights_file = protocol.arguments(Case)
-    if setting == "default":  # what `train.py` does is our default; "tuned" is for peers
-        backend.configure(config_of(case), weights_file.parent / "run")
+    if setting != "tuned":  # that is for peers: what `train.py` does is our default
+        config = config_of(case)
+        config.keep_pages = setting != "freed"
+        backend.configure(config, weights_file.parent / "run")
     protocol.serve(build(case, weights_file))
 
 

@@ -1,7 +1,6 @@
 """The questions by name: each a module (`experiments/question.py` says what it holds)."""
 
-import difflib
-
+from data import checks
 from experiments.question import Question
 from experiments.questions import gradient_flow, long_range
 
@@ -13,8 +12,5 @@ QUESTIONS: dict[str, Question] = {
 
 def find(name: str) -> Question:
     """Raises ValueError for a name that is no question."""
-    if name not in QUESTIONS:
-        near = difflib.get_close_matches(name, QUESTIONS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"question = {name!r} is not known; {hint}choose from {', '.join(QUESTIONS)}")
+    checks.one_of("question", name, QUESTIONS)
     return QUESTIONS[name]
