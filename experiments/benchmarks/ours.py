@@ -101,7 +101,7 @@ def build(case: Case, weights_file: Path | None = None) -> Program:
         named: dict[str, Any] = {name: np.asarray(array) for name, array in weights.items()}
         np.savez(weights_file, **named)
     devices = mesh.make()
-    placed = {name: mesh.put(array, mesh.by_rows(devices)) for name, array in arrays.items()}
+    placed = mesh.put(arrays, mesh.by_rows(devices))
     state = jax.device_put(step.init_state(weights, config), mesh.replicated(devices))
     before, dials = jax.jit(loss)(state["params"], placed), step.make_dials(config)(0)
     held = {"state": state}
