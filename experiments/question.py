@@ -47,6 +47,7 @@ class Run:
     seed: int = 0
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # by dotted key
     tuning: Tuning | None = None
+    here: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # overrides of this machine, as where text lies
 
     @property
     def name(self) -> str:

@@ -3,6 +3,7 @@
     python -m experiments.run                                    the questions, one a line
     python -m experiments.run long_range --scale=cpu --jobs=2    goes on where an earlier start was stopped
     python -m experiments.run long_range --scale=cpu --dry-run   the runs, their sizes and what they will cost
+    python -m experiments.run QUESTION --data=FOLDER             for runs on text: where it lies, if not downloaded
 
 What is finished stays: Ctrl-C, a kill, or a run that fails cost nothing that was done. `results/QUESTION/SCALE/` holds
 what comes out, `runs/QUESTION/SCALE/` the runs.
@@ -44,6 +45,8 @@ class Engine:
         self.folders = Folders.of(name, scale, options.runs, options.results)
         schedule.check_probes(question)
         self.grid = schedule.grid(question, scale)
+        if options.data:
+            self.grid = schedule.with_text(self.grid, options.data)
         self.chosen = schedule.select(self.grid, options.only)
         self.store = Store(self.folders, options.stale)
         self.jobs, self.wandb = options.jobs, options.wandb
@@ -258,6 +261,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--stale", default="refuse", choices=results.STALE,
                         help="what to do with a table's runs that other code made")  # fmt: skip
     parser.add_argument("--wandb", default="disabled", choices=("disabled", "auto", "online", "offline"))
+    parser.add_argument("--data", default="", help="folder of the text that the runs read; without it, downloaded")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs go")
     parser.add_argument("--results", type=Path, default=Path("results"), help="where table and figure go")
     options = parser.parse_args(argv)

@@ -5,10 +5,12 @@ edge, or at last the runs that are reported) is decided here, from what is finis
 comes to the same plan.
 """
 
+import dataclasses
 import functools
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
@@ -125,7 +127,7 @@ def _sortable(sign: int, score: float | None) -> float:
 
 def _due(run: Run, role: str, seed: int, tuned: float | None) -> Due:
     incomplete = Due(Key(run.name, seed, tuned if role == TUNE else None), run, role, tuned, ConfigDict())
-    return incomplete._replace(config=complete(run.config, incomplete.overrides, run.name))
+    return incomplete._replace(config=complete(run.config, incomplete.overrides | dict(run.here), run.name))
 
 
 def complete(where: str, overrides: Mapping[str, Any], name: str = "") -> ConfigDict:
@@ -147,6 +149,22 @@ def _complete(where: str, overrides: str, name: str) -> ConfigDict:
         config.keep = 1
     validate(config)
     return config
+
+
+def reads_text(where: str) -> bool:
+    """Whether runs of FILE:ARGUMENT read files, whose folder their config names."""
+    return "dir" in cli.load(where).data
+
+
+def with_text(runs: Iterable[Run], folder: str) -> list[Run]:
+    """The runs, those on text reading it from `folder`. Raises ValueError where none of them does, or it is none."""
+    runs = list(runs)
+    if not Path(folder).is_dir():
+        raise ValueError(f"--data = {folder} is no folder; give the one that holds the text, or leave it out")
+    on_text = {where for where in {run.config for run in runs} if reads_text(where)}
+    if not on_text:
+        raise ValueError(f"--data = {folder}: none of these runs reads text; leave it out")
+    return [dataclasses.replace(run, here={"data.dir": folder}) if run.config in on_text else run for run in runs]
 
 
 def check_probes(question: Question) -> None:

@@ -4,7 +4,7 @@ import types
 
 import pytest
 
-from experiments import schedule
+from experiments import fingerprint, schedule
 from experiments.question import Probing, Run, Tuning, over_seeds
 
 CONFIG = "configs/recall.py:gru"
@@ -44,6 +44,17 @@ def test_the_grid_goes_on_where_the_best_lies_on_its_edge():
     assert [due.tuned for due in plan.due] == pytest.approx([0.05, 0.1, 0.2])
     plan = schedule.plan(tuned(extensions=0), score({0.1: 1.0, 0.2: 2.0}))
     assert [due.tuned for due in plan.due if due.role == "report"] == [0.1, 0.1]
+
+
+def test_text_is_read_where_it_lies_and_that_is_no_part_of_the_run(tmp_path):
+    on_text = Run("configs/multi30k.py:gru", {"system": "text"})
+    plan = schedule.plan(schedule.with_text([on_text, *FIXED], str(tmp_path)), score({}))
+    (here,) = (due for due in plan.due if "dir" in due.config.data)
+    (elsewhere,) = schedule.plan([on_text], score({})).due
+    assert here.config.data.dir == str(tmp_path) and elsewhere.config.data.dir == ""
+    assert here.key.name == "text"
+    assert str(tmp_path) not in str([due.overrides for due in plan.due])
+    assert fingerprint.config_hash(here.config.to_dict()) == fingerprint.config_hash(elsewhere.config.to_dict())
 
 
 def test_extensions_end():
