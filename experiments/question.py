@@ -58,7 +58,7 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Probing:
-    """A probe that a question uses, when, and with which options.
+    """A probe that a question uses, when, with which options, and on which runs.
 
     `start`: before the first step; `evaluations`: wherever train.py evaluates; `end`: on the best checkpoint.
     """
@@ -66,6 +66,10 @@ class Probing:
     probe: str  # a name in PROBES
     at: tuple[str, ...] = ("end",)
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    only: Mapping[str, str] = dataclasses.field(default_factory=dict)  # runs with these axes; all where it is empty
+
+    def asks(self, run: Run) -> bool:
+        return all(run.axes.get(axis) == value for axis, value in self.only.items())
 
 
 class Outcome(enum.StrEnum):

@@ -147,7 +147,7 @@ class Engine:
             workdir=str(results.workdir(self.folders, due, modules)),
             config=config,
             columns=results.columns_of(due, modules),
-            probes=tuple(self.question.PROBES) if due.role == schedule.REPORT else (),
+            probes=schedule.probes_of(self.question, due),
             wandb=self.wandb,
             in_haste=self.scale == "smoke",
         )

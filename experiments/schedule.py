@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from experiments import fingerprint
-from experiments.question import Question, Run, Tuning
+from experiments.question import Probing, Question, Run, Tuning
 from experiments.table import COLUMNS
 from training import cli
 from training.validate import validate
@@ -181,8 +181,13 @@ def check_probes(question: Question) -> None:
 
 def modules_of(question: Question, due: Due) -> dict[str, str]:
     """The code that this run's rows depend on."""
-    probes = [probing.probe for probing in question.PROBES] if due.role == REPORT else []
+    probes = [probing.probe for probing in probes_of(question, due)]
     return fingerprint.modules(due.config.task, due.config.model.name, probes)
+
+
+def probes_of(question: Question, due: Due) -> tuple[Probing, ...]:
+    """What is measured on this run beside what is known of every run; nothing on a trial."""
+    return tuple(one for one in question.PROBES if one.asks(due.run)) if due.role == REPORT else ()
 
 
 def select(runs: Iterable[Run], only: str) -> list[Run]:

@@ -105,6 +105,17 @@ def test_what_a_grid_may_not_have():
         schedule.check_probes(question([], [Probing("accuracy_by_distance", at=("later",))]))
 
 
+def test_a_probe_may_ask_some_runs_alone():
+    asked = question(FIXED, (Probing("exposure", only={"system": "a"}), Probing("accuracy_by_distance")))
+    a, b, *_ = schedule.plan(FIXED, score({})).due
+    assert [one.probe for one in schedule.probes_of(asked, a)] == ["exposure", "accuracy_by_distance"]
+    assert [one.probe for one in schedule.probes_of(asked, b)] == ["accuracy_by_distance"]
+    assert schedule.probes_of(asked, a._replace(role="tune")) == ()
+    assert schedule.modules_of(asked, a).keys() - schedule.modules_of(asked, b).keys() >= {
+        "experiments.probes.exposure"
+    }
+
+
 def test_only():
     assert {run.name for run in schedule.select(FIXED, "b")} == {"b"}
     assert {run.name for run in schedule.select(FIXED, "system=a")} == {"a"}
