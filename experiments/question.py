@@ -47,6 +47,7 @@ class Run:
     seed: int = 0
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # by dotted key
     tuning: Tuning | None = None
+    probes: tuple["Probing", ...] = ()  # besides the question's
     here: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # overrides of this machine, as where text lies
 
     @property
@@ -66,7 +67,8 @@ class Probing:
     probe: str  # a name in PROBES
     at: tuple[str, ...] = ("end",)
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    only: Mapping[str, str] = dataclasses.field(default_factory=dict)  # runs with these axes; all where it is empty
+    only: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # runs with these axes; all where it is empty
+    alone: bool = False  # it measures time: one run at a time, in a process of its own, with the whole machine
 
     def asks(self, run: Run) -> bool:
         return all(run.axes.get(axis) == value for axis, value in self.only.items())

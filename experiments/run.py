@@ -43,13 +43,13 @@ class Engine:
         """Raises ValueError for a grid, a probe, a filter or a table that cannot be used; nothing has been written."""
         self.question, self.name, self.scale = question, name, scale
         self.folders = Folders.of(name, scale, options.runs, options.results)
-        schedule.check_probes(question)
         self.grid = schedule.grid(question, scale)
         if options.data:
             self.grid = schedule.with_text(self.grid, options.data)
         self.chosen = schedule.select(self.grid, options.only)
         self.store = Store(self.folders, options.stale)
-        self.jobs, self.wandb = options.jobs, options.wandb
+        self.alone = schedule.alone(question, self.grid)
+        self.jobs, self.wandb = 1 if self.alone else options.jobs, options.wandb
         self.clock = estimate.Clock()
         self.failed: dict[Key, str] = {}
         self._stop: str = ""  # why to stop
@@ -126,6 +126,8 @@ class Engine:
             if end := first_end(workers, TICK):
                 self._take(running.pop(end.job.workdir), end)
                 changed = True
+                if self.alone:
+                    workers.pop().end()  # what one run left in memory must not slow the next
             self.progress.advance(self.clock.total(one.due for one in waiting))
 
     def _idle(self, workers: list[Worker], jobs: int) -> Worker:
@@ -215,7 +217,7 @@ class Engine:
 
 
 def _seconds(record: Record) -> float:
-    names = ("training_seconds", "compile_seconds", "eval_seconds", "save_seconds")
+    names = ("training_seconds", "compile_seconds", "eval_seconds", "save_seconds", "probing_seconds")
     return sum(row["value"] for row in record.rows if row["measure"] in names)
 
 
@@ -280,8 +282,11 @@ def main(argv: Sequence[str]) -> int:
         return 0
     with user_errors():
         engine = Engine(find(options.question), options.question, options.scale, options)
+        if options.jobs > engine.jobs:
+            said = f"{options.question} measures time, so one run at a time has the whole machine"
+            print(f"--jobs = {options.jobs}: {said}", file=sys.stderr)
         if options.dry_run:
-            dry_run(engine, options.jobs)
+            dry_run(engine, engine.jobs)
             return 0
         engine.go()
         return engine.close()

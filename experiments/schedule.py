@@ -65,10 +65,12 @@ Score = Callable[[Due], float | None]
 
 
 def grid(question: Question, scale: str) -> list[Run]:
-    """The question's runs, checked. Raises ValueError for two of one name and seed, seeds that tuning uses, and axes
-    named as another column is."""
+    """The question's runs, checked. Raises ValueError for two of one name and seed, seeds that tuning uses, axes named
+    as another column is, and probes that do not exist."""
     runs, seen = list(question.runs(scale)), set()
+    check_probes(question.PROBES)
     for run in runs:
+        check_probes(run.probes)
         if taken := set(run.axes) & set(COLUMNS):
             raise ValueError(f"{run.name}: axis = {taken.pop()!r} is a column that every table has; name it otherwise")
         if (run.name, run.seed) in seen:
@@ -167,16 +169,21 @@ def with_text(runs: Iterable[Run], folder: str) -> list[Run]:
     return [dataclasses.replace(run, here={"data.dir": folder}) if run.config in on_text else run for run in runs]
 
 
-def check_probes(question: Question) -> None:
+def check_probes(probes: Iterable[Probing]) -> None:
     """Raises ValueError for a probe or a moment that does not exist."""
     from experiments.probes import PROBES
     from experiments.question import MOMENTS
 
-    for probing in question.PROBES:
+    for probing in probes:
         if probing.probe not in PROBES:
             raise ValueError(f"probe = {probing.probe!r} is not known; choose from {', '.join(PROBES)}")
         if unknown := set(probing.at) - set(MOMENTS):
             raise ValueError(f"{probing.probe}: at = {unknown.pop()!r} is no moment; choose from {', '.join(MOMENTS)}")
+
+
+def alone(question: Question, runs: Iterable[Run]) -> bool:
+    """Whether something measures time, so that runs must not share the machine."""
+    return any(probing.alone for probing in (*question.PROBES, *(one for run in runs for one in run.probes)))
 
 
 def modules_of(question: Question, due: Due) -> dict[str, str]:
@@ -187,7 +194,9 @@ def modules_of(question: Question, due: Due) -> dict[str, str]:
 
 def probes_of(question: Question, due: Due) -> tuple[Probing, ...]:
     """What is measured on this run beside what is known of every run; nothing on a trial."""
-    return tuple(one for one in question.PROBES if one.asks(due.run)) if due.role == REPORT else ()
+    if due.role != REPORT:
+        return ()
+    return (*(one for one in question.PROBES if one.asks(due.run)), *due.run.probes)
 
 
 def select(runs: Iterable[Run], only: str) -> list[Run]:

@@ -100,9 +100,26 @@ def test_what_a_grid_may_not_have():
     with pytest.raises(ValueError, match="steps = 0 is too small"):
         schedule.plan([Run(CONFIG, {"system": "a"}, overrides={"steps": 0})], score({}))
     with pytest.raises(ValueError, match="probe = 'acuracy' is not known"):
-        schedule.check_probes(question([], [Probing("acuracy")]))
+        schedule.grid(question([], [Probing("acuracy")]), "smoke")
     with pytest.raises(ValueError, match="at = 'later' is no moment"):
-        schedule.check_probes(question([], [Probing("accuracy_by_distance", at=("later",))]))
+        schedule.grid(question([Run(CONFIG, {}, probes=(Probing("exposure", at=("later",)),))]), "smoke")
+
+
+def test_a_run_may_ask_for_probes_of_its_own():
+    asked = question([], [Probing("exposure")])
+    run = Run(CONFIG, {"system": "a"}, tuning=Tuning((0.1, 0.2), extensions=0), probes=(Probing("bleu"),))
+    trial, _, report = schedule.plan([run], score({0.1: 1.0, 0.2: 2.0})).due
+    assert schedule.probes_of(asked, trial) == ()
+    assert [probing.probe for probing in schedule.probes_of(asked, report)] == ["exposure", "bleu"]
+    assert "experiments.probes.bleu" in schedule.modules_of(asked, report)
+    assert "experiments.probes.bleu" not in schedule.modules_of(asked, report._replace(run=FIXED[0]))
+
+
+def test_what_measures_time_runs_alone():
+    timed = Probing("exposure", alone=True)
+    assert schedule.alone(question([], [timed]), FIXED)
+    assert schedule.alone(question([]), [*FIXED, Run(CONFIG, {"system": "c"}, probes=(timed,))])
+    assert not schedule.alone(question([], [Probing("exposure")]), FIXED)
 
 
 def test_a_probe_may_ask_some_runs_alone():
