@@ -32,9 +32,7 @@ class ByCall:
         name = config.model.name
         one_table = spec.source == "none" or (spec.shared_vocabulary and config.model.tie_embeddings)
         if not one_table or not batch["source_mask"].all() or (batch["target_in"] == spec.pad).any():
-            raise ValueError(
-                f"by_call: {name} on {config.task} cannot be read token by token; use one table, no padding"
-            )
+            raise ValueError(f"by_call: {name} cannot read {config.task} token by token; use one table and no padding")
         if any(config.model.get(rate, 0.0) for rate in ("dropout_rate", "input_dropout_rate", "output_dropout_rate")):
             raise ValueError(f"by_call: {name} has dropout, which step has not; set its rates to 0")
         devices = mesh.make()

@@ -64,7 +64,7 @@ def measure(programs: Sequence[Timed], seconds: float) -> None:
 def compiled(function: Callable, *arguments: Any, donate: tuple[int, ...] = ()) -> tuple[Any, float, float]:
     """(the compiled function, seconds that this took, bytes that it needs), past the cache on disk: a program read
     back from there says nothing of what compiling costs."""
-    before = jax.config.read("jax_enable_compilation_cache")
+    before = jax.config.values["jax_enable_compilation_cache"]
     jax.config.update("jax_enable_compilation_cache", False)
     try:
         begun = time.perf_counter()

@@ -62,32 +62,34 @@ HEADS = (1, 2, 4, 8, 16, 32)
 FEWER, MORE = (1, 2, 4), (16, 32)
 VASWANI = {1: (5.29, 24.9), 4: (5.00, 25.5), 8: (4.92, 25.8), 16: (4.91, 25.8), 32: (5.01, 25.4)}  # perplexity, BLEU
 CONFIGS = {TRANSLATION: "configs/multi30k.py:transformer", RECALL: "configs/recall.py:transformer_decoder"}
-MULTI30K_CPU = {
+MULTI30K_CPU: dict[str, Any] = {
     "model.hidden_size": 128, "model.mlp_dim": 512, "model.num_layers": 2, "model.dropout_rate": 0.1, "cpu_devices": 1,
     "data.tokenizer.vocab_size": 4000, "data.num_buckets": 6, "data.max_length": 48, "tokens_per_batch": 1024,
     "steps": 1500, "schedule.warmup_steps": 150, "optimizer.ema_decay": 0.98, "every.eval": 500,
 }  # fmt: skip
-RECALL_CPU = {
+RECALL_CPU: dict[str, Any] = {
     "model.hidden_size": 128, "model.mlp_dim": 256, "model.num_layers": 2, "model.positions": "learned",
     "data.val_examples": 512, "steps": 1500, "every.eval": 500,
 }  # fmt: skip
-MULTI30K_GPU = {
+MULTI30K_GPU: dict[str, Any] = {
     "model.hidden_size": 512, "model.mlp_dim": 2048, "model.num_layers": 3, "model.dtype": "bfloat16",
     "model.dropout_rate": 0.2, "cpu_devices": 1, "tokens_per_batch": 4096, "data.num_buckets": 6, "steps": 2500,
     "schedule.warmup_steps": 400, "every.eval": 500,
 }  # fmt: skip
-RECALL_GPU = {
+RECALL_GPU: dict[str, Any] = {
     "model.hidden_size": 128, "model.mlp_dim": 256, "model.num_layers": 2, "model.positions": "learned",
     "batch_size": 128, "steps": 3000, "every.eval": 1000,
 }  # fmt: skip
-SMOKE = {
+SMOKE: dict[str, dict[str, Any]] = {
     TRANSLATION: {
         "data.tokenizer.name": "char", "data.num_buckets": 1, "data.max_length": 64, "tokens_per_batch": 1024,
         "model.mlp_dim": 16, "optimizer.ema_decay": 0.0,
     },
     RECALL: {"model.mlp_dim": 16, "eval_examples": 32, "data.val_examples": 32, "data.test_examples": 32},
 }  # fmt: skip
-SMALL = {"model.hidden_size": 8, "model.num_layers": 1, "steps": 4, "schedule.warmup_steps": 0, "every.eval": 4}
+SMALL: dict[str, Any] = {
+    "model.hidden_size": 8, "model.num_layers": 1, "steps": 4, "schedule.warmup_steps": 0, "every.eval": 4,
+}  # fmt: skip
 
 
 def runs(scale: str) -> Iterator[Run]:
@@ -154,7 +156,8 @@ def chance(table: Table) -> float | None:
 def figure(table: Table) -> Figure:
     """Loss and BLEU of translation relative to 8 heads, accuracy of recall, and what each of 8 heads is worth."""
     drawing, panels = style.panels(4)
-    look, theirs = Look("transformer"), {"color": style.GREY, "linestyle": (0, (4, 2)), "marker": "x", "zorder": 2}
+    look = Look("transformer")
+    theirs: dict[str, Any] = {"color": style.GREY, "linestyle": (0, (4, 2)), "marker": "x", "zorder": 2}
     reference_ppl, reference_bleu = VASWANI[BEST]
     _relative(panels[0], table, loss, look)
     relative = [np.log(perplexity / reference_ppl) for perplexity, _ in VASWANI.values()]

@@ -66,7 +66,7 @@ def test_nothing_is_read_from_the_cache_on_disk(tmp_path):
         in_turn.compiled(lambda x: x @ x + 2, np.ones((3, 3), np.float32))
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
-    assert list(tmp_path.iterdir()) == [] and jax.config.read("jax_enable_compilation_cache")
+    assert list(tmp_path.iterdir()) == [] and jax.config.values["jax_enable_compilation_cache"]
 
 
 def test_turns_alternate_and_warm_up_is_thrown_away():
