@@ -93,7 +93,8 @@ SMALL: dict[str, Any] = {
 
 
 def runs(scale: str) -> Iterator[Run]:
-    """smoke: translation with 8 heads, recall with 1 and 8. cpu: 3 seeds. gpu: 5 seeds; recall of 256 tokens, 16 pairs (Arora et al. 2023)."""
+    """smoke: translation with 8 heads, recall with 1 and 8. cpu: 3 seeds. gpu: 5 seeds; recall of 256 tokens, 16 pairs
+    (Arora et al. 2023)."""
     if scale == "smoke":
         for task, heads in ((TRANSLATION, BEST), (RECALL, 1), (RECALL, BEST)):
             overrides = {**SMALL, **SMOKE[task], "model.num_heads": heads}
