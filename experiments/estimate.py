@@ -55,17 +55,21 @@ class Clock:
 
     def __init__(self) -> None:
         self._rates: dict[str, list[float]] = {}  # FLOP/s by architecture
+        self._cells: dict[tuple[str, str], list[float]] = {}  # seconds by cell and role
 
     def learn(self, due: Due, seconds: float) -> None:
         if seconds > 0:
             self._rates.setdefault(due.config.model.name, []).append(cost(due.config).flops / seconds)
+            self._cells.setdefault((due.key.name, due.role), []).append(seconds)
 
     @property
     def measured(self) -> bool:
         return bool(self._rates)
 
     def seconds(self, due: Due) -> float:
-        """By runs of the same architecture, or of any, or by what is assumed of a machine."""
+        """By other seeds of its cell, runs of the same architecture, or of any, or what is assumed of a machine."""
+        if cell := self._cells.get((due.key.name, due.role)):
+            return statistics.median(cell)
         rates = self._rates.get(due.config.model.name) or [r for known in self._rates.values() for r in known]
         return cost(due.config).flops / (statistics.median(rates) if rates else ASSUMED)
 

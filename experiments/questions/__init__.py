@@ -2,11 +2,13 @@
 
 from data import checks
 from experiments.question import Question
-from experiments.questions import gradient_flow, long_range
+from experiments.questions import gradient_flow, head_count, long_range, throughput
 
 QUESTIONS: dict[str, Question] = {
     "long_range": long_range,
     "gradient_flow": gradient_flow,
+    "head_count": head_count,
+    "throughput": throughput,
 }
 
 
