@@ -3,11 +3,12 @@
 import difflib
 
 from experiments.question import Question
-from experiments.questions import gradient_flow, long_range
+from experiments.questions import gradient_flow, long_range, parity
 
 QUESTIONS: dict[str, Question] = {
     "long_range": long_range,
     "gradient_flow": gradient_flow,
+    "parity": parity,
 }
 
 
