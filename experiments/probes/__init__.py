@@ -5,6 +5,7 @@ from experiments.probes import (
     accuracy_by_distance,
     accuracy_by_length,
     attention_map,
+    bleu_by_length,
     exposure,
     gradient_by_time,
     head_importance,
@@ -16,5 +17,6 @@ PROBES: dict[str, Probe] = {
     "gradient_by_time": gradient_by_time.measure,
     "attention_map": attention_map.measure,
     "head_importance": head_importance.measure,
+    "bleu_by_length": bleu_by_length.measure,
     "exposure": exposure.measure,
 }
