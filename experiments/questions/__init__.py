@@ -3,12 +3,13 @@
 import difflib
 
 from experiments.question import Question
-from experiments.questions import gradient_flow, long_range, parity
+from experiments.questions import gradient_flow, long_range, parity, sentence_length
 
 QUESTIONS: dict[str, Question] = {
     "long_range": long_range,
     "gradient_flow": gradient_flow,
     "parity": parity,
+    "sentence_length": sentence_length,
 }
 
 
