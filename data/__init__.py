@@ -10,6 +10,7 @@ from data.tasks.adding import Adding
 from data.tasks.copying import Copying
 from data.tasks.language import shakespeare
 from data.tasks.multi30k import multi30k
+from data.tasks.multi30k_joined import multi30k_joined
 from data.tasks.parity import Parity
 from data.tasks.recall import Recall
 from data.tasks.reverse import Reverse
@@ -27,6 +28,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "parity": Parity,
     "selective_copying": SelectiveCopying,
     "multi30k": multi30k,
+    "multi30k_joined": multi30k_joined,
     "shakespeare": shakespeare,
     "translate": translate,
     "tfds": tfds,

@@ -2,13 +2,15 @@
 
 from data import checks
 from experiments.question import Question
-from experiments.questions import gradient_flow, head_count, long_range, throughput
+from experiments.questions import gradient_flow, head_count, long_range, parity, sentence_length, throughput
 
 QUESTIONS: dict[str, Question] = {
     "long_range": long_range,
     "gradient_flow": gradient_flow,
-    "head_count": head_count,
     "throughput": throughput,
+    "head_count": head_count,
+    "sentence_length": sentence_length,
+    "parity": parity,
 }
 
 
