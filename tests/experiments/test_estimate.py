@@ -22,3 +22,9 @@ def test_a_cell_takes_what_its_seeds_took():
     ratio = estimate.cost(other.config).flops / estimate.cost(first.config).flops
     assert clock.seconds(other) == pytest.approx(50 * ratio)
     assert clock.total([first, second, longer]) == pytest.approx(200.0)
+
+
+def test_training_costs_what_its_own_lengths_do():
+    short, long = (Run("configs/parity.py:gru_decoder", {}, overrides={"data.long_length": n}) for n in (0, 500))
+    costs = [estimate.cost(schedule.assumed(run).config).flops for run in (short, long)]
+    assert costs[0] == costs[1] > 0
