@@ -113,7 +113,7 @@ def figure(table: Table) -> Figure:
         if found:
             style.points(ends, place, list(found.values()), look)
             _name_best(ends, place, max(found.values()), look)
-    curves.axvspan(0, TRAINED_TO, color="#EEEEEE", zorder=0, linewidth=0)
+    curves.axvspan(0, TRAINED_TO, color="#EEEEEE", zorder=-1, linewidth=0)
     curves.annotate("trained", (TRAINED_TO / 2, 0.05), ha="center", color=style.GREY, fontsize=7.5, rotation=90)
     curves.set(title="Parity by length", xlabel="bits", ylabel="accuracy", ylim=(-0.03, 1.05), xlim=(0, None))
     ends.set(title=f"Beyond {TRAINED_TO} bits", ylabel="accuracy", ylim=(-0.03, 1.12), xlim=(-0.6, len(systems) - 0.4))

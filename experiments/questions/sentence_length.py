@@ -74,7 +74,7 @@ SCORES = {ADDITIVE: "additive", "dot": "dot", "general": "general", "concat": "c
 SYSTEMS = (FIXED, *SCORES, TRANSFORMER)
 MODELS = {FIXED: "gru", **dict.fromkeys(SCORES, "gru_attention"), TRANSFORMER: "transformer"}
 LOOKS = {FIXED: Look("gru"), ADDITIVE: Look("attention", 0), "dot": Look("lstm", 1), "general": Look("conv", 2),
-         "concat": Look("other", 3), "scaled dot": Look("lstm", 2), TRANSFORMER: Look("transformer")}  # fmt: skip
+         "concat": Look("other", 3), "scaled dot": Look("rnn", 1), TRANSFORMER: Look("transformer")}  # fmt: skip
 ARMS = {ALL: (TEXT, "all_lengths"), SHORT: (TEXT, "short"), COPIES: (COPYING, "permuted_copy")}
 FILES = {TEXT: "multi30k_joined", COPYING: "reverse"}
 
@@ -178,9 +178,9 @@ def figure(table: Table) -> Figure:
         scores.axvline(edge - 0.5, color=style.GREY, linewidth=0.6, linestyle=(0, (1, 2)), zorder=0)
     shares.set(title="Share of the BLEU of additive attention", xlabel="source words", ylabel="share", ylim=(0, None))
     kept.set(title="Share left when trained to 20 words", xlabel="source words", ylabel="share", ylim=(0, None))
-    kept.axvspan(EDGES[0], 20, color="#EEEEEE", zorder=0, linewidth=0)
+    kept.axvspan(EDGES[0], 20, color="#EEEEEE", zorder=-1, linewidth=0)
     copies.set(title="Copying, renamed", xlabel="symbols", ylabel="accuracy", ylim=(-0.03, 1.03))
-    copies.axvspan(0, 15, color="#EEEEEE", zorder=0, linewidth=0)
+    copies.axvspan(0, 15, color="#EEEEEE", zorder=-1, linewidth=0)
     style.legend(drawing, [scores, copies])
     return drawing
 
