@@ -103,7 +103,7 @@ def runs(scale: str) -> Iterator[Run]:
 
 SIZES: dict[str, dict[str, dict[str, Any]]] = {
     "cpu": {
-        TEXT: {"steps": 1500, "every.eval": 250, "data.num_buckets": 6, "data.tokenizer.vocab_size": 3000},
+        TEXT: {"steps": 2000, "every.eval": 250, "data.num_buckets": 6, "data.tokenizer.vocab_size": 3000},
         COPYING: {"steps": 3000, "every.eval": 500, "batch_size": 64},
     },
     "gpu": {
