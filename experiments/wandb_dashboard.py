@@ -180,7 +180,7 @@ def send(board: Dashboard) -> list[str]:
     import wandb
 
     try:
-        entity = board.entity or wandb.Api().default_entity
+        entity = board.entity or wandb.Api().default_entity or ""
         workspace, report = translate(dataclasses.replace(board, entity=entity))
         workspace.save()
         report.save()

@@ -31,6 +31,7 @@ from experiments.statistics import Interval, t_interval
 DPI = 72  # of matplotlib's SVG: a pixel is a point
 EDGE = 4.0  # points around a panel
 SWATCH = (34, 12)  # points
+THIN = 1.4  # points: no swatch has a thinner line
 
 
 class Point(NamedTuple):
@@ -155,7 +156,12 @@ def _panel(
     for axes in others:
         axes.set_visible(False)
     file = io.StringIO()
-    figure.savefig(file, format="svg", bbox_inches=Bbox.from_extents(*(box.extents / DPI)), metadata={"Date": None})
+    figure.savefig(
+        file,
+        format="svg",
+        bbox_inches=Bbox.from_extents(*(edge / DPI for edge in box.extents)),
+        metadata={"Date": None},
+    )
     for axes in others:
         axes.set_visible(True)
     first = group[0]
@@ -235,9 +241,9 @@ def _swatch(artists: Sequence[tuple[Artist, str]], prefix: str) -> Markup:
         for of, x, y in ((line, [0.0, 1.0], [0.5, 0.5]), (dots, [0.5], [0.5])):
             copy = Line2D(x, y)
             copy.update_from(of)
-            copy.set(transform=figure.transFigure, clip_path=None, alpha=1.0)
+            copy.set(transform=figure.transFigure, clip_on=False, alpha=1.0)
             if len(x) == 2:
-                copy.set_marker("")
+                copy.set(marker="", linewidth=max(copy.get_linewidth(), THIN))
             else:
                 copy.set(linestyle="", markersize=5.5)
             figure.add_artist(copy)

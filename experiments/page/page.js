@@ -20,6 +20,11 @@ function say(lines, left, top) {
   tip.style.top = `${above}px`;
 }
 
+function silence() {
+  tip.hidden = true;
+  for (const mark of document.querySelectorAll(".mark")) mark.remove();
+}
+
 function bringToLife(figure) {
   const data = JSON.parse(figure.querySelector("script").textContent);
   const keys = [...figure.querySelectorAll(".key[data-key]")];
@@ -30,11 +35,6 @@ function bringToLife(figure) {
     keys[series].setAttribute("aria-pressed", String(on));
     for (const part of figure.querySelectorAll(`[data-series="${series}"]`)) part.classList.toggle("off", !on);
     silence();
-  }
-
-  function silence() {
-    tip.hidden = true;
-    for (const mark of figure.querySelectorAll(".mark")) mark.remove();
   }
 
   keys.forEach((key, series) => key.addEventListener("click", () => show(series, hidden.has(series))));
@@ -126,4 +126,4 @@ function offerThemes(button) {
 document.documentElement.classList.add("lives");
 document.querySelectorAll("figure.plot").forEach(bringToLife);
 offerThemes(document.getElementById("theme"));
-window.addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
+window.addEventListener("scroll", silence, { passive: true });

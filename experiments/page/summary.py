@@ -77,7 +77,9 @@ def measures(table: Table) -> list[Measure]:
         key = (cells[index], part, None if math.isnan(step) else step)
         lines.setdefault((probe, measure), {}).setdefault(key, []).append(index)
     found = [
-        Measure(measure, probe, [_line(table, *key, np.array(indices)) for key, indices in mine.items()])
+        Measure(
+            measure, probe, [_line(table, cell, part, step, np.array(at)) for (cell, part, step), at in mine.items()]
+        )
         for (probe, measure), mine in lines.items()
     ]
     return sorted(found, key=lambda measure: measure.probe == OF_RUN)

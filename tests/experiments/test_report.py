@@ -247,6 +247,7 @@ def test_points_are_read_off_the_figure():
         figure = QUESTIONS["long_range"].figure(shown)
     (panel,) = (taken := drawing.take_apart(figure, "here")).panels
     assert [entry.name for entry in taken.legend] == ["GRU", "Transformer"]
+    assert "--ink-009e73" in taken.legend[0].swatch and "clip-path" not in taken.legend[0].swatch
     first = panel.points[0]
     rows = shown.where(system="GRU", measure="token_accuracy", place=5.0)
     assert first.series == 0 and first.x == "5" and np.allclose(first.seeds, rows["value"])
@@ -350,13 +351,20 @@ addEventListener("load", () => {
   for (let n = 0; n < 3; n++) { theme.click(); grounds.push(getComputedStyle(document.body).backgroundColor); }
   const found = [...document.querySelectorAll("figure.plot")].map(look);
   const wide = document.documentElement.scrollWidth > innerWidth;
-  document.body.dataset.found = JSON.stringify({ found, grounds, wide, failures });
+  parent.postMessage({ width: innerWidth, found, grounds, wide, failures }, "*");
 });</script>"""
+WIDTHS = (1280, 360)
+AROUND = """<script>const found = [];
+addEventListener("message", (event) => {
+  found.push(event.data);
+  document.body.dataset.found = JSON.stringify(found);
+});
+</script>"""  # the page at each of WIDTHS, in frames: a window cannot be as narrow as a phone
 
 
 @pytest.fixture(scope="module")
-def seen(answered, tmp_path_factory) -> dict:
-    """What the page does in a browser: it is opened with a script that hovers and clicks, and says what came of it."""
+def opened(answered, tmp_path_factory) -> dict:
+    """What the page does in a browser, by width: a script in it hovers and clicks, and says what came of it."""
     browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if browser is None:
         pytest.skip("needs a browser to open the page in: install chromium (Debian: apt-get install chromium)")
@@ -364,16 +372,23 @@ def seen(answered, tmp_path_factory) -> dict:
     page = (answered / "results" / "report.html").read_text()
     page = page.replace("<head>", f"<head>{EARLY}", 1).replace("</body>", f"{LATE}</body>", 1)
     (folder / "page.html").write_text(page)
+    frames = [f'<iframe src="page.html" width="{width}" height="800" style="border: 0"></iframe>' for width in WIDTHS]
+    (folder / "around.html").write_text(f"<!doctype html><body>{AROUND}{''.join(frames)}")
     words = [browser, "--headless", "--disable-gpu", "--window-size=1280,900", f"--user-data-dir={folder / 'profile'}",
              "--no-first-run", "--disable-extensions", "--enable-logging=stderr", "--virtual-time-budget=4000",
-             "--dump-dom", (folder / "page.html").as_uri()]  # fmt: skip
+             "--dump-dom", (folder / "around.html").as_uri()]  # fmt: skip
     if os.geteuid() == 0:
         words.insert(1, "--no-sandbox")
     ended = subprocess.run(words, capture_output=True, text=True, timeout=120)
     found = re.search(r'data-found="([^"]*)"', ended.stdout)
     assert found, ended.stderr[-2000:]
     said = [line for line in ended.stderr.splitlines() if "CONSOLE" in line]
-    return json.loads(html.unescape(found[1])) | {"console": said}
+    return {one["width"]: one | {"console": said} for one in json.loads(html.unescape(found[1]))}
+
+
+@pytest.fixture(params=WIDTHS)
+def seen(opened, request) -> dict:
+    return opened[request.param]
 
 
 def test_no_error_in_a_browser(seen):
