@@ -8,7 +8,6 @@ python eval.py --workdir=RUN --attention=FOLDER --split=val             attentio
 """
 
 import argparse
-import difflib
 import math
 import os
 import sys
@@ -19,7 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from data import files, pipeline
+from data import checks, files, pipeline
 from training import backend, evaluation, mesh, params, quality, run_folder
 from training.cli import user_errors
 from training.generate import Generator, source_batch
@@ -214,10 +213,7 @@ def main(argv: Sequence[str]) -> None:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
         if not options.target and split not in run.task.splits:
-            near = difflib.get_close_matches(split, run.task.splits, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            splits = ", ".join(run.task.splits)
-            raise ValueError(f"--split = {split!r} is not in {run.config.task}; {hint}choose from {splits}")
+            checks.one_of("--split", split, run.task.splits)
         if options.attention:
             if not attention_names(run.model):
                 raise ValueError(f"--attention: {run.config.model.name} has no attention to draw; evaluate it without")

@@ -1,15 +1,16 @@
 """Tasks, corpora, tokenizers and batches, in numpy. This room knows no model."""
 
-import difflib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from data import checks
 from data.task import Task
 from data.tasks.adding import Adding
 from data.tasks.copying import Copying
 from data.tasks.language import shakespeare
 from data.tasks.multi30k import multi30k
+from data.tasks.multi30k_joined import multi30k_joined
 from data.tasks.parity import Parity
 from data.tasks.recall import Recall
 from data.tasks.reverse import Reverse
@@ -27,6 +28,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "parity": Parity,
     "selective_copying": SelectiveCopying,
     "multi30k": multi30k,
+    "multi30k_joined": multi30k_joined,
     "shakespeare": shakespeare,
     "translate": translate,
     "tfds": tfds,
@@ -38,8 +40,5 @@ def build(name: str, data_config: Any, *, tokenizer_dir: str | Path | None = Non
 
     Raises ValueError for an unknown name or a value that the task cannot have.
     """
-    if name not in TASKS:
-        near = difflib.get_close_matches(str(name), TASKS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"task = {name!r} is not a task; {hint}choose from {', '.join(TASKS)}")
+    checks.one_of("task", name, TASKS)
     return TASKS[name](data_config, tokenizer_dir)

@@ -1,7 +1,7 @@
 """Checks of config values; each failure is one line: key, value, rule, way out."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 
@@ -18,9 +18,13 @@ def integer(config: Mapping[str, Any], key: str, low: int, high: int | None = No
 
 def choice(config: Mapping[str, Any], key: str, options: Sequence[str]) -> str:
     """config[key] as one of `options`. Raises ValueError otherwise, with the nearest."""
-    value = config[key]
+    one_of(f"data.{key}", config[key], options)
+    return config[key]
+
+
+def one_of(what: str, value: str, options: Collection[str]) -> None:
+    """Raises ValueError where `value` is none of `options`, with the nearest: `what = value is not known; ...`."""
     if value not in options:
         near = difflib.get_close_matches(str(value), options, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"data.{key} = {value!r} is not known; {hint}choose from {', '.join(options)}")
-    return value
+        raise ValueError(f"{what} = {value!r} is not known; {hint}choose from {', '.join(options)}")

@@ -5,7 +5,6 @@ cached by the content it was trained on, and copied into the run's folder, from 
 SentencePiece is imported only where it is used.
 """
 
-import difflib
 import hashlib
 import io
 import json
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 import numpy as np
+
+from data.checks import one_of
 
 PAD, BOS, EOS, UNK = range(4)
 SPECIAL_NAMES = ("<pad>", "<s>", "</s>", "<unk>")
@@ -152,10 +153,7 @@ KINDS: dict[str, Any] = {"unigram": SentencePiece, "bpe": SentencePiece, "char":
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """`name` and `vocab_size` of `config.data.tokenizer`, checked. Raises ValueError."""
     name, vocab_size = config["name"], int(config["vocab_size"])
-    if name not in KINDS:
-        near = difflib.get_close_matches(str(name), KINDS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"data.tokenizer.name = {name!r} is no tokenizer; {hint}choose from {', '.join(KINDS)}")
+    one_of("data.tokenizer.name", name, KINDS)
     if vocab_size < 0 or (KINDS[name] is SentencePiece and vocab_size <= SPECIALS):
         raise ValueError(f"data.tokenizer.vocab_size = {vocab_size} is too small; use {SPECIALS + 1} or more")
     return {"name": name, "vocab_size": 0 if name == "byte" else vocab_size}

@@ -30,7 +30,7 @@ from training import provenance
 
 WHOLE: dict[str, Any] = {module.NAME: module for module in (multi30k, beam5, start)}  # `measure(options)` and `table`
 ON_TEXT = (multi30k.NAME, beam5.NAME)
-OURS = Contender("ours")
+OURS, FREED = Contender("ours"), Contender("ours", "freed")
 TURN_SECONDS = 0.15  # a turn takes as many steps as fill this
 WARM_UP_SECONDS = 2.0  # of steps thrown away, each program by itself: until the heap has stopped growing
 
@@ -38,7 +38,7 @@ WARM_UP_SECONDS = 2.0  # of steps thrown away, each program by itself: until the
 def contenders(case: Case, *, peers: bool) -> list[Contender]:
     """Who takes part. Flax has no attention seq2seq to offer."""
     others = ["torch", *([] if case.model == "gru_attention" else ["flax"])] if peers else []
-    return [OURS, *(Contender(name, setting) for name in others for setting in ("default", "tuned"))]
+    return [OURS, FREED, *(Contender(name, setting) for name in others for setting in ("default", "tuned"))]
 
 
 def measure(case: Case, taking_part: Sequence[Contender], seconds: float) -> list[Measured]:
@@ -105,7 +105,7 @@ def print_tables(found: Sequence[dict[str, Any]]) -> None:
     tables = [table_of_steps(steps)] if steps else []
     tables += [WHOLE[case["case"]].table(case) for case in found if case["case"] in WHOLE]
     for table in tables:
-        Console().print(table)
+        Console(width=max(100, Console().width)).print(table)
 
 
 def table_of_steps(found: Sequence[dict[str, Any]]) -> Table:

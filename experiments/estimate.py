@@ -1,5 +1,6 @@
 """What a run will cost, before it is started: parameters and FLOPs from shapes, seconds from runs that are finished."""
 
+import dataclasses
 import functools
 import json
 import statistics
@@ -44,9 +45,13 @@ def _cost(values: str, examples: float) -> Cost:
     task = data.build(config.task, config.data)
     model = nnx.eval_shape(lambda: models.build(config.model.name, config.model, task.spec, jax.random.key(0)))
     shapes = {"/".join(map(str, path)): leaf.get_value() for path, leaf in nnx.to_flat_state(nnx.split(model)[1])}
+    spec = task.spec
     if examples < 0:
-        examples = -examples / max(task.spec.max_source_length, task.spec.max_target_length)
-    work = (1 + BACKWARD) * flops.forward(model, task.spec) * examples
+        examples = -examples / max(spec.max_source_length, spec.max_target_length)
+    elif (length_12 := task.lengths("train")) is not None:  # shorter than those of a test of what lies beyond
+        S, T = length_12[0].tolist()
+        spec = dataclasses.replace(spec, max_source_length=S, max_target_length=T)
+    work = (1 + BACKWARD) * flops.forward(model, spec) * examples
     return Cost(params.count(shapes), params.count(shapes, embeddings=False), work)
 
 
@@ -55,17 +60,21 @@ class Clock:
 
     def __init__(self) -> None:
         self._rates: dict[str, list[float]] = {}  # FLOP/s by architecture
+        self._cells: dict[tuple[str, str], list[float]] = {}  # seconds by cell and role
 
     def learn(self, due: Due, seconds: float) -> None:
         if seconds > 0:
             self._rates.setdefault(due.config.model.name, []).append(cost(due.config).flops / seconds)
+            self._cells.setdefault((due.key.name, due.role), []).append(seconds)
 
     @property
     def measured(self) -> bool:
         return bool(self._rates)
 
     def seconds(self, due: Due) -> float:
-        """By runs of the same architecture, or of any, or by what is assumed of a machine."""
+        """By other seeds of its cell, runs of the same architecture, or of any, or what is assumed of a machine."""
+        if cell := self._cells.get((due.key.name, due.role)):
+            return statistics.median(cell)
         rates = self._rates.get(due.config.model.name) or [r for known in self._rates.values() for r in known]
         return cost(due.config).flops / (statistics.median(rates) if rates else ASSUMED)
 

@@ -31,12 +31,15 @@ NO_NUMBERS = ("training.clock", "training.programs", "training.backend", "traini
 
 NOT_A_RESULT = ("wandb.", "profile", "keep", "workers", "every.log", "every.save", "model.remat")
 """Keys that change what is written or how fast, and no number beyond rounding."""
+WHERE_TEXT_LIES = ("data.dir", "data.cache_dir")
+"""What the text is, the task says; but for `translate`, whose folder is all that says it."""
 
 
 def config_values(config: Mapping[str, Any]) -> dict[str, Any]:
     """The values that a result depends on, by dotted key, as JSON would give them back."""
     values = json.loads(json.dumps(flat(dict(config))))
-    return {key: value for key, value in sorted(values.items()) if not key.startswith(NOT_A_RESULT)}
+    elsewhere = () if values.get("task") == "translate" else WHERE_TEXT_LIES
+    return {k: value for k, value in sorted(values.items()) if not k.startswith(NOT_A_RESULT) and k not in elsewhere}
 
 
 def config_hash(config: Mapping[str, Any]) -> str:

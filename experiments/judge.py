@@ -32,6 +32,7 @@ class Comparison:
     name: str
     differences: Sequence[float] | np.ndarray
     not_asked: str = ""  # why this comparison says nothing, such as "at chance at every distance"
+    of_sentences: float = 0.0  # variance of the mean that comes from the test set (`statistics.sentences_variance`)
 
     @property
     def silent(self) -> str:
@@ -61,9 +62,9 @@ def equivalent(
 
 
 def _larger(comparisons: Sequence[Comparison], least: float, alpha: float) -> list[Effect]:
-    asked = [np.asarray(c.differences, float) for c in comparisons if not c.silent]
-    above_zero = iter(statistics.holm([statistics.paired_test(d) for d in asked]))
-    below_least = iter(statistics.holm([statistics.paired_test(d, least) for d in asked]))
+    asked = [(np.asarray(c.differences, float), c.of_sentences) for c in comparisons if not c.silent]
+    above_zero = iter(statistics.holm([statistics.paired_test(d, 0.0, v) for d, v in asked]))
+    below_least = iter(statistics.holm([statistics.paired_test(d, least, v) for d, v in asked]))
     each_alpha = alpha / max(len(asked), 1)
     effects = []
     for comparison in comparisons:
@@ -78,15 +79,16 @@ def _larger(comparisons: Sequence[Comparison], least: float, alpha: float) -> li
         elif mean < least and p_least < alpha:
             says = FAILS
         else:
-            seeds = statistics.seeds_to_show(differences_N, 0.0 if mean >= least else least, each_alpha)
+            level = 0.0 if mean >= least else least
+            seeds = statistics.seeds_to_show(differences_N, level, each_alpha, comparison.of_sentences)
         effects.append(_effect(comparison, says, p=p, more_seeds=seeds))
     return effects
 
 
 def _equivalent(comparisons: Sequence[Comparison], margin: float, alpha: float) -> list[Effect]:
-    asked = [np.asarray(c.differences, float) for c in comparisons if not c.silent]
-    within = iter(statistics.holm([statistics.equivalence_test(d, margin) for d in asked]))
-    beyond = iter(statistics.holm([statistics.paired_test(d, math.copysign(margin, _mean(d))) for d in asked]))
+    asked = [(np.asarray(c.differences, float), c.of_sentences) for c in comparisons if not c.silent]
+    within = iter(statistics.holm([statistics.equivalence_test(d, margin, v) for d, v in asked]))
+    beyond = iter(statistics.holm([statistics.paired_test(d, math.copysign(margin, _mean(d)), v) for d, v in asked]))
     each_alpha = alpha / max(len(asked), 1)
     effects = []
     for comparison in comparisons:
@@ -101,9 +103,10 @@ def _equivalent(comparisons: Sequence[Comparison], margin: float, alpha: float) 
         elif abs(mean) > margin and p_beyond < alpha:
             says = FAILS
         elif abs(mean) > margin:
-            seeds = statistics.seeds_to_show(differences_N, math.copysign(margin, mean), each_alpha)
+            level = math.copysign(margin, mean)
+            seeds = statistics.seeds_to_show(differences_N, level, each_alpha, comparison.of_sentences)
         else:
-            seeds = statistics.seeds_to_show_equivalence(differences_N, margin, each_alpha)
+            seeds = statistics.seeds_to_show_equivalence(differences_N, margin, each_alpha, comparison.of_sentences)
         effects.append(_effect(comparison, says, p=p, more_seeds=seeds))
     return effects
 
@@ -156,7 +159,7 @@ def shown(effect: Effect) -> str:
 
 
 def _effect(comparison: Comparison, says: str, **rest: Any) -> Effect:
-    mean, low, high = statistics.t_interval(comparison.differences)
+    mean, low, high = statistics.t_interval(comparison.differences, of_sentences=comparison.of_sentences)
     return Effect(comparison.name, says, mean, low, high, len(comparison.differences), **rest)
 
 

@@ -47,6 +47,8 @@ class Run:
     seed: int = 0
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # by dotted key
     tuning: Tuning | None = None
+    probes: tuple["Probing", ...] = ()  # besides the question's
+    here: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # overrides of this machine, as where text lies
 
     @property
     def name(self) -> str:
@@ -57,7 +59,7 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Probing:
-    """A probe that a question uses, when, and with which options.
+    """A probe that a question uses, when, with which options, and on which runs.
 
     `start`: before the first step; `evaluations`: wherever train.py evaluates; `end`: on the best checkpoint.
     """
@@ -65,6 +67,11 @@ class Probing:
     probe: str  # a name in PROBES
     at: tuple[str, ...] = ("end",)
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    only: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # runs with these axes; all where it is empty
+    alone: bool = False  # it measures time: one run at a time, in a process of its own, with the whole machine
+
+    def asks(self, run: Run) -> bool:
+        return all(run.axes.get(axis) == value for axis, value in self.only.items())
 
 
 class Outcome(enum.StrEnum):

@@ -211,6 +211,8 @@ def write_commands(name: str, scale: str, runs: Sequence[Due], folder: Path) -> 
     """`commands.sh`: the one command, and what each of its runs would be by hand."""
     lines = ["#!/bin/sh", f"# {name} at scale {scale}: the runs, the table, the figure and the verdict"]
     lines += [f"python -m experiments.run {name} --scale={scale}", "exit", "", "# The same runs one by one."]
+    if any(schedule.reads_text(where) for where in {due.run.config for due in runs}):
+        lines.insert(2, "# Text is downloaded, or read where it lies: --data=FOLDER, by hand --config.data.dir=FOLDER")
     for due in runs:
         values = [f"--config.{key}={_word(value)}" for key, value in due.overrides.items()]
         words = ["python", "train.py", f"--config={due.run.config}", *values]

@@ -3,6 +3,7 @@
     python -m experiments.run                                    the questions, one a line
     python -m experiments.run long_range --scale=cpu --jobs=2    goes on where an earlier start was stopped
     python -m experiments.run long_range --scale=cpu --dry-run   the runs, their sizes and what they will cost
+    python -m experiments.run QUESTION --data=FOLDER             for runs on text: where it lies, if not downloaded
 
 What is finished stays: Ctrl-C, a kill, or a run that fails cost nothing that was done. `results/QUESTION/SCALE/` holds
 what comes out, `runs/QUESTION/SCALE/` the runs.
@@ -42,11 +43,13 @@ class Engine:
         """Raises ValueError for a grid, a probe, a filter or a table that cannot be used; nothing has been written."""
         self.question, self.name, self.scale = question, name, scale
         self.folders = Folders.of(name, scale, options.runs, options.results)
-        schedule.check_probes(question)
         self.grid = schedule.grid(question, scale)
+        if options.data:
+            self.grid = schedule.with_text(self.grid, options.data)
         self.chosen = schedule.select(self.grid, options.only)
         self.store = Store(self.folders, options.stale)
-        self.jobs, self.wandb = options.jobs, options.wandb
+        self.alone = schedule.alone(question, self.grid)
+        self.jobs, self.wandb = 1 if self.alone else options.jobs, options.wandb
         self.clock = estimate.Clock()
         self.failed: dict[Key, str] = {}
         self._stop: str = ""  # why to stop
@@ -123,6 +126,8 @@ class Engine:
             if end := first_end(workers, TICK):
                 self._take(running.pop(end.job.workdir), end)
                 changed = True
+                if self.alone:
+                    workers.pop().end()  # what one run left in memory must not slow the next
             self.progress.advance(self.clock.total(one.due for one in waiting))
 
     def _idle(self, workers: list[Worker], jobs: int) -> Worker:
@@ -144,7 +149,7 @@ class Engine:
             workdir=str(results.workdir(self.folders, due, modules)),
             config=config,
             columns=results.columns_of(due, modules),
-            probes=tuple(self.question.PROBES) if due.role == schedule.REPORT else (),
+            probes=schedule.probes_of(self.question, due),
             wandb=self.wandb,
             in_haste=self.scale == "smoke",
         )
@@ -212,7 +217,7 @@ class Engine:
 
 
 def _seconds(record: Record) -> float:
-    names = ("training_seconds", "compile_seconds", "eval_seconds", "save_seconds")
+    names = ("training_seconds", "compile_seconds", "eval_seconds", "save_seconds", "probing_seconds")
     return sum(row["value"] for row in record.rows if row["measure"] in names)
 
 
@@ -258,6 +263,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--stale", default="refuse", choices=results.STALE,
                         help="what to do with a table's runs that other code made")  # fmt: skip
     parser.add_argument("--wandb", default="disabled", choices=("disabled", "auto", "online", "offline"))
+    parser.add_argument("--data", default="", help="folder of the text that the runs read; without it, downloaded")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs go")
     parser.add_argument("--results", type=Path, default=Path("results"), help="where table and figure go")
     options = parser.parse_args(argv)
@@ -276,8 +282,11 @@ def main(argv: Sequence[str]) -> int:
         return 0
     with user_errors():
         engine = Engine(find(options.question), options.question, options.scale, options)
+        if options.jobs > engine.jobs:
+            said = f"{options.question} measures time, so one run at a time has the whole machine"
+            print(f"--jobs = {options.jobs}: {said}", file=sys.stderr)
         if options.dry_run:
-            dry_run(engine, options.jobs)
+            dry_run(engine, engine.jobs)
             return 0
         engine.go()
         return engine.close()

@@ -5,16 +5,18 @@ edge, or at last the runs that are reported) is decided here, from what is finis
 comes to the same plan.
 """
 
+import dataclasses
 import functools
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 from experiments import fingerprint
-from experiments.question import Question, Run, Tuning
+from experiments.question import Probing, Question, Run, Tuning
 from experiments.table import COLUMNS
 from training import cli
 from training.validate import validate
@@ -63,10 +65,12 @@ Score = Callable[[Due], float | None]
 
 
 def grid(question: Question, scale: str) -> list[Run]:
-    """The question's runs, checked. Raises ValueError for two of one name and seed, seeds that tuning uses, and axes
-    named as another column is."""
+    """The question's runs, checked. Raises ValueError for two of one name and seed, seeds that tuning uses, axes named
+    as another column is, and probes that do not exist."""
     runs, seen = list(question.runs(scale)), set()
+    check_probes(question.PROBES)
     for run in runs:
+        check_probes(run.probes)
         if taken := set(run.axes) & set(COLUMNS):
             raise ValueError(f"{run.name}: axis = {taken.pop()!r} is a column that every table has; name it otherwise")
         if (run.name, run.seed) in seen:
@@ -125,7 +129,7 @@ def _sortable(sign: int, score: float | None) -> float:
 
 def _due(run: Run, role: str, seed: int, tuned: float | None) -> Due:
     incomplete = Due(Key(run.name, seed, tuned if role == TUNE else None), run, role, tuned, ConfigDict())
-    return incomplete._replace(config=complete(run.config, incomplete.overrides, run.name))
+    return incomplete._replace(config=complete(run.config, incomplete.overrides | dict(run.here), run.name))
 
 
 def complete(where: str, overrides: Mapping[str, Any], name: str = "") -> ConfigDict:
@@ -149,22 +153,50 @@ def _complete(where: str, overrides: str, name: str) -> ConfigDict:
     return config
 
 
-def check_probes(question: Question) -> None:
+def reads_text(where: str) -> bool:
+    """Whether runs of FILE:ARGUMENT read files, whose folder their config names."""
+    return "dir" in cli.load(where).data
+
+
+def with_text(runs: Iterable[Run], folder: str) -> list[Run]:
+    """The runs, those on text reading it from `folder`. Raises ValueError where none of them does, or it is none."""
+    runs = list(runs)
+    if not Path(folder).is_dir():
+        raise ValueError(f"--data = {folder} is no folder; give the one that holds the text, or leave it out")
+    on_text = {where for where in {run.config for run in runs} if reads_text(where)}
+    if not on_text:
+        raise ValueError(f"--data = {folder}: none of these runs reads text; leave it out")
+    return [dataclasses.replace(run, here={"data.dir": folder}) if run.config in on_text else run for run in runs]
+
+
+def check_probes(probes: Iterable[Probing]) -> None:
     """Raises ValueError for a probe or a moment that does not exist."""
     from experiments.probes import PROBES
     from experiments.question import MOMENTS
 
-    for probing in question.PROBES:
+    for probing in probes:
         if probing.probe not in PROBES:
             raise ValueError(f"probe = {probing.probe!r} is not known; choose from {', '.join(PROBES)}")
         if unknown := set(probing.at) - set(MOMENTS):
             raise ValueError(f"{probing.probe}: at = {unknown.pop()!r} is no moment; choose from {', '.join(MOMENTS)}")
 
 
+def alone(question: Question, runs: Iterable[Run]) -> bool:
+    """Whether something measures time, so that runs must not share the machine."""
+    return any(probing.alone for probing in (*question.PROBES, *(one for run in runs for one in run.probes)))
+
+
 def modules_of(question: Question, due: Due) -> dict[str, str]:
     """The code that this run's rows depend on."""
-    probes = [probing.probe for probing in question.PROBES] if due.role == REPORT else []
+    probes = [probing.probe for probing in probes_of(question, due)]
     return fingerprint.modules(due.config.task, due.config.model.name, probes)
+
+
+def probes_of(question: Question, due: Due) -> tuple[Probing, ...]:
+    """What is measured on this run beside what is known of every run; nothing on a trial."""
+    if due.role != REPORT:
+        return ()
+    return (*(one for one in question.PROBES if one.asks(due.run)), *due.run.probes)
 
 
 def select(runs: Iterable[Run], only: str) -> list[Run]:

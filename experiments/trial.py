@@ -8,6 +8,7 @@ import dataclasses
 import datetime
 import json
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,9 @@ def run(job: Job) -> bool:
         return {}
 
     workdir.mkdir(parents=True, exist_ok=True)
+    probing_since = time.perf_counter()
     notes.take(first, "start")
+    probing_seconds = time.perf_counter() - probing_since
     try:
         summary = train.train(config, workdir, accept_changes=True, probes=[watch])
     except FloatingPointError:
@@ -74,12 +77,15 @@ def run(job: Job) -> bool:
         return True
     if not summary:
         return False
+    probing_since = time.perf_counter()
     best = restore(workdir, "best")
     rows = [(OF_RUN, config.steps, one) for one in (*size, *record.of_training(workdir, summary))]
     rows += notes.rows()
     for probing in job.probes:
         if "end" in probing.at:
             rows += [(probing.probe, best.step, one) for one in PROBES[probing.probe](best, **probing.options)]
+    probing_seconds += time.perf_counter() - probing_since
+    rows.append((OF_RUN, config.steps, Measurement("probing_seconds", probing_seconds)))
     write(job, begun, rows)
     return True
 

@@ -1,10 +1,10 @@
 """The architectures by name, and the one way to build one."""
 
-import difflib
 from typing import Any
 
 from flax import nnx
 
+from models import choices
 from models.contract import Architecture, Spec
 from models.recurrent_decoder import GRUDecoder, LSTMDecoder, RNNDecoder
 from models.seq2seq import GRU, LSTM, RNN
@@ -36,10 +36,7 @@ def build(name: str, config: Any, spec: Spec, key: Key[Array, ""]) -> Architectu
     `config` has the keys of `configs.common.model(name)`, by attribute. Raises ValueError, in one line,
     for an unknown name, a value out of range, or an architecture that the task cannot feed.
     """
-    if name not in MODELS:
-        near = difflib.get_close_matches(str(name), MODELS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"model = {name!r} is not an architecture; {hint}choose from {', '.join(MODELS)}")
+    choices.check("model", name, MODELS)
     architecture = MODELS[name]
     if architecture.needs_source and spec.source == "none":
         fit = ", ".join(other for other, kind in MODELS.items() if not kind.needs_source)
@@ -71,8 +68,4 @@ def check_values(config: Any) -> None:
         elif field.endswith("_rate") and not 0.0 <= value < 1.0:
             bound = "0.0" if value < 0.0 else "a value below 1, such as 0.9"
             raise ValueError(f"model.{field} = {value} is not in [0, 1); use {bound}")
-    if config.dtype not in DTYPES:
-        near = (difflib.get_close_matches(str(config.dtype), DTYPES, n=1, cutoff=0.0) or DTYPES)[0]
-        raise ValueError(
-            f"model.dtype = {config.dtype!r} is not a computation dtype; did you mean {near}? choose from {DTYPES}"
-        )
+    choices.check("model.dtype", config.dtype, DTYPES)

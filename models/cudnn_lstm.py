@@ -7,13 +7,13 @@ it multiplies in TF32 unless `jax_default_matmul_precision` is `highest`. GRU an
 Dims: T time, B batch, D input width, H hidden width, W weights.
 """
 
-import difflib
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from models import choices
 from models.cells import Carry, LSTMCell
 from models.cuda import compute_capability
 from models.padding import lengths_of, pick, to_front
@@ -28,10 +28,7 @@ Kernel = Callable[[Array, Array, Array, Array, Array], tuple[Array, Array, Array
 def choose(config: Any) -> str:
     """The back-end of a stack with the values of `config`. Raises ValueError for one that is unknown or cannot run."""
     choice = config.get("backend", "scan")  # other cells have no choice, nor runs begun before there was one
-    if choice not in BACKENDS:
-        near = difflib.get_close_matches(str(choice), BACKENDS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"model.backend = {choice!r} is not known; {hint}use one of {', '.join(BACKENDS)}")
+    choices.check("model.backend", choice, BACKENDS)
     if choice == "cudnn":
         obstacle = None
         if compute_capability() is None:

@@ -10,7 +10,6 @@ starts as target_in does, with BOS; it is not repeated in the result and does no
 what it could hold, and is enlarged to `max_len` when a row goes on.
 """
 
-import difflib
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh, PartitionSpec
 
+from models import choices
 from models.contract import Architecture
 from models.shapes import Array, Bool, Float, Int, Key, Num
 
@@ -222,10 +222,7 @@ def decoder(method: str, mesh: Mesh | None = None, **options) -> Callable[..., D
     share of the rows, whose number it divides, without waiting for the others. Raises ValueError for an unknown
     method.
     """
-    if method not in METHODS:
-        near = difflib.get_close_matches(str(method), METHODS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"method = {method!r} is not known; {hint}use one of {', '.join(METHODS)}")
+    choices.check("method", method, METHODS)
 
     @functools.partial(jax.jit, static_argnames=("graphdef", "lengths"))
     def run(graphdef, params, source, source_mask, lengths, arrays):

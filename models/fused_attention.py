@@ -6,12 +6,12 @@ first so many keys, causally or not. A stack that uses one therefore moves each 
 Dims: B batch, T queries, S keys, H heads, K head width, D model width.
 """
 
-import difflib
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from models import choices
 from models.cuda import compute_capability
 from models.shapes import Array, Float, Int
 
@@ -33,10 +33,7 @@ def choose(config: Any) -> str | None:
     and to compare) are themselves. Raises ValueError for another name, or one that cannot run.
     """
     choice = config.get("fused_attention", "never")  # runs begun before the key have none
-    if choice not in CHOICES:
-        near = difflib.get_close_matches(str(choice), CHOICES, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"model.fused_attention = {choice!r} is not known; {hint}use one of {', '.join(CHOICES)}")
+    choices.check("model.fused_attention", choice, CHOICES)
     if choice == "never":
         return None
     obstacle = _unfit(config) or (None if choice == "xla" else _beyond_cudnn(config))

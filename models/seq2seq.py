@@ -23,6 +23,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from flax import nnx
 
+from models import choices
 from models.cells import Carry, Cell, GRUCell, LSTMCell, TanhCell
 from models.contract import Architecture, Output, Spec
 from models.dropout import dropout, fold
@@ -126,8 +127,7 @@ class FixedContext(EncoderDecoder):
     """Encoder-decoder whose decoder knows the source by one vector  (Sutskever et al. 2014; Cho et al. 2014)."""
 
     def __init__(self, config, spec, rngs):
-        if config.context not in CONTEXTS:
-            raise ValueError(f"model.context = {config.context!r} is unknown; choose from {', '.join(CONTEXTS)}")
+        choices.check("model.context", config.context, CONTEXTS)
         super().__init__(config, spec, rngs)
         every = config.context == "every_step"
         size = self.encoder.out_size + config.hidden_size

@@ -8,13 +8,13 @@ Dims: B batch, S source length, T target length, E embedding width, H hidden wid
 width.
 """
 
-import difflib
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
 
+from models import choices
 from models.attention_scores import SCORES, Score, masked_softmax
 from models.cells import Carry, GRUCell, LSTMCell, TanhCell
 from models.dropout import dropout, fold
@@ -197,10 +197,7 @@ def attend(
 
 def _score(config: Any) -> type[Score]:
     name = config.attention.score
-    if name not in SCORES:
-        near = difflib.get_close_matches(str(name), SCORES, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"model.attention.score = {name!r} is unknown; {hint}choose from {', '.join(SCORES)}")
+    choices.check("model.attention.score", name, SCORES)
     if SCORES[name].same_width and config.bidirectional:
         raise ValueError(
             f"model.attention.score = {name!r} needs an encoder as wide as the decoder, and"

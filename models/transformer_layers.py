@@ -3,8 +3,7 @@
 Dims: B batch, T queries, S keys, H heads, K head width, D model width, F feed-forward width.
 """
 
-import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from models import choices
 from models.attention import CrossAttention, Keys, SelfAttention, View
 from models.dropout import dropout, fold
 from models.fused_attention import Fused, choose
@@ -30,8 +30,8 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 def check_config(config: Any) -> None:
     """Raises ValueError for choices that do not exist and heads that do not divide the width."""
-    for field, choices in (("positions", POSITIONS), ("norm", NORMS), ("activation", ACTIVATIONS)):
-        _choose(field, config[field], choices)
+    for field, names in (("positions", POSITIONS), ("norm", NORMS), ("activation", ACTIVATIONS)):
+        choices.check(f"model.{field}", config[field], names)
     if config.hidden_size % config.num_heads:
         divisors = [str(n) for n in range(1, config.hidden_size + 1) if config.hidden_size % n == 0]
         listed = f"{', '.join(divisors[:-1])} or {divisors[-1]}" if len(divisors) > 1 else divisors[0]
@@ -40,14 +40,6 @@ def check_config(config: Any) -> None:
             f"use {listed}"
         )
     choose(config)
-
-
-def _choose(field: str, value: str, choices: Iterable[str]) -> None:
-    names = list(choices)
-    if value not in names:
-        near = difflib.get_close_matches(str(value), names, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"model.{field} = {value!r} is not known; {hint}use one of {', '.join(names)}")
 
 
 class Mlp(nnx.Module):

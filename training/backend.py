@@ -8,7 +8,8 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-# Parameters of glibc's mallopt(3), and what they are set to.
+# Parameters of glibc's mallopt(3), and what they are set to. glibc seldom gives a large aligned buffer the place of an
+# equal one that was freed, so some of XLA's temporary buffers exist twice.
 _KEEP_PAGES = {
     -4: 0,  # M_MMAP_MAX: large buffers come from the heap, not from fresh, zeroed pages
     -1: 2**31 - 1,  # M_TRIM_THRESHOLD: freed pages stay with the process
@@ -28,7 +29,7 @@ def configure(config: ConfigDict, workdir: Path) -> None:
 
     What the environment says already (XLA_FLAGS, JAX_COMPILATION_CACHE_DIR) stays.
     """
-    if sys.platform == "linux":
+    if sys.platform == "linux" and config.get("keep_pages", True):  # runs begun before the key kept them
         # XLA's CPU backend allocates its buffers anew at every step; faulting their pages in costs a tenth
         # to a fifth of a step.
         for parameter, value in _KEEP_PAGES.items():

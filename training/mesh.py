@@ -7,9 +7,9 @@ its own devices, so that one device, eight, or two processes see the same exampl
 import functools
 import os
 from collections.abc import Callable
+from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from data.batch import Batch, pad_rows
@@ -78,11 +78,13 @@ def by_rows(mesh: Mesh) -> NamedSharding:
 def place(batch: Batch, mesh: Mesh, micro_batches: int = 1) -> dict[str, jax.Array]:
     """The batch's arrays on the devices, rows filled up to a multiple of devices and micro-batches."""
     padded = pad_rows(batch, mesh.size * micro_batches)
-    return {name: put(padded[name], by_rows(mesh)) for name in ARRAYS}  # type: ignore[literal-required]
+    return put({name: padded[name] for name in ARRAYS}, by_rows(mesh))  # type: ignore[literal-required]
 
 
-def put(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
-    """Host array, the same in every process -> global array."""
+def put(arrays: Any, sharding: NamedSharding) -> Any:
+    """A tree of host arrays, the same in every process -> global arrays, in one call for all."""
     if jax.process_count() == 1:
-        return jax.device_put(array, sharding)
-    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+        return jax.device_put(arrays, sharding)
+    return jax.tree.map(
+        lambda array: jax.make_array_from_callback(array.shape, sharding, lambda index: array[index]), arrays
+    )

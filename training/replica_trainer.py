@@ -145,7 +145,7 @@ class ReplicaTrainer:
 
     def _evaluated(self, weights: params.Params, batch: Batch) -> Any:
         shared = mesh.replicated(self.devices)
-        return self._eval_step(weights, {name: mesh.put(batch[name], shared) for name in mesh.ARRAYS})  # type: ignore[literal-required]
+        return self._eval_step(weights, mesh.put({name: batch[name] for name in mesh.ARRAYS}, shared))  # type: ignore[literal-required]
 
     def _stack(self, of_runs: Sequence[Any]) -> np.ndarray:
         """(N, ...) on the host; idle slots repeat the first run's."""

@@ -1,6 +1,5 @@
 """What a config's values must be before anything is built; data and models check their own when they are built."""
 
-import difflib
 import math
 from collections.abc import Collection
 from typing import Any
@@ -9,6 +8,7 @@ from ml_collections import ConfigDict
 
 import data
 import models
+from data import checks
 from training.optimizer import OPTIMIZERS, SCHEDULES
 from training.replica_configs import AXES
 from training.tracking import has_wandb_credentials
@@ -97,8 +97,4 @@ def _finite(config: ConfigDict, key: str) -> float:
 
 
 def _choice(config: ConfigDict, key: str, choices: Collection[str]) -> None:
-    value = _at(config, key)
-    if value not in choices:
-        near = difflib.get_close_matches(str(value), choices, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"{key} = {value!r} is not known; {hint}choose from {', '.join(choices)}")
+    checks.one_of(key, _at(config, key), choices)

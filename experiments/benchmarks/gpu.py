@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,8 @@ from experiments.benchmarks.turns import ROOT, Running, ratio_interval
 
 TURN_SECONDS, WARM_UP = 0.25, 3  # a turn takes as many steps as fill this; rounds thrown away
 LOSS_BOUNDS = {"float32": 1e-3, "bfloat16": 0.02}  # relative, between programs: TF32 on one side or both
-REPLICAS, REPLICA_STEPS, REPLICA_MODELS = 8, (200, 1200), ("gru", "transformer")
+REPLICAS, REPLICA_ROUNDS, REPLICA_MODELS = 8, 20, ("gru", "transformer")
+REPLICA_SECONDS = len(REPLICA_MODELS) * 3 * (START_SECONDS + 2 * REPLICA_ROUNDS)  # one alone, all in two ways
 AGREEMENT_SECONDS, MATMUL_SECONDS = 240.0, 15.0
 
 Results = dict[str, Any]
@@ -150,40 +151,19 @@ def agree(names: Sequence[str], on_gpu: bool) -> Results:
     return found
 
 
-def replicas(models: Sequence[str], number: int, steps: tuple[int, int], values: Mapping[str, int]) -> Results:
-    """Seconds a step of one run and of `number` as one program, from two lengths of run, so that starting cancels."""
-    from configs import common
+def replicas(models: Sequence[str], seeds: int, rounds: int) -> Results:
+    """By model, the step of one run and of `seeds` as one program (experiments/benchmarks/replicas.py), in turn.
 
-    if "replicas" not in common.base("recall", "gru"):
-        return {"skipped": "this checkout has no config.replicas"}
+    `times_one` is how long a step of all takes, in steps of one.
+    """
+    from experiments.benchmarks import replicas
 
-    def seconds(model: str, number: int, length: int, folder: str) -> float:
-        changes = {"steps": length, "replicas": number, "wandb.mode": "disabled", "schedule.warmup_steps": 0}
-        changes |= {f"every.{what}": 10**6 for what in ("log", "eval", "save")} | dict(values)
-        words = [
-            sys.executable,
-            "train.py",
-            f"--config=configs/recall.py:{model}",
-            f"--workdir={folder}/{number}-{length}",
-        ]
-        words += [f"--config.{key}={value}" for key, value in changes.items()]
-        start = time.perf_counter()
-        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f"replicas: {(done.stderr.strip().splitlines() or ['it said nothing'])[-1]}")
-        return time.perf_counter() - start
-
-    found: Results = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for model in models:
-            a_step = []
-            for together in (1, number):
-                seconds(model, together, steps[0], f"{folder}/{model}-first")  # fills the compilation cache
-                short, long = (seconds(model, together, length, f"{folder}/{model}") for length in steps)
-                a_step.append((long - short) / (steps[1] - steps[0]))
-            found[model] = {"replicas": number, "one_seconds": a_step[0], "all_seconds": a_step[1]}
-            found[model]["ratio"] = a_step[1] / a_step[0]
-    return found
+    found = {model: replicas.measure(model, seeds, [1], rounds) for model in models}
+    for result in found.values():
+        for way in result["ways"]:
+            if way["axis"] != "alone":
+                way["times_one"] = seeds / way["ratio"]
+    return {"models": found}
 
 
 def torch_has_cuda() -> bool:
@@ -206,17 +186,16 @@ def units(options: argparse.Namespace, parts: Sequence[Part], on_gpu: bool) -> l
     def of(part: Part) -> Unit:
         return part.name, part.estimated_seconds, lambda: measure(part)
 
-    names, size, number, steps = tuple(models.MODELS), 8192, REPLICAS, REPLICA_STEPS
-    trained, values = list(REPLICA_MODELS), dict[str, int]()
+    names, size, seeds, rounds = tuple(models.MODELS), 8192, REPLICAS, REPLICA_ROUNDS
+    trained = list(REPLICA_MODELS)
     if options.tiny:
-        names, size, number, steps, trained = ("lstm", "transformer"), 256, 2, (1, 2), trained[:1]
-        values = {"batch_size": 4, "model.hidden_size": 8, "eval_examples": 4, "data.val_examples": 4}
+        names, size, seeds, rounds, trained = ("lstm", "transformer"), 256, 2, 1, trained[:1]
     surface = [part for part in parts if not part.same_work]
     return [
         ("agreement", AGREEMENT_SECONDS, lambda: agree(names, on_gpu)),
         ("matmul", MATMUL_SECONDS, lambda: {"bfloat16_flops_per_second": matmul_rate(size), "size": size}),
         *(of(part) for part in parts if part.same_work),
-        ("replicas", len(trained) * 6 * START_SECONDS, lambda: replicas(trained, number, steps, values)),
+        ("replicas", REPLICA_SECONDS, lambda: replicas(trained, seeds, rounds)),
         *(of(part) for part in surface),
     ]
 
@@ -235,7 +214,7 @@ def plan(parts: Sequence[Part]) -> str:
                 f"  {entry.label}: B={c.batch} T={c.length} D={c.hidden} layers={c.layers} {c.dtype}, "
                 f"{flops(c) / 1e12:.3f} TFLOP a step"
             )
-    last = len(REPLICA_MODELS) * 6 * START_SECONDS
+    last = REPLICA_SECONDS
     lines.append(f"replicas: {REPLICAS} seeds of recall against one, {', '.join(REPLICA_MODELS)} ({last / 60:.1f} min)")
     total = AGREEMENT_SECONDS + MATMUL_SECONDS + last + sum(part.estimated_seconds for part in parts)
     lines.append(f"in all about {total / 60:.0f} minutes, at {START_SECONDS:.0f} s a program to start and to compile")
@@ -327,7 +306,11 @@ def lines_of(name: str, result: Results) -> str:
         lines.append(f"  {key}: {'agrees' if one['agrees'] else 'DISAGREES'} (loss {one['loss_error']:.1e}, "
                      f"gradient cosine {one['gradient_cosine']:.6f}, size {one['gradient_size']:.5f})")  # fmt: skip
     lines += [f"  {label}: failed, {why}" for label, why in result.get("failed", {}).items()]
-    known = ("programs", "comparisons", "failed", "question")
+    for model, one in result.get("models", {}).items():
+        for way in one["ways"]:
+            times = f", {way['times_one']:.2f} times a step of one" if "times_one" in way else ""
+            lines.append(f"  {model}, {way['way']}: {1e3 * way['median_seconds']:.3f} ms a seed{times}")
+    known = ("programs", "comparisons", "failed", "question", "models")
     lines += [f"  {key}: {value}" for key, value in result.items() if key not in known]
     return "\n".join([name, *lines])
 

@@ -101,7 +101,7 @@ def build(case: Case, weights_file: Path | None = None) -> Program:
         named: dict[str, Any] = {name: np.asarray(array) for name, array in weights.items()}
         np.savez(weights_file, **named)
     devices = mesh.make()
-    placed = {name: mesh.put(array, mesh.by_rows(devices)) for name, array in arrays.items()}
+    placed = mesh.put(arrays, mesh.by_rows(devices))
     state = jax.device_put(step.init_state(weights, config), mesh.replicated(devices))
     before, dials = jax.jit(loss)(state["params"], placed), step.make_dials(config)(0)
     held = {"state": state}
@@ -121,8 +121,10 @@ def build(case: Case, weights_file: Path | None = None) -> Program:
 
 def main() -> None:
     case, setting, weights_file = protocol.arguments(Case)
-    if setting == "default":  # what `train.py` does is our default; "tuned" is for peers
-        backend.configure(config_of(case), weights_file.parent / "run")
+    if setting != "tuned":  # that is for peers: what `train.py` does is our default
+        config = config_of(case)
+        config.keep_pages = setting != "freed"
+        backend.configure(config, weights_file.parent / "run")
     protocol.serve(build(case, weights_file))
 
 

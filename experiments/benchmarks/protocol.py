@@ -44,10 +44,10 @@ class Program:
 
 
 def arguments(kind: type[AnyCase]) -> tuple[AnyCase, str, Path]:
-    """The case, the setting (`default` or `tuned`), and the file of weights or the folder of all files."""
+    """The case, the setting (`default`, `tuned`, or `freed`, ours alone), and the file of weights or the folder."""
     parser = argparse.ArgumentParser()
     parser.add_argument("case", type=lambda text: kind(**json.loads(text)))
-    parser.add_argument("setting", choices=("default", "tuned"))
+    parser.add_argument("setting", choices=("default", "tuned", "freed"))
     parser.add_argument("files", type=Path)
     options = parser.parse_args()
     return options.case, options.setting, options.files

@@ -199,7 +199,7 @@ def print_table(found: Sequence[dict[str, Any]]) -> None:
                 "" if number else case["model"], row["way"], f"{1e3 * row['median_seconds']:.2f}", ratio,
                 f"{row['peak_memory_bytes'] / 2**20:,.0f} MiB", end_section=number == len(case["ways"]) - 1,
             )  # fmt: skip
-    Console().print(table)
+    Console(width=max(100, Console().width)).print(table)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

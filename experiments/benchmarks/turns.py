@@ -36,14 +36,16 @@ def has_peers() -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Contender:
-    """A program in one setting: `ours`, `torch default`, `flax tuned` ..."""
+    """A program in one setting: `ours`, `ours, pages freed` (`keep_pages` is off), `torch default`, `flax tuned` ..."""
 
     program: str
     setting: str = "default"
 
     @property
     def name(self) -> str:
-        return self.program if self.program == "ours" else f"{self.program} {self.setting}"
+        if self.program == "ours":
+            return "ours, pages freed" if self.setting == "freed" else "ours"
+        return f"{self.program} {self.setting}"
 
 
 class Running:

@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection, QuadMesh
+from matplotlib.colors import to_hex
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
@@ -70,6 +71,7 @@ def take_apart(figure: Figure, prefix: str) -> Drawing:
     with style.house(), matplotlib.rc_context({"savefig.bbox": "standard"}):
         shown = [axes for axes in figure.axes if axes.get_visible()]
         names = _names(shown)
+        _label_by_look(shown)
         legend = [Entry(name, _swatch(_artists(shown, name), f"{prefix}-key{n}")) for n, name in enumerate(names)]
         _remove_legends(figure, shown, names)
         figure.patch.set_visible(False)
@@ -94,10 +96,9 @@ def _names(shown: Sequence[Axes]) -> list[str]:
 
 
 def _drawn(axes: Axes) -> Iterable[tuple[Artist, str, str]]:
-    """(artist, what of a series it is, the series) for all that belongs to one."""
-    in_containers = [
-        (artist, container.get_label()) for container in axes.containers for artist in container.get_children()
-    ]
+    """(artist, what of a series it is, the series) for all that belongs to one; "" for points without a label."""
+    named = [container for container in axes.containers if not str(container.get_label()).startswith("_")]
+    in_containers = [(artist, container.get_label()) for container in named for artist in container.get_children()]
     alone = [(artist, artist.get_label()) for artist in (*axes.lines, *axes.collections, *axes.patches)]
     for artist, label in [*alone, *in_containers]:
         text = str(label or "")
@@ -105,6 +106,32 @@ def _drawn(axes: Axes) -> Iterable[tuple[Artist, str, str]]:
             yield artist, *found
         elif text and not text.startswith("_"):
             yield artist, "mean", text
+
+
+def _label_by_look(shown: Sequence[Axes]) -> None:
+    """Gives points without a label that of the one series with their colour and marker, in this or another panel.
+
+    A question labels a series where its legend needs it, and need not do so at every place.
+    """
+    looks: dict[tuple[str, Any], set[str]] = {}
+    for artist, _, name in (one for axes in shown for one in _drawn(axes)):
+        if name and (look := _look(artist)):
+            looks.setdefault(look, set()).add(name)
+    for axes in shown:
+        nameless = [(artist, part) for artist, part, name in _drawn(axes) if not name]
+        in_one = {id(artist): container for container in axes.containers for artist in container.get_children()}
+        for artist, part in nameless:
+            dot = in_one[id(artist)].get_children()[0] if id(artist) in in_one else artist
+            names = looks.get(_look(dot) or ("", ""), set())
+            if len(names) == 1:
+                artist.set_label(style.part(part, *names))
+
+
+def _look(artist: Artist) -> tuple[str, Any] | None:
+    """Colour and marker of dots; None for a line without any."""
+    if not isinstance(artist, Line2D) or artist.get_marker() in ("", "None", None):
+        return None
+    return to_hex(artist.get_color()), artist.get_marker()
 
 
 def _artists(shown: Sequence[Axes], name: str) -> list[tuple[Artist, str]]:

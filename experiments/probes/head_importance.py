@@ -1,8 +1,9 @@
-"""What each head is worth: the loss when it is masked and all others stay (Michel et al. 2019, section 3.2).
+"""What each head is worth: loss and BLEU when it is masked and all others stay (Michel et al. 2019, section 3.2).
 
-A head's output is multiplied by a gate of 1; masking adds -1 to it through the model's taps. Teacher-forced.
+Teacher-forced, a head's output is multiplied by a gate of 1, and masking adds -1 to it through the model's taps. In
+decoding, where there are no taps, a head is masked by zeros in its rows of the output map, which is the same.
 
-Dims: B batch, H heads.
+Dims: B batch, H heads, K head width.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,15 +14,20 @@ import numpy as np
 
 from data import pipeline
 from experiments.measurement import Measurement
+from experiments.probes.bleu import Translator
+from models.contract import Architecture
 from training import mesh, params
 from training.losses import LOSSES
 from training.restore import Restored
 
 
-def measure(run: Restored, *, split: str = "val", limit: int = 512) -> Iterator[Measurement]:
+def measure(run: Restored, *, split: str = "val", limit: int = 512, sentences: int = 0) -> Iterator[Measurement]:
     """For every head (`part`, such as `decoder.0.heads 1`): `loss_increase` and `accuracy_loss` when it is masked, over
-    the same examples as without. `place` counts heads in the order of the layers. Raises ValueError for a model whose
-    heads cannot be masked.
+    the same examples as without. `place` counts heads in the order of the layers.
+
+    With `sentences`, the split's first so many are translated greedily as well, once for each head: `bleu_loss`, by how
+    much lowercased BLEU falls (in per cent), and `bleu_lowercase` of the whole model. Raises ValueError for a model
+    whose heads cannot be masked, and for `sentences` where there is nothing to translate.
     """
     names = [name for name in run.model.tap_names() if name.endswith("heads")]
     if not names:
@@ -32,13 +38,43 @@ def measure(run: Restored, *, split: str = "val", limit: int = 512) -> Iterator[
     loss, accuracy, answers = score.means(batches, {})
     yield Measurement("loss", loss, answers=answers)
     yield Measurement("token_accuracy", accuracy, answers=answers)
-    place = 0
-    for name in names:
-        for head in range(heads[name]):
-            masked, right, _ = score.means(batches, {name: head})
-            yield Measurement("loss_increase", masked - loss, place, f"{name} {head}", answers)
-            yield Measurement("accuracy_loss", accuracy - right, place, f"{name} {head}", answers)
-            place += 1
+    for place, (name, head) in enumerate(_each(heads)):
+        masked, right, _ = score.means(batches, {name: head})
+        yield Measurement("loss_increase", masked - loss, place, f"{name} {head}", answers)
+        yield Measurement("accuracy_loss", accuracy - right, place, f"{name} {head}", answers)
+    if sentences:
+        yield from _in_translation(run, heads, Translator(run, split, limit=sentences))
+
+
+def _in_translation(run: Restored, heads: Mapping[str, int], translator: Translator) -> Iterator[Measurement]:
+    answers = translator.num_sentences
+    whole = _bleu(translator, run.model)
+    yield Measurement("bleu_lowercase", whole, answers=answers)
+    for place, (name, head) in enumerate(_each(heads)):
+        masked = _bleu(translator, without_head(run.model, name, head, heads[name]))
+        yield Measurement("bleu_loss", whole - masked, place, f"{name} {head}", answers)
+
+
+def _each(heads: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Every head of every tap, in the order of the layers."""
+    return [(name, head) for name, count in heads.items() for head in range(count)]
+
+
+def _bleu(translator: Translator, model: Architecture) -> float:
+    return translator.translate(model).scores()["bleu_lowercase"]
+
+
+def without_head(model: Architecture, name: str, head: int, of: int) -> Architecture:
+    """The model with one of the `of` heads of a tap, such as `decoder.0.cross_heads`, masked in its parameters.
+
+    The output map reads heads side by side, so zeros in the head's K rows of its kernel leave out what it says.
+    """
+    stack, layer, kind = name.split(".")
+    kernel = f"{stack}/layers/{layer}/{kind.removesuffix('heads')}attention/output/kernel"
+    weights = params.flatten(model)
+    width = weights[kernel].shape[0] // of
+    rows = slice(head * width, (head + 1) * width)
+    return params.Skeleton(model)(weights | {kernel: weights[kernel].at[rows].set(0.0)})
 
 
 class _Score:

@@ -1,20 +1,20 @@
 """The questions by name: each a module (`experiments/question.py` says what it holds)."""
 
-import difflib
-
+from data import checks
 from experiments.question import Question
-from experiments.questions import gradient_flow, long_range
+from experiments.questions import gradient_flow, head_count, long_range, parity, sentence_length, throughput
 
 QUESTIONS: dict[str, Question] = {
     "long_range": long_range,
     "gradient_flow": gradient_flow,
+    "throughput": throughput,
+    "head_count": head_count,
+    "sentence_length": sentence_length,
+    "parity": parity,
 }
 
 
 def find(name: str) -> Question:
     """Raises ValueError for a name that is no question."""
-    if name not in QUESTIONS:
-        near = difflib.get_close_matches(name, QUESTIONS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"question = {name!r} is not known; {hint}choose from {', '.join(QUESTIONS)}")
+    checks.one_of("question", name, QUESTIONS)
     return QUESTIONS[name]

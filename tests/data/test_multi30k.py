@@ -1,7 +1,6 @@
 """Multi30k: the TFDS builder from raw files, the folder of raw files, and the real text where it is there."""
 
 import re
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,23 +12,12 @@ from data.batch import filled_positions
 from data.buckets import length_buckets
 from data.pipeline import eval_batches, train_batches, train_plan
 from data.plan import BucketPlan
-from tests.data.texts import pairs, write
-
-SIZES = {"train": 200, "val": 20, "test_2016_flickr": 10}
-
-
-def write_raw(folder: Path) -> Path:
-    folder.mkdir()
-    for seed, (split, count) in enumerate(SIZES.items()):
-        german, english = pairs(count, seed)
-        for language, lines in (("de", german), ("en", english), ("fr", [line.upper() for line in english])):
-            write(folder / f"{split}.{language}.gz", lines)
-    return folder
+from tests.data.texts import MULTI30K, pairs, write_multi30k
 
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory):
-    return write_raw(tmp_path_factory.mktemp("multi30k") / "raw")
+    return write_multi30k(tmp_path_factory.mktemp("multi30k") / "raw")
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +41,10 @@ def test_builder_and_raw_folder_give_the_same_text(raw, prepared, tmp_path):
     small = {"tokenizer": {"name": "bpe", "vocab_size": 60, "joint": True}}
     from_raw, _ = make(raw, tmp_path, **small)
     from_tfds, _ = make(prepared, tmp_path, **small)
-    assert from_raw.splits == from_tfds.splits == tuple(SIZES)
-    for split, count in SIZES.items():
+    assert from_raw.splits == from_tfds.splits == tuple(MULTI30K)
+    for seed, (split, count) in enumerate(MULTI30K.items()):
         assert from_raw.num_examples(split) == count
-        assert from_raw.source_text(split) == from_tfds.source_text(split) == pairs(count, list(SIZES).index(split))[0]
+        assert from_raw.source_text(split) == from_tfds.source_text(split) == pairs(count, seed)[0]
         assert from_raw.target_text(split) == from_tfds.target_text(split)
     assert from_raw.spec == from_tfds.spec
 
@@ -71,7 +59,7 @@ def test_any_two_of_the_languages(prepared, tmp_path):
 
 
 def test_a_folder_that_lacks_a_side_says_which(raw, tmp_path):
-    folder = write_raw(tmp_path / "some")
+    folder = write_multi30k(tmp_path / "some")
     (folder / "train.en.gz").unlink()
     with pytest.raises(FileNotFoundError, match=r"has no train\.de\[\.gz\] and train\.en\[\.gz\]"):
         make(folder, tmp_path)

@@ -8,8 +8,8 @@ import tensorflow_datasets as tfds
 
 import data
 from configs import tfds as config_file
-from tests.data.test_multi30k import SIZES, prepared, raw  # noqa: F401 fixtures
-from tests.data.texts import pairs
+from tests.data.test_multi30k import prepared, raw  # noqa: F401 fixtures
+from tests.data.texts import MULTI30K, pairs
 
 
 class Fables(tfds.core.GeneratorBasedBuilder):
@@ -48,7 +48,7 @@ def make(folder, name, **values):
 def test_translation_by_name_and_by_folder(prepared):  # noqa: F811
     by_name = make(prepared, "multi30k")
     by_folder = make(prepared / "multi30k" / "1.0.0", "whatever")
-    assert by_name.splits == by_folder.splits == tuple(SIZES)
+    assert by_name.splits == by_folder.splits == tuple(MULTI30K)
     assert by_name.source_text("val") == by_folder.source_text("val") == pairs(20, 1)[0]
     turned = make(prepared, "multi30k", source_language="en", target_language="de")
     assert turned.source_text("val") == by_name.target_text("val")

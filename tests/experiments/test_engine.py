@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments import figure, run, table
+from experiments import figure, run, schedule, table
 from experiments.questions import QUESTIONS, find
 from experiments.table import Table
+from tests.data.texts import write_multi30k
 
 NAME = "long_range"
 
@@ -137,6 +138,11 @@ def test_a_table_of_another_config_is_refused(copy, capsys):
         (["long_rang"], "question = 'long_rang' is not known; did you mean long_range?"),
         ([NAME, "--scale=huge"], "--scale"),
         ([NAME, "--jobs=0"], "--jobs = 0 is no number of processes"),
+        (
+            [NAME, "--scale=smoke", "--data=nowhere/at/all"],
+            "--data = nowhere/at/all is no folder; give the one that holds the text",
+        ),
+        ([NAME, "--scale=smoke", "--data=."], "--data = .: none of these runs reads text; leave it out"),
         ([NAME, "--scale=smoke", "--only=lstm"], "--only = lstm matches no run; there are recall-tanh-rnn"),
     ],
 )
@@ -178,9 +184,18 @@ def test_the_questions_are_listed(capsys):
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(QUESTIONS)
 
 
+@pytest.fixture(scope="module")
+def text(tmp_path_factory) -> Path:
+    """Made-up text in the files of Multi30k."""
+    return write_multi30k(tmp_path_factory.mktemp("text") / "multi30k")
+
+
 @pytest.mark.parametrize("name", sorted(set(QUESTIONS) - {NAME}))
-def test_every_question_is_answered_at_its_smoke_scale(name, tmp_path):
-    assert run.main([name, *words(tmp_path, "--jobs=2")[1:]]) == 0
+def test_every_question_is_answered_at_its_smoke_scale(name, tmp_path, text, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # where tokenizers go
+    on_text = any(schedule.reads_text(one.config) for one in QUESTIONS[name].runs("smoke"))
+    more = [f"--data={text}"] if on_text else []
+    assert run.main([name, *words(tmp_path, "--jobs=2", *more)[1:]]) == 0
     written = tmp_path / "results" / name / "smoke"
     found = table.read(written / "table.parquet")
     grid = list(QUESTIONS[name].runs("smoke"))
@@ -191,7 +206,7 @@ def test_every_question_is_answered_at_its_smoke_scale(name, tmp_path):
 
 @pytest.mark.parametrize("name", sorted(QUESTIONS))
 def test_every_question_states_what_it_asks(name):
-    from experiments import schedule, statement
+    from experiments import statement
 
     question = find(name)
     assert statement.stated(Path(question.__file__).read_text())["CLAIM"] == question.CLAIM

@@ -45,6 +45,14 @@ def test_values_that_change_no_number(key):
     assert key not in fingerprint.config_values(RECALL)
 
 
+def test_where_text_lies_is_no_value_but_where_it_says_what_the_text_is():
+    for file, counts in (("multi30k", False), ("shakespeare", False), ("tfds", False), ("translate", True)):
+        there = complete(f"configs/{file}.py:transformer_decoder", {"data.dir": "there"}).to_dict()
+        here = complete(f"configs/{file}.py:transformer_decoder", {"data.dir": "here"}).to_dict()
+        assert fingerprint.differing(there, here) == (["data.dir"] if counts else [])
+        assert (fingerprint.config_hash(there) == fingerprint.config_hash(here)) != counts
+
+
 def test_values_that_do():
     assert fingerprint.differing(RECALL, {**RECALL, "steps": 7}) == ["steps"]
     assert fingerprint.config_hash(RECALL) != fingerprint.config_hash({**RECALL, "seed": 7})

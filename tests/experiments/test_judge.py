@@ -50,6 +50,14 @@ def test_wide_intervals_are_undecided_and_say_how_many_seeds_would_decide():
     assert larger(LARGE, UNSURE).outcome is Outcome.UNDECIDED
 
 
+def test_a_test_set_of_few_sentences_is_not_made_up_for_by_seeds():
+    judged = [judge.larger("C", "s", [Comparison("c", LARGE, of_sentences=v)], least=0.1) for v in (0.0, 1e-4, 1.0)]
+    assert [one.outcome for one in judged] == [Outcome.SUPPORTED, Outcome.SUPPORTED, Outcome.UNDECIDED]
+    assert judged[2].seeds_to_decide is None and judged[2].effects[0].high > 2 > judged[0].effects[0].high
+    judged = [judge.equivalent("C", "s", [Comparison("c", NONE, of_sentences=v)], margin=0.05) for v in (0.0, 1.0)]
+    assert [one.outcome for one in judged] == [Outcome.SUPPORTED, Outcome.UNDECIDED]
+
+
 def test_one_seed_decides_nothing():
     finding = larger([0.9])
     assert finding.outcome is Outcome.UNDECIDED and finding.seeds_to_decide is None

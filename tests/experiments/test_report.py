@@ -266,6 +266,19 @@ def test_points_have_names_of_places_and_plain_lines_have_points():
     assert right.points[0].left < right.points[1].left and right.points[0].top > right.points[1].top
 
 
+def test_points_without_a_label_belong_to_the_series_of_their_look():
+    with style.house():
+        figure, (left, right) = style.panels(2)
+        for system, look in (("one", Look("gru")), ("other", Look("gru", 1))):
+            style.curve(left, np.array([1.0, 2.0]), np.array([[1.0, 2.0], [3.0, 4.0]]), look, system)
+            style.points(right, look.marker == "s", [1.0, 2.0], look)
+        style.points(right, 2, [5.0, 6.0], Look("rnn"))
+    taken = drawing.take_apart(figure, "here")
+    assert [entry.name for entry in taken.legend] == ["one", "other"]
+    assert [(point.series, point.y) for point in taken.panels[1].points] == [(0, 1.5), (1, 1.5), (-1, 5.5)]
+    assert taken.panels[1].drawn.count('data-series="1"') >= 3  # dots, mean and interval
+
+
 def test_a_colour_bar_keeps_the_figure_whole_and_its_colours():
     with style.house():
         figure, (left, right) = style.panels(2)

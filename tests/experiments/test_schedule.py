@@ -4,7 +4,7 @@ import types
 
 import pytest
 
-from experiments import schedule
+from experiments import fingerprint, schedule
 from experiments.question import Probing, Run, Tuning, over_seeds
 
 CONFIG = "configs/recall.py:gru"
@@ -44,6 +44,17 @@ def test_the_grid_goes_on_where_the_best_lies_on_its_edge():
     assert [due.tuned for due in plan.due] == pytest.approx([0.05, 0.1, 0.2])
     plan = schedule.plan(tuned(extensions=0), score({0.1: 1.0, 0.2: 2.0}))
     assert [due.tuned for due in plan.due if due.role == "report"] == [0.1, 0.1]
+
+
+def test_text_is_read_where_it_lies_and_that_is_no_part_of_the_run(tmp_path):
+    on_text = Run("configs/multi30k.py:gru", {"system": "text"})
+    plan = schedule.plan(schedule.with_text([on_text, *FIXED], str(tmp_path)), score({}))
+    (here,) = (due for due in plan.due if "dir" in due.config.data)
+    (elsewhere,) = schedule.plan([on_text], score({})).due
+    assert here.config.data.dir == str(tmp_path) and elsewhere.config.data.dir == ""
+    assert here.key.name == "text"
+    assert str(tmp_path) not in str([due.overrides for due in plan.due])
+    assert fingerprint.config_hash(here.config.to_dict()) == fingerprint.config_hash(elsewhere.config.to_dict())
 
 
 def test_extensions_end():
@@ -89,9 +100,37 @@ def test_what_a_grid_may_not_have():
     with pytest.raises(ValueError, match="steps = 0 is too small"):
         schedule.plan([Run(CONFIG, {"system": "a"}, overrides={"steps": 0})], score({}))
     with pytest.raises(ValueError, match="probe = 'acuracy' is not known"):
-        schedule.check_probes(question([], [Probing("acuracy")]))
+        schedule.grid(question([], [Probing("acuracy")]), "smoke")
     with pytest.raises(ValueError, match="at = 'later' is no moment"):
-        schedule.check_probes(question([], [Probing("accuracy_by_distance", at=("later",))]))
+        schedule.grid(question([Run(CONFIG, {}, probes=(Probing("exposure", at=("later",)),))]), "smoke")
+
+
+def test_a_run_may_ask_for_probes_of_its_own():
+    asked = question([], [Probing("exposure")])
+    run = Run(CONFIG, {"system": "a"}, tuning=Tuning((0.1, 0.2), extensions=0), probes=(Probing("bleu"),))
+    trial, _, report = schedule.plan([run], score({0.1: 1.0, 0.2: 2.0})).due
+    assert schedule.probes_of(asked, trial) == ()
+    assert [probing.probe for probing in schedule.probes_of(asked, report)] == ["exposure", "bleu"]
+    assert "experiments.probes.bleu" in schedule.modules_of(asked, report)
+    assert "experiments.probes.bleu" not in schedule.modules_of(asked, report._replace(run=FIXED[0]))
+
+
+def test_what_measures_time_runs_alone():
+    timed = Probing("exposure", alone=True)
+    assert schedule.alone(question([], [timed]), FIXED)
+    assert schedule.alone(question([]), [*FIXED, Run(CONFIG, {"system": "c"}, probes=(timed,))])
+    assert not schedule.alone(question([], [Probing("exposure")]), FIXED)
+
+
+def test_a_probe_may_ask_some_runs_alone():
+    asked = question(FIXED, (Probing("exposure", only={"system": "a"}), Probing("accuracy_by_distance")))
+    a, b, *_ = schedule.plan(FIXED, score({})).due
+    assert [one.probe for one in schedule.probes_of(asked, a)] == ["exposure", "accuracy_by_distance"]
+    assert [one.probe for one in schedule.probes_of(asked, b)] == ["accuracy_by_distance"]
+    assert schedule.probes_of(asked, a._replace(role="tune")) == ()
+    assert schedule.modules_of(asked, a).keys() - schedule.modules_of(asked, b).keys() >= {
+        "experiments.probes.exposure"
+    }
 
 
 def test_only():

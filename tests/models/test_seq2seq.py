@@ -162,7 +162,7 @@ def test_masked_softmax_of_nothing_is_zero():
 @pytest.mark.parametrize(
     ("attention", "changes", "message"),
     [
-        ({"score": "adding"}, {}, "model.attention.score = 'adding' is unknown; choose from additive"),
+        ({"score": "adding"}, {}, "model.attention.score = 'adding' is not known; .*choose from additive"),
         ({"score": "dot"}, {"bidirectional": True}, "model.attention.score = 'dot' needs .*; use general"),
     ],
 )
@@ -172,5 +172,5 @@ def test_scores_that_do_not_fit_are_refused(attention, changes, message):
 
 
 def test_an_unknown_context_is_refused():
-    with pytest.raises(ValueError, match="model.context = 'end' is unknown; choose from start, every_step"):
+    with pytest.raises(ValueError, match="model.context = 'end' is not known; choose from start, every_step"):
         make("gru", context="end")

@@ -193,8 +193,8 @@ def test_post_norm_and_gelu_are_other_functions():
     [
         ({"hidden_size": 64, "num_heads": 3}, "model.num_heads = 3 does not divide model.hidden_size = 64; "
                                               "use 1, 2, 4, 8, 16, 32 or 64"),
-        ({"positions": "rotry"}, "model.positions = 'rotry' is not known; did you mean rotary? use one of none, "),
-        ({"norm": "pree"}, "model.norm = 'pree' is not known; did you mean pre? use one of pre, post"),
+        ({"positions": "rotry"}, "model.positions = 'rotry' is not known; did you mean rotary? choose from none, "),
+        ({"norm": "pree"}, "model.norm = 'pree' is not known; did you mean pre? choose from pre, post"),
         ({"activation": "gelo"}, "model.activation = 'gelo' is not known; did you mean gelu?"),
         ({"hidden_size": 36, "num_heads": 4, "positions": "rotary"}, "gives heads of odd width 9"),
     ],

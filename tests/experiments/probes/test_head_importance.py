@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from experiments.probes import bleu
 from experiments.probes import head_importance as probe
 from tests.experiments.probes.restored import restored
+from tests.experiments.probes.test_bleu import translation
 from tests.training import runs
 
 
@@ -42,3 +44,35 @@ def test_every_head_has_a_place():
 def test_without_heads():
     with pytest.raises(ValueError, match="gru has no heads"):
         list(probe.measure(restored("recall", "gru")))
+
+
+@pytest.mark.parametrize("name", ["encoder.0.heads", "decoder.0.heads", "decoder.0.cross_heads"])
+def test_zeros_in_the_output_map_are_what_the_tap_does(name):
+    run = restored("reverse", "transformer")
+    found = {(one.measure, one.part): one.value for one in probe.measure(run, limit=16)}
+    for head in range(2):
+        model = probe.without_head(run.model, name, head, 2)
+        masked = next(one.value for one in probe.measure(run._replace(model=model), limit=16) if one.measure == "loss")
+        assert masked - found["loss", ""] == pytest.approx(found["loss_increase", f"{name} {head}"], abs=1e-6)
+        assert masked != found["loss", ""]
+
+
+def test_bleu_of_a_masked_head_is_that_of_the_model_without_it(tmp_path):
+    run = translation(tmp_path, "transformer")
+    run.task.decode_target = lambda ids: " ".join(map(str, ids))  # words enough for BLEU to count
+    said = bleu.Translator(run, "val", limit=8).translate(run.model).hypotheses
+    run.task.target_text = lambda split: said  # of an untrained model: its own translations are right
+    found = {(one.measure, one.part): one for one in probe.measure(run, limit=8, sentences=8)}
+    assert found["bleu_lowercase", ""].value == pytest.approx(100)
+    losses = {part: one for (measure, part), one in found.items() if measure == "bleu_loss"}
+    assert [one.place for one in losses.values()] == list(range(6))
+    for part, one in losses.items():
+        name, head = part.split()
+        masked = run._replace(model=probe.without_head(run.model, name, int(head), 2))
+        assert 100 - one.value == pytest.approx(next(iter(bleu.measure(masked, limit=8))).value)
+    assert max(one.value for one in losses.values()) > 0
+
+
+def test_what_has_no_translation():
+    with pytest.raises(ValueError, match="answers of reverse are no text"):
+        list(probe.measure(restored("reverse", "transformer"), limit=8, sentences=8))

@@ -1,0 +1,49 @@
+"""Accuracy as a function of the source's length: tokens of a synthetic task, words of a text.
+
+Teacher-forced, so that a target position is asked with the right past before it. An evaluation split of a synthetic
+task deals its lengths out evenly.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import jax
+import numpy as np
+
+from data import pipeline
+from experiments.measurement import Measurement
+from training import evaluation, mesh, params, quality
+from training.restore import Restored
+
+
+def measure(
+    run: Restored, *, splits: Sequence[str] = ("test",), width: int = 0, limit: int = 0
+) -> Iterator[Measurement]:
+    """`token_accuracy`, `exact_match` and `loss` within ranges of `width` lengths, at their middle (`place`).
+
+    Of several splits, such as `test` and `test_long`, each has its own ranges, from its shortest length on; `part`
+    names the split, `answers` counts examples. Width 0 lets `training/quality.py` choose. `limit` takes the first so
+    many examples of each. Chance is yielded where the task states it. Raises ValueError for a task without a source.
+    """
+    spec, task = run.task.spec, run.task
+    if spec.source == "none":
+        raise ValueError(f"accuracy_by_length: {run.config.task} has no source that could be long; use another probe")
+    devices = mesh.make()
+    weights = jax.device_put(params.flatten(run.model), mesh.replicated(devices))
+    step = evaluation.make_eval_step(params.Skeleton(run.model), spec, devices)
+    for split in splits:
+        batches = pipeline.eval_batches(task, split, run.config, limit=limit)
+        answers, examples = quality.gather(evaluation.scored(step, weights, batches))
+        for row in quality.by_source_length(answers, examples, lengths(task, split, examples), width, None):
+            place = (row["low"] + row["high"]) / 2
+            for name in ("token_accuracy", "exact_match", "loss"):
+                yield Measurement(name, row[name], place, split, row["num_examples"])
+    for name, level in task.chance.items():
+        yield Measurement(f"chance_{name}", level)
+
+
+def lengths(task, split: str, examples: quality.Examples) -> np.ndarray:
+    """(E,) words of each source where it is text, else its tokens."""
+    if not hasattr(task, "source_text"):
+        return examples.source_length
+    lines = task.source_text(split)
+    return np.array([len(lines[i].split()) for i in examples.number])

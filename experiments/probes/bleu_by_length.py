@@ -1,0 +1,62 @@
+"""BLEU within ranges of source length, and within resamples of each range's sentences.
+
+BLEU of one range is not BLEU of another, since references differ: only systems within a range are to be compared. How
+far a difference between two systems owes to the sentences at hand is told by resampling them, the same for both
+(Koehn 2004). So that a verdict can do this from the table alone, BLEU of each range is also given for a fixed series
+of resamples, the same for every run: a hundred numbers a range, where counts of every sentence would be thousands.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from data import pipeline
+from experiments import bleu
+from experiments.measurement import Measurement
+from training.generate import Generator
+from training.restore import Restored
+
+
+def measure(
+    run: Restored,
+    *,
+    split: str,
+    edges: Sequence[int],
+    draws: int = 100,
+    beam_size: int = 1,
+    length_penalty: float = 0.6,
+    limit: int = 0,
+) -> Iterator[Measurement]:
+    """`bleu_lowercase` of sources of edges[i] to edges[i + 1] - 1 words, the last range with its end (`place`: middle).
+
+    `part` is empty for all sentences of the range, and `draw 0`, `draw 1`, ... for its resamples. `length_ratio` is
+    words given over words of the references. Greedy where `beam_size` is 1. `limit` takes the first so many examples.
+    Raises ValueError for a task that is no translation, or a model that does not decode.
+    """
+    task, spec = run.task, run.task.spec
+    if not hasattr(task, "target_text") or spec.source == "none":
+        raise ValueError(f"bleu_by_length: {run.config.task} is no translation of text; use accuracy_by_length")
+    if not run.model.decodes:
+        raise ValueError(f"bleu_by_length: {run.config.model.name} does not decode; use accuracy_by_length")
+    method = {"method": "beam", "beam_size": beam_size, "length_penalty": length_penalty}
+    generate = Generator(run.model, spec, **(method if beam_size > 1 else {"method": "greedy"}))
+    tokens = generate.split(pipeline.eval_batches(task, split, run.config, limit=limit))
+    sources, references = task.source_text(split), task.target_text(split)
+    words_S = np.array([len(sources[i].split()) for i in sorted(tokens)])
+    given = [task.decode_target(tokens[i]) for i in sorted(tokens)]
+    counts_SC = bleu.counts(given, [references[i] for i in sorted(tokens)])
+    for low, high in ranges(edges):
+        here_SC = counts_SC[(words_S >= low) & (words_S <= high)]
+        place, answers = (low + high) / 2, len(here_SC)
+        if answers:
+            yield Measurement("bleu_lowercase", bleu.score(here_SC), place, answers=answers)
+            yield Measurement("length_ratio", here_SC[:, 0].sum() / here_SC[:, 1].sum(), place, answers=answers)
+            for draw, value in enumerate(bleu.resampled(here_SC, draws)):
+                yield Measurement("bleu_lowercase", value, place, f"draw {draw}", answers)
+
+
+def ranges(edges: Sequence[int]) -> list[tuple[int, int]]:
+    """Inclusive (low, high): 10, 20, 30 make 10 to 19 and 20 to 30. Raises ValueError for edges that do not ascend."""
+    if len(edges) < 2 or any(a >= b for a, b in zip(edges, edges[1:], strict=False)):
+        raise ValueError(f"bleu_by_length: edges = {tuple(edges)} do not ascend; use for example (10, 20, 30)")
+    return [(low, high - 1) for low, high in zip(edges[:-2], edges[1:-1], strict=True)] + [(edges[-2], edges[-1])]

@@ -1,0 +1,286 @@
+"""How many heads does attention need? Heads 1 to 32 at constant width and parameters (claim C10).
+
+    python -m experiments.run head_count --scale=cpu --jobs=2 --data=FOLDER     FOLDER holds Multi30k's train.de.gz ...
+
+Two tasks: translation (Multi30k, German to English) and associative recall. The heads of a layer share its width, so
+their number changes no parameter and no FLOP of a projection. Every head count has the same batches, steps and trials
+of its learning rate. On the runs with 8 heads each head is masked in turn. Beside the points stands row A of Vaswani et
+al. (2017, table 3), relative to 8 heads: their models are of another size and language, so shapes compare, not values.
+
+BLEU is of greedy translations, lowercased. Recall has learned positions: ALiBi's slopes would change with the heads.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments import judge, style
+from experiments.judge import Comparison
+from experiments.question import Finding, Probing, Run, Tuning, over_seeds
+from experiments.style import Look
+from experiments.table import Table, paired
+
+CLAIM = "Several heads see several relations; 8 is best, 16 or 32 bring nothing (C10)."
+SOURCE = (
+    "Vaswani et al. 2017, section 3.2.2 and table 3, row A: BLEU 24.9, 25.5, 25.8, 25.8, 25.4 and perplexity 5.29, "
+    "5.00, 4.92, 4.91, 5.01 with 1, 4, 8, 16, 32 heads. Against it: these are single runs, whose differences above one "
+    "head are near noise; most heads can be taken out after training (Michel et al. 2019; Voita et al. 2019)."
+)
+PREDICTION = (
+    "On Multi30k 8 heads are better than 1 by some hundredths of a nat, and better than 2 or 4 by less than the seeds "
+    "tell apart. 16 heads are as good as 8; 32, of width 4, are slightly worse. BLEU decides nothing beyond 8 against "
+    "1. On recall, where one relation is asked for, 1 head does as well as 8, and 32 heads are worse. Masking one head "
+    "of 8 costs less than a hundredth of the loss for more than half of the heads; the dearest one is in "
+    "cross-attention."
+)
+THRESHOLDS = {
+    "gain_nats": 0.015,  # a target token: what 8 heads have over 4 in Vaswani et al., ln(5.00 / 4.92)
+    "gain_bleu": 0.3,  # the same in BLEU, 25.8 - 25.5
+    "gain_accuracy": 0.02,  # on recall
+    "margin_nats": 0.03,  # that counts as nothing: less than half of what 8 heads have over 1, ln(5.29 / 4.92)
+    "margin_bleu": 0.45,  # half of 25.8 - 24.9
+    "margin_accuracy": 0.02,
+    "needed": 0.01,  # of the loss, by which a head that is needed raises it when it is masked
+    "most": 0.5,  # of the heads
+    "learned": 0.1,  # of the way from knowing the values without their keys to 1: below, recall is not learned
+}
+TRANSLATION, RECALL = "multi30k", "recall"
+TEST = "test_2016_flickr"
+BEST = 8
+PROBES = (
+    Probing("bleu", options={"split": "val"}, only={"task": TRANSLATION}),
+    Probing("bleu", options={"split": TEST}, only={"task": TRANSLATION}),
+    Probing("accuracy_by_distance", only={"task": RECALL}),
+    Probing("head_importance", options={"limit": 256, "sentences": 200}, only={"task": TRANSLATION, "heads": BEST}),
+    Probing("head_importance", options={"limit": 256}, only={"task": RECALL, "heads": BEST}),
+)
+
+HEADS = (1, 2, 4, 8, 16, 32)
+FEWER, MORE = (1, 2, 4), (16, 32)
+VASWANI = {1: (5.29, 24.9), 4: (5.00, 25.5), 8: (4.92, 25.8), 16: (4.91, 25.8), 32: (5.01, 25.4)}  # perplexity, BLEU
+CONFIGS = {TRANSLATION: "configs/multi30k.py:transformer", RECALL: "configs/recall.py:transformer_decoder"}
+MULTI30K_CPU: dict[str, Any] = {
+    "model.hidden_size": 128, "model.mlp_dim": 512, "model.num_layers": 2, "model.dropout_rate": 0.1, "cpu_devices": 1,
+    "data.tokenizer.vocab_size": 4000, "data.num_buckets": 6, "data.max_length": 48, "tokens_per_batch": 1024,
+    "steps": 1500, "schedule.warmup_steps": 150, "optimizer.ema_decay": 0.98, "every.eval": 500,
+}  # fmt: skip
+RECALL_CPU: dict[str, Any] = {
+    "model.hidden_size": 128, "model.mlp_dim": 256, "model.num_layers": 2, "model.positions": "learned",
+    "data.val_examples": 512, "steps": 1500, "every.eval": 500,
+}  # fmt: skip
+MULTI30K_GPU: dict[str, Any] = {
+    "model.hidden_size": 512, "model.mlp_dim": 2048, "model.num_layers": 3, "model.dtype": "bfloat16",
+    "model.dropout_rate": 0.2, "cpu_devices": 1, "tokens_per_batch": 4096, "data.num_buckets": 6, "steps": 2500,
+    "schedule.warmup_steps": 400, "every.eval": 500,
+}  # fmt: skip
+RECALL_GPU: dict[str, Any] = {
+    "model.hidden_size": 128, "model.mlp_dim": 256, "model.num_layers": 2, "model.positions": "learned",
+    "batch_size": 128, "steps": 3000, "every.eval": 1000,
+}  # fmt: skip
+SMOKE: dict[str, dict[str, Any]] = {
+    TRANSLATION: {
+        "data.tokenizer.name": "char", "data.num_buckets": 1, "data.max_length": 64, "tokens_per_batch": 1024,
+        "model.mlp_dim": 16, "optimizer.ema_decay": 0.0,
+    },
+    RECALL: {"model.mlp_dim": 16, "eval_examples": 32, "data.val_examples": 32, "data.test_examples": 32},
+}  # fmt: skip
+SMALL: dict[str, Any] = {
+    "model.hidden_size": 8, "model.num_layers": 1, "steps": 4, "schedule.warmup_steps": 0, "every.eval": 4,
+}  # fmt: skip
+
+
+def runs(scale: str) -> Iterator[Run]:
+    """smoke: translation with 8 heads, recall with 1 and 8. cpu: 3 seeds. gpu: 5 seeds; recall of 256 tokens, 16 pairs
+    (Arora et al. 2023)."""
+    if scale == "smoke":
+        for task, heads in ((TRANSLATION, BEST), (RECALL, 1), (RECALL, BEST)):
+            overrides = {**SMALL, **SMOKE[task], "model.num_heads": heads}
+            yield Run(CONFIGS[task], {"task": task, "heads": heads}, overrides=overrides)
+        return
+    rates = (1e-3, 2e-3, 4e-3) if scale == "cpu" else (5e-4, 1e-3, 2e-3)
+    values = (MULTI30K_CPU, RECALL_CPU) if scale == "cpu" else (MULTI30K_GPU, RECALL_GPU)
+    for (task, where), overrides in zip(CONFIGS.items(), values, strict=True):
+        short = overrides["steps"] // 2
+        tuning = Tuning(rates, overrides={"steps": short, "every.eval": short}, extensions=1)
+        setting = ",zoology_256_16" if (task, scale) == (RECALL, "gpu") else ""
+        for heads in HEADS:
+            cell = Run(
+                where + setting,
+                {"task": task, "heads": heads},
+                overrides={**overrides, "model.num_heads": heads},
+                tuning=tuning,
+            )
+            yield from over_seeds(cell, 3 if scale == "cpu" else 5)
+
+
+# ---- what the table says ----
+
+
+def loss(table: Table, heads: int) -> dict[int, float]:
+    """Seed -> validation loss of translation, nats a target token, without label smoothing."""
+    return table.where(task=TRANSLATION, heads=heads, measure="best_loss").of_seeds()
+
+
+def bleu(table: Table, heads: int) -> dict[int, float]:
+    return table.where(task=TRANSLATION, heads=heads, probe="bleu", measure="bleu_lowercase", part=TEST).of_seeds()
+
+
+def accuracy(table: Table, heads: int) -> dict[int, float]:
+    """The mean over distances, on test."""
+    rows = table.where(task=RECALL, heads=heads, probe="accuracy_by_distance", measure="token_accuracy")
+    return rows.of_seeds()
+
+
+def masked(table: Table, task: str, measure: str = "loss_increase") -> Table:
+    """What masking each head of the runs with 8 did."""
+    return table.where(task=task, heads=BEST, probe="head_importance", measure=measure)
+
+
+def share_needed(table: Table, task: str) -> dict[int, float]:
+    """Seed -> share of the heads whose masking raises the loss by `needed` of it."""
+    wholes = masked(table, task, "loss").of_seeds()
+    return {
+        int(seed): float((rows["value"] >= THRESHOLDS["needed"] * wholes[int(seed)]).mean())
+        for seed, rows in masked(table, task).by("seed")
+    }
+
+
+def chance(table: Table) -> float | None:
+    """Of recall, when the values are known but not which key had which."""
+    stated = table.where(task=RECALL, measure="chance_token_accuracy_in_context")
+    return float(stated["value"][0]) if len(stated) else None
+
+
+def figure(table: Table) -> Figure:
+    """Loss and BLEU of translation relative to 8 heads, accuracy of recall, and what each of 8 heads is worth."""
+    drawing, panels = style.panels(4)
+    look = Look("transformer")
+    theirs: dict[str, Any] = {"color": style.GREY, "linestyle": (0, (4, 2)), "marker": "x", "zorder": 2}
+    reference_ppl, reference_bleu = VASWANI[BEST]
+    _relative(panels[0], table, loss, look)
+    relative = [np.log(perplexity / reference_ppl) for perplexity, _ in VASWANI.values()]
+    panels[0].plot(np.log2(list(VASWANI)), relative, **theirs, label="Vaswani et al. 2017, En-De, single runs")
+    panels[0].set(title="Multi30k: loss, less that of 8 heads", ylabel="nats a target token, validation")
+    _relative(panels[1], table, bleu, look)
+    panels[1].plot(np.log2(list(VASWANI)), [score - reference_bleu for _, score in VASWANI.values()], **theirs)
+    panels[1].set(title="Multi30k: BLEU, less that of 8 heads", ylabel=f"BLEU, greedy, {TEST}")
+    for heads in HEADS:
+        if found := accuracy(table, heads):
+            style.points(panels[2], float(np.log2(heads)), list(found.values()), look)
+    if (level := chance(table)) is not None:
+        style.level(panels[2], level, "chance")
+    panels[2].set(title="Recall: accuracy", ylabel="accuracy, test", ylim=(-0.03, 1.03))
+    for axes in panels[:3]:
+        axes.set(xticks=np.log2(HEADS), xticklabels=HEADS, xlabel="heads")
+    _masks(panels[3], table)
+    style.legend(drawing, panels)
+    return drawing
+
+
+def _relative(axes: Axes, table: Table, quantity: Any, look: Look) -> None:
+    """The seeds' differences from their own run with 8 heads."""
+    reference, labelled = quantity(table, BEST), False
+    for heads in HEADS:
+        differences_N = paired(quantity(table, heads), reference)
+        if len(differences_N) and heads != BEST:
+            label = "" if labelled else "here"
+            style.points(axes, float(np.log2(heads)), differences_N, look, label)
+            labelled = True
+    style.level(axes, 0.0, "8 heads")
+
+
+KINDS = {"encoder": ("encoder", Look("lstm")), "heads": ("decoder, self", Look("gru", 1)),
+         "cross_heads": ("decoder, to the source", Look("rnn", 2))}  # fmt: skip
+
+
+def _masks(axes: Axes, table: Table) -> None:
+    """Every head of the run with 8 heads that has the lowest loss: BLEU lost against loss gained."""
+    found = loss(table, BEST)
+    rows = masked(table, TRANSLATION)
+    if not found or not len(rows):
+        axes.set_visible(False)
+        return
+    best = min(found, key=lambda seed: found[seed])
+    increases = rows.where(seed=best)
+    lost = masked(table, TRANSLATION, "bleu_loss").where(seed=best)
+    by_part = dict(zip(lost["part"].tolist(), lost["value"].tolist(), strict=True))
+    for part, increase in zip(increases["part"].tolist(), increases["value"].tolist(), strict=True):
+        stack, _, kind = part.split()[0].split(".")
+        name, look = KINDS["encoder" if stack == "encoder" else kind]
+        axes.plot(increase, by_part.get(part, np.nan), look.marker, color=look.colour, alpha=0.7, label=name)
+    axes.set(title=f"One of 8 heads masked (best run, seed {best:g})", xlabel="loss gained (nats a target token)",
+             ylabel="BLEU lost, validation")  # fmt: skip
+
+
+def verdict(table: Table) -> Sequence[Finding]:
+    def better(quantity: Any, others: Sequence[int], unit: str, sign: int, asked: Any = None) -> list[Comparison]:
+        """8 heads over others, positive where 8 are better."""
+        return [
+            Comparison(
+                f"8 over {n}, {unit}",
+                sign * paired(quantity(table, BEST), quantity(table, n)),
+                asked(n) if asked else "",
+            )
+            for n in others
+        ]
+
+    def unlearned(heads: int) -> str:
+        """Why a comparison on recall says nothing."""
+        level = chance(table) or 0.0
+        means = [np.mean(list(accuracy(table, n).values())) for n in (BEST, heads) if accuracy(table, n)]
+        least = level + THRESHOLDS["learned"] * (1 - level)
+        return "recall is learned with neither" if means and max(means) < least else ""
+
+    def needed(task: str) -> Comparison:
+        shares_N = np.array(list(share_needed(table, task).values()))
+        means = list(accuracy(table, BEST).values())
+        reason = unlearned(BEST) if task == RECALL and means else ""
+        return Comparison(f"share of the heads, {task}", shares_N - THRESHOLDS["most"], reason)
+
+    return [
+        judge.larger(
+            "C10, several",
+            "In translation 8 heads have a lower loss than fewer.",
+            better(loss, FEWER, "nats", -1),
+            least=THRESHOLDS["gain_nats"],
+        ),
+        judge.larger(
+            "C10, several, BLEU",
+            "In translation 8 heads have a higher BLEU than fewer.",
+            better(bleu, FEWER, "BLEU", 1),
+            least=THRESHOLDS["gain_bleu"],
+        ),
+        judge.larger(
+            "C10, several, recall",
+            "On recall 8 heads are more accurate than fewer.",
+            better(accuracy, FEWER, "accuracy", 1, unlearned),
+            least=THRESHOLDS["gain_accuracy"],
+        ),
+        judge.equivalent(
+            "C10, nothing more",
+            "In translation 16 or 32 heads have the loss of 8.",
+            better(loss, MORE, "nats", -1),
+            margin=THRESHOLDS["margin_nats"],
+        ),
+        judge.equivalent(
+            "C10, nothing more, BLEU",
+            "In translation 16 or 32 heads have the BLEU of 8.",
+            better(bleu, MORE, "BLEU", 1),
+            margin=THRESHOLDS["margin_bleu"],
+        ),
+        judge.equivalent(
+            "C10, nothing more, recall",
+            "On recall 16 or 32 heads have the accuracy of 8.",
+            better(accuracy, MORE, "accuracy", 1, unlearned),
+            margin=THRESHOLDS["margin_accuracy"],
+        ),
+        judge.larger(
+            "C10, masked",
+            f"Most of 8 heads are needed: masked alone, they raise the loss by {THRESHOLDS['needed']:.0%} or more.",
+            [needed(TRANSLATION), needed(RECALL)],
+            least=0.0,
+        ),
+    ]

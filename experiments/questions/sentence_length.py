@@ -1,0 +1,284 @@
+"""Does length hurt a fixed vector, and attention not? BLEU and accuracy against source length (claims C6 and C7).
+
+    python -m experiments.run sentence_length --scale=cpu --jobs=2 [--data=FOLDER of Multi30k's files]
+
+Three arms. `to 60 words` trains on Multi30k's captions joined to 10 to 60 words and translates the same lengths; `to
+20 words` trains on 10 to 20 and translates all, which tests extrapolation; `to 15 symbols` gives 1 to 15 symbols back
+under other names, a translation whose every word is known, and is tested to 30.
+
+A fixed vector (fed at every step, the stronger kind) stands against attention by each score, and against a Transformer.
+Recurrent encoders read in one direction and unreversed, since a backward pass puts the source's beginning beside the
+final state. All have one budget of parameters besides embeddings, the same batches, steps and trials of their rate.
+
+BLEU of long sentences is not comparable with BLEU of short ones, so systems are compared within a range of lengths
+alone: a share of BLEU is one of another system's, or of the same system's trained on all lengths, in the same range.
+Its variance has two parts, seeds and sentences (`experiments/compared_bleu.py`).
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments import fairness, judge, style
+from experiments.compared_bleu import Bleu, compared, share
+from experiments.judge import Comparison
+from experiments.question import Finding, Probing, Run, Tuning, over_seeds
+from experiments.style import Look
+from experiments.table import Table, paired
+
+CLAIM = (
+    "One fixed vector for the whole source loses information, so that long sentences suffer (C6); attention gives each "
+    "output its own context, so that length no longer hurts (C7)."
+)
+SOURCE = (
+    "Cho et al. 2014; Bahdanau et al. 2015, figure 2; Luong et al. 2015. Against it: capacity and reversing the source "
+    "soften it (Sutskever et al. 2014), and what is longer than training is another matter than what is long."
+)
+PREDICTION = (
+    "The fixed vector's share of the BLEU of additive attention falls by more than a tenth from 10 to 60 words, and "
+    "its accuracy in copying by more than a tenth from 5 to 15 symbols. At 50 to 60 words each score of attention, and "
+    "the Transformer, is ahead of it by more than 2 BLEU. In copying, attention is as accurate at 11 to 15 symbols as "
+    "at 1 to 5. Trained to 20 words, attention does not keep its BLEU beyond: at 50 to 60 words less than nine tenths "
+    "are left, yet a larger share than of the fixed vector's. The scores are within 2 BLEU of one another, but dot may "
+    "be behind."
+)
+THRESHOLDS = {
+    "drop": 0.1,  # in share of BLEU, or in accuracy, from short to long that counts as suffering
+    "ahead": 2.0,  # BLEU on the longest sentences that count as better
+    "flat": 0.05,  # in accuracy from short to long that counts as no difference
+    "kept": 0.1,  # in share of BLEU, or in accuracy, beyond training that counts as none lost
+    "scores": 2.0,  # BLEU between two scores that count as no difference
+    "learned": 0.5,  # accuracy on the shortest copies: below, a system has not learned to copy
+    "translates": 3.0,  # BLEU: below, there is nothing to take a share of
+}
+EDGES = (10, 20, 30, 40, 50, 60)  # words, of the ranges of length
+SYMBOLS = 5  # of a range of lengths in copying
+RANGES = {14.5: "10 to 19 words", 24.5: "20 to 29 words", 34.5: "30 to 39 words", 44.5: "40 to 49 words",
+          55.0: "50 to 60 words", 3.0: "1 to 5 symbols", 13.0: "11 to 15 symbols",
+          28.0: "26 to 30 symbols"}  # fmt: skip
+"""Of lengths, by their middles."""
+SHORTEST, LONGEST, BEYOND = 14.5, 55.0, (24.5, 55.0)
+SHORT_COPY, LONG_COPY, LONGER_COPY = 3.0, 13.0, 28.0
+TEXT, COPYING = "translation", "copying"
+ALL, SHORT, COPIES = "to 60 words", "to 20 words", "to 15 symbols"
+PROBES = (
+    Probing("bleu_by_length", only={"task": TEXT}, options={"split": "test_2016_flickr", "edges": EDGES}),
+    Probing("accuracy_by_length", only={"task": COPYING}, options={"splits": ("test", "test_long"), "width": SYMBOLS}),
+)
+
+FIXED, ADDITIVE, TRANSFORMER = "fixed vector", "additive", "Transformer"
+SCORES = {ADDITIVE: "additive", "dot": "dot", "general": "general", "concat": "concat", "scaled dot": "scaled_dot"}
+SYSTEMS = (FIXED, *SCORES, TRANSFORMER)
+MODELS = {FIXED: "gru", **dict.fromkeys(SCORES, "gru_attention"), TRANSFORMER: "transformer"}
+LOOKS = {FIXED: Look("gru"), ADDITIVE: Look("attention", 0), "dot": Look("lstm", 1), "general": Look("conv", 2),
+         "concat": Look("other", 3), "scaled dot": Look("rnn", 1), TRANSFORMER: Look("transformer")}  # fmt: skip
+ARMS = {ALL: (TEXT, "all_lengths"), SHORT: (TEXT, "short"), COPIES: (COPYING, "permuted_copy")}
+FILES = {TEXT: "multi30k_joined", COPYING: "reverse"}
+
+
+def runs(scale: str) -> Iterator[Run]:
+    """smoke: 2 cells, characters of few examples. cpu: 300,000 parameters in translation. gpu: 2,000,000; 3 seeds each.
+
+    Cut at cpu: widths, steps and the vocabulary; the Transformer in translation; trials take a third of the steps.
+    """
+    if scale == "smoke":
+        yield from _smoke()
+        return
+    for arm, (task, setting) in ARMS.items():
+        for system in systems_of(arm, scale):
+            values = {**SIZES[scale][task], **model_values(system, task)}
+            # Sized on copying, which needs no text: what vocabularies differ in is the same for all.
+            sizing = {key: value for key, value in values.items() if key.startswith("model.")}
+            stand_in = f"configs/reverse.py:{MODELS[system]},permuted_copy"
+            values |= fairness.fit(stand_in, sizing, BUDGETS[scale][task], multiple=8).overrides
+            trials = {"steps": values["steps"] // 3, "every.eval": values["steps"] // 6}
+            tuning = Tuning((1e-3, 3e-3, 1e-2), extensions=1, overrides=trials)
+            where = f"configs/{FILES[task]}.py:{MODELS[system]},{setting}"
+            run = Run(where, {"task": task, "arm": arm, "system": system}, overrides=values, tuning=tuning)
+            yield from over_seeds(run, 3)
+
+
+SIZES: dict[str, dict[str, dict[str, Any]]] = {
+    "cpu": {
+        TEXT: {"steps": 1500, "every.eval": 250, "data.num_buckets": 6, "data.tokenizer.vocab_size": 3000},
+        COPYING: {"steps": 3000, "every.eval": 500, "batch_size": 64},
+    },
+    "gpu": {
+        TEXT: {"steps": 3000, "every.eval": 500, "data.num_buckets": 8, "tokens_per_batch": 4096},
+        COPYING: {"steps": 4000, "every.eval": 500, "batch_size": 128},
+    },
+}
+BUDGETS = {"cpu": {TEXT: 300_000, COPYING: 100_000}, "gpu": {TEXT: 2_000_000, COPYING: 200_000}}
+
+
+def systems_of(arm: str, scale: str) -> list[str]:
+    """All, but for extrapolation, where one score stands for attention, and for what a CPU has no time for."""
+    systems = [FIXED, ADDITIVE, TRANSFORMER] if arm == SHORT else list(SYSTEMS)
+    return [system for system in systems if system != TRANSFORMER or arm == COPIES or scale == "gpu"]
+
+
+def model_values(system: str, task: str) -> dict[str, Any]:
+    if system == TRANSFORMER:
+        return {"model.num_layers": 2 if task == COPYING else 3}
+    recurrent = {"model.num_layers": 1, "model.bidirectional": False, "model.reverse_source": False}
+    if system == FIXED:
+        return {**recurrent, "model.context": "every_step"}
+    return {**recurrent, "model.attention.score": SCORES[system]}
+
+
+def _smoke() -> Iterator[Run]:
+    small = {"steps": 2, "schedule.warmup_steps": 0, "every.eval": 2, "model.hidden_size": 8, "model.embed_size": 8}
+    text = {"data.tokenizer.name": "char", "data.max_length": 512, "data.num_buckets": 1, "tokens_per_batch": 4096,
+            "data.max_words": 20, "data.test_words": 20, "data.train_passes": 1, "data.eval_passes": 1,
+            "data.train_examples": 32, "eval_examples": 8}  # fmt: skip
+    copies = {"data.max_length": 8, "data.long_length": 12, "data.val_examples": 32, "data.test_examples": 32}
+    for arm, system in ((ALL, ADDITIVE), (COPIES, FIXED)):
+        task, setting = ARMS[arm]
+        values = {**small, **(text if task == TEXT else copies), **model_values(system, task)}
+        where = f"configs/{FILES[task]}.py:{MODELS[system]},{setting}"
+        yield Run(where, {"task": task, "arm": arm, "system": system}, overrides=values)
+
+
+def bleu(table: Table, arm: str, system: str, place: float) -> Bleu:
+    return Bleu(table, place, arm=arm, system=system)
+
+
+def copied(table: Table, system: str, place: float) -> dict[int, float]:
+    """Seed -> token accuracy in copying."""
+    return table.where(arm=COPIES, system=system, measure="token_accuracy", place=place).of_seeds()
+
+
+def figure(table: Table) -> Figure:
+    """BLEU within each range; shares of BLEU, which may be compared across them; accuracy in copying."""
+    drawing, (scores, shares, kept, copies) = style.panels(4)
+    arms = {arm: [system for system in SYSTEMS if system in table.where(arm=arm).values("system")] for arm in ARMS}
+    middles = [place for place in RANGES if len(table.where(measure="bleu_lowercase", place=place))]
+    for number, system in enumerate(arms[ALL]):
+        for place in middles:
+            found = bleu(table, ALL, system, place).by_seed
+            if found:
+                x = place + 1.1 * (number - (len(arms[ALL]) - 1) / 2)
+                style.points(scores, x, list(found.values()), LOOKS[system], system)
+        if system != ADDITIVE and ADDITIVE in arms[ALL]:
+            _draw_shares(shares, table, middles, system, (ALL, system), (ALL, ADDITIVE))
+    for system in arms[SHORT]:
+        _draw_shares(kept, table, middles, system, (SHORT, system), (ALL, system))
+    accuracies = table.where(arm=COPIES, measure="token_accuracy")
+    for system in arms[COPIES]:
+        style.curve(copies, *accuracies.where(system=system).curves(), LOOKS[system], system)
+    for axes in (shares, kept):
+        style.level(axes, 1.0, "all of it")
+    if len(chance := table.where(arm=COPIES, measure="chance_token_accuracy")):
+        style.level(copies, float(chance["value"][0]), "chance")
+    scores.set(title="Within a range of lengths", xlabel="source words", ylabel="BLEU")
+    for edge in EDGES[1:-1]:
+        scores.axvline(edge - 0.5, color=style.GREY, linewidth=0.6, linestyle=(0, (1, 2)), zorder=0)
+    shares.set(title="Share of the BLEU of additive attention", xlabel="source words", ylabel="share", ylim=(0, None))
+    kept.set(title="Share left when trained to 20 words", xlabel="source words", ylabel="share", ylim=(0, None))
+    kept.axvspan(EDGES[0], 20, color="#EEEEEE", zorder=-1, linewidth=0)
+    copies.set(title="Copying, renamed", xlabel="symbols", ylabel="accuracy", ylim=(-0.03, 1.03))
+    copies.axvspan(0, 15, color="#EEEEEE", zorder=-1, linewidth=0)
+    style.legend(drawing, [scores, copies])
+    return drawing
+
+
+def _draw_shares(
+    axes: Axes, table: Table, places: Sequence[float], label: str, part: tuple[str, str], whole: tuple[str, str]
+) -> None:
+    """The BLEU of one (arm, system) as a share of another's, by range."""
+    each = [(bleu(table, *part, place).by_seed, bleu(table, *whole, place).by_seed) for place in places]
+    seeds = set.intersection(*(set(one) for pair in each for one in pair)) if each else set()
+    if seeds:
+        shares_NX = np.array([[share(a[seed], b[seed]) for a, b in each] for seed in sorted(seeds)])
+        style.curve(axes, np.array(places), shares_NX, LOOKS[part[1]], label)
+
+
+def verdict(table: Table) -> Sequence[Finding]:
+    def untranslated(*each: Bleu) -> str:
+        return "" if all(one.mean >= THRESHOLDS["translates"] for one in each if one.by_seed) else "too little BLEU"
+
+    def uncopied(system: str) -> str:
+        short = list(copied(table, system, SHORT_COPY).values())
+        return "did not learn to copy" if short and np.mean(short) < THRESHOLDS["learned"] else ""
+
+    def falls(system: str, near: float, far: float) -> Comparison:
+        lost = paired(copied(table, system, near), copied(table, system, far))
+        return Comparison(f"{system}, copying, {RANGES[near]} to {RANGES[far]}", lost, uncopied(system))
+
+    def ahead(system: str, of: str, place: float) -> Comparison:
+        return compared(
+            f"{system} over {of}", np.subtract, bleu(table, ALL, system, place), bleu(table, ALL, of, place)
+        )
+
+    def lost_share(system: str, place: float) -> Comparison:
+        short, whole = bleu(table, SHORT, system, place), bleu(table, ALL, system, place)
+        name = f"{system}, {RANGES[place]}"
+        return compared(name, lambda s, w: 1 - share(s, w), short, whole, not_asked=untranslated(whole))
+
+    def also(arm: str) -> list[str]:
+        """The Transformer where it translates; a CPU has no time for it."""
+        return [TRANSFORMER] if TRANSFORMER in table.where(arm=arm).values("system") else []
+
+    near = (bleu(table, ALL, FIXED, SHORTEST), bleu(table, ALL, ADDITIVE, SHORTEST))
+    far = (bleu(table, ALL, FIXED, LONGEST), bleu(table, ALL, ADDITIVE, LONGEST))
+    kept = [bleu(table, arm, system, LONGEST) for system in (ADDITIVE, FIXED) for arm in (SHORT, ALL)]
+    with_attention = [*SCORES, TRANSFORMER]
+    return [
+        judge.larger(
+            "C6",
+            "One fixed vector suffers with length: its share of the BLEU of additive attention, and its accuracy in "
+            "copying, fall.",
+            [
+                compared(
+                    f"share, {RANGES[SHORTEST]} to {RANGES[LONGEST]}",
+                    lambda f, a, far_f, far_a: share(f, a) - share(far_f, far_a),
+                    *near,
+                    *far,
+                    not_asked=untranslated(near[1], far[1]),
+                ),
+                falls(FIXED, SHORT_COPY, LONG_COPY),
+            ],
+            least=THRESHOLDS["drop"],
+        ),
+        judge.larger(
+            "C7",
+            f"On sentences of {RANGES[LONGEST]}, attention is ahead of the fixed vector, by whatever score.",
+            [ahead(system, FIXED, LONGEST) for system in (*SCORES, *also(ALL))],
+            least=THRESHOLDS["ahead"],
+        ),
+        judge.equivalent(
+            "C7, flat",
+            "With attention, accuracy in copying does not depend on length, as far as training went.",
+            [falls(system, SHORT_COPY, LONG_COPY) for system in with_attention],
+            margin=THRESHOLDS["flat"],
+        ),
+        judge.equivalent(
+            "C7, beyond",
+            "Nor beyond: trained short, attention keeps its BLEU and its accuracy.",
+            [lost_share(system, place) for system in (ADDITIVE, *also(SHORT)) for place in BEYOND]
+            + [falls(system, LONG_COPY, LONGER_COPY) for system in with_attention],
+            margin=THRESHOLDS["kept"],
+        ),
+        judge.larger(
+            "C7, beyond, against the fixed vector",
+            f"Trained to 20 words, attention keeps a larger share of its BLEU at {RANGES[LONGEST]}.",
+            [
+                compared(
+                    f"{ADDITIVE} over {FIXED}",
+                    lambda a, whole_a, f, whole_f: share(a, whole_a) - share(f, whole_f),
+                    *kept,
+                    not_asked=untranslated(kept[1], kept[3]),
+                )
+            ],
+            least=THRESHOLDS["drop"],
+        ),
+        judge.equivalent(
+            "C7, scores",
+            f"Which score makes no difference at {RANGES[LONGEST]}.",
+            [ahead(system, ADDITIVE, LONGEST) for system in SCORES if system != ADDITIVE],
+            margin=THRESHOLDS["scores"],
+        ),
+    ]

@@ -1,0 +1,307 @@
+"""How much faster does attention train, and what does a token cost to decode? (claim C4, and the decoding half of C20)
+
+    python -m experiments.run throughput --scale=cpu
+
+Decoder-only systems of one budget of parameters on one batch, measured in one process and in turn (the probe
+`throughput`); the repeats, each in a process of its own, take the place of seeds. Training: tokens a second over
+length, batch and size. Decoding: what one more token costs after so many have been read, without the reading.
+
+RNN back-ends. `scan`: ours, all steps in one compiled loop. `cuDNN`: a layer in one call, for the LSTM, on a GPU.
+`a call a step`: a call from Python for each time step and for its backward step (`experiments/benchmarks/by_call.py`),
+which is what the claim's RNNs ran as, but for the operations within a step, which are one program here. The task is to
+give a sequence back reversed; no answer matters here, and every token is real.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments import fairness, judge, style
+from experiments.judge import Comparison
+from experiments.question import Finding, Probing, Run, over_seeds
+from experiments.style import Look
+from experiments.table import Table, paired
+
+CLAIM = (
+    "RNNs must wait for each step; attention computes all at once and is tens to hundreds of times faster (C4). In "
+    "decoding recurrence wins: a token costs the same after any context, with attention the more, the longer it is "
+    "(C20)."
+)
+SOURCE = (
+    "Vaswani et al. 2017, section 4, table 1. Against it: true of step-by-step kernels at long lengths (175 and 1,324 "
+    "times at 512 and 4,096 tokens are reported for minGRU over a sequential GRU, Feng et al. 2024, unverified), false "
+    "at short lengths, with large batches, or on few CPU cores."
+)
+PREDICTION = (
+    "On 2 cores the Transformer trains less than 3 times as fast as the scanned RNNs at every length, is slower than "
+    "the tanh RNN throughout, and loses ground as the length grows, since attention's work grows with its square. "
+    "Against a GRU that is called step by step it is faster at small batches, by less than 10 times. On a GPU it is 10 "
+    "times as fast as scanned RNNs or more from 512 tokens on, and not at 32. Decoding a token costs the GRU the same "
+    "after 16 and after 2,048 tokens, the Transformer at least 1.5 times as much, and more than the GRU."
+)
+THRESHOLDS = {
+    "tens": 1.0,  # powers of ten of the ratio of tokens a second: ten times
+    "faster": 0.04,  # that count as faster at all: 1.1 times
+    "flat": 0.08,  # within which a cost stays the same: 1.2 times
+    "rising": 0.18,  # by which it rises: 1.5 times
+}
+PROBES = ()
+
+
+class System(NamedTuple):
+    model: str  # the config's argument
+    values: dict[str, Any]
+    look: Look
+
+
+TRANSFORMER, RNN, GRU, LSTM, CUDNN = "Transformer", "tanh RNN, scan", "GRU, scan", "LSTM, scan", "LSTM, cuDNN"
+BY_CALL = f"{GRU}, a call a step"
+SYSTEMS = {
+    GRU: System("gru_decoder", {}, Look("gru")),
+    RNN: System("rnn_decoder", {}, Look("rnn")),
+    LSTM: System("lstm_decoder", {}, Look("lstm")),
+    TRANSFORMER: System("transformer_decoder", {"model.num_heads": 4}, Look("transformer")),
+    CUDNN: System("lstm_decoder", {"model.backend": "cudnn"}, Look("lstm", 1)),
+}
+LOOKS = {name: system.look for name, system in SYSTEMS.items()} | {BY_CALL: Look("gru", 1)}
+RNNS = (RNN, GRU, LSTM, CUDNN, BY_CALL)
+TRAINING, DECODING = "training", "decoding"
+SMALL, LARGE = "small", "large"
+
+
+class Cell(NamedTuple):
+    phase: str
+    length: int  # tokens of source and target in training; read before the first decoded one in decoding
+    batch: int
+    size: str
+
+
+BUDGETS = {"smoke": {SMALL: 2_000}, "cpu": {SMALL: 100_000, LARGE: 1_000_000},
+           "gpu": {SMALL: 1_000_000, LARGE: 10_000_000}}  # fmt: skip
+CELLS = {
+    "smoke": [Cell(TRAINING, 8, 2, SMALL), Cell(DECODING, 4, 2, SMALL)],
+    "cpu": [
+        *(Cell(TRAINING, length, batch, SMALL) for length in (32, 64, 128, 256, 512) for batch in (4, 32)),
+        *(Cell(TRAINING, length, 8, LARGE) for length in (32, 128, 512)),
+        *(Cell(DECODING, length, 4, SMALL) for length in (16, 128, 512, 2048)),
+    ],
+    "gpu": [
+        *(Cell(TRAINING, length, batch, SMALL) for length in (32, 128, 512, 1024, 2048, 4096) for batch in (4, 32)),
+        *(Cell(TRAINING, length, 16, LARGE) for length in (32, 512, 4096)),
+        *(Cell(DECODING, length, 16, LARGE) for length in (32, 512, 2048, 8192)),
+    ],
+}
+SECONDS = {"smoke": 0.0, "cpu": 6.0, "gpu": 4.0}
+REPEATS = {"smoke": 1, "cpu": 3, "gpu": 3}
+
+
+def runs(scale: str) -> Iterator[Run]:
+    """smoke: two systems, 8 tokens. cpu: lengths to 512; 100,000 parameters, and 1 million at fewer lengths and one
+    batch. gpu: lengths to 4,096; 1 and 10 million; bfloat16, but for cuDNN's LSTM, which has float32 alone."""
+    for cell in CELLS[scale]:
+        chosen = {name: system for name, system in SYSTEMS.items() if name != CUDNN or scale == "gpu"}
+        if scale == "smoke":
+            chosen = {name: SYSTEMS[name] for name in (GRU, TRANSFORMER)}
+        sized = {name: _sized(system, BUDGETS[scale][cell.size], scale) for name, system in chosen.items()}
+        half = cell.length if cell.phase == DECODING else cell.length // 2
+        options = {
+            "label": GRU,
+            "beside": {name: (_where(chosen[name]), values) for name, values in sized.items() if name != GRU},
+            "phases": (cell.phase,),
+            "by_call": (GRU,) if cell.phase == TRAINING and cell.size == SMALL else (),
+            "seconds": SECONDS[scale],
+            "decoded": 4 if scale == "smoke" else 32,
+            "size": 64 if scale == "smoke" else 0,
+        }
+        overrides = sized[GRU] | {
+            "data.min_length": half, "data.max_length": half, "data.val_examples": 32, "data.test_examples": 32,
+            "batch_size": cell.batch, "steps": 1, "schedule.warmup_steps": 0, "every.eval": 1, "eval_examples": 8,
+        }  # fmt: skip
+        probing = Probing("throughput", options=options, alone=True)
+        yield from over_seeds(
+            Run(_where(SYSTEMS[GRU]), cell._asdict(), overrides=overrides, probes=(probing,)), REPEATS[scale]
+        )
+
+
+def _where(system: System) -> str:
+    return f"configs/reverse.py:{system.model}"
+
+
+def _sized(system: System, budget: int, scale: str) -> dict[str, Any]:
+    """Two layers within the budget."""
+    values = {**system.values, "model.num_layers": 2}
+    shape = {key: value for key, value in values.items() if key != "model.backend"}
+    values |= fairness.fit(_where(system), shape, budget, multiple=4).overrides
+    if scale == "gpu" and values.get("model.backend") != "cudnn":
+        values["model.dtype"] = "bfloat16"
+    return values
+
+
+# ---- what the table says ----
+
+
+def rates(table: Table, cell: Cell, system: str) -> dict[int, float]:
+    """Repeat -> powers of ten of the median tokens a second."""
+    rows = table.where(**cell._asdict(), part=system, measure=f"{cell.phase}_tokens_per_second")
+    return {seed: float(np.log10(value)) for seed, value in rows.of_seeds().items()}
+
+
+def cells(table: Table, phase: str) -> list[Cell]:
+    """Those that have been measured, by size, batch and length."""
+    rows = table.where(phase=phase)
+    columns = (rows["length"].tolist(), rows["batch"].tolist(), rows["size"].tolist()) if len(rows) else ([], [], [])
+    found = {Cell(phase, int(length), int(batch), size) for length, batch, size in zip(*columns, strict=True)}
+    return sorted(found, key=lambda cell: (cell.size != SMALL, cell.batch, cell.length))
+
+
+def series(found: Sequence[Cell]) -> Iterator[tuple[str, list[Cell]]]:
+    """(name, the cells that differ in nothing but the length)."""
+    grouped: dict[str, list[Cell]] = {}
+    for cell in found:
+        grouped.setdefault(f"{cell.size}, batch {cell.batch}", []).append(cell)
+    yield from grouped.items()
+
+
+def figure(table: Table) -> Figure:
+    """Tokens a second of training against length, a panel a size and batch; ratios of them; seconds a decoded token."""
+    trained, decoded = list(series(cells(table, TRAINING))), list(series(cells(table, DECODING)))
+    drawing, panels = style.panels(len(trained) + bool(trained) + len(decoded))
+    for axes, (name, mine) in zip(panels, trained, strict=False):
+        for system, look in LOOKS.items():
+            _draw(axes, mine, {cell: rates(table, cell, system) for cell in mine}, look, system)
+        axes.set(title=f"Training, {name}", ylabel="tokens a second")
+    if trained:
+        _ratios(panels[len(trained)], table, trained)
+    for axes, (name, mine) in zip(panels[len(trained) + bool(trained) :], decoded, strict=True):
+        for system, look in LOOKS.items():
+            costs = {
+                cell: {seed: np.log10(1e6 * cell.batch) - rate for seed, rate in rates(table, cell, system).items()}
+                for cell in mine
+            }
+            _draw(axes, mine, costs, look, system)
+        axes.set(title=f"Decoding, {name}", xlabel="tokens read before", ylabel="microseconds a step of the batch")
+    style.legend(drawing, panels, columns=3)
+    return drawing
+
+
+def _draw(axes: Axes, mine: Sequence[Cell], powers: Mapping[Cell, dict[int, float]], look: Look, label: str) -> None:
+    """Median and repeats of 10 ** powers over the cells' lengths, on logarithmic axes."""
+    there = [cell for cell in mine if powers[cell]]
+    if there:
+        seeds = sorted(set.intersection(*(set(powers[cell]) for cell in there)))
+        values_NX = np.array([[10.0 ** powers[cell][seed] for cell in there] for seed in seeds])
+        style.curve(axes, np.array([cell.length for cell in there]), values_NX, look, label)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set(xlabel="length (tokens)")
+
+
+def _ratios(axes: Axes, table: Table, trained: Sequence[tuple[str, list[Cell]]]) -> None:
+    """How many times as fast the Transformer trains; a line a system and a series."""
+    for system in RNNS:
+        for number, (_, mine) in enumerate(trained):
+            look = Look("other", number)
+            look.colour = LOOKS[system].colour if system != BY_CALL else style.COLOURS["other"]
+            ratios = {cell: _over(table, cell, system) for cell in mine}
+            _draw(axes, mine, ratios, look, "")
+    style.level(axes, 1.0, "as fast")
+    style.level(axes, 10.0, "ten times")
+    axes.set(title="Transformer over each RNN (colours; a call a step: orange)", ylabel="times as fast")
+
+
+def _over(table: Table, cell: Cell, system: str) -> dict[int, float]:
+    """Repeat -> powers of ten by which the Transformer gives more tokens a second."""
+    mine, theirs = rates(table, cell, TRANSFORMER), rates(table, cell, system)
+    return {seed: mine[seed] - theirs[seed] for seed in mine.keys() & theirs.keys()}
+
+
+def verdict(table: Table) -> Sequence[Finding]:
+    trained, decoded = list(series(cells(table, TRAINING))), list(series(cells(table, DECODING)))
+    measured = set(table.values("part"))
+
+    def ratios(end: int, systems: Sequence[str]) -> list[Comparison]:
+        """The Transformer over each RNN that was measured at all, at the shortest (0) or longest (-1) length."""
+        return [
+            Comparison(f"over {system}, {mine[end].length} tokens, {name}", _of(_over(table, mine[end], system)))
+            for name, mine in trained
+            for system in systems
+            if system in measured and _asked(table, mine, system)
+        ]
+
+    def growth(system: str) -> list[Comparison]:
+        """Powers of ten by which a token costs more after the longest context than after the shortest."""
+        return [
+            Comparison(
+                f"{system}, {mine[-1].length} over {mine[0].length} tokens, {name}",
+                paired(rates(table, mine[0], system), rates(table, mine[-1], system)),
+            )
+            for name, mine in decoded
+            if len(mine) > 1
+        ]
+
+    won = [
+        Comparison(
+            f"{system}, after {mine[-1].length} tokens, {name}",
+            -_of(_over(table, mine[-1], system)),
+        )
+        for name, mine in decoded
+        for system in (RNN, GRU, LSTM)
+        if system in measured
+    ]
+    scanned = [system for system in RNNS if system != BY_CALL]
+    return [
+        judge.larger(
+            "C4, long",
+            "At the longest length a Transformer trains at ten times the tokens a second of a compiled RNN, or more.",
+            ratios(-1, scanned),
+            least=THRESHOLDS["tens"],
+        ),
+        judge.larger(
+            "C4, short",
+            "At the shortest length as well.",
+            ratios(0, scanned),
+            least=THRESHOLDS["tens"],
+        ),
+        judge.larger(
+            "C4, step by step",
+            "Ten times those of an RNN that is called step by step, at the longest length.",
+            ratios(-1, [BY_CALL]),
+            least=THRESHOLDS["tens"],
+        ),
+        judge.larger(
+            "C4, faster at all",
+            "At the longest length a Transformer trains faster than a compiled RNN.",
+            ratios(-1, scanned),
+            least=THRESHOLDS["faster"],
+        ),
+        judge.equivalent(
+            "C20, flat",
+            "A token costs an RNN the same to decode after any context.",
+            [comparison for system in (RNN, GRU, LSTM) if system in measured for comparison in growth(system)],
+            margin=THRESHOLDS["flat"],
+        ),
+        judge.larger(
+            "C20, rising",
+            "It costs a Transformer the more, the longer the context.",
+            growth(TRANSFORMER),
+            least=THRESHOLDS["rising"],
+        ),
+        judge.larger(
+            "C20, decoding",
+            "After the longest context an RNN decodes more tokens a second than a Transformer.",
+            won,
+            least=THRESHOLDS["faster"],
+        ),
+    ]
+
+
+def _of(by_seed: Mapping[int, float]) -> np.ndarray:
+    return np.array([by_seed[seed] for seed in sorted(by_seed)])
+
+
+def _asked(table: Table, mine: Sequence[Cell], system: str) -> bool:
+    """Whether the system was measured in this series: a call a step is only in some."""
+    return any(rates(table, cell, system) for cell in mine)

@@ -1,0 +1,47 @@
+"""Comparisons of BLEU: over the seeds that all have, with the variance that the draws of sentences give."""
+
+import numpy as np
+import pytest
+
+from experiments.compared_bleu import Bleu, compared, share
+from experiments.table import Table
+
+VALUES = {("a", 0): 30.0, ("a", 1): 32.0, ("a", 2): 31.0, ("b", 0): 20.0, ("b", 1): 21.0}
+DRAWS = {("a", 0): [29.0, 31.0, 30.0], ("a", 1): [31.0, 33.0, 32.0], ("a", 2): [0.0, 0.0, 0.0],
+         ("b", 0): [20.0, 20.0, 20.0], ("b", 1): [22.0, 18.0, 20.0]}  # fmt: skip
+
+
+def table() -> Table:
+    rows = [{"measure": "bleu_lowercase", "place": 15.0, "system": system, "seed": seed, "part": "", "value": value}
+            for (system, seed), value in VALUES.items()]  # fmt: skip
+    for (system, seed), values in DRAWS.items():
+        drawn = [{"measure": "bleu_lowercase", "place": 15.0, "system": system, "seed": seed, "part": f"draw {d}",
+                  "value": value} for d, value in enumerate(values)]  # fmt: skip
+        rows += drawn if seed else drawn[::-1]  # their order in the table is of no account
+    return Table.from_rows(rows)
+
+
+def of(system: str, place: float = 15.0) -> Bleu:
+    return Bleu(table(), place, system=system)
+
+
+def test_what_the_table_holds():
+    assert of("a").by_seed == {0: 30.0, 1: 32.0, 2: 31.0} and of("a").mean == 31.0
+    assert {seed: drawn.tolist() for seed, drawn in of("b").drawn.items()} == {0: [20.0] * 3, 1: [22.0, 18.0, 20.0]}
+    assert of("c").by_seed == {} and np.isnan(of("c").mean) and of("a", 25.0).by_seed == {}
+
+
+def test_a_difference_over_common_seeds():
+    found = compared("a over b", np.subtract, of("a"), of("b"))
+    assert found.differences == [10.0, 11.0]
+    drawn = [[9.0, 11.0, 10.0], [9.0, 15.0, 12.0]]
+    assert found.of_sentences == pytest.approx(np.var(np.mean(drawn, axis=0), ddof=1))
+    assert compared("a over c", np.subtract, of("a"), of("c")).silent == "not run"
+    assert compared("a over b", np.subtract, of("a"), of("b"), not_asked="why").silent == "why"
+
+
+def test_a_share():
+    found = compared("b of a", share, of("b"), of("a"))
+    assert found.differences == pytest.approx([20 / 30, 21 / 32])
+    np.testing.assert_array_equal(share([1.0, 2.0], [4.0, 0.0]), [0.25, 0.0])
+    assert float(share(3.0, 0.0)) == 0.0

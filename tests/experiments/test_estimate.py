@@ -1,0 +1,30 @@
+"""What a run will take, by what others took: seeds of its cell first, then its architecture, then any."""
+
+import pytest
+
+from experiments import estimate, schedule
+from experiments.question import Run, over_seeds
+
+
+def due(system: str, model: str, **overrides):
+    run = Run(f"configs/recall.py:{model}", {"system": system}, overrides=overrides)
+    return schedule.plan(over_seeds(run, 2), lambda due: None).due
+
+
+def test_a_cell_takes_what_its_seeds_took():
+    clock = estimate.Clock()
+    first, second = due("a", "gru")
+    (longer, _), (other, _) = due("b", "gru", steps=1200), due("c", "rnn")
+    assert clock.seconds(first) == estimate.cost(first.config).flops / estimate.ASSUMED and not clock.measured
+    clock.learn(first, 50.0)
+    assert clock.seconds(second) == 50.0 and clock.measured
+    assert clock.seconds(longer) == pytest.approx(100.0)  # twice the work of the same architecture
+    ratio = estimate.cost(other.config).flops / estimate.cost(first.config).flops
+    assert clock.seconds(other) == pytest.approx(50 * ratio)
+    assert clock.total([first, second, longer]) == pytest.approx(200.0)
+
+
+def test_training_costs_what_its_own_lengths_do():
+    short, long = (Run("configs/parity.py:gru_decoder", {}, overrides={"data.long_length": n}) for n in (0, 500))
+    costs = [estimate.cost(schedule.assumed(run).config).flops for run in (short, long)]
+    assert costs[0] == costs[1] > 0
