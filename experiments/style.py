@@ -68,15 +68,28 @@ def panels(count: int, columns: int = 2, *, width: float = 4.1, height: float = 
     return figure, axes[:count]
 
 
+def part(name: str, label: str) -> str:
+    """The label of what belongs to the series `label` and is no entry of a legend: its `seeds`, `interval`, `mean`."""
+    return f"_{name} of {label}"
+
+
+def series_of(artist_label: str) -> tuple[str, str] | None:
+    """The inverse of `part`: (its name, the series), or None for the label of anything else."""
+    name, mark, label = artist_label.removeprefix("_").partition(" of ")
+    return (name, label) if artist_label.startswith("_") and mark else None
+
+
 def curve(axes: Axes, x_X: np.ndarray, values_NX: np.ndarray, look: Look, label: str) -> None:
     """The mean over seeds as a line, its 95 % t interval as a band, every seed a dot."""
     intervals = [t_interval(values_N) for values_N in values_NX.T]
     axes.plot(x_X, [i.mean for i in intervals], color=look.colour, linestyle=look.dash, label=label, zorder=3)
     if len(values_NX) > 1:
         low, high = [i.low for i in intervals], [i.high for i in intervals]
-        axes.fill_between(x_X, low, high, color=look.colour, alpha=0.13, linewidth=0, zorder=1)
+        axes.fill_between(x_X, low, high, color=look.colour, alpha=0.13, linewidth=0, zorder=1,
+                          label=part("interval", label))  # fmt: skip
     for values_X in values_NX:
-        axes.plot(x_X, values_X, look.marker, color=look.colour, alpha=0.35, ms=2.4, mew=0, zorder=2)
+        axes.plot(x_X, values_X, look.marker, color=look.colour, alpha=0.35, ms=2.4, mew=0, zorder=2,
+                  label=part("seeds", label))  # fmt: skip
     axes.relim()  # by lines and dots: the band of two seeds would leave no room for anything else
     axes.autoscale_view()
 
@@ -85,9 +98,15 @@ def points(axes: Axes, x: float, values_N: Sequence[float] | np.ndarray, look: L
     """One place: the mean with its 95 % t interval, every seed a dot beside it."""
     values_N = np.asarray(values_N, float)
     mean, low, high = t_interval(values_N)
-    axes.plot(np.full(len(values_N), x), values_N, look.marker, color=look.colour, alpha=0.4, ms=3, mew=0, zorder=2)
+    axes.plot(np.full(len(values_N), x), values_N, look.marker, color=look.colour, alpha=0.4, ms=3, mew=0, zorder=2,
+              label=part("seeds", label))  # fmt: skip
     bar = [[mean - low], [high - mean]] if np.isfinite(high) else None
-    axes.errorbar([x], [mean], bar, fmt=look.marker, color=look.colour, ms=5, capsize=3, label=label or None, zorder=3)
+    drawn = axes.errorbar([x], [mean], bar, fmt=look.marker, color=look.colour, ms=5, capsize=3, zorder=3)
+    drawn.set_label(label or part("mean", label))
+    dot, *bars = drawn.get_children()
+    dot.set_label(part("mean", label))
+    for one in bars:
+        one.set_label(part("interval", label))
 
 
 def level(axes: Axes, y: float, name: str) -> None:

@@ -1,0 +1,58 @@
+"""What there is of an answered question: its table, its verdict and its commands, as `experiments.run` wrote them."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from experiments import table
+from experiments.question import SCALES, Question
+from experiments.results import Folders
+from experiments.table import Table
+
+COMMANDS = "commands.sh"
+
+
+class Answer(NamedTuple):
+    name: str
+    question: Question
+    scale: str
+    folder: Path
+    everything: Table  # trials too
+    verdict: dict[str, Any]  # `verdict.json`
+    commands: list[str]  # lines of `commands.sh`
+
+
+def find(name: str, question: Question, scale: str, results: Path) -> Answer | None:
+    """The answer at `scale`, or without one at the largest scale that has a table; None where there is none.
+
+    Raises ValueError or FileNotFoundError for a folder with a table and without a verdict that fits it.
+    """
+    for one in [scale] if scale else reversed(SCALES):
+        path = Folders.of(name, one, Path(), results).table()
+        if path:
+            return _read(name, question, one, path)
+    return None
+
+
+def _read(name: str, question: Question, scale: str, path: Path) -> Answer:
+    folder = path.parent
+    verdict, commands = folder / "verdict.json", folder / COMMANDS
+    again = f"python -m experiments.figure {name} --scale={scale} writes it from the table"
+    if not verdict.is_file():
+        raise FileNotFoundError(f"{verdict} is not there; {again}")
+    try:
+        said = json.loads(verdict.read_text())
+        found = said["format"], said["question"], said["scale"]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        raise ValueError(f"{verdict} is no verdict; move it away, and {again}") from None
+    if found != (table.FORMAT, name, scale):
+        raise ValueError(f"{verdict} is of {found[1]} at {found[2]} in format {found[0]}; move it away, and {again}")
+    lines = commands.read_text().splitlines() if commands.is_file() else []
+    return Answer(name, question, scale, folder, table.read(path), said, lines)
+
+
+def restated(answer: Answer) -> bool:
+    """Whether the question no longer says what the verdict was given on."""
+    said, now = answer.verdict["statement"], answer.question
+    then = said["claim"], said["source"], said["prediction"], dict(said["thresholds"])
+    return then != (now.CLAIM, now.SOURCE, now.PREDICTION, dict(now.THRESHOLDS))

@@ -1,0 +1,138 @@
+"""The sections of the page: one a question."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from experiments import results, style
+from experiments.page import tables, verdict
+from experiments.page.answer import COMMANDS, Answer, restated
+from experiments.page.drawing import Drawing, Panel, take_apart
+from experiments.page.grid import fold
+from experiments.page.markup import Content, Markup, join, tag
+from experiments.question import Question
+
+
+def contents(answers: Sequence[Answer], not_run: Sequence[str]) -> Markup:
+    """What came out, question by question, and the way there."""
+    rows = []
+    for answer in answers:
+        findings = answer.verdict["findings"]
+        found = [tag("li", one["claim"], " ", verdict.chip(one["outcome"])) for one in findings]
+        link = tag("a", answer.name, href=f"#{answer.name}")
+        rows.append(tag("li", link, tag("span", answer.scale, class_="scale"), tag("ul", found, class_="chips")))
+    links = [tag("li", tag("a", name, href=f"#{name}"), tag("span", "not run yet", class_="scale")) for name in not_run]
+    return tag("nav", tag("ul", rows, links, class_="contents"), aria_label="Questions")
+
+
+def answered(answer: Answer) -> Markup:
+    """A whole section. Draws the figure anew from the table."""
+    shown = results.reported(answer.everything)
+    with style.house():
+        figure = answer.question.figure(shown)
+    drawing = take_apart(figure, answer.name)
+    said = answer.verdict["statement"]
+    return tag(
+        "section",
+        tag("h2", answer.name.replace("_", " "), " ", tag("small", f"at scale {answer.scale}")),
+        _stated(said["claim"], said["source"], said["prediction"]),
+        _thresholds(said),
+        tag("p", "The question has been restated since. What stands here is what was judged.", class_="note")
+        if restated(answer)
+        else "",
+        tag("h3", "Figure"),
+        _figure(answer.name, drawing),
+        tag("h3", "Verdict"),
+        [verdict.finding(found) for found in answer.verdict["findings"]],
+        tag("h3", "Fairness"),
+        tables.fairness(answer),
+        tag("h3", "Table"),
+        tables.measures(answer),
+        tag("h3", "Commands"),
+        _commands(answer),
+        id=answer.name,
+    )
+
+
+def not_run(name: str, question: Question, scale: str) -> Markup:
+    command = f"python -m experiments.run {name} --scale={scale or 'cpu'}"
+    return tag(
+        "section",
+        tag("h2", name.replace("_", " "), " ", tag("small", "not run yet")),
+        _stated(question.CLAIM, question.SOURCE, question.PREDICTION),
+        tag("pre", tag("code", command), tabindex=0),
+        id=name,
+    )
+
+
+def _stated(claim: str, source: str, prediction: str) -> Markup:
+    pairs = (("Claim", claim), ("Source", source), ("Prediction", prediction))
+    return tag("dl", [(tag("dt", name), tag("dd", words)) for name, words in pairs], class_="stated")
+
+
+def _thresholds(said: dict[str, Any]) -> Markup:
+    values = ", ".join(f"{name} {value:g}" for name, value in said["thresholds"].items())
+    what = "claim, source, prediction and thresholds"
+    if not said["commit"]:
+        return tag("p", f"Thresholds: {values or 'none'}. No commit holds {what} yet.")
+    when = "older than the runs" if said["older_than_the_runs"] else "not older than the runs"
+    commit = tag("code", said["commit"][:10])
+    return tag(
+        "p", f"Thresholds: {values or 'none'}. Commit ", commit, f" of {said['date'][:10]} holds {what}; it is {when}."
+    )
+
+
+# ---- the figure ----------------------------------------------------------------------------------------------------
+
+
+def _figure(name: str, drawing: Drawing) -> Markup:
+    keys = [
+        tag("li", tag("button", entry.swatch, tag("span", entry.name), type="button", class_="key", aria_pressed="true",
+                      data_key=n))
+        for n, entry in enumerate(drawing.legend)
+    ]  # fmt: skip
+    everything = tag("li", tag("button", "all or none", type="button", class_="key every"))
+    legend = tag("ul", keys, everything, class_="legend", aria_label="Series: press to hide or show") if keys else ""
+    data = {"names": [entry.name for entry in drawing.legend], "panels": [_readable(p) for p in drawing.panels]}
+    return tag(
+        "figure",
+        tag("p", drawing.title, class_="title") if drawing.title else "",
+        tag("div", [tag("div", panel.drawn, class_="panel") for panel in drawing.panels], class_="panels"),
+        legend,
+        tag("figcaption", "Lines are means over seeds, bands and bars 95 % t intervals, dots single seeds, unless an "
+            "axis says otherwise. Hover, tap, or focus a panel and use the arrow keys to read a point; press a name to "
+            "hide or show its series."),
+        Markup(f'<script type="application/json">{_json(data)}</script>'),
+        class_="plot",
+        data_plot=name,
+    )  # fmt: skip
+
+
+def _readable(panel: Panel) -> dict[str, Any]:
+    """What a script needs of a panel; numbers as they are to be read."""
+    points = [
+        [p.series, round(p.left, 2), round(p.top, 2), p.x, f"{p.y:.4g}",
+         f"{p.interval.low:.4g} to {p.interval.high:.4g}" if p.interval else "", ", ".join(f"{y:.4g}" for y in p.seeds)]
+        for p in panel.points
+    ]  # fmt: skip
+    return {"x": panel.x_label, "y": panel.y_label, "points": points}
+
+
+def _json(value: Any) -> str:
+    """JSON that cannot end the element it stands in."""
+    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c").replace("&", "\\u0026")
+
+
+def _commands(answer: Answer) -> Markup:
+    lines = [line for line in answer.commands if line and not line.startswith("#") and line != "exit"]
+    all_of_it, one_by_one = lines[:1], lines[1:]
+    if not lines:
+        all_of_it = [f"python -m experiments.run {answer.name} --scale={answer.scale}"]
+    again = f"python -m experiments.figure {answer.name} --scale={answer.scale}"
+    parts: list[Content] = [tag("pre", tag("code", "\n".join([*all_of_it, again])), tabindex=0)]
+    if one_by_one:
+        listed = tag("pre", tag("code", "\n".join(one_by_one)), tabindex=0, class_="long")
+        parts.append(
+            fold(f"One by one: {len(one_by_one)} run{'s' if len(one_by_one) != 1 else ''} ({COMMANDS})", listed)
+        )
+    return join(parts)

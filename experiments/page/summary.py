@@ -1,0 +1,142 @@
+"""A table of thousands of rows, made short: means over seeds with intervals, and what makes a comparison fair.
+
+Dims: N seeds.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.schedule import REPORT, TUNE
+from experiments.statistics import Interval, t_interval
+from experiments.table import COLUMNS, Table
+from experiments.trial import OF_RUN
+
+CONVERGED = 0.01  # of the best validation loss that the last quarter of the steps may still have gained
+
+
+class Value(NamedTuple):
+    """Over seeds."""
+
+    interval: Interval
+    seeds: int
+
+
+class Line(NamedTuple):
+    """One measurement of one cell of the grid."""
+
+    cell: tuple[str, ...]  # values of the axes
+    part: str
+    step: float
+    places: int  # how many; 0 where the measure has none
+    near: tuple[float, Value]  # the first place and its value
+    far: tuple[float, Value]  # the last
+
+
+class Measure(NamedTuple):
+    name: str
+    probe: str
+    lines: list[Line]
+
+
+class Fairness(NamedTuple):
+    """What one cell of the grid was given, and what became of it. nan where the table does not say."""
+
+    cell: tuple[str, ...]
+    seeds: int
+    num_params: float
+    num_params_non_embedding: float
+    flops_per_token: float
+    state_bytes: float
+    steps: float
+    trials: int  # values tried for the tuned one
+    learning_rate: float
+    late_gain: float  # the largest over seeds
+    minutes: float  # of training and compiling, a run
+
+    @property
+    def converged(self) -> bool:
+        return self.late_gain < CONVERGED
+
+
+def axes_of(table: Table) -> list[str]:
+    """The question's own columns."""
+    return [name for name in table.columns if name not in COLUMNS]
+
+
+def measures(table: Table) -> list[Measure]:
+    """Every measure of the reported runs, in the table's order; those of probes before those of every run."""
+    axes = axes_of(table)
+    lines: dict[tuple[str, str], dict[tuple, list[int]]] = {}
+    columns = [table[name].tolist() for name in ("probe", "measure", "part", "step")]
+    cells = list(zip(*(_texts(table[name]) for name in axes), strict=True)) or [()] * len(table)
+    for index, (probe, measure, part, step) in enumerate(zip(*columns, strict=True)):
+        key = (cells[index], part, None if math.isnan(step) else step)
+        lines.setdefault((probe, measure), {}).setdefault(key, []).append(index)
+    found = [
+        Measure(
+            measure, probe, [_line(table, cell, part, step, np.array(at)) for (cell, part, step), at in mine.items()]
+        )
+        for (probe, measure), mine in lines.items()
+    ]
+    return sorted(found, key=lambda measure: measure.probe == OF_RUN)
+
+
+def _line(table: Table, cell: tuple[str, ...], part: str, step: float | None, indices: np.ndarray) -> Line:
+    places = table["place"][indices]
+    known = sorted({place for place in places.tolist() if not math.isnan(place)})
+    first, last = (known[0], known[-1]) if known else (math.nan, math.nan)
+
+    def at(place: float) -> tuple[float, Value]:
+        here = indices if math.isnan(place) else indices[places == place]
+        return place, over_seeds(table["seed"][here], table["value"][here])
+
+    return Line(cell, part, math.nan if step is None else step, len(known), at(first), at(last))
+
+
+def over_seeds(seeds_N: Iterable[float], values_N: Iterable[float]) -> Value:
+    """Mean and interval over seeds; several values of a seed count as their mean."""
+    by_seed: dict[float, list[float]] = {}
+    for seed, value in zip(seeds_N, values_N, strict=True):
+        by_seed.setdefault(seed, []).append(value)
+    return Value(t_interval([float(np.mean(mine)) for mine in by_seed.values()]), len(by_seed))
+
+
+def fairness(everything: Table) -> list[Fairness]:
+    """A row a cell of the grid, in the table's order. `everything` has the trials as well."""
+    axes = axes_of(everything)
+    rows = []
+    for run, mine in everything.where(role=REPORT).by("run"):
+        trials = everything.where(role=TUNE, run=run)
+        config = json.loads(mine["config"][0]) if "config" in mine.columns else {}
+
+        def mean(measure: str, mine: Table = mine) -> float:
+            found = mine.where(measure=measure)["value"]
+            return float(found.mean()) if len(found) else math.nan
+
+        gains = mine.where(measure="late_gain")["value"]
+        seconds = mean("training_seconds") + mean("compile_seconds")
+        rows.append(
+            Fairness(
+                tuple(_texts(mine[axis])[0] for axis in axes),
+                len(mine.values("seed")),
+                mean("num_params"),
+                mean("num_params_non_embedding"),
+                mean("flops_per_token"),
+                mean("state_bytes"),
+                float(config.get("steps", math.nan)),
+                len(trials.values("tuned")),
+                float(config.get("optimizer.learning_rate", math.nan)),
+                float(gains.max()) if len(gains) else math.nan,
+                seconds / 60,
+            )
+        )
+    return rows
+
+
+def _texts(column: np.ndarray) -> list[str]:
+    """The values of an axis as words; whole numbers without a point."""
+    return [f"{value:g}" if isinstance(value, float) else str(value) for value in column.tolist()]

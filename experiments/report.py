@@ -1,0 +1,83 @@
+"""One page of every question: claim, prediction, verdict, figure, tables and commands.
+
+    python -m experiments.report                 results/report.html, each question at the largest scale it has
+    python -m experiments.report --scale=cpu     at that scale alone
+
+The page is one file that opens from disk and loads nothing. Results are read from `results/QUESTION/SCALE/`, or else
+from the committed `docs/results/QUESTION/SCALE/`; the figure is drawn anew from the table.
+"""
+
+import argparse
+import string
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.page import answer, sections, svg
+from experiments.page.markup import Markup, join, tag
+from experiments.question import SCALES
+from experiments.questions import QUESTIONS
+from experiments.run import Parser
+from training import provenance
+from training.cli import user_errors
+
+PARTS = Path(__file__).parent / "page"
+RESULTS = Path("results")
+
+
+def page(scale: str, results: Path) -> str:
+    """The whole page. Raises ValueError or FileNotFoundError in one line for results that cannot be shown."""
+    found = {name: answer.find(name, question, scale, results) for name, question in QUESTIONS.items()}
+    answers = [one for one in found.values() if one]
+    not_run = [name for name, one in found.items() if not one]
+    body = join([
+        *[sections.answered(one) for one in answers],
+        *[sections.not_run(name, QUESTIONS[name], scale) for name in not_run],
+    ])  # fmt: skip
+    return string.Template((PARTS / "page.html").read_text()).substitute(
+        css=(PARTS / "page.css").read_text(),
+        palette=svg.palette(body),
+        contents=sections.contents(answers, not_run),
+        sections=body,
+        footer=_footer(scale),
+        script=(PARTS / "page.js").read_text(),
+    )
+
+
+def _footer(scale: str) -> Markup:
+    command = "python -m experiments.report" + (f" --scale={scale}" if scale else "")
+    return tag("p", "Made by ", tag("code", command), " at commit ", tag("code", provenance.commit()), ".")
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("--scale", choices=SCALES, help="default: the largest that a question has")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the results are")
+    parser.add_argument("--out", type=Path, help="the page; default: report.html among the results")
+    options = parser.parse_args(argv)
+    options.scale, options.out = options.scale or "", options.out or options.results / "report.html"
+    return options
+
+
+def main(argv: Sequence[str]) -> int:
+    options = parse(argv)
+    with user_errors():
+        if options.results != RESULTS and not options.results.is_dir():
+            raise NotADirectoryError(
+                f"--results = {options.results} is no folder; give the one that holds QUESTION/SCALE"
+            )
+        if options.out.is_dir():
+            raise IsADirectoryError(
+                f"--out = {options.out} is a folder; give a file, such as {options.out}/report.html"
+            )
+        text = page(options.scale, options.results)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        partial = options.out.with_name(options.out.name + ".tmp")
+        partial.write_text(text)
+        partial.replace(options.out)
+    print(options.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,104 @@
+"""The dashboard in wandb: plain data without an account, panels of what runs log, and the real package."""
+
+import dataclasses
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import train
+from configs import common
+from experiments import schedule, wandb_dashboard
+from experiments.question import Tuning
+from experiments.questions import QUESTIONS
+from experiments.wandb_dashboard import LINES, SCATTER, SECTIONS, dashboard, main
+from training import run_folder
+
+TRAINING = Path(__file__).parent.parent.parent / "training"
+SHOWN = "".join((TRAINING / name).read_text() for name in ("samples.py", "tracking.py"))  # set what is not a number
+
+
+@pytest.fixture
+def alone(monkeypatch, tmp_path):
+    """No account, and whoever opens a connection fails."""
+
+    def refuse(*_, **__):
+        raise AssertionError("no network is needed")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def test_a_dry_run_prints_what_would_be_sent(alone, capsys):
+    assert main(["--dry-run", "--scale=gpu", "--entity=me"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["project"] == "longreach" and said["entity"] == "me" and said["groupby"] == ["Group", "JobType"]
+    assert [chapter["question"] for chapter in said["report"]] == list(QUESTIONS)
+    assert [chapter["group"] for chapter in said["report"]] == [f"{name}-gpu" for name in QUESTIONS]
+    assert all(len(section["panels"]) >= 2 for section in said["sections"])
+
+
+def test_without_credentials_it_is_one_line(alone, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and "no credentials" in error and "--dry-run" in error and error.count("\n") == 1
+
+
+def test_without_the_package_it_is_one_line(alone, capsys, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+
+    def missing(board):
+        raise ModuleNotFoundError("No module named 'wandb_workspaces'", name="wandb_workspaces")
+
+    monkeypatch.setattr(wandb_dashboard, "send", missing)
+    with pytest.raises(SystemExit) as stopped:
+        main([])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and "pip install wandb-workspaces" in error and error.count("\n") == 1
+
+
+def test_runs_go_where_the_dashboard_looks():
+    config = schedule.complete("configs/recall.py:gru", {})
+    assert config.wandb.project == wandb_dashboard.PROJECT == common.base("recall", "gru").wandb.project
+    (seed,) = {chapter.leave_out_seed for chapter in dashboard("cpu").report}
+    assert seed == Tuning((1.0,)).seed
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory) -> set[str]:
+    """What a run of two steps gives wandb: names of rows, and of its summary."""
+    small = {"steps": 2, "every.log": 1, "every.eval": 2, "schedule.warmup_steps": 0, "eval_examples": 8,
+             "batch_size": 4, "model.hidden_size": 8, "model.embed_size": 8, "data.val_examples": 8}  # fmt: skip
+    config, folder = schedule.complete("configs/recall.py:gru", small), tmp_path_factory.mktemp("run")
+    summary = train.train(config, folder)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return {f"{row['kind']}/{name}" for row in rows for name in row} | set(run_folder.flat(summary)) | {"step"}
+
+
+def test_every_panel_shows_what_runs_log(logged):
+    for panel in (panel for section in SECTIONS for panel in section.panels):
+        if panel.kind in (LINES, SCATTER):
+            assert {panel.x, *panel.y} <= logged, panel.title
+            assert panel.y or any(re.fullmatch(panel.pattern, name) for name in logged), panel.title
+        else:
+            assert f'["{panel.y[0]}"] = ' in SHOWN, panel.title
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # it declares its models in pydantic's older way
+def test_the_real_package_takes_it(alone):
+    if importlib.util.find_spec("wandb_workspaces") is None:
+        pytest.skip("needs the optional package wandb-workspaces: pip install wandb-workspaces")
+    board = dataclasses.replace(dashboard("cpu"), entity="me")
+    workspace, report = wandb_dashboard.translate(board)
+    assert [section.name for section in workspace.sections] == [section.name for section in SECTIONS]
+    assert [len(section.panels) for section in workspace.sections] == [len(section.panels) for section in SECTIONS]
+    assert json.dumps(workspace._spec)  # what `save` would send
+    grids = [block for block in report.blocks if type(block).__name__ == "PanelGrid"]
+    assert len(grids) == len(QUESTIONS) * len(SECTIONS)
+    assert 'Metric("Group")' in grids[0].runsets[0].filters.replace("'", '"') and "1000" in grids[0].runsets[0].filters
+    assert grids[0].runsets[0].groupby == ["JobType", "config.wandb.name"]
+    assert all(panel._to_model().config for grid in grids for panel in grid.panels)
