@@ -24,6 +24,7 @@ from training.restore import Restored
 PARTS = ("hidden", "cell", "inputs")  # the last word of the taps that are states over time
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 NORMS_FROM = "gradient_norm"
+RAISED = 2.0**90  # the loss, in the backward pass: float32 ends at 1e-38, and what is forgotten lies below
 
 
 def measure(
@@ -36,7 +37,8 @@ def measure(
     quantiles: Sequence[float] = QUANTILES,
 ) -> Iterator[Measurement]:
     """`gradient_norm_mean` and `gradient_norm_q50` (and other quantiles over examples) by how many tokens before the
-    loss a state lies (`place`), for each tap (`part`, such as decoder.0.hidden or decoder.inputs).
+    loss a state lies (`place`), for each tap (`part`, such as decoder.0.hidden or decoder.inputs). Norms below 1e-65
+    are 0.
 
     At most `places` places are kept, evenly spread. `largest_singular_value` of every square recurrent matrix comes
     along: for a tanh RNN the norm grows by at most that factor a step back.
@@ -73,13 +75,13 @@ class Gradient:
 
         def loss(taps: Mapping[str, Any], weights: params.Params, arrays: Mapping[str, jax.Array]) -> jax.Array:
             scores = score(output(weights, taps, arrays).logits, arrays["target_out"])
-            return (scores.nll * arrays["last"]).sum()
+            return RAISED * (scores.nll * arrays["last"]).sum()
 
         def norms(weights: params.Params, arrays: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
             captured = jax.eval_shape(output, weights, dict.fromkeys(names), arrays).taps
             zeros = {name: jnp.zeros(value.shape, value.dtype) for name, value in captured.items()}
             gradients = jax.grad(loss)(zeros, weights, arrays)
-            return {name: jnp.linalg.norm(g.astype(jnp.float32), axis=-1) for name, g in gradients.items()}
+            return {name: _norm(gradient) for name, gradient in gradients.items()}
 
         self._norms = jax.jit(norms)
 
@@ -88,7 +90,16 @@ class Gradient:
         arrays = {name: jnp.asarray(batch[name]) for name in mesh.ARRAYS}  # type: ignore[literal-required]
         position_T = np.arange(batch["target_in"].shape[1])
         arrays["last"] = jnp.asarray((position_T == _last(batch)[:, None]) & _asked(batch)[:, None], jnp.float32)
-        return {name: np.asarray(norm_BN) for name, norm_BN in self._norms(self._weights, arrays).items()}
+        found = self._norms(self._weights, arrays)
+        return {name: np.asarray(norm_BN, np.float64) / RAISED for name, norm_BN in found.items()}
+
+
+def _norm(gradient_BNH: jax.Array) -> jax.Array:
+    """(B, N) norms over H. Squares of small numbers are nothing in float32, so the largest entry is divided out."""
+    gradient_BNH = gradient_BNH.astype(jnp.float32)
+    largest_BN = jnp.abs(gradient_BNH).max(axis=-1)
+    scaled_BNH = gradient_BNH / jnp.where(largest_BN > 0, largest_BN, 1.0)[..., None]
+    return largest_BN * jnp.linalg.norm(scaled_BNH, axis=-1)
 
 
 def _last(batch: Batch) -> np.ndarray:

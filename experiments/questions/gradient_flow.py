@@ -82,6 +82,7 @@ SYSTEMS = {
 SMOKE = ("tanh RNN, 1.0", "Transformer, 2 pre-norm")
 MOMENTS = ("at the start", "after training")
 MEDIAN = "gradient_norm_q50"
+LEAST = 1e-65  # the probe calls 0 what lies below
 
 
 def runs(scale: str) -> Iterator[Run]:
@@ -116,7 +117,7 @@ def logarithms(rows: Table) -> tuple[np.ndarray, np.ndarray]:
     if not len(places):
         return places, norms_NX
     before = places >= 1
-    return places[before], np.log10(np.maximum(norms_NX[:, before], 1e-30))
+    return places[before], np.log10(np.maximum(norms_NX[:, before], LEAST))
 
 
 def decades(table: Table, system: str, moment: str) -> dict[int, float]:

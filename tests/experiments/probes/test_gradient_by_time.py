@@ -42,7 +42,7 @@ def linear(monkeypatch):
     monkeypatch.setitem(common.FAMILIES, "linear_decoder", "recurrent_decoder")
 
 
-@pytest.mark.parametrize("scale", [0.8, 1.0, 1.2])
+@pytest.mark.parametrize("scale", [0.01, 0.8, 1.0, 1.2])  # the first: to norms whose squares float32 does not hold
 def test_the_closed_form_of_a_linear_rnn(linear, scale):
     """With U = scale times an orthogonal matrix, the norm of dL/dh_t is scale^k that of dL/dh_T, k steps later."""
     run = restored("copying", "linear_decoder", model__recurrent_scale=scale)
