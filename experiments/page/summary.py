@@ -15,6 +15,7 @@ from experiments.statistics import Interval, t_interval
 from experiments.table import COLUMNS, Table
 from experiments.trial import OF_RUN
 
+SIZE = "num_params_non_embedding"
 CONVERGED = 0.01  # of the best validation loss that the last quarter of the steps may still have gained
 
 
@@ -43,19 +44,23 @@ class Measure(NamedTuple):
 
 
 class Fairness(NamedTuple):
-    """What one cell of the grid was given, and what became of it. nan where the table does not say."""
+    """What one cell of the grid was given, and what became of it. nan where the table does not say.
+
+    Where a probe measures several systems in one run, each of them is a `part`, of which the size alone is known.
+    """
 
     cell: tuple[str, ...]
+    part: str
     seeds: int
     num_params: float
     num_params_non_embedding: float
     flops_per_token: float
     state_bytes: float
-    steps: float
-    trials: int  # values tried for the tuned one
-    learning_rate: float
-    late_gain: float  # the largest over seeds
-    minutes: float  # of training and compiling, a run
+    steps: float = math.nan
+    trials: int = 0  # values tried for the tuned one
+    learning_rate: float = math.nan
+    late_gain: float = math.nan  # the largest over seeds
+    minutes: float = math.nan  # of training and compiling, a run
 
     @property
     def converged(self) -> bool:
@@ -70,19 +75,22 @@ def axes_of(table: Table) -> list[str]:
 def measures(table: Table) -> list[Measure]:
     """Every measure of the reported runs, in the table's order; those of probes before those of every run."""
     axes = axes_of(table)
-    lines: dict[tuple[str, str], dict[tuple, list[int]]] = {}
+    lines: dict[tuple[str, str], dict[tuple[tuple[str, ...], str, float | None], list[int]]] = {}
     columns = [table[name].tolist() for name in ("probe", "measure", "part", "step")]
     cells = list(zip(*(_texts(table[name]) for name in axes), strict=True)) or [()] * len(table)
     for index, (probe, measure, part, step) in enumerate(zip(*columns, strict=True)):
         key = (cells[index], part, None if math.isnan(step) else step)
         lines.setdefault((probe, measure), {}).setdefault(key, []).append(index)
     found = [
-        Measure(
-            measure, probe, [_line(table, cell, part, step, np.array(at)) for (cell, part, step), at in mine.items()]
-        )
+        Measure(measure, probe, [_line(table, *key, np.array(mine[key])) for key in sorted(mine, key=_has_part)])
         for (probe, measure), mine in lines.items()
     ]
     return sorted(found, key=lambda measure: measure.probe == OF_RUN)
+
+
+def _has_part(key: tuple[tuple[str, ...], str, float | None]) -> bool:
+    """Sorts what is said of a whole before what is said of its parts."""
+    return bool(key[1])
 
 
 def _line(table: Table, cell: tuple[str, ...], part: str, step: float | None, indices: np.ndarray) -> Line:
@@ -110,31 +118,39 @@ def fairness(everything: Table) -> list[Fairness]:
     axes = axes_of(everything)
     rows = []
     for run, mine in everything.where(role=REPORT).by("run"):
-        trials = everything.where(role=TUNE, run=run)
-        config = json.loads(mine["config"][0]) if "config" in mine.columns else {}
-
-        def mean(measure: str, mine: Table = mine) -> float:
-            found = mine.where(measure=measure)["value"]
-            return float(found.mean()) if len(found) else math.nan
-
+        cell = tuple(_texts(mine[axis])[0] for axis in axes)
+        parts = [part for part in mine.where(measure=SIZE).values("part") if part]
+        if parts:
+            rows += [Fairness(cell, part, *_sizes(mine.where(part=part))) for part in parts]
+            continue
+        config = json.loads(mine["config"][0])
         gains = mine.where(measure="late_gain")["value"]
-        seconds = mean("training_seconds") + mean("compile_seconds")
         rows.append(
             Fairness(
-                tuple(_texts(mine[axis])[0] for axis in axes),
-                len(mine.values("seed")),
-                mean("num_params"),
-                mean("num_params_non_embedding"),
-                mean("flops_per_token"),
-                mean("state_bytes"),
-                float(config.get("steps", math.nan)),
-                len(trials.values("tuned")),
-                float(config.get("optimizer.learning_rate", math.nan)),
-                float(gains.max()) if len(gains) else math.nan,
-                seconds / 60,
+                cell,
+                "",
+                *_sizes(mine),
+                steps=float(config.get("steps", math.nan)),
+                trials=len(everything.where(role=TUNE, run=run).values("tuned")),
+                learning_rate=float(config.get("optimizer.learning_rate", math.nan)),
+                late_gain=float(gains.max()) if len(gains) else math.nan,
+                minutes=(_mean(mine, "training_seconds") + _mean(mine, "compile_seconds")) / 60,
             )
         )
     return rows
+
+
+def _sizes(rows: Table) -> tuple[int, float, float, float, float]:
+    """Seeds, then means over them: `Fairness` from `seeds` on."""
+    params, without, flops, state = (
+        _mean(rows, name) for name in ("num_params", SIZE, "flops_per_token", "state_bytes")
+    )
+    return len(rows.values("seed")), params, without, flops, state
+
+
+def _mean(rows: Table, measure: str) -> float:
+    found = rows.where(measure=measure)["value"]
+    return float(found.mean()) if len(found) else math.nan
 
 
 def _texts(column: np.ndarray) -> list[str]:

@@ -1,41 +1,55 @@
 """The fairness table and the table of measures, from `summary.py`."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from experiments import results
 from experiments.page import summary
 from experiments.page.answer import Answer
 from experiments.page.grid import NONE, count, fold, grid, number, row
 from experiments.page.markup import Markup, join, tag
-from experiments.page.summary import CONVERGED, Line, Measure, Value
+from experiments.page.summary import CONVERGED, Fairness, Line, Measure, Value
 from experiments.trial import OF_RUN
 
-MOST_LINES = 400  # of one measure; beyond, table.csv is the place to look
+MOST_LINES = 200  # of one measure; beyond, table.csv is the place to look
 LARGE = 1e4  # from here on numbers are written out whole
 
 
+def _late_gain(one: Fairness) -> str:
+    converged = "yes" if one.converged else "no"
+    return NONE if math.isnan(one.late_gain) else f"{100 * one.late_gain:.2g} % ({converged})"
+
+
+FAIRNESS: dict[str, Callable[[Fairness], str]] = {
+    "seeds": lambda one: str(one.seeds),
+    "parameters": lambda one: count(one.num_params),
+    "without embeddings": lambda one: count(one.num_params_non_embedding),
+    "FLOPs a token": lambda one: count(one.flops_per_token),
+    "state or cache, bytes": lambda one: count(one.state_bytes),
+    "updates": lambda one: count(one.steps),
+    "tuning trials": lambda one: str(one.trials),
+    "learning rate": lambda one: number(one.learning_rate, ".3g"),
+    "late gain (converged)": _late_gain,
+    "minutes a run": lambda one: number(one.minutes, ".2g"),
+}  # what nothing is known of is left out
+
+
 def fairness(answer: Answer) -> Markup:
-    axes = summary.axes_of(answer.everything)
-    rows = []
-    for one in summary.fairness(answer.everything):
-        converged = "" if math.isnan(one.late_gain) else f" ({'yes' if one.converged else 'no'})"
-        gain = NONE if math.isnan(one.late_gain) else f"{100 * one.late_gain:.2g} %{converged}"
-        numbers = (
-            str(one.seeds), count(one.num_params), count(one.num_params_non_embedding), count(one.flops_per_token),
-            count(one.state_bytes), count(one.steps), str(one.trials), number(one.learning_rate, ".3g"), gain,
-            number(one.minutes, ".2g"),
-        )  # fmt: skip
-        rows.append(row(one.cell, (), numbers))
-    columns = (*axes, "seeds", "parameters", "without embeddings", "FLOPs a token", "state or cache, bytes", "updates",
-               "tuning trials", "learning rate", "late gain (converged)", "minutes a run")  # fmt: skip
+    found = summary.fairness(answer.everything)
+    parts = ["part"] * any(one.part for one in found)
+    words = [(*one.cell, *[one.part] * len(parts)) for one in found]
+    columns = {name: [shown(one) for one in found] for name, shown in FAIRNESS.items()}
+    columns = {name: column for name, column in columns.items() if set(column) != {NONE}}
+    numbers = zip(*columns.values(), strict=True)
+    rows = [row(cell, (), values) for cell, values in zip(words, numbers, strict=True)]
+    heads = [*summary.axes_of(answer.everything), *parts]
     caption = (
         "Means over seeds. Tuning trials are values tried with a seed of their own, which is not reported. Late gain "
         "is the share by which the last quarter of the updates lowered the best validation loss, the largest over "
         f"seeds; below {100 * CONVERGED:g} % a run counts as converged here. Of a loss that is almost 0, a large share "
         "is little."
     )
-    return join((tag("p", caption, class_="note"), grid(columns, rows, text=len(axes))))
+    return join((tag("p", caption, class_="note"), grid([*heads, *columns], rows, text=len(heads))))
 
 
 def measures(answer: Answer) -> Markup:

@@ -310,6 +310,13 @@ def test_fairness_says_what_each_cell_was_given():
     assert first.converged and not rest[0].converged
 
 
+def test_systems_measured_in_one_run_have_a_size_each():
+    run = {"run": "short", "length": 8, "role": "report", "seed": 0, "measure": "num_params_non_embedding"}
+    found = summary.fairness(whole({**run, "part": part, "value": value} for part, value in (("GRU", 10), ("RNN", 12))))
+    assert [(one.cell, one.part, one.num_params_non_embedding) for one in found] == [
+        (("8",), "GRU", 10), (("8",), "RNN", 12)]  # fmt: skip
+
+
 def test_measures_are_means_over_seeds():
     found = summary.measures(results.reported(of_long_range({"GRU": (0.9, 0.1)}, noise=0.01)))
     accuracy = next(measure for measure in found if measure.name == "token_accuracy")
