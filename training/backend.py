@@ -8,8 +8,8 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-# Parameters of glibc's mallopt(3), and what they are set to. glibc seldom gives a large aligned buffer the place of an
-# equal one that was freed, so some of XLA's temporary buffers exist twice.
+# Parameters of glibc's mallopt(3), and what they are set to. The price is up to twice the memory: some of XLA's
+# temporary buffers then exist twice (docs/performance.md).
 _KEEP_PAGES = {
     -4: 0,  # M_MMAP_MAX: large buffers come from the heap, not from fresh, zeroed pages
     -1: 2**31 - 1,  # M_TRIM_THRESHOLD: freed pages stay with the process
