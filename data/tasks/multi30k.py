@@ -12,10 +12,16 @@ LANGUAGES = ("de", "en", "fr")
 
 
 def multi30k(config: Mapping[str, Any], tokenizer_dir: str | Path | None = None) -> Translation:
+    """Raises what `corpus` does."""
+    return Translation(config, corpus(config, integer(config, "train_examples", 0)), tokenizer_dir)
+
+
+def corpus(config: Mapping[str, Any], train_examples: int = 0) -> ParallelCorpus:
     """`data.dir` with `train.de[.gz]`, ... is read as it is; otherwise `data.dir` is where TFDS keeps its
     prepared data sets (empty: its default), and the data are downloaded and prepared there on first use.
 
-    Raises ValueError for an unknown or repeated language, FileNotFoundError where `data.dir` does not exist.
+    `train_examples` reads no more of them through TFDS (0: all). Raises ValueError for an unknown or repeated
+    language, and when it is first read FileNotFoundError where `data.dir` does not exist.
     """
     source, target = choice(config, "source_language", LANGUAGES), choice(config, "target_language", LANGUAGES)
     if source == target:
@@ -27,9 +33,9 @@ def multi30k(config: Mapping[str, Any], tokenizer_dir: str | Path | None = None)
             return parallel_files(config, paths)
         from data.tfds_source import multi30k_corpus  # imports tensorflow_datasets
 
-        return multi30k_corpus(config["dir"], source, target, integer(config, "train_examples", 0))
+        return multi30k_corpus(config["dir"], source, target, train_examples)
 
-    return Translation(config, LateCorpus(open_corpus), tokenizer_dir)
+    return LateCorpus(open_corpus)
 
 
 def _holds_text(folder: str) -> bool:

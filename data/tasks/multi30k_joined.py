@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from data import random
-from data.checks import choice, integer
-from data.files import LateCorpus, Parallel, ParallelCorpus, find_parallel
-from data.tasks.multi30k import LANGUAGES
-from data.tasks.translation import Translation, parallel_files
+from data.checks import integer
+from data.files import Parallel, ParallelCorpus
+from data.tasks import multi30k
+from data.tasks.translation import Translation
 
 
 class JoinedCorpus:
@@ -116,20 +116,5 @@ def _draw(values: Sequence[int], weights: list[int], uniform: float) -> int:
 
 
 def multi30k_joined(config: Mapping[str, Any], tokenizer_dir: str | Path | None = None) -> Translation:
-    """`data.dir` as for the task `multi30k`: a folder of raw files, or where TFDS keeps its data sets.
-
-    Raises ValueError for an unknown or repeated language or a range that is none.
-    """
-    source, target = choice(config, "source_language", LANGUAGES), choice(config, "target_language", LANGUAGES)
-    if source == target:
-        raise ValueError(f"data.target_language = {target} is the source language too; choose from {LANGUAGES}")
-
-    def open_corpus() -> ParallelCorpus:
-        paths = find_parallel(config["dir"], source, target) if config["dir"] else {}
-        if paths:
-            return parallel_files(config, paths)
-        from data.tfds_source import multi30k_corpus  # imports tensorflow_datasets
-
-        return multi30k_corpus(config["dir"], source, target)
-
-    return Translation(config, JoinedCorpus(LateCorpus(open_corpus), config), tokenizer_dir)
+    """The corpus is that of the task `multi30k`. Raises what it raises, and ValueError for a range that is none."""
+    return Translation(config, JoinedCorpus(multi30k.corpus(config), config), tokenizer_dir)
