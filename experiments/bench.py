@@ -35,9 +35,9 @@ TURN_SECONDS = 0.15  # a turn takes as many steps as fill this
 WARM_UP_SECONDS = 2.0  # of steps thrown away, each program by itself: until the heap has stopped growing
 
 
-def contenders(case: Case, *, peers: bool) -> list[Contender]:
-    """Who takes part. Flax has no attention seq2seq to offer."""
-    others = ["torch", *([] if case.model == "gru_attention" else ["flax"])] if peers else []
+def contenders(*, peers: bool) -> list[Contender]:
+    """Who takes part."""
+    others = ["torch", "flax"] if peers else []
     return [OURS, FREED, *(Contender(name, setting) for name in others for setting in ("default", "tuned"))]
 
 
@@ -62,7 +62,8 @@ def measure(case: Case, taking_part: Sequence[Contender], seconds: float) -> lis
 
 def missing_params(case: Case, contender: Contender) -> int:
     """That a peer has no counterpart of: Flax's GRU has no bias of its own for the candidate's recurrent part."""
-    return case.layers * case.hidden if case.model == "gru" and contender.program == "flax" else 0
+    cells = {"gru": case.layers, "gru_attention": 3}.get(case.model, 0)  # two of the encoder, one of the decoder
+    return cells * case.hidden if contender.program == "flax" else 0
 
 
 def matmul_peak(size: int = 2048, repeats: int = 10) -> float:
@@ -168,7 +169,7 @@ def main(argv: Sequence[str]) -> None:
                 found.append(WHOLE[name].measure(options))
             else:
                 case = CASES[name]
-                measured = measure(case, contenders(case, peers=options.peers), options.seconds)
+                measured = measure(case, contenders(peers=options.peers), options.seconds)
                 found.append(as_json(case, measured, peak))
         except RuntimeError as error:
             sys.exit(f"error: {error}")

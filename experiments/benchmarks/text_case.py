@@ -32,7 +32,7 @@ class TextCase:
     dropout: float = 0.2  # of attention weights too: JoeyNMT has one rate for all
     label_smoothing: float = 0.1
     tokens_per_batch: int = 1024  # rows times the longer of source and target
-    buckets: int = 10  # static shapes of ours, each to be compiled; JoeyNMT takes sentences as they come
+    buckets: int = 20  # static shapes of ours, each to be compiled; JoeyNMT takes sentences as they come
     max_length: int = 128  # tokens with EOS; longer training pairs are left out
     learning_rate: float = 1.5e-3
     warmup: int = 400  # updates, then as the inverse square root of their number

@@ -1,10 +1,11 @@
-"""Flax NNX as its documentation shows it: `nnx.RNN` with its cells, and a Transformer of its layers.
+"""Flax NNX as its documentation shows it: `nnx.RNN` with its cells, an attention seq2seq whose decoder is a `nnx.scan`
+over its GRU cell, and a Transformer of its layers.
 
 python -m experiments.peers.flax_programs CASE SETTING WEIGHTS. `tuned` adds what we give ourselves for the whole
 process: the allocator's setting, and a batch shared out between the devices that the CPU is split into.
 """
 
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ import optax
 from flax import nnx
 
 from experiments.benchmarks import protocol
-from experiments.benchmarks.cases import Case, batch
+from experiments.benchmarks.cases import ATTENTION_SIZE, Case, batch
 from experiments.benchmarks.protocol import Program
 from models.positions import sinusoids
 from training import provenance
@@ -28,15 +29,62 @@ class Stack(nnx.Module):
             [nnx.RNN(CELLS[case.model](case.hidden, case.hidden, rngs=rngs), rngs=rngs) for _ in range(case.layers)]
         )
         for number, layer in enumerate(self.layers):
-            name, cell = f"stack/layers/{number}", cast(Any, layer.cell)
-            cell.dense_i.kernel[...] = weights[f"{name}/input_kernel"]
-            cell.dense_h.kernel[...] = weights[f"{name}/recurrent_kernel"]
-            (cell.dense_h if case.model == "lstm" else cell.dense_i).bias[...] = weights[f"{name}/bias"]
+            take_cell(layer.cell, weights, f"stack/layers/{number}")
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         for layer in self.layers:
             inputs = layer(inputs)
         return inputs
+
+
+class AttentionSeq2Seq(nnx.Module):
+    """A bidirectional GRU encoder, and a decoder with additive attention, scanned."""
+
+    def __init__(self, case: Case, weights: Weights, rngs: nnx.Rngs):
+        H, A = case.hidden, ATTENTION_SIZE
+        self.embedding = nnx.Embed(case.vocab, H, rngs=rngs)
+        self.forward = nnx.RNN(nnx.GRUCell(H, H, rngs=rngs), return_carry=True, rngs=rngs)
+        self.backward = nnx.RNN(
+            nnx.GRUCell(H, H, rngs=rngs), return_carry=True, reverse=True, keep_order=True, rngs=rngs
+        )
+        self.bridge, self.combine = nnx.Linear(2 * H, H, rngs=rngs), nnx.Linear(3 * H, H, rngs=rngs)
+        self.cell = nnx.GRUCell(2 * H, H, rngs=rngs)
+        self.keys = nnx.Linear(2 * H, A, use_bias=False, rngs=rngs)
+        self.query = nnx.Linear(H, A, use_bias=False, rngs=rngs)
+        self.vector = nnx.Linear(A, 1, use_bias=False, rngs=rngs)
+        self.output_bias = nnx.Param(jnp.asarray(weights["head/bias"]))
+        self.embedding.embedding[...] = weights["inputs/target/table"]
+        self.vector.kernel[...] = weights["score/vector"][:, None]
+        for cell, name in (
+            (self.forward.cell, "encoder/layers/0"), (self.backward.cell, "encoder/backward/0"),
+            (self.cell, "decoder/layers/0"),
+        ):  # fmt: skip
+            take_cell(cell, weights, name)
+        for linear, name in (
+            (self.bridge, "bridge/maps/0"), (self.keys, "score/memory"),
+            (self.query, "score/query"), (self.combine, "combine"),
+        ):  # fmt: skip
+            take_linear(linear, weights[f"{name}/kernel"], weights.get(f"{name}/bias"))
+
+    def __call__(self, source: jax.Array, target_in: jax.Array) -> jax.Array:
+        scale = self.embedding.features**0.5
+        embedded = self.embedding(source) * scale
+        (first, ahead), (last, behind) = self.forward(embedded), self.backward(embedded)
+        memory = jnp.concatenate([ahead, behind], axis=-1)
+        state = jnp.tanh(self.bridge(jnp.concatenate([first, last], axis=-1)))
+        keys = self.keys(memory)
+
+        @nnx.scan(in_axes=(None, nnx.Carry, 1), out_axes=(nnx.Carry, 1))
+        def decode(model, carry, word):
+            state, attentional = carry
+            state, _ = model.cell(state, jnp.concatenate([word, attentional], axis=-1))
+            scores = model.vector(jnp.tanh(model.query(state)[:, None] + keys))[..., 0]
+            context = jnp.einsum("bs,bsh->bh", jax.nn.softmax(scores), memory)
+            attentional = jnp.tanh(model.combine(jnp.concatenate([context, state], axis=-1)))
+            return (state, attentional), attentional
+
+        _, outputs = decode(self, (state, jnp.zeros_like(state)), self.embedding(target_in) * scale)
+        return self.embedding.attend(outputs) + self.output_bias[...]
 
 
 class Layer(nnx.Module):
@@ -103,9 +151,19 @@ def take_norm(norm: Any, weights: Weights, name: str) -> None:
     norm.scale[...], norm.bias[...] = weights[f"{name}/scale"], weights[f"{name}/bias"]
 
 
-def take_linear(linear: Any, kernel: np.ndarray, bias: np.ndarray) -> None:
+def take_cell(cell: Any, weights: Weights, name: str) -> None:
+    """Flax's LSTM has its bias with the recurrent product, its other cells with the input's."""
+    cell.dense_i.kernel[...] = weights[f"{name}/input_kernel"]
+    cell.dense_h.kernel[...] = weights[f"{name}/recurrent_kernel"]
+    biased = cell.dense_h if isinstance(cell, nnx.OptimizedLSTMCell) else cell.dense_i
+    biased.bias[...] = weights[f"{name}/bias"]
+
+
+def take_linear(linear: Any, kernel: np.ndarray, bias: np.ndarray | None) -> None:
     """Heads are an axis of their own in Flax's attention."""
-    linear.kernel[...], linear.bias[...] = kernel.reshape(linear.kernel.shape), bias.reshape(linear.bias.shape)
+    linear.kernel[...] = kernel.reshape(linear.kernel.shape)
+    if bias is not None:
+        linear.bias[...] = bias.reshape(linear.bias.shape)
 
 
 def take_layer(layer: Layer, weights: Weights, name: str, case: Case) -> None:
@@ -140,7 +198,7 @@ def loss_of(case: Case):
 
 def build(case: Case, weights: Weights, *, sharded: bool) -> Program:
     """The program, from our weights."""
-    kind = Stack if case.is_stack else Transformer
+    kind: Any = Stack if case.is_stack else {"gru_attention": AttentionSeq2Seq}.get(case.model, Transformer)
     model = kind(case, weights, nnx.Rngs(0))
     optimizer = nnx.Optimizer(model, optax.adam(1e-3), wrt=nnx.Param)
     loss = loss_of(case)
