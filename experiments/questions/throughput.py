@@ -94,7 +94,7 @@ CELLS = {
         *(Cell(DECODING, length, 16, LARGE) for length in (32, 512, 2048, 8192)),
     ],
 }
-SECONDS = {"smoke": 0.0, "cpu": 6.0, "gpu": 4.0}
+SECONDS = {"smoke": 0.0, "cpu": 4.0, "gpu": 4.0}
 REPEATS = {"smoke": 1, "cpu": 3, "gpu": 3}
 
 
