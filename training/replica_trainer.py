@@ -33,10 +33,10 @@ SLOTS, SHARED = PartitionSpec("replica"), PartitionSpec()
 
 
 def axis_of(config: ConfigDict) -> str:
-    """`mapped` or `vectorised`, as `config.replica_axis` asks; auto is what was measured to be the faster.
+    """`mapped` or `vectorised`, as `config.replica_axis` asks.
 
-    On 2 CPU cores a mapped step took less time for GRUs, with attention too, and as much for a Transformer. An
-    accelerator that one small run does not fill wants the wider arrays.
+    `auto` is mapped on a CPU, where it was measured to be the faster for GRUs and Transformers (docs/performance.md),
+    and vectorised elsewhere, in the hope that an accelerator which one small run does not fill wants the wider arrays.
     """
     if config.replica_axis != "auto":
         return config.replica_axis

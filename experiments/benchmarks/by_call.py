@@ -21,8 +21,6 @@ from training import mesh, optimizer, params
 from training.losses import LOSSES
 from training.params import Params
 
-ENDING = ", a call a step"  # of the name of a system that is trained so
-
 
 class ByCall:
     """One update after another of a model's parameters, on one batch."""

@@ -19,7 +19,7 @@ from data import pipeline
 from data.batch import Batch
 from experiments import flops
 from experiments.benchmarks import in_turn
-from experiments.benchmarks.by_call import ENDING, ByCall
+from experiments.benchmarks.by_call import ByCall
 from experiments.benchmarks.chips import vendor_peak
 from experiments.benchmarks.in_turn import Timed
 from experiments.measurement import Measurement
@@ -39,16 +39,16 @@ def measure(
     label: str = "",
     beside: Mapping[str, tuple[str, Mapping[str, Any]]] | None = None,
     phases: Sequence[str] = PHASES,
-    by_call: Sequence[str] = (),
+    by_call: Mapping[str, str] | None = None,
     seconds: float = 5.0,
     decoded: int = 16,
     size: int = 0,
 ) -> Iterator[Measurement]:
     """The run's own model, as `label` (or its architecture's name), and others `beside` it: label -> (FILE:ARGUMENT,
-    overrides), on the run's task, data and batch. Of those that `by_call` names, which have to be recurrent, training
-    with a call a time step is measured as well, as `LABEL, a call a step` (`experiments/benchmarks/by_call.py`). `part`
-    says which, `place` how many tokens a sequence has: those of source and target in `training`, those read before the
-    first decoded one in `decoding`. For each phase:
+    overrides), on the run's task, data and batch. `by_call` names recurrent ones, new label ->
+    label, whose training with a call a time step is measured as well (`experiments/benchmarks/by_call.py`). `part` says
+    which, `place` how many tokens a sequence has: those of source and target in `training`, those read before the first
+    decoded one in `decoding`. For each phase:
 
     PHASE_tokens_per_second    medians over turns, and `..._p10`, `..._p90`; tokens read in training, tokens given in
                                decoding, padding left out; a sequence of B rows gives B tokens a step
@@ -83,10 +83,10 @@ def measure(
         }
         dtypes = {name: config.model.dtype for name, (config, _) in systems.items()}
         if phase == "training":
-            for name in by_call:
-                config, model = systems[name]
-                programs[name + ENDING] = _by_call(name, run.task.spec, config, model, batch, programs[name])
-                dtypes[name + ENDING] = dtypes[name]
+            for name, of in (by_call or {}).items():
+                config, model = systems[of]
+                programs[name] = _by_call(name, run.task.spec, config, model, batch, programs[of])
+                dtypes[name] = dtypes[of]
         size = size or SIZE.get(jax.default_backend(), LARGE)
         products = {dtype: in_turn.matmul(size, jnp.dtype(dtype), devices) for dtype in set(dtypes.values())}
         in_turn.measure([*programs.values(), *products.values()], seconds)
@@ -155,7 +155,7 @@ def _by_call(name, spec, config, model, batch, training: Timed) -> Timed:
     """The update of a recurrent model with a call a time step; the work is that of its ordinary one."""
     trained = ByCall(model, spec, config, batch)
     size = trained.program_bytes
-    return Timed(name + ENDING, trained.step, training.flops, training.tokens, 1, trained.compile_seconds, size)
+    return Timed(name, trained.step, training.flops, training.tokens, 1, trained.compile_seconds, size)
 
 
 def _tokens(batch: Batch, spec: Any) -> float:

@@ -119,5 +119,5 @@ def test_the_grid(scale):
     for task in (TRANSLATION, RECALL):
         configs = [one.config for one in due if one.config.task == task and one.role == "report"]
         changed = {name for one in configs for name in one.model if one.model[name] != configs[0].model[name]}
-        assert changed == {"num_heads"}
+        assert changed == ({"num_heads"} if len(configs) > 1 else set())
         assert len({(one.steps, one.optimizer.learning_rate) for one in configs}) == 1

@@ -101,10 +101,10 @@ def test_the_figure_has_panels_for_training_ratios_and_decoding():
         drawn = throughput.figure(made_up(**AS_TAUGHT, batches=(4, 32)))
     titles = [axes.get_title(loc="left") for axes in drawn.axes if axes.get_visible()]
     assert titles[:2] == ["Training, small, batch 4", "Training, small, batch 32"]
-    assert titles[2].startswith("Transformer over each RNN")
+    assert titles[2] == "Training, Transformer over each RNN"
     assert titles[3:] == ["Decoding, small, batch 4", "Decoding, small, batch 32"]
     labels = {text.get_text() for text in drawn.legends[0].get_texts()}
-    assert labels == set(MEASURED)
+    assert labels == {*MEASURED, "ratio, small, batch 4", "ratio, small, batch 32"}
     # A token that costs four times as much is drawn four times as high, and in microseconds.
     (line,) = (line for line in drawn.axes[3].lines if line.get_label() == TRANSFORMER)
     np.testing.assert_allclose(line.get_ydata(), [4000.0, 16000.0], rtol=0.05)
