@@ -155,7 +155,7 @@ def take_cell(cell: Any, weights: Weights, name: str) -> None:
     """Flax's LSTM has its bias with the recurrent product, its other cells with the input's."""
     cell.dense_i.kernel[...] = weights[f"{name}/input_kernel"]
     cell.dense_h.kernel[...] = weights[f"{name}/recurrent_kernel"]
-    biased = cell.dense_h if isinstance(cell, nnx.OptimizedLSTMCell) else cell.dense_i
+    biased: Any = cell.dense_h if isinstance(cell, nnx.OptimizedLSTMCell) else cell.dense_i
     biased.bias[...] = weights[f"{name}/bias"]
 
 
