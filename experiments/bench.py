@@ -24,6 +24,7 @@ from rich.table import Table
 
 from experiments.benchmarks import beam5, multi30k, start, turns
 from experiments.benchmarks.cases import CASES, Case, flops
+from experiments.benchmarks.printed import print_whole
 from experiments.benchmarks.same_work import check_same_work
 from experiments.benchmarks.turns import Contender, Measured, Running, ratio_interval
 from training import provenance
@@ -100,13 +101,11 @@ def as_json(case: Case, measured: Sequence[Measured], peak: float) -> dict[str, 
 
 
 def print_tables(found: Sequence[dict[str, Any]]) -> None:
-    from rich.console import Console
-
     steps = [case for case in found if case["case"] in CASES]
     tables = [table_of_steps(steps)] if steps else []
     tables += [WHOLE[case["case"]].table(case) for case in found if case["case"] in WHOLE]
     for table in tables:
-        Console(width=max(100, Console().width)).print(table)
+        print_whole(table)
 
 
 def table_of_steps(found: Sequence[dict[str, Any]]) -> Table:

@@ -25,12 +25,14 @@ from typing import Any
 import jax
 import numpy as np
 from ml_collections import ConfigDict
+from rich.table import Table
 
 import data
 import models
 from configs import recall
 from data import pipeline
 from experiments.benchmarks import protocol
+from experiments.benchmarks.printed import print_whole
 from experiments.benchmarks.turns import ROOT, ratio_interval
 from training import backend, mesh, params, provenance, replica_configs, step
 from training.clock import Clock
@@ -186,9 +188,6 @@ def measure_whole(model: str, seeds: int, devices: int, steps: int) -> dict[str,
 
 
 def print_table(found: Sequence[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     table = Table(title="A step of one seed: median, and how much sooner than alone")
     for column in ("model", "way", "ms a seed", "ratio (95 %)", "peak memory"):
         table.add_column(column, justify="left" if column in ("model", "way") else "right", no_wrap=True)
@@ -199,7 +198,7 @@ def print_table(found: Sequence[dict[str, Any]]) -> None:
                 "" if number else case["model"], row["way"], f"{1e3 * row['median_seconds']:.2f}", ratio,
                 f"{row['peak_memory_bytes'] / 2**20:,.0f} MiB", end_section=number == len(case["ways"]) - 1,
             )  # fmt: skip
-    Console(width=max(100, Console().width)).print(table)
+    print_whole(table)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

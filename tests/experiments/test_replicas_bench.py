@@ -48,6 +48,16 @@ def test_ratios_are_against_the_fastest_way_to_train_one(monkeypatch):
     assert all(row["rounds"] == 3 for row in found["ways"])
 
 
+def test_the_table_is_whole_in_a_pipe(capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    row = {"median_seconds": 1234.5, "ratio": 1.38, "ratio_low": 1.35, "ratio_high": 1.4, "peak_memory_bytes": 2**43}
+    names = [way.name for way in ways("gru_attention", 8, [1, 2])]
+    replicas.print_table([{"model": "gru_attention " * 10, "ways": [row | {"way": name} for name in names]}])
+    printed = capsys.readouterr().out
+    assert "…" not in printed and printed.count("1.38 (1.35 to 1.40)") == printed.count("8,388,608 MiB") == len(names)
+    assert all(name in printed for name in names)
+
+
 def test_batches_made_ahead_are_used_up_before_the_clock_runs():
     way = ways("gru", 8, [1])[0]
     known = Known(way)

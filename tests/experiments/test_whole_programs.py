@@ -83,7 +83,7 @@ def test_a_run_that_joeynmt_cannot_hold_is_refused(tmp_path):
 
 
 def test_tables_say_what_was_found(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.delenv("COLUMNS", raising=False)  # as in a pipe
     common = {"num_params": 10, "loss": 9.0, "peak_memory_bytes": 2**21, "ratio_low": 1.9, "ratio_high": 2.1}
     curve = [{"steps": 50, "tokens": 1, "seconds": 12.0, "loss": 3.5}]
     race = {"wanted": 3.0, "reached": False, "seconds": 12.0, "compile_seconds": 0.0, "curve": curve}
@@ -106,6 +106,7 @@ def test_tables_say_what_was_found(capsys, monkeypatch):
     for expected in ("1,400 (1,300 to 1,500)", "2.00 (1.90 to 2.10)", "not 3 in 12 s, but 3.50", "47.1 (47.0 to 48.0)"):
         assert expected in printed
     assert "40.15" in printed and "979" in printed and "2.8" in printed
+    assert "…" not in printed
 
 
 def test_start_measures_a_real_run(tmp_path):

@@ -9,10 +9,13 @@ import pytest
 from flax import nnx
 
 from models.cells import GRUCell, LSTMCell, TanhCell
-from models.recurrent import hold
+from models.recurrent import hold, run_cell
 from models.scan import Dense, linear_of, multiply, scan, scan_remat
 
 T, B, H = 5, 4, 3
+TIME = np.arange(T)
+PADDED_TB = np.stack([TIME >= 0, TIME < 3, TIME >= 2, TIME < 0], axis=1)
+"""Rows that are whole, padded on the right, padded on the left, empty."""
 
 
 def draw(seed: int, *shape: int):
@@ -51,16 +54,13 @@ def test_cells(kind, reverse):
         after = hold(mask_B, after, carry)
         return after, after
 
-    mask_TB = jnp.stack(
-        [jnp.ones(T, bool), jnp.arange(T) < 3, jnp.arange(T) >= 2, jnp.zeros(T, bool)], axis=1
-    )  # whole, right and left padding, an empty row
     with jax.enable_x64(True):
         cell = kind(2, H, dtype=jnp.float64, rngs=nnx.Rngs(params=jax.random.key(0)))
         kernel, bias = cell.recurrent()
         weights = {"recurrent": Dense(kernel, None if bias is None else draw(3, *bias.shape))}
         carry = tuple(draw(4 + n, B, H) for n in range(len(kind.parts)))
         projected = tuple(draw(10 + n, T, B, H) for n in range(kind.gates))
-        assert_same(step, reverse, weights, (), carry, projected, mask_TB)
+        assert_same(step, reverse, weights, (), carry, projected, PADDED_TB)
 
 
 def test_many_maps_batched_kernels_and_constants():
@@ -108,28 +108,41 @@ def test_remat_changes_nothing(length, reverse):
         jax.tree.map(np.testing.assert_array_equal, out, scan(step, reverse, *inputs[:3], (inputs[3], mask_TB)))
 
 
-def test_gradient_agrees_with_finite_differences():
-    def step(linear, _, carry, x):
-        after = GRUCell.update(partial(linear, "recurrent", carry[0]), x, carry)
-        return after, after[0]
-
+@pytest.mark.parametrize("kind", [TanhCell, LSTMCell, GRUCell])
+def test_gradient_agrees_with_finite_differences(kind):
+    """Of a layer run in both directions with padding, along a random direction for each array that it reads."""
     with jax.enable_x64(True):
-        kernel, bias, carry = draw(0, H, 3 * H), draw(1, 3 * H), (draw(3, B, H),)
-        xs = tuple(draw(4 + n, T, B, H) for n in range(3))
+        cell = kind(2, H, dtype=jnp.float64, rngs=nnx.Rngs(params=jax.random.key(0)))
+        graph, params = nnx.split(cell)
+        as_built, tree = jax.tree.flatten(params)
+        arrays = {
+            "params": jax.tree.unflatten(tree, [draw(n, *leaf.shape) for n, leaf in enumerate(as_built)]),
+            "carry": tuple(draw(10 + n, B, H) for n in range(len(kind.parts))),
+            "xs": draw(20, T, B, 2),
+            "projected": tuple(draw(30 + n, T, B, H) for n in range(kind.gates)),  # is added to what `xs` gives
+        }
 
         @jax.jit
-        def loss(kernel, bias):
-            return jnp.sum(jnp.sin(scan(step, False, {"recurrent": Dense(kernel, bias)}, (), carry, xs)[1]))
+        def loss(arrays):
+            cell = nnx.merge(graph, arrays["params"])
+            projected = jax.tree.map(jnp.add, cell.project(arrays["xs"]), arrays["projected"])
+            both = [run_cell(cell, projected, PADDED_TB, arrays["carry"], reverse=reverse) for reverse in (False, True)]
+            return sum(jnp.sum(jnp.sin((n + 2) * leaf + 0.3)) for n, leaf in enumerate(jax.tree.leaves(both)))
 
-        gradient = jax.grad(loss, argnums=(0, 1))(kernel, bias)
-        for direction in range(3):
-            d_kernel, d_bias = draw(10 + direction, *kernel.shape), draw(20 + direction, *bias.shape)
-            small = 1e-5
-            slope = (loss(kernel + small * d_kernel, bias + small * d_bias)
-                     - loss(kernel - small * d_kernel, bias - small * d_bias)) / (2 * small)  # fmt: skip
-            np.testing.assert_allclose(
-                jnp.vdot(gradient[0], d_kernel) + jnp.vdot(gradient[1], d_bias), slope, rtol=1e-7
-            )
+        gradient = jax.jit(jax.grad(loss))(arrays)
+        leaves, structure = jax.tree.flatten(arrays)
+        for number, (path, slope) in enumerate(jax.tree_util.tree_leaves_with_path(gradient)):
+            direction = draw(40 + number, *slope.shape)
+
+            def moved(step, number=number, direction=direction):
+                changed = [leaf + step * direction if n == number else leaf for n, leaf in enumerate(leaves)]
+                return loss(jax.tree.unflatten(structure, changed))
+
+            expected, name = (moved(1e-5) - moved(-1e-5)) / 2e-5, jax.tree_util.keystr(path)
+            assert abs(expected) > 1e-2, name  # the comparison says something
+            np.testing.assert_allclose(jnp.vdot(slope, direction), expected, rtol=1e-7, err_msg=name)
+        for of_inputs in (gradient["xs"], *gradient["projected"]):  # padding has none
+            np.testing.assert_array_equal(of_inputs[~PADDED_TB], 0)
 
 
 def test_weight_gradient_is_formed_after_the_backward_scan():

@@ -1,0 +1,48 @@
+"""The benchmark of the input pipeline: it measures a real task and says what it found."""
+
+import re
+
+import pytest
+
+from experiments.benchmarks import pipeline
+from tests.training import runs
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch):
+    monkeypatch.setattr(pipeline, "STEPS", 3)
+    monkeypatch.setattr(pipeline, "ROUNDS", 2)
+
+
+def test_the_pipeline_delivers_and_each_round_has_an_overhead():
+    with runs.compiled_in_haste():
+        found = pipeline.measure("recall rnn", runs.config("recall", "rnn"), seconds=0.05)
+    assert found.name == "recall rnn" and found.delivered > 0 and 0 < found.step_seconds < 10
+    assert len(found.overheads) == pipeline.ROUNDS and all(overhead > -1 for overhead in found.overheads)
+    assert found.times_as_fast == pytest.approx(found.delivered * found.step_seconds)
+
+
+def test_times_as_fast_is_the_pipeline_over_the_loop():
+    assert pipeline.Found("", delivered=300.0, step_seconds=0.02, overheads=[]).times_as_fast == pytest.approx(6.0)
+
+
+def test_what_was_found_is_printed_in_a_line(capsys, monkeypatch):
+    found = pipeline.Found("recall rnn", 1234.0, 0.005, [0.01, 0.02, 0.03])
+    asked = []
+    monkeypatch.setattr(pipeline, "measure", lambda *words: asked.append(words) or found)
+    monkeypatch.setattr(pipeline.backend, "configure", lambda *_: None)  # this process is other tests' too
+    pipeline.main(["--seconds=0.5"])
+    ((name, config, seconds),) = asked  # without --data no text
+    assert (name, config.task, config.model.name, seconds) == ("recall rnn", "recall", "rnn", 0.5)
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1 and re.match(
+        r"recall rnn: pipeline alone 1,234 batches a second, 6\.2 times what training takes \(5\.0 ms a step\); "
+        r"the loop takes 2\.0% longer than its program alone \(10 % to 90 %: 1\.2% to 2\.8%\)$",
+        said,
+    )
+
+
+def test_with_a_folder_text_is_measured_first():
+    both = pipeline.configs("some/folder")
+    assert list(both) == ["multi30k gru_attention", "recall rnn"]
+    assert both["multi30k gru_attention"].data.dir == "some/folder"
