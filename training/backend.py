@@ -31,7 +31,7 @@ def configure(config: ConfigDict, workdir: Path) -> None:
     """
     if sys.platform == "linux" and config.get("keep_pages", True):  # runs begun before the key kept them
         # XLA's CPU backend allocates its buffers anew at every step; faulting their pages in costs a tenth
-        # to a fifth of a step.
+        # of a step and more.
         for parameter, value in _KEEP_PAGES.items():
             ctypes.CDLL(None).mallopt(parameter, value)
     if config.cpu_devices > 1 and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):

@@ -25,7 +25,7 @@ class Case:
     vocab: int = 0
     dropout: float = 0.0
     label_smoothing: float = 0.0
-    devices: int = 2  # that we split the CPU into, which is faster than 1 in every case, see docs/performance.md
+    devices: int = 2  # that we split the CPU into
     dtype: str = "float32"  # of the computation
     attention_dropout: float | None = None  # of attention weights, where it is not `dropout`
     backend: str = ""  # of an LSTM, or the fused_attention of a Transformer, where it is not the config's default
