@@ -45,7 +45,7 @@ def base(task: str, name: str) -> ConfigDict:
     config.keep = 3  # newest checkpoints kept, beside the best
     config.eval_examples = 0  # of the validation split at each evaluation; 0 for all
     config.cpu_devices = 1  # devices that a CPU is split into; a batch is shared out between them
-    config.keep_pages = True  # Linux: freed memory stays with the process; faster, for up to twice the memory
+    config.keep_pages = False  # Linux CPUs: freed memory stays with the process; faster for large models, not for small
     config.deterministic = False  # ask the compiler for deterministic GPU kernels
     config.profile = False  # trace a few steps into RUN/profile
     config.workers = 0  # processes that make batches; 0: threads

@@ -28,6 +28,7 @@ PRESETS = {
 
 def get_config(model):
     config = common.base("multi30k", model)
+    config.keep_pages = True
     del config.batch_size
     config.tokens_per_batch = 1024  # rows times the longer of source and target, at most
     config.data.update({

@@ -24,6 +24,7 @@ SETTINGS = {
 def get_config(model):
     name, data = common.setting(model, SETTINGS)
     config = common.base("multi30k_joined", name)
+    config.keep_pages = True
     del config.batch_size
     config.tokens_per_batch = 1024  # rows times the longer of source and target, at most
     config.data.update({

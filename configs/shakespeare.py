@@ -14,6 +14,7 @@ from configs import common
 
 def get_config(model):
     config = common.base("shakespeare", model)
+    config.keep_pages = True
     config.batch_size = 32
     config.data.update({
         "dir": "",  # the folder of the text; empty: tiny_shakespeare through TFDS

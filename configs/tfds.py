@@ -13,6 +13,7 @@ from configs import common
 
 def get_config(model):
     config = common.base("tfds", model)
+    config.keep_pages = True
     del config.batch_size
     config.tokens_per_batch = 4096  # rows times the longer of source and target, at most
     config.data.update({

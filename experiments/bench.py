@@ -36,10 +36,11 @@ TURN_SECONDS = 0.15  # a turn takes as many steps as fill this
 WARM_UP_SECONDS = 2.0  # of steps thrown away, each program by itself: until the heap has stopped growing
 
 
-def contenders(*, peers: bool) -> list[Contender]:
+def contenders(case: Case, *, peers: bool) -> list[Contender]:
     """Who takes part."""
     others = ["torch", "flax"] if peers else []
-    return [OURS, FREED, *(Contender(name, setting) for name in others for setting in ("default", "tuned"))]
+    ours = [OURS, FREED] if case.keep_pages else [OURS]
+    return [*ours, *(Contender(name, setting) for name in others for setting in ("default", "tuned"))]
 
 
 def measure(case: Case, taking_part: Sequence[Contender], seconds: float) -> list[Measured]:
@@ -168,7 +169,7 @@ def main(argv: Sequence[str]) -> None:
                 found.append(WHOLE[name].measure(options))
             else:
                 case = CASES[name]
-                measured = measure(case, contenders(peers=options.peers), options.seconds)
+                measured = measure(case, contenders(case, peers=options.peers), options.seconds)
                 found.append(as_json(case, measured, peak))
         except RuntimeError as error:
             sys.exit(f"error: {error}")

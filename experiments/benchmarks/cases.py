@@ -29,6 +29,7 @@ class Case:
     dtype: str = "float32"  # of the computation
     attention_dropout: float | None = None  # of attention weights, where it is not `dropout`
     backend: str = ""  # of an LSTM, or the fused_attention of a Transformer, where it is not the config's default
+    keep_pages: bool = True  # in our program; small arrays are allocated faster without
     compiled: bool = False  # torch.compile, for torch's program
 
     @property
@@ -59,8 +60,8 @@ def _stacks(model: str) -> list[Case]:
     return [
         Case(f"{model}_128", model, batch=64, length=128, hidden=256, layers=2),
         Case(f"{model}_512", model, batch=64, length=512, hidden=256, layers=2),
-        Case(f"{model}_batch16", model, batch=16, length=128, hidden=256, layers=2),
-        Case(f"{model}_tiny", model, batch=64, length=64, hidden=64, layers=2),
+        Case(f"{model}_batch16", model, batch=16, length=128, hidden=256, layers=2, keep_pages=False),
+        Case(f"{model}_tiny", model, batch=64, length=64, hidden=64, layers=2, keep_pages=False),
     ]
 
 

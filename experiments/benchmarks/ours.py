@@ -26,6 +26,7 @@ def config_of(case: Case) -> ConfigDict:
     """A run's config with the sizes of the case; Adam at 1e-3, nothing else that a peer lacks."""
     config = common.base("benchmark", case.model)
     config.batch_size, config.steps, config.cpu_devices = case.batch, 10**6, case.devices
+    config.keep_pages = case.keep_pages
     config.schedule.name, config.schedule.warmup_steps, config.optimizer.clip_norm = "constant", 0, 0.0
     config.optimizer.update({"b1": 0.9, "b2": 0.999, "eps": 1e-8})
     config.label_smoothing = case.label_smoothing
@@ -123,7 +124,7 @@ def main() -> None:
     case, setting, weights_file = protocol.arguments(Case)
     if setting != "tuned":  # that is for peers: what `train.py` does is our default
         config = config_of(case)
-        config.keep_pages = setting != "freed"
+        config.keep_pages &= setting != "freed"
         backend.configure(config, weights_file.parent / "run")
     protocol.serve(build(case, weights_file))
 
