@@ -1,9 +1,9 @@
 """Dropout, and the random words that it draws: a hash of the key and of each entry's own index.
 
-`jax.random.bits` runs a cipher of twenty rounds in loops of its own, which on a CPU cost some 7 % of a Transformer's step
-and a third of its compilation. A hash is a dozen operations that fuse into the multiplication. It is no cipher; what
-dropout needs of it is tested (tests/models/test_dropout.py): uniform words, independent along every axis and between
-keys that differ in one bit, as those of neighbouring steps, layers and seeds may.
+`jax.random.bits` runs a cipher of twenty rounds in loops of its own, which on a CPU cost some 7 % of a Transformer's
+step and a third of its compilation. A hash is a dozen operations that fuse into the multiplication. It is no cipher;
+what dropout needs of it is tested (tests/models/test_dropout.py): uniform words, independent along every axis and
+between keys that differ in one bit, as those of neighbouring steps, layers and seeds may.
 """
 
 import math
