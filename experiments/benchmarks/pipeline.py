@@ -2,8 +2,9 @@
 
     python -m experiments.benchmarks.pipeline --data=FOLDER     FOLDER holds train.de.gz, train.en.gz, val...
 
-For the fastest model of a text task and of a synthetic one, and a slower one: batches a second from the pipeline alone, and from the
-training loop; and the loop's time a step over that of its compiled program alone, on batches that lie on the device.
+For the fastest model of a text task and of a synthetic one, and a slower one: batches a second from the pipeline alone,
+and from the training loop; and the loop's time a step over that of its compiled program alone, on batches that lie on
+the device.
 """
 
 import argparse
