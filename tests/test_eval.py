@@ -291,7 +291,7 @@ def test_real_answers_have_no_perplexity(folder):
 @pytest.mark.parametrize(
     ("run", "words", "said"),
     [
-        ("translation", ["--split=vaal"], "--split = 'vaal' is not in translate; did you mean val? choose"),
+        ("translation", ["--split=vaal"], "--split = 'vaal' is not known; did you mean val? choose"),
         ("translation", ["--source=x"], "--source and --target go together; give both"),
         ("translation", ["--source=nowhere.de", "--target=nowhere.en"], "nowhere.de is no file"),
         ("translation", ["--beam_size=0"], "--beam_size = 0 is out of range; use 1 or more"),
