@@ -9,7 +9,7 @@ Recurrent encoders read in one direction. The setting `short` trains to 20 words
 Expected: not measured yet.
 """
 
-from configs import common
+from configs import common, multi30k
 
 SETTINGS = {
     "all_lengths": {
@@ -28,19 +28,13 @@ def get_config(model):
     del config.batch_size
     config.tokens_per_batch = 1024  # rows times the longer of source and target, at most
     config.data.update({
-        "dir": "",  # raw files, or where TFDS keeps data sets; empty: downloaded through TFDS
-        "source_language": "de",  # de, en or fr
-        "target_language": "en",
+        **multi30k.DATA,
         **data,
         "train_passes": 2,  # how often the sentences are dealt out to examples, each time among others
         "eval_passes": 3,
         "joins": 0,  # the seed of that
-        "tokenizer": {"name": "unigram", "vocab_size": 4000, "joint": True},  # unigram, bpe, char, byte
-        "lowercase": True,
-        "max_length": 128,  # tokens; longer training examples are left out and counted
-        "train_examples": 0,  # the first so many; 0 for all
-        "num_buckets": 12,  # static shapes: each takes seconds to compile
-        "cache_dir": "",  # of tokenizers; empty: ~/.cache/longreach
+        "tokenizer": {"name": "unigram", "vocab_size": 4000, "joint": True},
+        "num_buckets": 12,
     })  # fmt: skip
     if "bidirectional" in config.model:
         config.model.num_layers = 1

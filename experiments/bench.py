@@ -22,16 +22,17 @@ from typing import Any
 
 from rich.table import Table
 
-from experiments.benchmarks import beam5, multi30k, start, turns
+from experiments.benchmarks import beam5, matmul, multi30k, start, turns
 from experiments.benchmarks.cases import CASES, Case, flops
-from experiments.benchmarks.printed import print_whole
 from experiments.benchmarks.same_work import check_same_work
 from experiments.benchmarks.turns import Contender, Measured, Running, ratio_interval
+from experiments.printed import print_whole
 from training import provenance
 
 WHOLE: dict[str, Any] = {module.NAME: module for module in (multi30k, beam5, start)}  # `measure(options)` and `table`
 ON_TEXT = (multi30k.NAME, beam5.NAME)
 OURS, FREED = Contender("ours"), Contender("ours", "freed")
+PEAK_SIZE = 2048  # of the matrices whose product says what the machine can do
 TURN_SECONDS = 0.15  # a turn takes as many steps as fill this
 WARM_UP_SECONDS = 2.0  # of steps thrown away, each program by itself: until the heap has stopped growing
 
@@ -66,25 +67,6 @@ def missing_params(case: Case, contender: Contender) -> int:
     """That a peer has no counterpart of: Flax's GRU has no bias of its own for the candidate's recurrent part."""
     cells = {"gru": case.layers, "gru_attention": 3}.get(case.model, 0)  # two of the encoder, one of the decoder
     return cells * case.hidden if contender.program == "flax" else 0
-
-
-def matmul_peak(size: int = 2048, repeats: int = 10) -> float:
-    """FLOP/s of one large float32 matmul on this machine, the best of some."""
-    import time
-
-    import jax
-    import jax.numpy as jnp
-
-    x = jnp.ones((size, size))
-    product = jax.jit(lambda x: x @ x).lower(x).compile()
-    best = min(_seconds(lambda: jax.block_until_ready(product(x)), time.perf_counter) for _ in range(repeats))
-    return 2 * size**3 / best
-
-
-def _seconds(call, clock) -> float:
-    start = clock()
-    call()
-    return clock() - start
 
 
 def as_json(case: Case, measured: Sequence[Measured], peak: float) -> dict[str, Any]:
@@ -160,7 +142,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> None:
     options = parse(argv)
     names = options.cases or list(CASES)
-    peak = matmul_peak() if any(name in CASES for name in names) else 0.0
+    peak = matmul.rate(PEAK_SIZE) if any(name in CASES for name in names) else 0.0
     found = []
     for name in names:
         print(f"{name}: starting its programs, which compile first", file=sys.stderr, flush=True)

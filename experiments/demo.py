@@ -14,6 +14,7 @@ from typing import Any
 import eval
 import train
 from configs import recall
+from experiments.printed import print_whole
 from training.cli import user_errors
 from training.restore import restore
 
@@ -50,7 +51,6 @@ def binned(rows: list[dict], count: int = BINS) -> list[tuple[str, float, int]]:
 
 
 def print_table(results: dict[str, dict], chance: float) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title="Accuracy against distance (tokens between a pair and its query)")
@@ -62,7 +62,7 @@ def print_table(results: dict[str, dict], chance: float) -> None:
     columns = {name: binned(found["by_distance"]) for name, found in results.items()}
     for rows in zip(*columns.values(), strict=True):
         table.add_row(rows[0][0], *(f"{accuracy:.1%}" for _, accuracy, _ in rows), f"{chance:.1%}", str(rows[0][2]))
-    Console().print(table)
+    print_whole(table)
 
 
 def draw(results: dict[str, dict], chance: dict[str, float], path: Path) -> None:

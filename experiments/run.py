@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from experiments import estimate, results, schedule, table
+from experiments.printed import print_whole
 from experiments.progress import Progress, duration
 from experiments.question import SCALES, Question
 from experiments.questions import QUESTIONS, find
@@ -223,7 +224,6 @@ def _seconds(record: Record) -> float:
 
 def dry_run(engine: Engine, jobs: int) -> None:
     """Lists what would run: sizes, work, and time by the runs that are finished."""
-    from rich.console import Console
     from rich.table import Table as Listing
 
     left = engine.unfinished()
@@ -239,7 +239,7 @@ def dry_run(engine: Engine, jobs: int) -> None:
         work, minutes = sum(estimate.cost(due.config).flops for due in mine), engine.clock.total(mine) / 60
         listing.add_row(name, str(len(mine)), f"{cost.num_params:,}", f"{cost.num_params_non_embedding:,}",
                         f"{work / 1e12:.3g}", f"{minutes:.1f}")  # fmt: skip
-    Console(width=max(100, Console().width)).print(listing)
+    print_whole(listing)
     basis = "by finished runs" if engine.clock.measured else f"assumed at {estimate.ASSUMED / 1e9:g} GFLOP/s"
     total = engine.clock.total(left)
     print(f"about {duration(total / jobs)} with --jobs={jobs}, {basis}; trials that extend a grid come on top")

@@ -10,12 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from data.batch import Batch, pad_rows
-
-ARRAYS = ("source", "source_mask", "target_in", "target_out", "target_weights")
-"""The part of a batch that the step reads; the rest stays on the host, for measuring."""
 
 
 def start_processes(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
@@ -75,10 +73,20 @@ def by_rows(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
+def read_by_step(batch: Batch) -> dict[str, np.ndarray]:
+    """The part of a batch that the step reads; the rest stays on the host, for measuring."""
+    return {
+        "source": batch["source"],
+        "source_mask": batch["source_mask"],
+        "target_in": batch["target_in"],
+        "target_out": batch["target_out"],
+        "target_weights": batch["target_weights"],
+    }
+
+
 def place(batch: Batch, mesh: Mesh, micro_batches: int = 1) -> dict[str, jax.Array]:
     """The batch's arrays on the devices, rows filled up to a multiple of devices and micro-batches."""
-    padded = pad_rows(batch, mesh.size * micro_batches)
-    return put({name: padded[name] for name in ARRAYS}, by_rows(mesh))  # type: ignore[literal-required]
+    return put(read_by_step(pad_rows(batch, mesh.size * micro_batches)), by_rows(mesh))
 
 
 def put(arrays: Any, sharding: NamedSharding) -> Any:

@@ -109,8 +109,8 @@ class ReplicaTrainer:
 
     def step(self, done: int, batches: Sequence[Batch], taking_part: Collection[int]) -> dict[str, jax.Array]:
         """The update after `done` of them, of the runs with these numbers; returns metrics (N,) without waiting."""
-        padded = [pad_rows(batch, self._micro_batches) for batch in batches]
-        arrays = {name: self._put(self._stack([batch[name] for batch in padded])) for name in mesh.ARRAYS}  # type: ignore[literal-required]
+        read = [mesh.read_by_step(pad_rows(batch, self._micro_batches)) for batch in batches]
+        arrays = jax.tree.map(lambda *arrays: self._put(self._stack(arrays)), *read)
         seeds, rates, logged = zip(*(dials(done) for dials in self._dials), strict=True)
         active_N = np.isin(np.arange(self._slots), list(taking_part))
         sliced = [self._put(array_N) for array_N in (self._stack(seeds), self._stack(rates), active_N)]
@@ -145,7 +145,7 @@ class ReplicaTrainer:
 
     def _evaluated(self, weights: params.Params, batch: Batch) -> Any:
         shared = mesh.replicated(self.devices)
-        return self._eval_step(weights, mesh.put({name: batch[name] for name in mesh.ARRAYS}, shared))  # type: ignore[literal-required]
+        return self._eval_step(weights, mesh.put(mesh.read_by_step(batch), shared))
 
     def _stack(self, of_runs: Sequence[Any]) -> np.ndarray:
         """(N, ...) on the host; idle slots repeat the first run's."""

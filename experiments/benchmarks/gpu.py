@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmarks import agreement, turns
+from experiments.benchmarks import agreement, matmul, turns
 from experiments.benchmarks.cases import flops
 from experiments.benchmarks.chips import PEAKS, vendor_peak
 from experiments.benchmarks.gpu_parts import PARTS, START_SECONDS, Entry, Part, tiny
@@ -110,21 +110,6 @@ def add_shares(result: Results, peak: float | None, matmul_rate: float) -> None:
             program["mfu"] = program["flops_per_second"] / peak if peak else None
 
 
-def matmul_rate(size: int) -> float:
-    """FLOP/s of a product of two bfloat16 matrices, the best of 20."""
-    import jax
-    import jax.numpy as jnp
-
-    x = jnp.ones((size, size), jnp.bfloat16)
-    product = jax.jit(lambda x: x @ x).lower(x).compile()
-    taken = []
-    for _ in range(20):
-        start = time.perf_counter()
-        jax.block_until_ready(product(x))
-        taken.append(time.perf_counter() - start)
-    return 2 * size**3 / min(taken)
-
-
 def agree(names: Sequence[str], on_gpu: bool) -> Results:
     """By architecture and dtype, this machine's device against its CPU in float32."""
     found: Results = {"comparisons": {}}
@@ -193,7 +178,7 @@ def units(options: argparse.Namespace, parts: Sequence[Part], on_gpu: bool) -> l
     surface = [part for part in parts if not part.same_work]
     return [
         ("agreement", AGREEMENT_SECONDS, lambda: agree(names, on_gpu)),
-        ("matmul", MATMUL_SECONDS, lambda: {"bfloat16_flops_per_second": matmul_rate(size), "size": size}),
+        ("matmul", MATMUL_SECONDS, lambda: {"bfloat16_flops_per_second": matmul.rate(size, "bfloat16"), "size": size}),
         *(of(part) for part in parts if part.same_work),
         ("replicas", REPLICA_SECONDS, lambda: replicas(trained, seeds, rounds)),
         *(of(part) for part in surface),

@@ -32,8 +32,8 @@ import models
 from configs import recall
 from data import pipeline
 from experiments.benchmarks import protocol
-from experiments.benchmarks.printed import print_whole
 from experiments.benchmarks.turns import ROOT, ratio_interval
+from experiments.printed import print_whole
 from training import backend, mesh, params, provenance, replica_configs, step
 from training.clock import Clock
 from training.replica_trainer import ReplicaTrainer

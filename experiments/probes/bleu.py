@@ -42,7 +42,8 @@ class Translator:
         self._options = {"method": "beam", "beam_size": beam_size} if beam_size > 1 else {"method": "greedy"}
         self._batches: Sequence[Batch] = list(pipeline.eval_batches(run.task, split, run.config, limit=limit))
         self._index = sorted(int(i) for batch in self._batches for i in batch["index"] if i >= 0)
-        references = run.task.target_text(split)
+        sources, references = run.task.source_text(split), run.task.target_text(split)
+        self.sources = [sources[i] for i in self._index]  # as in the file; so are the references
         self._references = [references[i] for i in self._index]
         self._lowercase = bool(run.config.data.get("lowercase", False))
 

@@ -10,10 +10,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from data import pipeline
 from experiments import bleu
 from experiments.measurement import Measurement
-from training.generate import Generator
+from experiments.probes.bleu import Translator, translates
 from training.restore import Restored
 
 
@@ -24,7 +23,6 @@ def measure(
     edges: Sequence[int],
     draws: int = 100,
     beam_size: int = 1,
-    length_penalty: float = 0.6,
     limit: int = 0,
 ) -> Iterator[Measurement]:
     """`bleu_lowercase` of sources of edges[i] to edges[i + 1] - 1 words, the last range with its end (`place`: middle).
@@ -33,18 +31,12 @@ def measure(
     words given over words of the references. Greedy where `beam_size` is 1. `limit` takes the first so many examples.
     Raises ValueError for a task that is no translation, or a model that does not decode.
     """
-    task, spec = run.task, run.task.spec
-    if not hasattr(task, "target_text") or spec.source == "none":
+    if not translates(run.task):
         raise ValueError(f"bleu_by_length: {run.config.task} is no translation of text; use accuracy_by_length")
-    if not run.model.decodes:
-        raise ValueError(f"bleu_by_length: {run.config.model.name} does not decode; use accuracy_by_length")
-    method = {"method": "beam", "beam_size": beam_size, "length_penalty": length_penalty}
-    generate = Generator(run.model, spec, **(method if beam_size > 1 else {"method": "greedy"}))
-    tokens = generate.split(pipeline.eval_batches(task, split, run.config, limit=limit))
-    sources, references = task.source_text(split), task.target_text(split)
-    words_S = np.array([len(sources[i].split()) for i in sorted(tokens)])
-    given = [task.decode_target(tokens[i]) for i in sorted(tokens)]
-    counts_SC = bleu.counts(given, [references[i] for i in sorted(tokens)])
+    translator = Translator(run, split, beam_size=beam_size, limit=limit)
+    text = translator.translate(run.model)
+    words_S = np.array([len(line.split()) for line in translator.sources])
+    counts_SC = bleu.counts(text.hypotheses, text.references)
     for low, high in ranges(edges):
         here_SC = counts_SC[(words_S >= low) & (words_S <= high)]
         place, answers = (low + high) / 2, len(here_SC)

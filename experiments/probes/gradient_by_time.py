@@ -87,7 +87,7 @@ class Gradient:
 
     def __call__(self, batch: Batch) -> dict[str, np.ndarray]:
         """(B, N) norms by tap."""
-        arrays = {name: jnp.asarray(batch[name]) for name in mesh.ARRAYS}  # type: ignore[literal-required]
+        arrays = jax.tree.map(jnp.asarray, mesh.read_by_step(batch))
         position_T = np.arange(batch["target_in"].shape[1])
         arrays["last"] = jnp.asarray((position_T == _last(batch)[:, None]) & _asked(batch)[:, None], jnp.float32)
         found = self._norms(self._weights, arrays)

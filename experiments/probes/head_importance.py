@@ -113,4 +113,4 @@ class _Score:
 
 
 def _arrays(batch) -> dict[str, jax.Array]:
-    return {name: jnp.asarray(batch[name]) for name in mesh.ARRAYS}
+    return jax.tree.map(jnp.asarray, mesh.read_by_step(batch))
