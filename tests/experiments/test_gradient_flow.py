@@ -43,6 +43,7 @@ def test_as_taught():
 def test_an_explosion_is_no_less_geometric():
     found = outcomes({**AS_TAUGHT, TANH: 0.06, GATED: 0.12})
     assert found["C2"] is Outcome.SUPPORTED and found["C2, geometric"] is Outcome.SUPPORTED
+    assert found["C3"] is Outcome.NOT_SUPPORTED
 
 
 def test_against_what_is_taught():
@@ -52,6 +53,19 @@ def test_against_what_is_taught():
 
 def test_a_bend_is_not_geometric():
     assert outcomes(AS_TAUGHT, bend=0.002)["C2, geometric"] is Outcome.NOT_SUPPORTED
+
+
+def test_the_probes_floor_is_no_bend():
+    """Past the least norm that the probe knows, a straight line is not measured rather than bent."""
+    table = made_up({**AS_TAUGHT, TANH: -2.0})
+    floored = np.where(table["value"] < gradient_flow.LEAST, 0.0, table["value"])
+    table = Table({**table.columns, "value": floored})
+    found = {finding.claim: finding for finding in gradient_flow.verdict(table)}
+    assert found["C2, geometric"].outcome is Outcome.SUPPORTED and found["C2"].effects[0].size == pytest.approx(55, 0.1)
+    with style.house():
+        first = gradient_flow.figure(table).axes[0]
+    (drawn, *_) = (line for line in first.lines if line.get_label() == "tanh RNN, 0.8")
+    assert max(drawn.get_xdata()) < 35 and min(drawn.get_ydata()) == pytest.approx(-50, abs=5)
 
 
 def test_within_limits():
