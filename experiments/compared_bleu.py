@@ -19,7 +19,7 @@ class Bleu:
     by_seed: dict[int, float]
     drawn: dict[int, np.ndarray]  # (D,) by seed; the draws are of the same sentences for every system and seed
 
-    def __init__(self, table: Table, place: float, **cell: str):
+    def __init__(self, table: Table, place: float, **cell: Any):
         rows = table.where(measure="bleu_lowercase", place=place, **cell)
         self.by_seed = rows.where(part="").of_seeds()
         self.drawn = {int(seed): _in_order(mine) for seed, mine in rows.by("seed")}

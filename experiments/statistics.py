@@ -6,12 +6,12 @@ sentences. Functions that take it add it to what seeds give and count degrees of
 that part as known. (What differs by seed and sentence at once is in both, so the sum errs on the safe side.) Seeds are
 not resampled: a bootstrap over three covers 74 %, not 95 %.
 
-Dims: N seeds (one value each), S sentences, D draws of sentences.
+Dims: N seeds (one value each), D draws of sentences.
 """
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -97,7 +97,8 @@ def paired_test(difference_N: Sequence[float] | np.ndarray, against: float = 0.0
 
 
 def equivalence_test(difference_N: Sequence[float] | np.ndarray, margin: float, of_sentences: float = 0.0) -> float:
-    """p of two one-sided t tests (Schuirmann 1987): small where |mean difference| is below `margin`.
+    """p of two one-sided t tests (Schuirmann 1987), at any number of seeds: small where |mean difference| is below
+    `margin`.
 
     The margin has to be fixed before the data are seen. nan for fewer than two.
     """
@@ -161,37 +162,3 @@ def _power(away: float, error: float, freedom: float, alpha: float) -> float:
 
 def _least(known: int, power) -> int | None:
     return next((n for n in range(known + 1, MOST_SEEDS + 1) if power(n) >= POWER), None)
-
-
-class BleuComparison(NamedTuple):
-    """Two systems on one test set; intervals over sentences by resampling them."""
-
-    baseline: float
-    baseline_half: float  # half the 95 % interval
-    system: float
-    system_half: float
-    p: float  # that the system's BLEU differs from the baseline's by as much, by chance
-
-
-def paired_bootstrap(
-    baseline_S: Sequence[str], system_S: Sequence[str], reference_S: Sequence[str], *, samples: int = 1000
-) -> BleuComparison:
-    """sacreBLEU's paired bootstrap (Koehn 2004) of two systems' sentences against one reference each.
-
-    Raises ValueError for lists of different lengths.
-    """
-    from sacrebleu.metrics import BLEU
-    from sacrebleu.significance import PairedTest, Result
-
-    if not len(baseline_S) == len(system_S) == len(reference_S):
-        counts = f"{len(baseline_S)}, {len(system_S)} and {len(reference_S)}"
-        raise ValueError(f"paired_bootstrap: {counts} lines do not pair up; give as many of each")
-    named: list[tuple[str, Sequence[str]]] = [("baseline", list(baseline_S)), ("system", list(system_S))]
-    test = PairedTest(named, {"BLEU": BLEU()}, [list(reference_S)], test_type="bs", n_samples=samples)
-    first, second = cast(list[Result], test()[1]["BLEU"])
-    p = 1.0 if first.score == second.score else _known(second.p_value)  # sacreBLEU counts larger ones, not equal ones
-    return BleuComparison(first.score, _known(first.ci), second.score, _known(second.ci), p)
-
-
-def _known(value: float | None) -> float:
-    return math.nan if value is None else float(value)

@@ -2,7 +2,10 @@
 
 import numpy as np
 import pytest
+from sacrebleu.metrics import BLEU
+from sacrebleu.significance import PairedTest
 
+from experiments import bleu
 from experiments.compared_bleu import Bleu, compared, share
 from experiments.table import Table
 
@@ -45,3 +48,20 @@ def test_a_share():
     assert found.differences == pytest.approx([20 / 30, 21 / 32])
     np.testing.assert_array_equal(share([1.0, 2.0], [4.0, 0.0]), [0.25, 0.0])
     assert float(share(3.0, 0.0)) == 0.0
+
+
+def test_resamples_agree_with_sacrebleus_paired_bootstrap():
+    """Of one pair of runs: how likely a difference as large is, if there were none (Koehn 2004)."""
+    rng = np.random.default_rng(3)
+    references = [" ".join(rng.choice(list("abcdefgh"), 12)) for _ in range(150)]
+    a, b = ([" ".join("x" if rng.random() < share else word for word in line.split()) for line in references]
+            for share in (0.20, 0.22))  # fmt: skip
+    counts = [bleu.counts(given, references) for given in (a, b)]
+    real = bleu.score(counts[0]) - bleu.score(counts[1])
+    drawn_D = np.subtract(*(bleu.resampled(one, 1000) for one in counts))
+    named: list = [("a", a), ("b", b)]
+    test = PairedTest(named, {"BLEU": BLEU(lowercase=True)}, [references], test_type="bs", n_samples=1000)
+    theirs = test()[1]["BLEU"][1].p_value
+    assert 0.05 < theirs < 0.95
+    shifted_D = np.abs(drawn_D) - np.abs(drawn_D).mean()  # as sacreBLEU does
+    assert np.mean(shifted_D > abs(real)) == pytest.approx(theirs, abs=0.05)
