@@ -75,6 +75,20 @@ def test_what_learned_nothing_is_not_asked():
     assert all("at chance even near by: " in finding.because for finding in found)
 
 
+def test_knowing_the_values_without_their_keys_is_chance():
+    table = made_up(dict.fromkeys(SYSTEMS, CHANCE))
+    level = np.where(table["measure"] == "chance_token_accuracy", 1 / 32, table["value"])
+    blind = Table({**table.columns, "value": level})
+    assert long_range.chance(blind, "recall") == 1 / 32
+    known = made_up(dict.fromkeys(SYSTEMS, CHANCE))
+    known.columns["measure"] = np.where(
+        known["measure"] == "chance_token_accuracy", "chance_token_accuracy_in_context", known["measure"]
+    )
+    both = Table({name: np.concatenate([blind[name], known[name]]) for name in blind.columns})
+    assert long_range.chance(both, "recall") == 0.125
+    assert long_range.chance(both, "adding") == long_range.ADDING_CHANCE
+
+
 def test_a_partial_table_says_what_was_not_run():
     found = long_range.verdict(made_up({RNN: FALLING}))
     assert found[0].outcome is Outcome.SUPPORTED
