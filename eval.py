@@ -9,7 +9,6 @@ python eval.py --workdir=RUN --attention=FOLDER --split=val             attentio
 
 import argparse
 import math
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ import numpy as np
 
 from data import checks, files, pipeline
 from training import backend, evaluation, mesh, params, quality, run_folder
-from training.cli import user_errors
+from training.cli import Parser, user_errors
 from training.generate import Generator, source_batch
 from training.pictures import attention_maps, attention_names, draw_attention
 from training.restore import WHICH, Restored, read_config, restore
@@ -153,15 +152,8 @@ def read_lines(path: str) -> Iterator[str]:
         yield from files.read_lines(path)
 
 
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str):
-        self.exit(2, f"error: {message}; see --help\n")
-
-
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(__doc__)
     parser.add_argument("--workdir", type=Path, required=True, help="folder of the run")
     parser.add_argument("--split", default="val", help="split to evaluate; text tasks name theirs")
     parser.add_argument("--checkpoint", default="best", choices=WHICH, help="average is of the checkpoints kept")
@@ -182,6 +174,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if options.source and not options.target:
         parser.error("--source and --target go together; give both")
+    if options.limit and (options.input or options.attention):
+        parser.error(f"--limit = {options.limit} is of an evaluation; leave it out with --input or --attention")
     ranges: dict[str, tuple[float, float | None]]
     ranges = {"beam_size": (1, 64), "limit": (0, None), "length_penalty": (0, None), "temperature": (0, None)}
     ranges |= {"top_k": (0, None), "top_p": (1e-9, 1), "max_len": (1, None), "seed": (0, 2**32 - 1)}
@@ -206,11 +200,8 @@ def main(argv: Sequence[str]) -> None:
         if options.input and not run.model.decodes:
             raise ValueError(f"--input = {options.input}: {run.config.model.name} cannot decode; use --split")
         if options.input:
-            try:
-                for line in translate(run, read_lines(options.input), options):
-                    print(line, flush=True)
-            except BrokenPipeError:  # the reader has seen enough, as head has
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            for line in translate(run, read_lines(options.input), options):
+                print(line, flush=True)
             return
         if not options.target and split not in run.task.splits:
             checks.one_of("--split", split, run.task.splits)

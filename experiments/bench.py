@@ -27,7 +27,7 @@ from experiments.benchmarks.cases import CASES, Case, flops
 from experiments.benchmarks.same_work import check_same_work
 from experiments.benchmarks.turns import Contender, Measured, Running, ratio_interval
 from experiments.printed import print_whole
-from training import provenance
+from training import cli, provenance
 
 WHOLE: dict[str, Any] = {module.NAME: module for module in (multi30k, beam5, start)}  # `measure(options)` and `table`
 ON_TEXT = (multi30k.NAME, beam5.NAME)
@@ -108,7 +108,7 @@ def table_of_steps(found: Sequence[dict[str, Any]]) -> Table:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     known = [*CASES, *WHOLE]
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(known)}; none for all steps")
     parser.add_argument("--peers", action="store_true", help="beside torch and Flax, or JoeyNMT")
@@ -122,20 +122,19 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--loss", type=float, default=3.0, help="multi30k: validation loss to reach, nats a token")
     options = parser.parse_args(argv)
 
-    def refuse(message: str) -> None:
-        parser.exit(2, f"error: {message}\n")
-
     for name in options.cases:
         if name not in known:
-            refuse(f"CASE = {name} is not a case; choose from {', '.join(known)}")
+            parser.error(f"CASE = {name} is not a case; choose from {', '.join(known)}")
         if name in ON_TEXT and options.data is None:
-            refuse(f"CASE = {name} needs real text; give --data=FOLDER, which holds train.de.gz, train.en.gz, val...")
+            parser.error(
+                f"CASE = {name} needs real text; give --data=FOLDER, the one of train.de.gz, train.en.gz, val..."
+            )
     if options.data and not options.data.is_dir():
-        refuse(f"--data = {options.data} is no folder; give the one that holds train.de.gz, train.en.gz, val...")
+        parser.error(f"--data = {options.data} is no folder; give the one that holds train.de.gz, train.en.gz, val...")
     if options.run and not (options.run / "config.json").is_file():
-        refuse(f"--run = {options.run} holds no run (there is no config.json); give the folder of a run")
+        parser.error(f"--run = {options.run} holds no run (there is no config.json); give the folder of a run")
     if options.peers and not turns.has_peers():
-        refuse(f"--peers needs {turns.PEERS}; run `make peers` once")
+        parser.error(f"--peers needs {turns.PEERS}; run `make peers` once")
     return options
 
 

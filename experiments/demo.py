@@ -6,7 +6,6 @@ Trains `gru`, `gru_attention` and `transformer` for some minutes on two CPU core
 distance and draws the figure. Nothing is downloaded. The same command goes on where an earlier one was stopped.
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import eval
 import train
 from configs import recall
 from experiments.printed import print_whole
-from training.cli import user_errors
+from training.cli import Parser, user_errors
 from training.restore import restore
 
 MODELS = ("gru", "gru_attention", "transformer")
@@ -92,7 +91,7 @@ def draw(results: dict[str, dict], chance: dict[str, float], path: Path) -> None
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = Parser(__doc__)
     parser.add_argument("--folder", type=Path, default=Path("runs/demo"), help="where the runs go")
     parser.add_argument("--steps", type=int, default=0, help="steps of training each; 0 for the config's")
     options = parser.parse_args(argv)

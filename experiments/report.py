@@ -17,9 +17,8 @@ from experiments.page import answer, sections, svg
 from experiments.page.markup import Markup, join, tag
 from experiments.question import SCALES
 from experiments.questions import QUESTIONS
-from experiments.run import Parser
 from training import provenance
-from training.cli import user_errors
+from training.cli import Parser, user_errors
 
 PARTS = Path(__file__).parent / "page"
 RESULTS = Path("results")
@@ -50,7 +49,7 @@ def _footer(scale: str) -> Markup:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(__doc__)
     parser.add_argument("--scale", choices=SCALES, help="default: the largest that a question has")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the results are")
     parser.add_argument("--out", type=Path, help="the page; default: report.html among the results")

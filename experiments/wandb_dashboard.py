@@ -6,7 +6,7 @@
 The dashboard is plain data here; `translate` turns it into objects of the package `wandb-workspaces`, which is needed
 for sending alone. Panels name what `training/tracking.py` logs. In the workspace runs are grouped by question (the
 wandb group, which is the task for a run of train.py alone) and architecture (the job type); in the report a question's
-runs by architecture and cell of its grid, so that seeds become one line. Trials of a learning rate are left out.
+runs by architecture and cell of its grid, so that seeds become one line, without the trials of a learning rate.
 """
 
 import argparse
@@ -18,8 +18,7 @@ from typing import Any, NamedTuple
 
 from experiments.question import SCALES, Tuning
 from experiments.questions import QUESTIONS
-from experiments.run import Parser
-from training.cli import user_errors
+from training.cli import Parser, user_errors
 from training.tracking import has_wandb_credentials
 
 PROJECT = "longreach"
@@ -190,7 +189,7 @@ def send(board: Dashboard) -> list[str]:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(__doc__)
     parser.add_argument("--scale", default="cpu", choices=SCALES, help="whose runs the report shows")
     parser.add_argument("--project", default=PROJECT)
     parser.add_argument("--entity", default="", help="user or team; default: the account's own")
@@ -201,10 +200,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     options = parse(argv)
     board = dashboard(options.scale, options.project, options.entity)
-    if options.dry_run:
-        print(json.dumps(dataclasses.asdict(board), indent=1))
-        return 0
     with user_errors():
+        if options.dry_run:
+            print(json.dumps(dataclasses.asdict(board), indent=1), flush=True)
+            return 0
         if not has_wandb_credentials():
             raise ValueError("wandb has no credentials; run wandb login, set WANDB_API_KEY, or look with --dry-run")
         try:

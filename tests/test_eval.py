@@ -303,6 +303,7 @@ def test_real_answers_have_no_perplexity(folder):
         ("language", ["--source=a", "--target=b"], "a language model has no source to read; give --target alone"),
         ("translation", ["--target=b"], "--target = b needs --source"),
         ("translation", ["--split=tset"], "did you mean test?"),
+        ("translation", ["--input=-", "--limit=3"], "--limit = 3 is of an evaluation; leave it out"),
         ("translation", ["--temperature=nan", "--sample"], "--temperature = nan is out of range"),
         ("recall", ["--split=train"], "never ends"),
         ("recall", ["--input=-"], "--input = -: recall is not text"),

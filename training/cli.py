@@ -4,9 +4,11 @@
 --config.model.hidden_size=64              any value of it
 """
 
+import argparse
 import contextlib
 import difflib
 import importlib.util
+import os
 import re
 import sys
 import traceback
@@ -23,9 +25,21 @@ from training.validate import validate
 
 ROOT = Path(__file__).parent.parent
 MISTAKE, FAILURE = 2, 1  # exit status: the user can mend the command, or the machine or the numbers failed
-INTERRUPTED = 130  # by Ctrl-C, as shells count it
+INTERRUPTED, READER_GONE = 130, 141  # by Ctrl-C, and by a pipe that was closed, as shells count them
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", tuple: "a tuple"}
 KEY = re.compile(r"[a-z_]+(\.[a-z_0-9]+)* (=|is|has|,)")
+
+
+class Parser(argparse.ArgumentParser):
+    """Of every program but train.py. A module's docstring is its help; a mistake is one line and status 2."""
+
+    def __init__(self, description: str | None):
+        super().__init__(
+            description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        )
+
+    def error(self, message: str) -> NoReturn:
+        _exit(f"{message}; see --help", MISTAKE)
 
 
 class Options(NamedTuple):
@@ -53,6 +67,9 @@ def user_errors(config_file: str = "", config: Mapping[str, Any] | None = None) 
         key = KEY.match(str(error))
         named = key is not None and config is not None and key[0].split(" ")[0].split(".")[0] in config
         _exit(f"{config_file}: {error}" if named else str(error), MISTAKE)
+    except BrokenPipeError:  # the reader has seen enough, as head has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(READER_GONE)
     except (OSError, FloatingPointError) as error:
         _exit(str(error), FAILURE)
     except KeyboardInterrupt:

@@ -7,12 +7,13 @@ Parameters and batch are drawn by numpy, so they are the same everywhere. Source
 padding alone. `lstm:cudnn` is an LSTM by that back-end.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from training import cli
 
 B, S, T, V, WIDTH, HEADS = 8, 24, 16, 64, 64, 2
 BOUNDS = {"float32": (1e-4, 0.99999), "bfloat16": (0.03, 0.99)}  # of the loss, relative; of the gradients' cosine
@@ -78,7 +79,7 @@ def read(path: Path) -> dict[str, dict[str, np.ndarray]]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("dtype", choices=tuple(BOUNDS))
     parser.add_argument("names", nargs="*", metavar="ARCHITECTURE")

@@ -34,6 +34,7 @@ from experiments.benchmarks.cases import flops
 from experiments.benchmarks.chips import PEAKS, vendor_peak
 from experiments.benchmarks.gpu_parts import PARTS, START_SECONDS, Entry, Part, tiny
 from experiments.benchmarks.turns import ROOT, Running, ratio_interval
+from training import cli
 
 TURN_SECONDS, WARM_UP = 0.25, 3  # a turn takes as many steps as fill this; rounds thrown away
 LOSS_BOUNDS = {"float32": 1e-3, "bfloat16": 0.02}  # relative, between programs: TF32 on one side or both
@@ -208,7 +209,7 @@ def plan(parts: Sequence[Part]) -> str:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     parser.add_argument("--minutes", type=float, default=25.0, help="to stop after, between two parts")
     parser.add_argument("--json", type=Path, default=Path("gpu.json"), help="file of results, which is added to")
     parser.add_argument("--dry-run", action="store_true", help="say what would be measured")

@@ -7,7 +7,6 @@ and from the training loop; and the loop's time a step over that of its compiled
 the device.
 """
 
-import argparse
 import itertools
 import sys
 import tempfile
@@ -24,7 +23,7 @@ import data
 import models
 from configs import multi30k, recall
 from data import pipeline
-from training import backend, mesh, step
+from training import backend, cli, mesh, step
 from training.clock import Clock
 from training.ledger import Ledger
 from training.programs import Programs
@@ -105,7 +104,7 @@ def configs(folder: str) -> dict[str, ConfigDict]:
 
 
 def main(argv: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     parser.add_argument("--data", default="", help="folder of Multi30k's files; without it synthetic batches alone")
     parser.add_argument("--seconds", type=float, default=5.0, help="to run each pipeline alone for")
     options = parser.parse_args(argv)

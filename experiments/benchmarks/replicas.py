@@ -34,7 +34,7 @@ from data import pipeline
 from experiments.benchmarks import protocol
 from experiments.benchmarks.turns import ROOT, ratio_interval
 from experiments.printed import print_whole
-from training import backend, mesh, params, provenance, replica_configs, step
+from training import backend, cli, mesh, params, provenance, replica_configs, step
 from training.clock import Clock
 from training.replica_trainer import ReplicaTrainer
 from training.run_folder import write_json
@@ -202,7 +202,7 @@ def print_table(found: Sequence[dict[str, Any]]) -> None:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(MODELS)}; none for all")
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--devices", type=int, nargs="+", default=[1, 2], help="that a CPU is split into; 1 on a GPU")
@@ -213,10 +213,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     unknown = [name for name in options.models if name not in MODELS]
     if unknown:
-        parser.exit(2, f"error: MODEL = {unknown[0]} is not measured; choose from {', '.join(MODELS)}\n")
+        parser.error(f"MODEL = {unknown[0]} is not measured; choose from {', '.join(MODELS)}")
     for name, value in (("seeds", options.seeds), ("devices", min(options.devices)), ("rounds", options.rounds)):
         if value < 1:
-            parser.exit(2, f"error: --{name} = {value} is too small; use 1 or more\n")
+            parser.error(f"--{name} = {value} is too small; use 1 or more")
     return options
 
 

@@ -1,6 +1,8 @@
 """A user's mistake is one line that names file, key, value, rule and way out, exits with 2 and writes nothing."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -198,6 +200,16 @@ def test_exit_status_tells_mistakes_from_failures(capsys, error, status):
         raise error
     assert stopped.value.code == status
     assert capsys.readouterr().err == f"error: {error}\n"
+
+
+def test_a_reader_that_has_seen_enough_ends_the_program_without_a_word():
+    program = "from training import cli\nwith cli.user_errors():\n    while True: print('y')"
+    writer = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    assert writer.stdout and writer.stderr
+    assert writer.stdout.readline() == b"y\n"
+    writer.stdout.close()
+    assert writer.wait(timeout=60) == cli.READER_GONE and writer.stderr.read() == b""
+    writer.stderr.close()
 
 
 def test_help_says_how(capsys):
