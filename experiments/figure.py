@@ -13,12 +13,11 @@ from experiments import results, table
 from experiments.question import SCALES
 from experiments.questions import find
 from experiments.results import Folders
-from experiments.run import Parser
-from training.cli import user_errors
+from training.cli import Parser, user_errors
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(__doc__)
     parser.add_argument("question", help="a name of experiments/questions")
     parser.add_argument("--scale", default="cpu", choices=SCALES)
     parser.add_argument("--from-runs", action="store_true", help="make the table from the runs' folders first")
@@ -44,9 +43,14 @@ def main(argv: Sequence[str]) -> int:
             )
         else:
             everything = table.read(path)
-        for finding in results.draw(question, name, options.scale, everything, path.parent):
+        grid = list(question.runs(options.scale))
+        if len(everything) and not set(everything.values("run")) & {run.name for run in grid}:
+            raise ValueError(
+                f"{path} has no run of {name} at scale {options.scale}; it is of another question or scale"
+            )
+        for finding in results.draw(question, name, options.scale, everything, path.parent, len(grid)):
             print(f"{finding['claim']}: {finding['outcome']}. {finding['because']}")
-        if missing := results.missing(list(question.runs(options.scale)), everything):
+        if missing := results.missing(grid, everything):
             print(f"{missing} runs of the grid are not in {path}", file=sys.stderr)
         print(path.parent / "figure.png")
     return 0

@@ -52,14 +52,15 @@ def differing(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [key for key in there if key in here and there[key] != here[key]]
 
 
-def modules(task: str, model: str, probes: Iterable[str]) -> dict[str, str]:
+def modules(task: str, architectures: Iterable[str], probes: Iterable[str]) -> dict[str, str]:
     """Module -> hash of its code, for every module of this project that a run could have used."""
-    return dict(_modules(task, model, tuple(sorted(set(probes)))))
+    return dict(_modules(task, tuple(sorted(set(architectures))), tuple(sorted(set(probes)))))
 
 
 @functools.lru_cache(maxsize=256)
-def _modules(task: str, model: str, probes: tuple[str, ...]) -> dict[str, str]:
-    roots = {*ALWAYS, data.TASKS[task].__module__, models.MODELS[model].__module__}
+def _modules(task: str, architectures: tuple[str, ...], probes: tuple[str, ...]) -> dict[str, str]:
+    roots = {*ALWAYS, data.TASKS[task].__module__}
+    roots |= {models.MODELS[name].__module__ for name in architectures}
     roots |= {PROBES[name].__module__ for name in probes}
     found: set[str] = set()
     waiting = [name for name in roots if name.split(".")[0] in ROOMS]

@@ -81,7 +81,7 @@ def _larger(comparisons: Sequence[Comparison], least: float, alpha: float) -> li
         else:
             level = 0.0 if mean >= least else least
             seeds = statistics.seeds_to_show(differences_N, level, each_alpha, comparison.of_sentences)
-        effects.append(_effect(comparison, says, p=p, more_seeds=seeds))
+        effects.append(_effect(comparison, says, p=p_least if says == FAILS else p, more_seeds=seeds))
     return effects
 
 
@@ -107,7 +107,7 @@ def _equivalent(comparisons: Sequence[Comparison], margin: float, alpha: float) 
             seeds = statistics.seeds_to_show(differences_N, level, each_alpha, comparison.of_sentences)
         else:
             seeds = statistics.seeds_to_show_equivalence(differences_N, margin, each_alpha, comparison.of_sentences)
-        effects.append(_effect(comparison, says, p=p, more_seeds=seeds))
+        effects.append(_effect(comparison, says, p=p_beyond if says == FAILS else p, more_seeds=seeds))
     return effects
 
 
@@ -150,12 +150,10 @@ def _because(effects: Sequence[Effect], outcome: Outcome, seeds: int | None) -> 
 
 
 def shown(effect: Effect) -> str:
-    """`name +0.31 [+0.22, +0.40], 3 seeds, p 0.004`."""
+    """`name +0.31 [+0.22, +0.40], 3 seeds, p 0.004`; one seed has no interval."""
     p = "" if effect.p is None or math.isnan(effect.p) else f", p {effect.p:.2g}"
-    return (
-        f"{effect.name} {effect.size:+.3g} [{effect.low:+.3g}, {effect.high:+.3g}], "
-        f"{effect.seeds} seed{'s' if effect.seeds != 1 else ''}{p}"
-    )
+    interval = f" [{effect.low:+.3g}, {effect.high:+.3g}]" if math.isfinite(effect.high - effect.low) else ""
+    return f"{effect.name} {effect.size:+.3g}{interval}, {effect.seeds} seed{'s' if effect.seeds != 1 else ''}{p}"
 
 
 def _effect(comparison: Comparison, says: str, **rest: Any) -> Effect:

@@ -91,7 +91,7 @@ class Effect:
     low: float
     high: float
     seeds: int
-    p: float | None = None  # corrected for the comparisons of the finding
+    p: float | None = None  # of the test that decided, corrected for the comparisons of the finding
     more_seeds: int | None = None  # how many in all would decide, where it is open; None: no number would
 
 
@@ -118,6 +118,8 @@ class Question(Protocol):
     def PREDICTION(self) -> str: ...  # written before the runs
     @property
     def THRESHOLDS(self) -> Mapping[str, float]: ...  # what counts as an effect, written before the runs
+    @property
+    def CUT(self) -> str: ...  # what scale `cpu` leaves out of the papers' settings
     @property
     def PROBES(self) -> Sequence[Probing]: ...
 

@@ -5,9 +5,11 @@ docs/results/...          the same, committed: its rows count as finished in a f
 runs/QUESTION/SCALE/      the runs' folders, each with its rows.json
 """
 
+import dataclasses
 import datetime
 import hashlib
 import json
+import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -33,7 +35,7 @@ class Folders(NamedTuple):
         return cls(runs / name / scale, results / name / scale, PUBLISHED / name / scale)
 
     def table(self) -> Path | None:
-        """The newest table there is: one's own, or the committed one."""
+        """One's own table, or else the committed one."""
         there = (folder / "table.parquet" for folder in (self.results, self.published))
         return next((path for path in there if path.is_file()), None)
 
@@ -45,6 +47,7 @@ class Record(NamedTuple):
     rows: list[dict[str, Any]]
     config: dict[str, Any]
     modules: dict[str, str]
+    probes: str  # what they were asked (`schedule.asked_of`); empty where a table is older than this column
     source: Path  # a table, or a run's rows.json
 
 
@@ -57,9 +60,10 @@ class Store:
             raise ValueError(f"--stale = {stale} is not known; choose from {', '.join(STALE)}")
         self.folders, self._stale = folders, stale
         self._records: dict[Key, list[Record]] = {}
-        path = folders.table()
-        if path:
-            self._add(table.read(path).rows(), path)
+        for folder in (folders.published, folders.results):
+            path = folder / "table.parquet"
+            if path.is_file():
+                self._add(table.read(path).rows(), path)
         for path in sorted(folders.runs.glob(f"*/{trial.ROWS}")):
             self._add(trial.read(path), path)
 
@@ -69,13 +73,14 @@ class Store:
             by_key.setdefault(_key(row), []).append(row)
         for key, mine in by_key.items():
             config, modules = json.loads(mine[0]["config"]), json.loads(mine[0]["modules"])
-            self._records.setdefault(key, []).insert(0, Record(key, mine, config, modules, source))
+            record = Record(key, mine, config, modules, mine[0].get("probes", ""), source)
+            self._records.setdefault(key, []).insert(0, record)
 
     def reread(self, due: Due, path: Path) -> None:
         """Takes in a run that has just finished."""
         self._add(trial.read(path / trial.ROWS), path / trial.ROWS)
 
-    def finished(self, due: Due, modules: Mapping[str, str]) -> Record | None:
+    def finished(self, due: Due, modules: Mapping[str, str], probes: str) -> Record | None:
         """The record that counts for a run: of the same config, made by the same code or, with `keep`, by another.
 
         Raises ValueError, unless told to keep or to rerun, for a run that is in a table and no longer counts.
@@ -83,7 +88,7 @@ class Store:
         same_config = [
             record
             for record in self._records.get(due.key, [])
-            if not fingerprint.differing(record.config, due.config.to_dict())
+            if not fingerprint.differing(record.config, due.config.to_dict()) and record.probes in ("", probes)
         ]
         same_code = [record for record in same_config if record.modules == modules]
         if same_code:
@@ -93,7 +98,7 @@ class Store:
         if kept and self._stale == "keep":
             return kept[0]
         if in_table and self._stale != "rerun":
-            raise ValueError(_why_stale(in_table[0], due, modules))
+            raise ValueError(_why_stale(in_table[0], due, modules, probes))
         return None
 
 
@@ -101,12 +106,14 @@ def _key(row: Mapping[str, Any]) -> Key:
     return Key(row["run"], int(row["seed"]), float(row["tuned"]) if row["role"] == schedule.TUNE else None)
 
 
-def _why_stale(record: Record, due: Due, modules: Mapping[str, str]) -> str:
+def _why_stale(record: Record, due: Due, modules: Mapping[str, str], probes: str) -> str:
     where = f"{record.source}: {due.key}"
     now = due.config.to_dict()
     if keys := fingerprint.differing(record.config, now):
         was, here = (fingerprint.config_values(config)[keys[0]] for config in (record.config, now))
         return f"{where} was made with {keys[0]} = {was!r}, now {here!r}; --stale=rerun runs it again"
+    if record.probes not in ("", probes):
+        return f"{where} was made with probes = {record.probes}, now {probes}; --stale=rerun runs it again"
     changed = sorted(n for n in record.modules.keys() | modules.keys() if record.modules.get(n) != modules.get(n))
     return (
         f"{where} was made by other code ({', '.join(changed)}); --stale=keep counts it as finished, "
@@ -114,13 +121,14 @@ def _why_stale(record: Record, due: Due, modules: Mapping[str, str]) -> str:
     )
 
 
-def columns_of(due: Due, modules: Mapping[str, str]) -> dict[str, Any]:
+def columns_of(due: Due, modules: Mapping[str, str], probes: str) -> dict[str, Any]:
     """The columns of the table that say which run a row belongs to, and of which version."""
     config = due.config.to_dict()
     return {
         "run": due.key.name, **due.run.axes, "seed": due.key.seed, "role": due.role, "tuned": due.tuned,
         "config_hash": fingerprint.config_hash(config), "code_hash": fingerprint.code_hash(modules),
         "config": json.dumps(fingerprint.config_values(config)), "modules": json.dumps(modules),
+        "probes": probes,
     }  # fmt: skip
 
 
@@ -159,21 +167,27 @@ def reported(everything: Table) -> Table:
     return everything.where(role=schedule.REPORT) if len(everything) else everything
 
 
-def draw(question: Question, name: str, scale: str, everything: Table, folder: Path) -> list[dict[str, Any]]:
-    """Writes the figure and `verdict.json` from the table alone. Returns the findings."""
+def draw(
+    question: Question, name: str, scale: str, everything: Table, folder: Path, runs_of_the_grid: int
+) -> list[dict[str, Any]]:
+    """Writes the figure and `verdict.json` from the table alone, or neither. Returns the findings.
+
+    `runs_of_the_grid` is how many there would be, were all of them finished.
+    """
     shown = reported(everything)
     with style.house():
         figure = question.figure(shown)
-        style.save(figure, folder)
     findings = [_plain(finding) for finding in question.verdict(shown)]
+    style.save(figure, folder)
     verdict = {
         "format": table.FORMAT,
         "question": name,
         "scale": scale,
         "findings": findings,
         "runs": len({(row_run, seed) for row_run, seed in zip(shown["run"], shown["seed"], strict=True)}),
+        "runs_of_the_grid": runs_of_the_grid,
         "seeds": sorted(int(seed) for seed in shown.values("seed")),
-        "statement": _stated(question, shown),
+        "statement": _stated(question, everything),
     }
     run_folder.write_json(folder / "verdict.json", verdict)
     return findings
@@ -181,8 +195,6 @@ def draw(question: Question, name: str, scale: str, everything: Table, folder: P
 
 def _plain(finding: Any) -> dict[str, Any]:
     """A finding as JSON has it: no infinity, no nan."""
-    import dataclasses
-    import math
 
     def clean(value: Any) -> Any:
         if isinstance(value, dict):
@@ -194,14 +206,14 @@ def _plain(finding: Any) -> dict[str, Any]:
     return clean(dataclasses.asdict(finding))
 
 
-def _stated(question: Question, shown: Table) -> dict[str, Any]:
-    """What was stated, in which commit first, and whether the runs came after it."""
+def _stated(question: Question, everything: Table) -> dict[str, Any]:
+    """What was stated, in which commit first, and whether the runs, trials too, came after it."""
     said: dict[str, Any] = {"claim": question.CLAIM, "source": question.SOURCE, "prediction": question.PREDICTION}
     said |= {"thresholds": dict(question.THRESHOLDS), "commit": None, "date": None, "older_than_the_runs": False}
     file = getattr(question, "__file__", None)
     origin = statement.origin(Path(file)) if file and Path(file).is_relative_to(fingerprint.ROOT) else None
     if origin:
-        first_run = min(datetime.datetime.fromisoformat(began) for began in shown.values("began"))
+        first_run = min(datetime.datetime.fromisoformat(began) for began in everything.values("began"))
         said |= {"commit": origin.commit, "date": origin.date.isoformat()}
         said["older_than_the_runs"] = origin.date <= first_run
     return said

@@ -27,7 +27,7 @@ from experiments.results import Folders, Record, Store
 from experiments.schedule import Due, Key
 from experiments.trial import Job
 from experiments.workers import DONE, FAILED, STOPPED, End, Worker, first_end
-from training.cli import FAILURE, INTERRUPTED, user_errors
+from training.cli import FAILURE, INTERRUPTED, Parser, user_errors
 
 TICK = 0.5  # seconds between looks at the clock and the bars
 
@@ -64,7 +64,7 @@ class Engine:
         return schedule.modules_of(self.question, due)
 
     def finished(self, due: Due) -> Record | None:
-        return self.store.finished(due, self.modules(due))
+        return self.store.finished(due, self.modules(due), schedule.asked_of(schedule.probes_of(self.question, due)))
 
     def score(self, due: Due) -> float | None:
         """The metric of a finished trial, by which its value is chosen."""
@@ -143,14 +143,15 @@ class Engine:
 
     def _job(self, one: Todo) -> Job:
         due, modules = one
+        probes = schedule.probes_of(self.question, due)
         config = due.config.to_dict()
         config["wandb"] = {**config["wandb"], "group": f"{self.name}-{self.scale}", "name": due.key.name}
         return Job(
             name=str(due.key),
             workdir=str(results.workdir(self.folders, due, modules)),
             config=config,
-            columns=results.columns_of(due, modules),
-            probes=schedule.probes_of(self.question, due),
+            columns=results.columns_of(due, modules, schedule.asked_of(probes)),
+            probes=probes,
             wandb=self.wandb,
             in_haste=self.scale == "smoke",
         )
@@ -197,7 +198,7 @@ class Engine:
         everything = results.as_table([record for _, record in finished])
         table.write(everything, self.folders.results)
         results.write_commands(self.name, self.scale, [one for one, _ in finished], self.folders.results)
-        return results.draw(self.question, self.name, self.scale, everything, self.folders.results)
+        return results.draw(self.question, self.name, self.scale, everything, self.folders.results, len(self.grid))
 
     def close(self) -> int:
         """Says what came out, and returns the exit status."""
@@ -245,15 +246,8 @@ def dry_run(engine: Engine, jobs: int) -> None:
     print(f"about {duration(total / jobs)} with --jobs={jobs}, {basis}; trials that extend a grid come on top")
 
 
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str):
-        self.exit(2, f"error: {message}; see --help\n")
-
-
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(__doc__)
     parser.add_argument("question", nargs="?", default="", help="a name of experiments/questions")
     parser.add_argument("--scale", default="cpu", choices=SCALES)
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; on a CPU they share out its cores")

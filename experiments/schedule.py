@@ -188,8 +188,20 @@ def alone(question: Question, runs: Iterable[Run]) -> bool:
 
 def modules_of(question: Question, due: Due) -> dict[str, str]:
     """The code that this run's rows depend on."""
-    probes = [probing.probe for probing in probes_of(question, due)]
-    return fingerprint.modules(due.config.task, due.config.model.name, probes)
+    probings = probes_of(question, due)
+    beside = {where for probing in probings for where, _ in probing.options.get("beside", {}).values()}
+    architectures = [due.config.model.name, *(_architecture(where) for where in beside)]
+    return fingerprint.modules(due.config.task, architectures, [probing.probe for probing in probings])
+
+
+@functools.cache
+def _architecture(where: str) -> str:
+    return cli.load(where).model.name
+
+
+def asked_of(probings: Iterable[Probing]) -> str:
+    """What probes are asked to do, as the table keeps it: a result of other options is another result."""
+    return json.dumps([[one.probe, list(one.at), dict(one.options)] for one in probings], sort_keys=True)
 
 
 def probes_of(question: Question, due: Due) -> tuple[Probing, ...]:

@@ -20,10 +20,10 @@ import numpy as np
 FORMAT = 1  # of the files; raise it when what a column means changes
 COLUMNS = (
     "run", "seed", "role", "tuned", "probe", "measure", "part", "place", "step", "value", "answers", "config_hash",
-    "code_hash", "commit", "began", "device", "versions", "config", "modules",
+    "code_hash", "commit", "began", "device", "versions", "config", "modules", "probes",
 )  # fmt: skip
 """Of every table; the others are the question's axes."""
-PARQUET_ONLY = ("commit", "began", "device", "versions", "config", "modules")  # long, and for the engine
+PARQUET_ONLY = ("commit", "began", "device", "versions", "config", "modules", "probes")  # long, and for the engine
 NUMBERS = ("seed", "tuned", "place", "step", "value", "answers")
 
 

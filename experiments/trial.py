@@ -53,7 +53,6 @@ def run(job: Job) -> bool:
     config.lock()
     if job.in_haste:
         jax.config.update("jax_disable_most_optimizations", True)
-    begun = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     backend.configure(config, workdir)
     notes = Notes(workdir / "probes.jsonl", job.probes)
     first = Restored(config, *_build(config, workdir), 0)
@@ -64,6 +63,7 @@ def run(job: Job) -> bool:
         return {}
 
     workdir.mkdir(parents=True, exist_ok=True)
+    begun = first_start(workdir)
     probing_since = time.perf_counter()
     notes.take(first, "start")
     probing_seconds = time.perf_counter() - probing_since
@@ -88,6 +88,14 @@ def run(job: Job) -> bool:
     rows.append((OF_RUN, config.steps, Measurement("probing_seconds", probing_seconds)))
     write(job, begun, rows)
     return True
+
+
+def first_start(workdir: Path) -> str:
+    """When the run was begun, however often it was stopped since: a prediction has to be older than that."""
+    path = workdir / "began.txt"
+    if not path.exists():
+        path.write_text(datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
+    return path.read_text()
 
 
 def _build(config: ConfigDict, workdir: Path) -> tuple[Any, Architecture]:

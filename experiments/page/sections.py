@@ -37,6 +37,7 @@ def answered(answer: Answer) -> Markup:
         tag("h2", answer.name.replace("_", " "), " ", tag("small", f"at scale {answer.scale}")),
         _stated(said["claim"], said["source"], said["prediction"]),
         _thresholds(said),
+        _share_of_the_grid(answer),
         tag("p", "The question has been restated since. What stands here is what was judged.", class_="note")
         if restated(answer)
         else "",
@@ -80,6 +81,14 @@ def _thresholds(said: dict[str, Any]) -> Markup:
     return tag(
         "p", f"Thresholds: {values or 'none'}. Commit ", commit, f" of {said['date'][:10]} holds {what}; it is {when}."
     )
+
+
+def _share_of_the_grid(answer: Answer) -> Markup:
+    """How much of the grid stands here, and what the scale leaves out."""
+    runs, all_of_them = answer.verdict["runs"], answer.verdict.get("runs_of_the_grid")
+    done = f"{runs} of the grid's {all_of_them} runs are finished. " if all_of_them else ""
+    cut = answer.question.CUT if answer.scale == "cpu" else ""
+    return tag("p", f"{done}{cut}") if done or cut else Markup("")
 
 
 # ---- the figure ----------------------------------------------------------------------------------------------------

@@ -59,6 +59,7 @@ class Fairness(NamedTuple):
     steps: float = math.nan
     trials: int = 0  # values tried for the tuned one
     learning_rate: float = math.nan
+    on_edge: bool = False  # whether no larger, or no smaller one was tried
     late_gain: float = math.nan  # the largest over seeds
     minutes: float = math.nan  # of training and compiling, a run
 
@@ -125,14 +126,16 @@ def fairness(everything: Table) -> list[Fairness]:
             continue
         config = json.loads(mine["config"][0])
         gains = mine.where(measure="late_gain")["value"]
+        tried, chosen = everything.where(role=TUNE, run=run).values("tuned"), mine["tuned"][0]
         rows.append(
             Fairness(
                 cell,
                 "",
                 *_sizes(mine),
                 steps=float(config.get("steps", math.nan)),
-                trials=len(everything.where(role=TUNE, run=run).values("tuned")),
+                trials=len(tried),
                 learning_rate=float(config.get("optimizer.learning_rate", math.nan)),
+                on_edge=len(tried) > 1 and chosen in (min(tried), max(tried)),
                 late_gain=float(gains.max()) if len(gains) else math.nan,
                 minutes=(_mean(mine, "training_seconds") + _mean(mine, "compile_seconds")) / 60,
             )

@@ -11,7 +11,7 @@ from experiments.page.markup import Markup, join, tag
 from experiments.page.summary import CONVERGED, Fairness, Line, Measure, Value
 from experiments.trial import OF_RUN
 
-MOST_LINES = 200  # of one measure; beyond, table.csv is the place to look
+MOST_LINES = 200  # of one measure; beyond, the table is the place to look
 LARGE = 1e4  # from here on numbers are written out whole
 
 
@@ -28,7 +28,7 @@ FAIRNESS: dict[str, Callable[[Fairness], str]] = {
     "state or cache, bytes": lambda one: count(one.state_bytes),
     "updates": lambda one: count(one.steps),
     "tuning trials": lambda one: str(one.trials),
-    "learning rate": lambda one: number(one.learning_rate, ".3g"),
+    "learning rate": lambda one: number(one.learning_rate, ".3g") + " (edge)" * one.on_edge,
     "late gain (converged)": _late_gain,
     "minutes a run": lambda one: number(one.minutes, ".2g"),
 }  # what nothing is known of is left out
@@ -44,7 +44,9 @@ def fairness(answer: Answer) -> Markup:
     rows = [row(cell, (), values) for cell, values in zip(words, numbers, strict=True)]
     heads = [*summary.axes_of(answer.everything), *parts]
     caption = (
-        "Means over seeds. Tuning trials are values tried with a seed of their own, which is not reported. Late gain "
+        "Means over seeds. FLOPs a token (forward) and state are of the longest sequences that the task has, those of "
+        "its tests too. Tuning trials are values tried with a seed of their own, which is not reported; on an edge, "
+        "none beyond the chosen one was tried. Late gain "
         "is the share by which the last quarter of the updates lowered the best validation loss, the largest over "
         f"seeds; below {100 * CONVERGED:g} % a run counts as converged here. Of a loss that is almost 0, a large share "
         "is little."
@@ -59,7 +61,7 @@ def measures(answer: Answer) -> Markup:
     said = tag(
         "p",
         f"Means over seeds with 95 % intervals. All {len(answer.everything):,} rows, of trials too, are in ",
-        tag("code", (answer.folder / "table.csv").as_posix()),
+        tag("code", (answer.folder / "table.parquet").as_posix()),
         ". A measure that has places is shown at the first and the last of them.",
         class_="note",
     )
@@ -79,7 +81,7 @@ def _measure(measure: Measure, axes: Sequence[str]) -> Markup:
         words = [line.part] * parts + [count(line.step)] * steps
         rows.append(row(line.cell, words, _of_line(line, places)))
     more = len(measure.lines) - len(lines)
-    rest = tag("p", f"{more:,} more in table.csv.", class_="note") if more else ""
+    rest = tag("p", f"{more:,} more in the table.", class_="note") if more else ""
     of_probe = f" ({measure.probe})" if measure.probe not in ("", OF_RUN) else ""
     counted = f"{len(measure.lines):,} row{'s' if len(measure.lines) != 1 else ''}"
     return fold(

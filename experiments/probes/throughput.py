@@ -62,6 +62,7 @@ def measure(
     PHASE_program_bytes        arguments, results and temporaries of the program on each device, as the compiler plans
                                them: no measurement, but of this one alone
 
+    Sizes of each come first: `num_params`, `num_params_non_embedding`, `flops_per_token`, `state_bytes`.
     `peak_memory_bytes` is measured, and of the whole process, so of all that it ever held. Raises ValueError for what
     cannot be stepped: a phase that is none, decoding where outputs are not fed back, another task beside.
     """
@@ -73,7 +74,12 @@ def measure(
     systems |= {name: _other(run, name, *how) for name, how in (beside or {}).items()}
     for name, (_, model) in systems.items():
         parts = params.flatten(model)
+        yield Measurement("num_params", params.count(parts), part=name)
         yield Measurement("num_params_non_embedding", params.count(parts, embeddings=False), part=name)
+        tokens = run.task.spec.max_source_length + run.task.spec.max_target_length
+        yield Measurement("flops_per_token", flops.forward(model, run.task.spec) / tokens, part=name)
+        if model.decodes:
+            yield Measurement("state_bytes", flops.state_bytes(model, run.task.spec), part=name)
     kind = jax.devices()[0].device_kind
     for phase in phases:
         make = _training if phase == "training" else _decoding

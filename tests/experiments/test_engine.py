@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import figure, run, schedule, table
+import experiments.results
+from experiments import estimate, figure, run, schedule, table
 from experiments.questions import QUESTIONS, find
 from experiments.table import Table
 from tests.data.texts import write_multi30k
@@ -122,6 +123,51 @@ def test_a_table_that_other_code_made_is_refused(copy, capsys, monkeypatch):
     assert run.main(words(copy, "--stale=keep")) == 0
 
 
+def test_a_table_whose_probes_were_asked_otherwise_is_refused(copy, capsys, monkeypatch):
+    shutil.rmtree(copy / "runs")
+    path = results(copy) / "table.parquet"
+    change(path, "probes", json.dumps([["accuracy_by_distance", ["end"], {"limit": 9}]]))
+    with pytest.raises(SystemExit) as stopped:
+        run.main(words(copy))
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2 and "was made with probes = " in said and "--stale=rerun" in said
+    change(path, "probes", "")  # as in tables from before they were noted
+    forbid(monkeypatch)
+    assert run.main(words(copy)) == 0
+
+
+def test_committed_rows_count_beside_ones_own(copy, monkeypatch):
+    """What a later pull brings counts, though there is a smaller table of one's own."""
+    everything = table.read(results(copy) / "table.parquet")
+    monkeypatch.setattr(experiments.results, "PUBLISHED", copy / "published")
+    table.write(everything.where(seed=1.0), copy / "published" / NAME / "smoke")
+    table.write(everything.where(seed=0.0), results(copy))
+    shutil.rmtree(copy / "runs")
+    forbid(monkeypatch)
+    assert run.main(words(copy)) == 0
+
+
+def test_a_table_of_another_question_is_not_drawn(copy, capsys):
+    change(results(copy) / "table.parquet", "run", "something-else")
+    before = contents(copy)
+    with pytest.raises(SystemExit) as stopped:
+        figure.main(words(copy))
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2 and "has no run of long_range at scale smoke" in said and said.count("\n") == 1
+    assert contents(copy) == before
+
+
+def test_a_verdict_that_cannot_be_given_leaves_the_figure_alone(copy, monkeypatch):
+    def fail(_):
+        raise ValueError("no verdict")
+
+    monkeypatch.setattr(QUESTIONS[NAME], "verdict", fail)
+    (results(copy) / "figure.svg").write_text("as it was")
+    with pytest.raises(SystemExit):
+        figure.main(words(copy))
+    assert (results(copy) / "figure.svg").read_text() == "as it was"
+
+
 def test_a_table_of_another_config_is_refused(copy, capsys):
     shutil.rmtree(copy / "runs")
     path = results(copy) / "table.parquet"
@@ -175,7 +221,11 @@ def test_a_dry_run_lists_and_starts_nothing(tmp_path, capsys, monkeypatch):
     forbid(monkeypatch)
     assert run.main(words(tmp_path, "--dry-run")) == 0
     said = capsys.readouterr().out
-    assert "4 runs to do" in said and "recall-tanh-rnn" in said and "assumed at 5 GFLOP/s" in said
+    assert (
+        "4 runs to do" in said
+        and "recall-tanh-rnn" in said
+        and f"assumed at {estimate.ASSUMED / 1e9:g} GFLOP/s" in said
+    )
     assert list(tmp_path.iterdir()) == []
 
 

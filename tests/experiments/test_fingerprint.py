@@ -21,13 +21,13 @@ def test_comments_and_docstrings_are_no_code():
 
 
 def test_modules_of_a_run():
-    gru = fingerprint.modules("recall", "gru_decoder", ["accuracy_by_distance"])
+    gru = fingerprint.modules("recall", ["gru_decoder"], ["accuracy_by_distance"])
     assert {"models.cells", "models.scan", "data.tasks.recall", "training.step", "training.losses",
             "experiments.probes.accuracy_by_distance", "training.quality"} <= gru.keys()  # fmt: skip
     others = ("models.transformer", "models.attention", "data.tasks.copying", "experiments.probes.gradient_by_time",
               "experiments.questions", "training.tracking")  # fmt: skip
     assert not [name for name in gru if name.startswith(others)]
-    transformer = fingerprint.modules("copying", "transformer_decoder", [])
+    transformer = fingerprint.modules("copying", ["transformer_decoder"], [])
     assert {"models.attention", "data.tasks.copying"} <= transformer.keys()
     assert "data.tasks.recall" not in transformer
     assert fingerprint.code_hash(gru) != fingerprint.code_hash(transformer)
@@ -35,7 +35,7 @@ def test_modules_of_a_run():
 
 def test_tables_of_names_are_no_code():
     """A new architecture, task or probe leaves what is finished as it is."""
-    assert not set(fingerprint.TABLES) & fingerprint.modules("recall", "gru", ["accuracy_by_distance"]).keys()
+    assert not set(fingerprint.TABLES) & fingerprint.modules("recall", ["gru"], ["accuracy_by_distance"]).keys()
 
 
 @pytest.mark.parametrize("key", ["wandb.mode", "keep", "every.log", "workers"])

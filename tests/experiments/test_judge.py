@@ -107,3 +107,8 @@ def test_more_seeds_of_the_same_spread_decide(judged):
         for _ in range(30)
     ]
     assert np.mean(decided) > 0.5
+
+
+def test_one_seed_is_shown_without_an_interval():
+    found = larger([0.5])
+    assert "c0 +0.5, 1 seed" in found.because and "inf" not in found.because

@@ -68,7 +68,7 @@ def other_question():
         return [judge.larger(NASTY, NASTY, [Comparison(NASTY, [0.1, 0.2, 0.3])], least=0.1)]
 
     return types.SimpleNamespace(CLAIM=NASTY, SOURCE=NASTY, PREDICTION=NASTY, THRESHOLDS={"least": 0.1}, PROBES=(),
-                                 figure=points_figure, verdict=verdict)  # fmt: skip
+                                 CUT=NASTY, figure=points_figure, verdict=verdict)  # fmt: skip
 
 
 def of_other() -> Table:
@@ -83,7 +83,7 @@ def publish(question, name: str, scale: str, everything: Table, folder: Path) ->
     """What `experiments.run` would leave."""
     mine = folder / name / scale
     table.write(everything, mine)
-    results.draw(question, name, scale, everything, mine)
+    results.draw(question, name, scale, everything, mine, 12)
     lines = [
         "#!/bin/sh",
         f"python -m experiments.run {name} --scale={scale}",
@@ -145,7 +145,8 @@ def test_everything_stands_on_the_page(text):
     question = QUESTIONS["long_range"]
     for said in (question.CLAIM, question.SOURCE, question.PREDICTION, "supported within limits", "not run yet"):
         assert said in words
-    assert "near 0.25" in words and "table.csv" in words and "54,321" in words and "49,999" in words
+    assert question.CUT in words and "of the grid's 12 runs are finished" in words
+    assert "near 0.25" in words and "table.parquet" in words and "54,321" in words and "49,999" in words
     assert "python -m experiments.run long_range --scale=cpu" in words
     assert "python -m experiments.run later --scale=cpu" in words
 
@@ -189,7 +190,7 @@ def test_committed_results_are_shown_where_there_are_no_others(tmp_path, monkeyp
     monkeypatch.setattr(report, "QUESTIONS", {"other": other_question()})
     publish(other_question(), "other", "cpu", of_other(), tmp_path / "docs" / "results")
     assert report.main([]) == 0
-    assert "docs/results/other/cpu/table.csv" in (tmp_path / "results" / "report.html").read_text()
+    assert "docs/results/other/cpu/table.parquet" in (tmp_path / "results" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -307,7 +308,7 @@ def test_fairness_says_what_each_cell_was_given():
     first, *rest = summary.fairness(of_long_range({"GRU": FALLING, "LSTM, bias 1": FALLING}))
     assert first.cell == ("recall", "GRU") and first.seeds == 5 and first.num_params == 54_321
     assert first.trials == 2 and first.learning_rate == 0.003 and first.steps == 4000 and first.minutes == 1.1
-    assert first.converged and not rest[0].converged
+    assert first.converged and not rest[0].converged and first.on_edge  # the larger of two
 
 
 def test_systems_measured_in_one_run_have_a_size_each():

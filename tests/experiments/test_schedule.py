@@ -115,6 +115,15 @@ def test_a_run_may_ask_for_probes_of_its_own():
     assert "experiments.probes.bleu" not in schedule.modules_of(asked, report._replace(run=FIXED[0]))
 
 
+def test_architectures_beside_count_among_the_code():
+    beside = {"Transformer": ("configs/recall.py:transformer_decoder", {})}
+    run = Run(
+        "configs/recall.py:gru_decoder", {"system": "a"}, probes=(Probing("throughput", options={"beside": beside}),)
+    )
+    (due,) = schedule.plan([run], score({})).due
+    assert {"models.transformer_decoder", "models.recurrent_decoder"} <= schedule.modules_of(question([]), due).keys()
+
+
 def test_what_measures_time_runs_alone():
     timed = Probing("exposure", alone=True)
     assert schedule.alone(question([], [timed]), FIXED)

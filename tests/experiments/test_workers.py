@@ -76,7 +76,7 @@ def test_the_others_go_on(tmp_path, monkeypatch, capfd):
     small |= {"steps": 4, "schedule.warmup_steps": 0, "every.eval": 4, "eval_examples": 32}
 
     class Asked:
-        CLAIM = SOURCE = PREDICTION = ""
+        CLAIM = SOURCE = PREDICTION = CUT = ""
         THRESHOLDS: dict = {}
         PROBES = (Probing("accuracy_by_distance"),)
         figure, verdict = QUESTIONS["long_range"].figure, lambda self, table: []
@@ -122,3 +122,11 @@ def test_probes_on_the_way_survive_a_resumption(tmp_path):
     notes = trial.Notes(path, probes)
     assert sorted({step for _, step, _ in notes.rows()}) == [0, 4, 8]
     assert len(list(notes.rows())) == sum(row["probe"] == "gradient_by_time" for row in rows)
+
+
+def test_a_run_began_when_it_was_first_started(tmp_path):
+    from experiments import trial
+
+    began = trial.first_start(tmp_path)
+    (tmp_path / "began.txt").write_text("2026-01-01T00:00:00+00:00")
+    assert trial.first_start(tmp_path) == "2026-01-01T00:00:00+00:00" < began
