@@ -50,6 +50,7 @@ def _fit(where: str, overrides: str, budget: int, multiple: int) -> Size:
     if config.model.get("positions") == "rotary":
         step = max(step, 2 * heads)
 
+    @functools.cache
     def at(width: int, mlp_dim: int | None = None) -> int:
         common.set_width(config.model, width)
         if mlp_dim is not None:
