@@ -18,6 +18,7 @@ from experiments.schedule import Due
 from training import params
 
 ASSUMED = 1.3e10  # FLOP/s of training, where no run is finished; what gradient_flow did, two runs on two cores
+ASSUMED_SECONDS = 30.0  # of a run that measures time
 BACKWARD = 2  # as much work as forward, so many times
 
 
@@ -56,9 +57,13 @@ def _cost(values: str, examples: float) -> Cost:
 
 
 class Clock:
-    """Seconds a run will take, by what finished ones took."""
+    """Seconds a run will take, by what finished ones took.
 
-    def __init__(self) -> None:
+    Runs that measure time (`timed`) take as long as they are told to measure, however little they train.
+    """
+
+    def __init__(self, timed: bool = False) -> None:
+        self._timed = timed
         self._rates: dict[str, list[float]] = {}  # FLOP/s by architecture
         self._cells: dict[tuple[str, str], list[float]] = {}  # seconds by cell and role
 
@@ -71,10 +76,17 @@ class Clock:
     def measured(self) -> bool:
         return bool(self._rates)
 
+    @property
+    def assumed(self) -> str:
+        return f"{ASSUMED_SECONDS:g} s a run" if self._timed else f"at {ASSUMED / 1e9:g} GFLOP/s"
+
     def seconds(self, due: Due) -> float:
         """By other seeds of its cell, runs of the same architecture, or of any, or what is assumed of a machine."""
         if cell := self._cells.get((due.key.name, due.role)):
             return statistics.median(cell)
+        if self._timed:
+            others = [seconds for those in self._cells.values() for seconds in those]
+            return statistics.median(others) if others else ASSUMED_SECONDS
         rates = self._rates.get(due.config.model.name) or [r for known in self._rates.values() for r in known]
         return cost(due.config).flops / (statistics.median(rates) if rates else ASSUMED)
 

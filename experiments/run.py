@@ -51,7 +51,7 @@ class Engine:
         self.store = Store(self.folders, options.stale)
         self.alone = schedule.alone(question, self.grid)
         self.jobs, self.wandb = 1 if self.alone else options.jobs, options.wandb
-        self.clock = estimate.Clock()
+        self.clock = estimate.Clock(timed=self.alone)
         self.failed: dict[Key, str] = {}
         self._stop: str = ""  # why to stop
         self._signals = 0
@@ -241,7 +241,7 @@ def dry_run(engine: Engine, jobs: int) -> None:
         listing.add_row(name, str(len(mine)), f"{cost.num_params:,}", f"{cost.num_params_non_embedding:,}",
                         f"{work / 1e12:.3g}", f"{minutes:.1f}")  # fmt: skip
     print_whole(listing)
-    basis = "by finished runs" if engine.clock.measured else f"assumed at {estimate.ASSUMED / 1e9:g} GFLOP/s"
+    basis = "by finished runs" if engine.clock.measured else f"assumed {engine.clock.assumed}"
     total = engine.clock.total(left)
     print(f"about {duration(total / jobs)} with --jobs={jobs}, {basis}; trials that extend a grid come on top")
 

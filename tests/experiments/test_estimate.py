@@ -28,3 +28,11 @@ def test_training_costs_what_its_own_lengths_do():
     short, long = (Run("configs/parity.py:gru_decoder", {}, overrides={"data.long_length": n}) for n in (0, 500))
     costs = [estimate.cost(schedule.assumed(run).config).flops for run in (short, long)]
     assert costs[0] == costs[1] > 0
+
+
+def test_what_measures_time_takes_as_long_as_others_did_however_much_work_it_is():
+    clock = estimate.Clock(timed=True)
+    (first, _), (longer, _) = due("a", "gru"), due("b", "gru", steps=1200)
+    assert clock.seconds(longer) == estimate.ASSUMED_SECONDS and "s a run" in clock.assumed
+    clock.learn(first, 50.0)
+    assert clock.seconds(longer) == 50.0
