@@ -92,8 +92,8 @@ RECALL_GPU: dict[str, Any] = {
 TRIAL_STEPS = {"cpu": {TRANSLATION: 500, RECALL: 400}, "gpu": {TRANSLATION: 800, RECALL: 1000}}
 SMOKE: dict[str, dict[str, Any]] = {
     TRANSLATION: {
-        "data.tokenizer.name": "bpe", "data.tokenizer.vocab_size": 60, "data.num_buckets": 1, "data.max_length": 64,
-        "tokens_per_batch": 1024, "model.mlp_dim": 16, "optimizer.ema_decay": 0.0,
+        "data.tokenizer.name": "char", "data.num_buckets": 1, "data.max_length": 256, "tokens_per_batch": 4096,
+        "model.mlp_dim": 16, "optimizer.ema_decay": 0.0,
     },
     RECALL: {"model.mlp_dim": 16, "eval_examples": 32, "data.val_examples": 32, "data.test_examples": 32},
 }  # fmt: skip
