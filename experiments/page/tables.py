@@ -16,8 +16,10 @@ LARGE = 1e4  # from here on numbers are written out whole
 
 
 def _late_gain(one: Fairness) -> str:
-    converged = "yes" if one.converged else "no"
-    return NONE if math.isnan(one.late_gain) else f"{100 * one.late_gain:.2g} % ({converged})"
+    if math.isnan(one.late_gain):
+        return NONE
+    percent, converged = 100 * one.late_gain, "yes" if one.converged else "no"
+    return f"{percent:.0f} % ({converged})" if percent >= 10 else f"{percent:.2g} % ({converged})"
 
 
 FAIRNESS: dict[str, Callable[[Fairness], str]] = {
