@@ -91,6 +91,7 @@ class Engine:
         """Runs until nothing is left, or something asks to stop."""
         left = self.unfinished()
         if not left:
+            print("every run is finished; table, figure and verdict are written anew", file=sys.stderr)
             return
         before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
         workers: list[Worker] = []
@@ -212,7 +213,8 @@ class Engine:
         if left:
             why = f" ({self._stop})" if self._stop else ""
             again = "the same command goes on from here"
-            print(f"{len(left)} runs are not finished{why}; {again}", file=sys.stderr)
+            runs = "1 run is" if len(left) == 1 else f"{len(left)} runs are"
+            print(f"{runs} not finished{why}; {again}", file=sys.stderr)
         if self._signals and self.received == signal.SIGINT:
             return INTERRUPTED
         return FAILURE if self.failed else 0

@@ -1,5 +1,6 @@
 """What a run must say of itself: commit, versions, device."""
 
+import functools
 import importlib.metadata
 import platform
 import resource
@@ -12,8 +13,12 @@ import jax
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
+@functools.cache
 def commit() -> str:
-    """The checkout's commit, with `+` where files that git tracks have changed; "unknown" outside git."""
+    """The checkout's commit, with `+` where files that git tracks have changed; "unknown" outside git.
+
+    As it was when the process first asked: what is committed or edited during a run is not what runs.
+    """
     root = Path(__file__).parent.parent
 
     def git(*words: str) -> str:

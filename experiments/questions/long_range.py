@@ -106,7 +106,7 @@ def figure(table: Table) -> Figure:
         for system, (_, _, look) in SYSTEMS.items():
             if system in here.values("system"):
                 style.curve(axes, *here.where(system=system).curves(), look, system)
-        style.level(axes, chance(table, task), "chance")
+        style.level(axes, chance(table, task), "the values, not their keys" if task == "recall" else "chance")
         axes.set(title=TASKS[task], ylim=(-0.03, 1.03), xlabel="distance to the answer (tokens)")
         axes.set_ylabel("share within 0.04" if task == "adding" else "accuracy")
     style.legend(drawing, panels)
