@@ -48,6 +48,11 @@ def main(argv: Sequence[str]) -> int:
             raise ValueError(
                 f"{path} has no run of {name} at scale {options.scale}; it is of another question or scale"
             )
+        if not len(results.reported(everything)):
+            raise ValueError(
+                f"{path} holds trials of tuned values alone, which show nothing; python -m experiments.run {name} "
+                f"--scale={options.scale} goes on to the runs that are judged"
+            )
         for finding in results.draw(question, name, options.scale, everything, path.parent, len(grid)):
             print(f"{finding['claim']}: {finding['outcome']}. {finding['because']}")
         if missing := results.missing(grid, everything):

@@ -191,14 +191,16 @@ class Engine:
     # ---- what comes out ----------------------------------------------------------------------------------------
 
     def publish(self) -> list[dict[str, Any]]:
-        """Writes table, figure, verdict and commands from every finished run of the grid. Returns the findings."""
-        due = [one for one in schedule.plan(self.grid, self.score).due]
-        finished = [(one, record) for one in due if (record := self.finished(one))]
-        if not any(one.role == schedule.REPORT for one, _ in finished):
+        """Writes table and commands from every finished run of the grid, and figure and verdict as soon as one of them
+        is reported: trials alone are kept, for the next sitting, and show nothing. Returns the findings."""
+        finished = [(one, record) for one in schedule.plan(self.grid, self.score).due if (record := self.finished(one))]
+        if not finished:
             return []
         everything = results.as_table([record for _, record in finished])
         table.write(everything, self.folders.results)
         results.write_commands(self.name, self.scale, [one for one, _ in finished], self.folders.results)
+        if not len(results.reported(everything)):
+            return []
         return results.draw(self.question, self.name, self.scale, everything, self.folders.results, len(self.grid))
 
     def close(self) -> int:

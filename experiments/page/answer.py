@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments import table
+from experiments import results, table
 from experiments.question import SCALES, Question
 from experiments.results import Folders
 from experiments.table import Table
@@ -22,20 +22,23 @@ class Answer(NamedTuple):
     commands: list[str]  # lines of `commands.sh`
 
 
-def find(name: str, question: Question, scale: str, results: Path) -> Answer | None:
-    """The answer at `scale`, or without one at the largest scale that has a table; None where there is none.
+def find(name: str, question: Question, scale: str, where: Path) -> Answer | None:
+    """The answer at `scale`, or without one at the largest scale that has one; None where there is none, or none yet
+    but trials of tuned values.
 
     Raises ValueError or FileNotFoundError for a folder with a table and without a verdict that fits it.
     """
     for one in [scale] if scale else reversed(SCALES):
-        path = Folders.of(name, one, Path(), results).table()
-        if path:
-            return _read(name, question, one, path)
+        path = Folders.of(name, one, Path(), where).table()
+        if path and (answer := _read(name, question, one, path)):
+            return answer
     return None
 
 
-def _read(name: str, question: Question, scale: str, path: Path) -> Answer:
-    folder = path.parent
+def _read(name: str, question: Question, scale: str, path: Path) -> Answer | None:
+    everything, folder = table.read(path), path.parent
+    if not len(results.reported(everything)):
+        return None
     verdict, commands = folder / "verdict.json", folder / COMMANDS
     again = f"python -m experiments.figure {name} --scale={scale} writes it from the table"
     if not verdict.is_file():
@@ -48,7 +51,7 @@ def _read(name: str, question: Question, scale: str, path: Path) -> Answer:
     if found != (table.FORMAT, name, scale):
         raise ValueError(f"{verdict} is of {found[1]} at {found[2]} in format {found[0]}; move it away, and {again}")
     lines = commands.read_text().splitlines() if commands.is_file() else []
-    return Answer(name, question, scale, folder, table.read(path), said, lines)
+    return Answer(name, question, scale, folder, everything, said, lines)
 
 
 def restated(answer: Answer) -> bool:

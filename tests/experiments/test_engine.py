@@ -2,12 +2,15 @@
 
 import json
 import shutil
+import types
 from pathlib import Path
 
 import pytest
 
 import experiments.results
 from experiments import estimate, figure, run, schedule, table
+from experiments.page import answer
+from experiments.question import Run, Tuning
 from experiments.questions import QUESTIONS, find
 from experiments.table import Table
 from tests.data.texts import write_multi30k
@@ -145,6 +148,28 @@ def test_committed_rows_count_beside_ones_own(copy, monkeypatch):
     shutil.rmtree(copy / "runs")
     forbid(monkeypatch)
     assert run.main(words(copy)) == 0
+
+
+def test_trials_alone_are_kept_for_the_next_sitting_and_show_nothing(tmp_path, monkeypatch, capsys):
+    small = {"steps": 4, "schedule.warmup_steps": 0, "every.eval": 4, "eval_examples": 32, "data.val_examples": 32}
+    cell = Run("configs/temporal_order.py:rnn_decoder", {"system": "tanh RNN"}, overrides=small, tuning=Tuning((1e-3,)))
+    tuned = types.SimpleNamespace(PROBES=(), runs=lambda scale: [cell])
+    monkeypatch.setitem(QUESTIONS, "tuned", tuned)
+    argv = ["tuned", *words(tmp_path)[1:]]
+    todo = run.Engine.todo
+    monkeypatch.setattr(run.Engine, "todo", lambda self: [o for o in todo(self) if o.due.role == schedule.TUNE])
+    assert run.main(argv) == 0
+    assert "1 run is not finished" in capsys.readouterr().err
+    written = tmp_path / "results/tuned/smoke"
+    assert {path.name for path in written.iterdir()} == {"table.parquet", "table.csv", "commands.sh"}
+
+    shutil.rmtree(tmp_path / "runs")
+    engine = run.Engine(tuned, "tuned", "smoke", run.parse(argv))
+    assert [(one.due.role, one.due.tuned) for one in todo(engine)] == [(schedule.REPORT, 1e-3)]
+    assert answer.find("tuned", tuned, "smoke", tmp_path / "results") is None
+    with pytest.raises(SystemExit) as stopped:
+        figure.main(argv)
+    assert stopped.value.code == 2 and "trials of tuned values alone" in capsys.readouterr().err
 
 
 def test_a_table_of_another_question_is_not_drawn(copy, capsys):
