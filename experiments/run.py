@@ -13,7 +13,7 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -117,7 +117,8 @@ class Engine:
                 changed = False
             if not self._stop:
                 while waiting and len(running) < jobs:
-                    one = waiting.pop(0)
+                    one = _next(waiting, running.values())
+                    waiting.remove(one)
                     worker = self._idle(workers, jobs)
                     job = self._job(one)
                     running[job.workdir] = one
@@ -220,6 +221,12 @@ class Engine:
         if self._signals and self.received == signal.SIGINT:
             return INTERRUPTED
         return FAILURE if self.failed else 0
+
+
+def _next(waiting: Sequence[Todo], running: Iterable[Todo]) -> Todo:
+    """The first whose cell is not running: two runs of one cell that start together compile every program twice."""
+    cells = {one.due.key.name for one in running}
+    return next((one for one in waiting if one.due.key.name not in cells), waiting[0])
 
 
 def _seconds(record: Record) -> float:

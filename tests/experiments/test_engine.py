@@ -104,6 +104,16 @@ def test_only_what_is_missing_is_run(copy, monkeypatch, capfd):
     assert "[1/1] recall-tanh-rnn seed 1" in said
 
 
+def test_what_runs_together_is_of_different_cells_where_it_can_be():
+    of = {
+        key: run.Todo(types.SimpleNamespace(key=schedule.Key(key[0], int(key[1]), None)), {})
+        for key in ("a0", "a1", "b0")
+    }
+    assert run._next([of["a0"], of["a1"], of["b0"]], []) is of["a0"]
+    assert run._next([of["a1"], of["b0"]], [of["a0"]]) is of["b0"]
+    assert run._next([of["a1"]], [of["a0"], of["b0"]]) is of["a1"]
+
+
 def change(path: Path, name: str, value: str) -> None:
     """Sets a column of a written table."""
     there = table.read(path)
