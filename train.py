@@ -77,6 +77,7 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
             Profile(workdir / "profile", active=config.profile and main_process) as profile,
         ):
             tracker.say(report.opening(config, trainer.weights, task, done, workdir))
+            clock.tell = tracker.doing
             clock.lap()
             while done < config.steps and not ledger.out_of_patience(patience):
                 if stop.agreed(at=done % config.every.log == 0):

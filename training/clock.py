@@ -1,6 +1,6 @@
 """Wall time of a run, told apart: training, compile, eval, save.
 
-The clock that reports throughput stops while anything else runs.
+The clock that reports throughput stops while anything else runs, and tells whoever watches what that is.
 """
 
 import contextlib
@@ -8,7 +8,7 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -19,6 +19,8 @@ class Clock:
 
     def __init__(self, seconds: dict[str, float]):
         self.seconds = seconds
+        self.tell: Callable[[str], None] = lambda activity: None  # what goes on from now; "" is training
+        self._activity = ""
         self._lap_start = time.perf_counter()
         self._apart = 0.0  # seconds of this lap that were not training
         self._inner = 0.0  # seconds of pauses within the pause that is open
@@ -27,6 +29,8 @@ class Clock:
     def pause(self, activity: str) -> Iterator[None]:
         """Counts the body's seconds under `activity`, but for those of a pause within it."""
         outer, self._inner = self._inner, 0.0
+        interrupted, self._activity = self._activity, activity
+        self.tell(activity)
         start = time.perf_counter()
         try:
             yield
@@ -35,6 +39,8 @@ class Clock:
             own, self._inner = spent - self._inner, outer + spent
             self._apart += own
             self.seconds[activity] = self.seconds.get(activity, 0.0) + own
+            self._activity = interrupted
+            self.tell(interrupted)
 
     def lap(self) -> float:
         """Seconds of training since the last lap."""

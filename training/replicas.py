@@ -80,6 +80,7 @@ def train_replicas(
             display.say(report.opening(config, states[0]["params"], task, done, workdir))
             display.say(report.opening_of_many(list(configs), trainer.axis, trainer.devices.size))
             window: list[tuple[list[Replica], dict[str, Any]]] = []  # who took each step since the last row
+            clock.tell = display.doing
             clock.lap()
             while (left := [run for run in runs if not run.over]) and not stop.requested:
                 going = [run for run in left if run.done == done]  # the others were saved later, and wait

@@ -20,12 +20,18 @@ from training.run_folder import naming
 Row = Mapping[str, float | int | str]
 
 
+DOING = {"compile": "compiling", "eval": "evaluating", "save": "saving"}
+"""Words for what the clock knows."""
+
+
 class Display:
     """What whoever watches sees: on a terminal a bar with lines above it, elsewhere plain lines, on stderr."""
 
     def __init__(self, config: ConfigDict, first_step: int):
         self._steps = config.steps
         self._progress: Any = None
+        self._latest = ""  # of the training rows, as the bar shows it
+        self._programs = 0
         if sys.stderr.isatty():
             self._progress, self._bar = start_progress(config, first_step)
 
@@ -37,13 +43,22 @@ class Display:
     def say(self, line: str, row: Row | None = None) -> None:
         """A line. On a terminal, training rows go into the bar instead."""
         if self._progress and row:
-            self._progress.update(
-                self._bar, now=f"loss {row['loss']:.4g}  {row['target_tokens_per_second']:,.0f} tok/s"
-            )
+            self._latest = f"loss {row['loss']:.4g}  {row['target_tokens_per_second']:,.0f} tok/s"
+            self._progress.update(self._bar, now=self._latest)
         elif self._progress:
             self._progress.console.print(line, highlight=False, markup=False)
         else:
             print(line, file=sys.stderr, flush=True)
+
+    def doing(self, activity: str) -> None:
+        """What training waits for now; "" when it goes on. A terminal's bar shows it; elsewhere only compiling gets a
+        line, since every shape of batch has a program and a large one takes a minute."""
+        self._programs += activity == "compile"
+        said = DOING.get(activity, activity) + (f" program {self._programs}" if activity == "compile" else "")
+        if self._progress:
+            self._progress.update(self._bar, now=said or self._latest)
+        elif activity == "compile":
+            self.say(said)
 
     def say_all(self, kind: str, step: int, rows: Sequence[Row]) -> None:
         """One line for a row of each of several runs."""
@@ -106,6 +121,11 @@ class Tracker:
         """Moves the progress bar."""
         if self._display:
             self._display.advance(step)
+
+    def doing(self, activity: str) -> None:
+        """What training waits for now; "" when it goes on."""
+        if self._display:
+            self._display.doing(activity)
 
     def write(self, kind: str, step: int, row: Row) -> None:
         """One line of metrics.jsonl, one of the log, and the same to wandb under `kind/`."""
@@ -195,7 +215,7 @@ def start_progress(config: ConfigDict, first_step: int):
         progress.TimeRemainingColumn(),
         console=Console(stderr=True),
     )
-    task = bar.add_task(f"{config.task}:{config.model.name}", total=config.steps, completed=first_step, now="compiling")
+    task = bar.add_task(f"{config.task}:{config.model.name}", total=config.steps, completed=first_step, now="")
     bar.start()
     return bar, task
 

@@ -45,6 +45,14 @@ def test_a_second_within_two_pauses_counts_once_and_for_the_inner(now):
     assert watch.seconds == {"eval": 7.0, "compile": 50, "training": 1}
 
 
+def test_who_watches_is_told_what_goes_on(now):
+    watch, told = clock.Clock({}), []
+    watch.tell = told.append
+    with watch.pause("eval"), watch.pause("compile"):
+        now(1)
+    assert told == ["eval", "compile", "eval", ""]
+
+
 def test_an_error_ends_its_pause(now):
     watch = clock.Clock({})
     with pytest.raises(KeyError), watch.pause("save"):

@@ -44,11 +44,19 @@ def test_rows_go_to_metrics_and_to_stderr(tmp_path, capsys):
     assert printed.out == ""
 
 
+def test_every_compilation_has_a_line(tmp_path, capsys):
+    with Tracker(tmp_path, config(), first_step=0) as tracker:
+        for activity in ("compile", "eval", "compile", "eval", ""):
+            tracker.doing(activity)
+    assert capsys.readouterr().err == "compiling program 1\ncompiling program 2\n"
+
+
 def test_other_processes_write_nothing(tmp_path, capsys):
     with Tracker(tmp_path, config("offline"), first_step=0, active=False) as tracker:
         tracker.write("train", 50, ROW)
         tracker.advance(50)
         tracker.say("a remark")
+        tracker.doing("compile")
         tracker.summarise({})
         assert not tracker.mirrored
     assert list(tmp_path.iterdir()) == [] and capsys.readouterr().err == ""
