@@ -83,6 +83,7 @@ def model(name: str) -> ConfigDict:
             "recurrent_scale": 1.0,  # gain of the orthogonal recurrent initialisation
             "input_dropout_rate": 0.0,  # on embeddings
             "output_dropout_rate": 0.0,  # on what the output layer reads
+            "variational_dropout": False,  # one draw for all steps of a sequence, instead of one a step
         }
         if name.startswith("lstm"):
             values |= {"forget_bias": 1.0, "chrono_length": 0}  # longest dependency for chrono; 0: off

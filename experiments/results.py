@@ -83,7 +83,8 @@ class Store:
     def finished(self, due: Due, modules: Mapping[str, str], probes: str) -> Record | None:
         """The record that counts for a run: of the same config, made by the same code or, with `keep`, by another.
 
-        Raises ValueError, unless told to keep or to rerun, for a run that is in a table and no longer counts.
+        Raises ValueError, unless told to keep or to rerun, for a run that is in a table and no longer counts. What is
+        kept counts from then on as made by the code of today, and its rows say which modules have changed since.
         """
         same_config = [
             record
@@ -96,7 +97,8 @@ class Store:
         in_table = [r for r in self._records.get(due.key, []) if r.source.suffix == ".parquet"]
         kept = [record for record in same_config if record in in_table]
         if kept and self._stale == "keep":
-            return kept[0]
+            self._records[due.key].insert(0, _kept(kept[0], modules))
+            return self._records[due.key][0]
         if in_table and self._stale != "rerun":
             raise ValueError(_why_stale(in_table[0], due, modules, probes))
         return None
@@ -104,6 +106,17 @@ class Store:
 
 def _key(row: Mapping[str, Any]) -> Key:
     return Key(row["run"], int(row["seed"]), float(row["tuned"]) if row["role"] == schedule.TUNE else None)
+
+
+def _kept(record: Record, modules: Mapping[str, str]) -> Record:
+    changed = ", ".join(_changed(record.modules, modules))
+    now = {"modules": json.dumps(modules), "code_hash": fingerprint.code_hash(modules)}
+    rows = [row | now | {"kept": "; ".join(filter(None, (row.get("kept"), changed)))} for row in record.rows]
+    return record._replace(rows=rows, modules=dict(modules))
+
+
+def _changed(there: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
+    return sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
 
 
 def _why_stale(record: Record, due: Due, modules: Mapping[str, str], probes: str) -> str:
@@ -114,10 +127,9 @@ def _why_stale(record: Record, due: Due, modules: Mapping[str, str], probes: str
         return f"{where} was made with {keys[0]} = {was!r}, now {here!r}; --stale=rerun runs it again"
     if record.probes not in ("", probes):
         return f"{where} was made with probes = {record.probes}, now {probes}; --stale=rerun runs it again"
-    changed = sorted(n for n in record.modules.keys() | modules.keys() if record.modules.get(n) != modules.get(n))
     return (
-        f"{where} was made by other code ({', '.join(changed)}); --stale=keep counts it as finished, "
-        "--stale=rerun runs it again"
+        f"{where} was made by other code ({', '.join(_changed(record.modules, modules))}); where that changes no "
+        "number, --stale=keep counts it as finished and notes it in the table; --stale=rerun runs it again"
     )
 
 

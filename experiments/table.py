@@ -6,7 +6,8 @@
 
 `place` is where along a measure's own axis (a distance, a position; nan where there is none), `part` which part of
 the model or of a distribution, `step` after how many updates, `answers` over how many answers `value` is the mean.
-`role` is `report`, or `tune` for the trials that chose the `tuned` value.
+`role` is `report`, or `tune` for the trials that chose the `tuned` value. `kept` names the modules that have changed
+since the run and were taken to change no number of it (`--stale=keep`).
 """
 
 import csv
@@ -20,10 +21,19 @@ import numpy as np
 FORMAT = 1  # of the files; raise it when what a column means changes
 COLUMNS = (
     "run", "seed", "role", "tuned", "probe", "measure", "part", "place", "step", "value", "answers", "config_hash",
-    "code_hash", "commit", "began", "device", "versions", "config", "modules", "probes",
+    "code_hash", "commit", "began", "device", "versions", "config", "modules", "probes", "kept",
 )  # fmt: skip
 """Of every table; the others are the question's axes."""
-PARQUET_ONLY = ("commit", "began", "device", "versions", "config", "modules", "probes")  # long, and for the engine
+PARQUET_ONLY = (
+    "commit",
+    "began",
+    "device",
+    "versions",
+    "config",
+    "modules",
+    "probes",
+    "kept",
+)  # long, and for the engine
 NUMBERS = ("seed", "tuned", "place", "step", "value", "answers")
 
 

@@ -74,6 +74,12 @@ def pick(carry: Carry, names: Sequence[str], wanted: set[str]) -> dict[str, Arra
     return {name: part for name, part in zip(names, carry, strict=True) if name in wanted}
 
 
+def dropout_in_time(x: Array, rate: float, key: Key[Array, ""] | None, *, variational: bool, time: int = 0) -> Array:
+    """Dropout of what has a time axis; `variational` draws once for all steps (Gal & Ghahramani 2016), which leaves a
+    recurrent model the same thinned network throughout a sequence. Recurrent connections are never dropped."""
+    return dropout(x, rate, key, broadcast_dims=(time,) if variational else ())
+
+
 class RecurrentStack(nnx.Module):
     """Layers of one kind of cell, each in one direction or in both side by side.
 
@@ -87,6 +93,7 @@ class RecurrentStack(nnx.Module):
         self.layers = nnx.List([kind.from_config(config, width, rngs) for width in widths])
         self.backward = nnx.List([kind.from_config(config, width, rngs) for width in widths] if bidirectional else [])
         self.dropout_rate = config.dropout_rate
+        self.variational = config.get("variational_dropout", False)  # runs begun before the key have none
         self.remat = config.get("remat", False)  # runs begun before the key have none
         self.backend = cudnn_lstm.choose(config)
 
@@ -122,7 +129,10 @@ class RecurrentStack(nnx.Module):
         hidden_TBH: Array  # of the layer before
         for number, cell in enumerate(self.layers):
             if number:
-                inputs = (dropout(hidden_TBH, self.dropout_rate, fold(key, number)),)
+                dropped = dropout_in_time(
+                    hidden_TBH, self.dropout_rate, fold(key, number), variational=self.variational
+                )
+                inputs = (dropped,)
             carry, tap = carries[number], f"{name}.{number}"
             ahead = carry if not self.backward else tuple(part[:, : cell.hidden_size] for part in carry)
             hidden_TBH, carry_ahead = self._run(cell, inputs, mask_TB, ahead, reverse, tapper, tap)

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 
 from models.cells import Carry, Cell, GRUCell, LSTMCell, TanhCell
 from models.contract import Architecture, Output, Spec
-from models.dropout import dropout, fold
+from models.dropout import fold
 from models.layers import Inputs, OutputHead
-from models.recurrent import NO_TAPS, RecurrentStack, swap
+from models.recurrent import NO_TAPS, RecurrentStack, dropout_in_time, swap
 from models.shapes import Array, Bool, Float
 from models.taps import Tapper
 
@@ -54,7 +54,10 @@ class RecurrentDecoder(Architecture):
         key=None,
         tapper: Tapper = NO_TAPS,
     ) -> tuple[Float[Array, "N B H"], tuple[Carry, ...]]:
-        embedded_NBE = dropout(swap(tapper("decoder.inputs", embedded_BNE)), self.input_dropout_rate, fold(key, 0))
+        embedded_NBE = swap(tapper("decoder.inputs", embedded_BNE))
+        embedded_NBE = dropout_in_time(
+            embedded_NBE, self.input_dropout_rate, fold(key, 0), variational=self.decoder.variational
+        )
         mask_NB = None if mask_BN is None else mask_BN.T
         return self.decoder((embedded_NBE,), mask_NB, carries, key=fold(key, 1), tapper=tapper, name="decoder")
 
@@ -76,7 +79,13 @@ class RecurrentDecoder(Architecture):
         else:
             embedded_BNE, mask_BN = self.inputs.embed_target(target_in), None
         hidden_NBH, carry = self.run(embedded_BNE, mask_BN, carry, key=key, tapper=tapper)
-        hidden_BTH = dropout(swap(hidden_NBH[-target_in.shape[1] :]), self.output_dropout_rate, fold(key, 2))
+        hidden_BTH = dropout_in_time(
+            swap(hidden_NBH[-target_in.shape[1] :]),
+            self.output_dropout_rate,
+            fold(key, 2),
+            variational=self.decoder.variational,
+            time=1,
+        )
         return Output(self.logits(hidden_BTH), carry, tapper.captured, hidden_BTH)
 
     def start(self, source, source_mask, max_len, prefix=None, prefix_mask=None):

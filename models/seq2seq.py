@@ -26,9 +26,9 @@ from flax import nnx
 from models import choices
 from models.cells import Carry, Cell, GRUCell, LSTMCell, TanhCell
 from models.contract import Architecture, Output, Spec
-from models.dropout import dropout, fold
+from models.dropout import fold
 from models.layers import Inputs, Linear, OutputHead
-from models.recurrent import NO_TAPS, RecurrentStack, swap
+from models.recurrent import NO_TAPS, RecurrentStack, dropout_in_time, swap
 from models.shapes import Array, Float
 from models.taps import Tapper
 
@@ -96,10 +96,13 @@ class EncoderDecoder(Architecture):
             + OutputHead.expected_params(spec, config.hidden_size, config.embed_size, tied=tied)
         )
 
+    def drop(self, x: Array, rate: float, key, *, time: int = 0) -> Array:
+        return dropout_in_time(x, rate, key, variational=self.decoder.variational, time=time)
+
     def encode(self, source, source_mask, *, key=None, tapper=NO_TAPS):
         """Returns (outputs (S, B, C), last carries)."""
         embedded_SBE = swap(tapper("encoder.inputs", self.inputs.embed_source(source)))
-        embedded_SBE = dropout(embedded_SBE, self.input_dropout_rate, fold(key, 0))
+        embedded_SBE = self.drop(embedded_SBE, self.input_dropout_rate, fold(key, 0))
         return self.encoder(
             (embedded_SBE,),
             source_mask.T,
@@ -112,10 +115,10 @@ class EncoderDecoder(Architecture):
 
     def embed_target(self, target_in, *, key=None, tapper=NO_TAPS) -> Float[Array, "T B E"]:
         embedded_TBE = swap(tapper("decoder.inputs", self.inputs.embed_target(target_in)))
-        return dropout(embedded_TBE, self.input_dropout_rate, fold(key, 2))
+        return self.drop(embedded_TBE, self.input_dropout_rate, fold(key, 2))
 
     def output(self, readout_BTH: Float[Array, "B T H"], carry, tapper: Tapper, key) -> Output:
-        readout_BTH = dropout(readout_BTH, self.output_dropout_rate, fold(key, 4))
+        readout_BTH = self.drop(readout_BTH, self.output_dropout_rate, fold(key, 4), time=1)
         return Output(self.logits(readout_BTH), carry, tapper.captured, readout_BTH)
 
     def tap_names(self):

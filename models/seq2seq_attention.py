@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from models import choices
 from models.attention_scores import SCORES, Score, masked_softmax
 from models.cells import Carry, GRUCell, LSTMCell, TanhCell
-from models.dropout import dropout, fold
+from models.dropout import fold
 from models.layers import Linear
 from models.recurrent import NO_TAPS, hold, perturb, pick, scan_taps, swap
 from models.scan import Dense, LinearFn, linear_of, scan, scan_remat
@@ -136,7 +136,7 @@ class AttentionSeq2Seq(EncoderDecoder):
         if key is not None and self.decoder.dropout_rate:
             ones_TBH = jnp.ones((*embedded_TBE.shape[:2], self.hidden_size))
             layers = range(1, len(self.decoder.layers))
-            keep = [dropout(ones_TBH, self.decoder.dropout_rate, fold(fold(key, 3), layer)) for layer in layers]
+            keep = [self.drop(ones_TBH, self.decoder.dropout_rate, fold(fold(key, 3), layer)) for layer in layers]
         xs = (self.decoder.layers[0].project(embedded_TBE), mask_TB, keep, added)
         weights = self.weights(memory) | self.feeding_weights()
         run = scan_remat if self.decoder.remat else scan

@@ -88,7 +88,17 @@ def _share_of_the_grid(answer: Answer) -> Markup:
     runs, all_of_them = answer.verdict["runs"], answer.verdict.get("runs_of_the_grid")
     done = f"{runs} of the grid's {all_of_them} runs are finished. " if all_of_them else ""
     cut = answer.question.CUT if answer.scale == "cpu" else ""
-    return tag("p", f"{done}{cut}") if done or cut else Markup("")
+    return tag("p", f"{done}{_kept(answer)}{cut}") if done or cut else Markup("")
+
+
+def _kept(answer: Answer) -> str:
+    """What has changed since some of the runs and was taken to change no number of theirs."""
+    rows = [row for row in results.reported(answer.everything).rows() if row.get("kept")]
+    if not rows:
+        return ""
+    runs = len({(row["run"], row["seed"]) for row in rows})
+    changed = ", ".join(sorted({name for row in rows for name in row["kept"].replace(";", ",").split(", ")}))
+    return f"{runs} of them are by earlier code; what has changed since ({changed}) changes no number of theirs. "
 
 
 # ---- the figure ----------------------------------------------------------------------------------------------------

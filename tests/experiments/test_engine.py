@@ -134,6 +134,10 @@ def test_a_table_that_other_code_made_is_refused(copy, capsys, monkeypatch):
     assert contents(copy) == before
     forbid(monkeypatch)
     assert run.main(words(copy, "--stale=keep")) == 0
+    kept = table.read(path)
+    assert all("models.cells" in text for text in kept["kept"])
+    assert run.main(words(copy)) == 0  # from now on it counts without being asked for
+    assert table.read(path)["kept"].tolist() == kept["kept"].tolist()
 
 
 def test_a_table_whose_probes_were_asked_otherwise_is_refused(copy, capsys, monkeypatch):

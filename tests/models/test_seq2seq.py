@@ -129,6 +129,50 @@ def test_dropout_falls_between_decoder_layers(feeding):
     np.testing.assert_array_equal(forward(single, key=jax.random.key(3)).logits, forward(single).logits)
 
 
+@pytest.mark.parametrize("variational", [True, False])
+@pytest.mark.parametrize("name", ["rnn_decoder", "gru", "gru_attention"])
+def test_variational_dropout_drops_the_same_features_at_all_steps(name, variational):
+    """Before the first layer, seen by the gradient of what stands there; and in what the output layer reads."""
+    model = make(name, input_dropout_rate=0.5, output_dropout_rate=0.5, variational_dropout=variational)
+    graph, params = nnx.split(model)
+    key = jax.random.key(5)
+
+    def call(added_BTE):
+        taps = {"decoder.inputs": added_BTE}
+        return nnx.merge(graph, params)(DATA["source"], DATA["mask"], DATA["target_in"], key=key, taps=taps)
+
+    shape = jax.eval_shape(lambda: call(None)).taps["decoder.inputs"].shape
+    gradient_BTE = jit(jax.grad(lambda added: (call(added).logits ** 2).sum()))(jnp.zeros(shape))
+    readout_BTH = forward(model, key=key).readout
+    for values_BTX in (gradient_BTE, readout_BTH):
+        kept_TX = np.asarray(values_BTX[0] != 0)[-3:]  # real positions of the first row
+        assert 0.2 < kept_TX.mean() < 0.8
+        assert (kept_TX == kept_TX[:1]).all() == variational
+
+
+@pytest.mark.parametrize("variational", [True, False])
+@pytest.mark.parametrize("name", ["gru_decoder", "gru_attention"])
+def test_variational_dropout_between_layers(name, variational):
+    """What the layer below gives at step t reaches the logits of step t by the layer above alone."""
+    model = make(name, dropout_rate=0.5, variational_dropout=variational)
+    graph, params = nnx.split(model)
+    below = "decoder.0.hidden"
+
+    def logits(added_BTH):
+        data = {name: value[:1] for name, value in DATA.items()}
+        output = nnx.merge(graph, params)(
+            data["source"], data["mask"], data["target_in"], key=jax.random.key(7), taps={below: added_BTH}
+        )
+        return output if added_BTH is None else output.logits
+
+    shape = jax.eval_shape(lambda: logits(None)).taps[below].shape
+    jacobian_TNH = jit(jax.jacrev(lambda added: logits(added)[0, -3:].sum(-1)))(jnp.zeros(shape))[:, 0]
+    steps = jacobian_TNH.shape[1] - 3 + np.arange(3)
+    kept_TH = np.asarray(jacobian_TNH[np.arange(3), steps] != 0)
+    assert 0.1 < kept_TH.mean() < 0.9
+    assert (kept_TH == kept_TH[:1]).all() == variational
+
+
 def reference_scores(name, score, query_D, memory_E):
     """One score, as its paper writes it."""
     if name in ("additive", "concat"):
