@@ -32,6 +32,7 @@ def get_config(model):
         **data,
         "train_passes": 2,  # how often the sentences are dealt out to examples, each time among others
         "eval_passes": 3,
+        "test_range": 10,  # words; each range of lengths of a test split is dealt from all of its sentences
         "joins": 0,  # the seed of that
         "tokenizer": {"name": "unigram", "vocab_size": 4000, "joint": True},
         "num_buckets": 12,
@@ -39,6 +40,7 @@ def get_config(model):
     if "bidirectional" in config.model:
         config.model.num_layers = 1
         config.model.input_dropout_rate = config.model.output_dropout_rate = 0.1
+        config.model.variational_dropout = True
     if name == "transformer":
         config.model.num_layers, config.model.dropout_rate = 3, 0.1
     if "context" in config.model:

@@ -50,6 +50,22 @@ def larger(
     return _finding(claim, statement, comparisons, _larger(comparisons, least, alpha))
 
 
+def smaller(
+    claim: str, statement: str, comparisons: Sequence[Comparison], *, most: float, alpha: float = 0.05
+) -> Finding:
+    """The claim that every difference is below `most`, however far below: a gain that brings nothing, a loss that costs
+    nothing.
+
+    Holds: the mean is below `most`, and a test against it says so (p, Holm, < alpha). Fails: it is shown to be above.
+    """
+    turned = [dataclasses.replace(c, differences=most - np.asarray(c.differences, float)) for c in comparisons]
+    effects = [
+        dataclasses.replace(e, size=most - e.size, low=most - e.high, high=most - e.low)
+        for e in _larger(turned, 0.0, alpha)
+    ]
+    return _finding(claim, statement, comparisons, effects)
+
+
 def equivalent(
     claim: str, statement: str, comparisons: Sequence[Comparison], *, margin: float, alpha: float = 0.05
 ) -> Finding:

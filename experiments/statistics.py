@@ -21,6 +21,7 @@ CONFIDENCE = 0.95
 POWER = 0.8  # of the number of seeds that would decide
 MOST_SEEDS = 1000
 ENDLESS = 1e5  # degrees of freedom: beyond, t is normal, and scipy's noncentral t takes long
+FEWEST_ALIKE = 3  # seeds: two that agree to the last digit, as at a ceiling, are taken for no proof
 NOTHING = 1e-9  # what rounding leaves of a difference
 
 
@@ -81,11 +82,9 @@ def paired_test(difference_N: Sequence[float] | np.ndarray, against: float = 0.0
     if of_sentences:
         return 2 * min(_p(centred_N, 0.0, of_sentences))
     if _alike(centred_N):  # t is 0/0 or infinite
-        return (
-            1.0
-            if abs(centred_N[0]) < NOTHING
-            else (0.0 if len(centred_N) < EXACT_FROM else 2.0 ** (1 - len(centred_N)))
-        )
+        if abs(centred_N[0]) < NOTHING:
+            return 1.0
+        return 0.0 if FEWEST_ALIKE <= len(centred_N) < EXACT_FROM else 2.0 ** (1 - len(centred_N))
     if len(centred_N) < EXACT_FROM:
         return float(stats.ttest_1samp(centred_N, 0.0).pvalue)
     flips = math.inf if len(centred_N) <= 16 else 100_000
@@ -106,7 +105,7 @@ def equivalence_test(difference_N: Sequence[float] | np.ndarray, margin: float, 
     if len(difference_N) < 2:
         return math.nan
     if _alike(difference_N) and not of_sentences:
-        return 0.0 if abs(difference_N[0]) < margin else 1.0
+        return 1.0 if abs(difference_N[0]) >= margin else 0.0 if len(difference_N) >= FEWEST_ALIKE else 0.5
     return max(_p(difference_N, -margin, of_sentences)[0], _p(difference_N, margin, of_sentences)[1])
 
 

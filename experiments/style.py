@@ -79,9 +79,13 @@ def series_of(artist_label: str) -> tuple[str, str] | None:
     return (name, label) if artist_label.startswith("_") and mark else None
 
 
-def curve(axes: Axes, x_X: np.ndarray, values_NX: np.ndarray, look: Look, label: str) -> None:
-    """The mean over seeds as a line, its 95 % t interval as a band, every seed a dot."""
-    intervals = [t_interval(values_N) for values_N in values_NX.T]
+def curve(
+    axes: Axes, x_X: np.ndarray, values_NX: np.ndarray, look: Look, label: str, of_sentences_X: Sequence[float] = ()
+) -> None:
+    """The mean over seeds as a line, its 95 % t interval as a band, every seed a dot. `of_sentences_X`: what the test
+    set adds to the variance of each mean (`experiments/statistics.py`)."""
+    variances = of_sentences_X if len(of_sentences_X) else np.zeros(len(x_X))
+    intervals = [t_interval(v, of_sentences=s) for v, s in zip(values_NX.T, variances, strict=True)]
     axes.plot(x_X, [i.mean for i in intervals], color=look.colour, linestyle=look.dash, label=label, zorder=3)
     if len(values_NX) > 1:
         low, high = [i.low for i in intervals], [i.high for i in intervals]
@@ -94,10 +98,17 @@ def curve(axes: Axes, x_X: np.ndarray, values_NX: np.ndarray, look: Look, label:
     axes.autoscale_view()
 
 
-def points(axes: Axes, x: float, values_N: Sequence[float] | np.ndarray, look: Look, label: str = "") -> None:
+def points(
+    axes: Axes,
+    x: float,
+    values_N: Sequence[float] | np.ndarray,
+    look: Look,
+    label: str = "",
+    of_sentences: float = 0.0,
+) -> None:
     """One place: the mean with its 95 % t interval, every seed a dot beside it."""
     values_N = np.asarray(values_N, float)
-    mean, low, high = t_interval(values_N)
+    mean, low, high = t_interval(values_N, of_sentences=of_sentences)
     axes.plot(np.full(len(values_N), x), values_N, look.marker, color=look.colour, alpha=0.4, ms=3, mew=0, zorder=2,
               label=part("seeds", label))  # fmt: skip
     bar = [[mean - low], [high - mean]] if np.isfinite(high) else None
@@ -109,10 +120,15 @@ def points(axes: Axes, x: float, values_N: Sequence[float] | np.ndarray, look: L
         one.set_label(part("interval", label))
 
 
-def level(axes: Axes, y: float, name: str) -> None:
-    """A dashed line across, such as chance, named at its right end."""
-    axes.axhline(y, color=GREY, linestyle=(0, (4, 3)), linewidth=1, zorder=0)
-    axes.annotate(name, (1, y), xycoords=("axes fraction", "data"), xytext=(-2, 2), textcoords="offset points",
+def level(axes: Axes, y: float, name: str, *, to: float | None = None) -> None:
+    """A dashed line across, such as chance, named at its right end; up to `to` where it holds no further."""
+    dashed: Any = {"color": GREY, "linestyle": (0, (4, 3)), "linewidth": 1, "zorder": 0}
+    if to is None:
+        axes.axhline(y, **dashed)
+    else:
+        axes.hlines(y, 0, to, **dashed)
+    place, across = (1.0, "axes fraction") if to is None else (to, "data")
+    axes.annotate(name, (place, y), xycoords=(across, "data"), xytext=(-2, 2), textcoords="offset points",
                   ha="right", va="bottom", color=GREY, fontsize=7.5)  # fmt: skip
 
 

@@ -5,13 +5,16 @@ one split behind one another, source and target in the same order, and has a sta
 
     min_words to max_words    in train and val
     min_words to test_words   in every other split, so that a model trained short is tested long
-    train_passes, eval_passes how often the sentences of a split are dealt out, each time among other neighbours
+    test_range                words of a range of lengths there (0: one range): each range has all of the sentences, so
+                              that a small test set gives each as many examples as it can
+    train_passes, eval_passes how often the sentences of a range are dealt out, each time among other neighbours
     joins                     the seed of all this
 
 Words are what spaces divide, in the raw line. Dims: N sentences of a split.
 """
 
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +36,7 @@ class JoinedCorpus:
         self.low = integer(config, "min_words", 1)
         self.high = integer(config, "max_words", self.low, why="data.min_words")
         self.test_high = integer(config, "test_words", self.low, why="data.min_words")
+        self.test_range = integer(config, "test_range", 0)
         self._passes = {name: integer(config, f"{name}_passes", 1) for name in ("train", "eval")}
         self._seed = integer(config, "joins", 0)
 
@@ -44,19 +48,33 @@ class JoinedCorpus:
         """The joined lines. Raises ValueError where no sentences add up to a length of the range."""
         sentences = self._corpus.read(split)
         words_N = np.array([len(line.split()) for line in sentences.source])
-        high = self.high if split in ("train", "val") else self.test_high
+        ranges = self.ranges(split)
         passes = self._passes["train" if split == "train" else "eval"]
-        keys = [random.keys(self._seed, 0, np.array([number])) for number in range(passes)]
-        dealt = [group for key_1 in keys for group in deal(words_N, self.low, high, key_1)]
+        keys = random.keys(self._seed, 0, np.arange(passes * len(ranges))).reshape(len(ranges), passes, 1)
+        dealt = [
+            group
+            for (low, high), mine in zip(ranges, keys, strict=True)
+            for key_1 in mine
+            for group in deal(words_N, low, high, key_1)
+        ]
+        low, high = self.low, ranges[-1][1]
         if not dealt:
-            raise ValueError(
-                f"{split}: no sentences add up to data.min_words = {self.low} to {high} words; widen the range"
-            )
+            raise ValueError(f"{split}: no sentences add up to data.min_words = {low} to {high} words; widen the range")
         used = sum(map(len, dealt))
-        note = f"{split}: {len(dealt)} examples of {self.low} to {high} words, joined from {used} sentences"
-        left = passes * len(words_N) - used
+        note = f"{split}: {len(dealt)} examples of {low} to {high} words, joined from {used} sentences"
+        left = passes * len(ranges) * len(words_N) - used
         source, target = ([" ".join(lines[i] for i in group) for group in dealt] for lines in sentences[:2])
         return Parallel(source, target, [*sentences.notes, f"{note}; {left} do not fit any more" if left else note])
+
+    def ranges(self, split: str) -> list[tuple[int, int]]:
+        """The first and last length of each range: 10 to 19, ..., 50 to 60, the last with its end."""
+        if split in ("train", "val"):
+            return [(self.low, self.high)]
+        ends = list(range(self.low, self.test_high, self.test_range)) if self.test_range else [self.low]
+        return [
+            *((low, after - 1) for low, after in itertools.pairwise(ends)),
+            (ends[-1] if ends else self.low, self.test_high),
+        ]
 
 
 def deal(words_N: np.ndarray, low: int, high: int, key_1: np.ndarray) -> list[list[int]]:

@@ -14,7 +14,7 @@ import matplotlib
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.collections import PathCollection, QuadMesh
+from matplotlib.collections import LineCollection, PathCollection, PolyCollection, QuadMesh
 from matplotlib.colors import to_hex
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
@@ -27,7 +27,7 @@ from matplotlib.transforms import Bbox
 from experiments import style
 from experiments.page import svg
 from experiments.page.markup import Markup
-from experiments.statistics import Interval, t_interval
+from experiments.statistics import Interval
 
 DPI = 72  # of matplotlib's SVG: a pixel is a point
 EDGE = 4.0  # points around a panel
@@ -204,8 +204,11 @@ def _points(axes: Axes, box: Bbox, names: Sequence[str]) -> list[Point]:
     """What can be read in one panel, series by series."""
     lines: dict[str, list[tuple[float, float]]] = {}
     seeds: dict[str, dict[float, list[float]]] = {}
+    spans: dict[tuple[str, float], tuple[float, float]] = {}
     for artist, part, name in _drawn(axes):
-        if part == "seeds":
+        if part == "interval":
+            spans |= {(name, round(x, 6)): (low, high) for x, low, high in _spans(artist)}
+        elif part == "seeds":
             for x, y in _places(artist):
                 seeds.setdefault(name, {}).setdefault(x, []).append(y)
         elif part == "mean" and not _is_bar_of_error(axes, artist):
@@ -218,9 +221,9 @@ def _points(axes: Axes, box: Bbox, names: Sequence[str]) -> list[Point]:
             left, top = axes.transData.transform((x, y))
             if math.isfinite(left) and math.isfinite(top):
                 of_seeds = seeds.get(name, {}).get(x, [])
-                interval = t_interval(of_seeds) if len(of_seeds) > 1 else None
-                if interval and not math.isclose(interval.mean, y, rel_tol=1e-6, abs_tol=1e-9):
-                    interval = None  # the line is no mean, but a median or a best
+                low, high = spans.get((name, round(x, 6)), (math.nan, math.nan))
+                of_mean = len(of_seeds) > 1 and math.isclose(np.mean(of_seeds), y, rel_tol=1e-6, abs_tol=1e-9)
+                interval = Interval(y, low, high) if of_mean and low <= high else None  # of no median, no best
                 shown = ticks.get(round(x, 6), f"{x:.4g}")
                 points.append(Point(series, float(left - box.x0), float(box.y1 - top), shown, y, interval, of_seeds))
     return points
@@ -237,6 +240,18 @@ def _places(artist: Artist) -> list[tuple[float, float]]:
     else:
         return []
     return [(x, y) for x, y in zip(x_X.tolist(), y_X.tolist(), strict=True) if math.isfinite(x) and math.isfinite(y)]
+
+
+def _spans(artist: Artist) -> list[tuple[float, float, float]]:
+    """(x, low, high) of a drawn interval: the bars of points, or the band of a curve."""
+    if isinstance(artist, LineCollection):
+        places = [np.asarray(segment, float) for segment in artist.get_segments()]
+    elif isinstance(artist, PolyCollection):
+        corners = np.concatenate([path.vertices for path in artist.get_paths()])
+        places = [corners[corners[:, 0] == x] for x in np.unique(corners[:, 0])]
+    else:
+        return []
+    return [(float(p[0, 0]), float(p[:, 1].min()), float(p[:, 1].max())) for p in places if len(p)]
 
 
 def _is_bar_of_error(axes: Axes, artist: Artist) -> bool:

@@ -71,7 +71,8 @@ PROBES = (
 
 CUT = (
     "At cpu 300,000 parameters besides embeddings, 2,000 steps of 1,024 tokens and 3,000 subwords in translation, "
-    "without the Transformer; 100,000 parameters and 3,000 steps in copying; trials take a third of the steps."
+    "without the Transformer; 100,000 parameters and 3,000 steps in copying. Trials take all steps in copying, half of "
+    "them in translation."
 )
 
 FIXED, ADDITIVE, TRANSFORMER = "fixed vector", "additive", "Transformer"
@@ -96,14 +97,15 @@ def runs(scale: str) -> Iterator[Run]:
             sizing = {key: value for key, value in values.items() if key.startswith("model.")}
             stand_in = f"configs/reverse.py:{MODELS[system]},permuted_copy"
             values |= fairness.fit(stand_in, sizing, BUDGETS[scale][task], multiple=8).overrides
-            trials = {"steps": values["steps"] // 3, "every.eval": values["steps"] // 6}
-            tuning = Tuning((1e-3, 3e-3, 1e-2), extensions=1, overrides=trials)
+            # Attention aligns all at once, and in copying late: a short trial would choose what sinks fastest before.
+            short = {"steps": values["steps"] // 2, "every.eval": values["steps"] // 4}
+            tuning = Tuning((1e-3, 3e-3, 1e-2), extensions=1, overrides=short if task == TEXT else {})
             where = f"configs/{FILES[task]}.py:{MODELS[system]},{setting}"
             run = Run(where, {"task": task, "arm": arm, "system": system}, overrides=values, tuning=tuning)
             yield from over_seeds(run, 3)
 
 
-ONCE = {"data.eval_passes": 1}  # so that joined sentences share no caption and can be resampled as independent
+ONCE = {"data.eval_passes": 1}  # so that examples of a range share no caption and can be resampled as independent
 SIZES: dict[str, dict[str, dict[str, Any]]] = {
     "cpu": {
         TEXT: {**ONCE, "steps": 2000, "every.eval": 250, "data.num_buckets": 6, "data.tokenizer.vocab_size": 3000},
@@ -164,7 +166,8 @@ def figure(table: Table) -> Figure:
             found = bleu(table, ALL, system, place).by_seed
             if found:
                 x = place + 1.1 * (number - (len(arms[ALL]) - 1) / 2)
-                style.points(scores, x, list(found.values()), LOOKS[system], system)
+                of_sentences = compared(system, np.asarray, bleu(table, ALL, system, place)).of_sentences
+                style.points(scores, x, list(found.values()), LOOKS[system], system, of_sentences)
         if system != ADDITIVE and ADDITIVE in arms[ALL]:
             _draw_shares(shares, table, middles, system, (ALL, system), (ALL, ADDITIVE))
     for system in arms[SHORT]:
@@ -175,7 +178,7 @@ def figure(table: Table) -> Figure:
     for axes in (shares, kept):
         style.level(axes, 1.0, "all of it")
     if len(chance := table.where(arm=COPIES, measure="chance_token_accuracy")):
-        style.level(copies, float(chance["value"][0]), "chance")
+        style.level(copies, float(chance["value"][0]), "chance", to=15)  # what the shorter sequences of training allow
     scores.set(title="Within a range of lengths", xlabel="source words", ylabel="BLEU")
     for edge in EDGES[1:-1]:
         scores.axvline(edge - 0.5, color=style.GREY, linewidth=0.6, linestyle=(0, (1, 2)), zorder=0)
@@ -191,17 +194,23 @@ def figure(table: Table) -> Figure:
 def _draw_shares(
     axes: Axes, table: Table, places: Sequence[float], label: str, part: tuple[str, str], whole: tuple[str, str]
 ) -> None:
-    """The BLEU of one (arm, system) as a share of another's, by range."""
-    each = [(bleu(table, *part, place).by_seed, bleu(table, *whole, place).by_seed) for place in places]
-    seeds = set.intersection(*(set(one) for pair in each for one in pair)) if each else set()
-    if seeds:
-        shares_NX = np.array([[share(a[seed], b[seed]) for a, b in each] for seed in sorted(seeds)])
-        style.curve(axes, np.array(places), shares_NX, LOOKS[part[1]], label)
+    """The BLEU of one (arm, system) as a share of another's, by range, as far as that translates."""
+    pairs = {place: (bleu(table, *part, place), bleu(table, *whole, place)) for place in places}
+    each = {place: compared(label, share, *pair) for place, pair in pairs.items() if translates(pair[1])}
+    seeds = {len(one.differences) for one in each.values()}
+    if seeds and min(seeds) == max(seeds) > 0:
+        shares_NX = np.array([one.differences for one in each.values()]).T
+        of_sentences_X = [one.of_sentences for one in each.values()]
+        style.curve(axes, np.array(list(each)), shares_NX, LOOKS[part[1]], label, of_sentences_X)
+
+
+def translates(one: Bleu) -> bool:
+    return one.mean >= THRESHOLDS["translates"]
 
 
 def verdict(table: Table) -> Sequence[Finding]:
     def untranslated(*each: Bleu) -> str:
-        return "" if all(one.mean >= THRESHOLDS["translates"] for one in each if one.by_seed) else "too little BLEU"
+        return "" if all(translates(one) for one in each if one.by_seed) else "too little BLEU"
 
     def uncopied(system: str) -> str:
         short = list(copied(table, system, SHORT_COPY).values())
@@ -212,9 +221,10 @@ def verdict(table: Table) -> Sequence[Finding]:
         return Comparison(f"{system}, copying, {RANGES[near]} to {RANGES[far]}", lost, uncopied(system))
 
     def ahead(system: str, of: str, place: float) -> Comparison:
-        return compared(
-            f"{system} over {of}", np.subtract, bleu(table, ALL, system, place), bleu(table, ALL, of, place)
-        )
+        """Says nothing where neither translates."""
+        pair = bleu(table, ALL, system, place), bleu(table, ALL, of, place)
+        best = max(pair, key=lambda one: one.mean if one.by_seed else -np.inf)
+        return compared(f"{system} over {of}", np.subtract, *pair, not_asked=untranslated(best))
 
     def lost_share(system: str, place: float) -> Comparison:
         short, whole = bleu(table, SHORT, system, place), bleu(table, ALL, system, place)
@@ -240,7 +250,7 @@ def verdict(table: Table) -> Sequence[Finding]:
                     lambda f, a, far_f, far_a: share(f, a) - share(far_f, far_a),
                     *near,
                     *far,
-                    not_asked=untranslated(near[1], far[1]),
+                    not_asked=untranslated(*near, far[1]),
                 ),
                 falls(FIXED, SHORT_COPY, LONG_COPY),
             ],
@@ -258,12 +268,13 @@ def verdict(table: Table) -> Sequence[Finding]:
             [falls(system, SHORT_COPY, LONG_COPY) for system in with_attention],
             margin=THRESHOLDS["flat"],
         ),
-        judge.equivalent(
+        judge.smaller(
             "C7, beyond",
-            "Nor beyond: trained short, attention keeps its BLEU and its accuracy.",
+            f"Nor beyond: trained short, attention loses less than {THRESHOLDS['kept']:.0%} of its BLEU and of its "
+            "accuracy.",
             [lost_share(system, place) for system in (ADDITIVE, *also(SHORT)) for place in BEYOND]
             + [falls(system, LONG_COPY, LONGER_COPY) for system in with_attention],
-            margin=THRESHOLDS["kept"],
+            most=THRESHOLDS["kept"],
         ),
         judge.larger(
             "C7, beyond, against the fixed vector",

@@ -63,7 +63,8 @@ def test_what_the_sentences_allow():
 
 @pytest.mark.parametrize("split", Numbered.splits)
 def test_both_sides_hold_the_same_sentences_of_that_split_alone(split):
-    config = {"min_words": 10, "max_words": 40, "test_words": 60, "train_passes": 1, "eval_passes": 1, "joins": 0}
+    config = {"min_words": 10, "max_words": 40, "test_words": 60, "train_passes": 1, "eval_passes": 1, "joins": 0,
+              "test_range": 0}  # fmt: skip
     joined = JoinedCorpus(Numbered(), config)
     assert joined.splits == Numbered.splits
     read = joined.read(split)
@@ -74,6 +75,25 @@ def test_both_sides_hold_the_same_sentences_of_that_split_alone(split):
         assert 10 <= len(source.split()) <= (60 if split == "test" else 40)
     assert len(used) == len(set(used)) > 280 and all(name.startswith(f"{split}-") for name in used)
     assert read.notes[0] == "a note" and f"joined from {len(used)} sentences" in read.notes[1]
+
+
+def test_each_range_of_a_test_split_has_all_of_its_sentences():
+    config = {"min_words": 10, "max_words": 40, "test_words": 35, "train_passes": 1, "eval_passes": 1, "joins": 0,
+              "test_range": 10}  # fmt: skip
+    joined = JoinedCorpus(Numbered(), config)
+    assert joined.ranges("test") == [(10, 19), (20, 29), (30, 35)] and joined.ranges("val") == [(10, 40)]
+    read = joined.read("test")
+    for low, high in joined.ranges("test"):
+        used = [
+            name
+            for source, target in zip(read.source, read.target, strict=True)
+            if low <= len(source.split()) <= high
+            for name in target.split()
+        ]
+        assert len(used) == len(set(used)) > 280  # none twice within a range
+    whole = JoinedCorpus(Numbered(), {**config, "test_range": 0})
+    assert len(read.source) > 2 * len(whole.read("test").source)
+    assert whole.read("val").source == joined.read("val").source
 
 
 def test_each_pass_uses_a_sentence_once(folder):
@@ -133,7 +153,9 @@ def test_real_text(longreach_data, tmp_path):
     config = configs.get_config("gru")
     config.data.update({"dir": str(longreach_data / "multi30k"), "cache_dir": str(tmp_path)})
     task = data.build("multi30k_joined", config.data)
-    for split, examples in (("train", 15_000), ("test_2016_flickr", 900)):
+    tested_N = words(task, "test_2016_flickr")
+    assert [int(np.sum((tested_N >= low) & (tested_N <= low + 9))) > 500 for low in (10, 20, 30, 40, 50)] == [True] * 5
+    for split, examples in (("train", 15_000), ("val", 900)):
         words_N = words(task, split)
         assert len(words_N) > examples and (words_N.min(), words_N.max()) == (10, 60)
         shares = np.bincount(words_N, minlength=61)[10:] * 51 / len(words_N)

@@ -66,11 +66,22 @@ def test_transformers_that_learn_within_length_and_fail_beyond():
 def test_an_rnn_that_fails_from_some_seeds_is_undecided_in_the_mean_and_solved_at_its_best():
     sometimes = [SOLVED, SOLVED, CHANCE, SOLVED, CHANCE]
     found = {one.claim: one for one in parity.verdict(made_up({**AS_TAUGHT, "tanh RNN": sometimes}))}
-    assert found["C20, solved"].outcome is Outcome.UNDECIDED
-    assert found["C20, solved"].effects[0].says == "open" and found["C20, best seed"].outcome is Outcome.SUPPORTED
-    assert "tanh RNN 0.99" in found["C20, best seed"].because
+    assert found["C20, tanh RNN, solved"].outcome is found["C20, tanh RNN"].outcome is Outcome.UNDECIDED
+    assert found["C20"].outcome is found["C20, solved"].outcome is Outcome.SUPPORTED  # of those with gates
+    assert found["C20, best seed"].outcome is Outcome.SUPPORTED and "tanh RNN 0.99" in found["C20, best seed"].because
     never = {one.claim: one for one in parity.verdict(made_up({**AS_TAUGHT, "tanh RNN": CHANCE}))}
-    assert never["C20, solved"].outcome is Outcome.WITHIN_LIMITS and never["C20"].outcome is Outcome.WITHIN_LIMITS
+    assert never["C20, tanh RNN"].outcome is never["C20, tanh RNN, solved"].outcome is Outcome.NOT_SUPPORTED
+
+
+def test_one_of_two_is_within_limits():
+    found = outcomes({**AS_TAUGHT, "LSTM": CHANCE})
+    assert {found[claim] for claim in ("C20", "C20, solved", "C20, within")} == {Outcome.WITHIN_LIMITS}
+
+
+def test_the_best_of_some_positions_is_not_the_best():
+    some = {system: level for system, level in AS_TAUGHT.items() if system != "Transformer, rotary"}
+    assert parity.best_transformer(made_up(some)) == {}
+    assert outcomes(some)["C20"] is Outcome.UNDECIDED
 
 
 def test_noise_is_undecided_and_says_how_many_seeds_would_decide():
@@ -83,7 +94,7 @@ def test_noise_is_undecided_and_says_how_many_seeds_would_decide():
 def test_a_partial_table_says_what_was_not_run():
     found = {one.claim: one for one in parity.verdict(made_up({"GRU": SOLVED, "Transformer, ALiBi": CHANCE}))}
     assert found["C20"].outcome is Outcome.UNDECIDED
-    assert "not run: tanh RNN over best Transformer; LSTM over" in found["C20"].because
+    assert "not run: GRU over best Transformer; LSTM over" in found["C20"].because
     best = found["C20, best seed"]
     assert best.outcome is Outcome.UNDECIDED and "Fewer than 3 seeds: tanh RNN" in best.because
 
@@ -92,9 +103,9 @@ def test_the_figure_has_a_line_a_system_and_names_the_best_seed():
     with style.house():
         drawn = parity.figure(made_up({**AS_TAUGHT, "tanh RNN": [SOLVED, *[CHANCE] * 4]}))
     assert isinstance(drawn, Figure)
-    assert [text.get_text() for text in drawn.legends[0].get_texts()] == list(SYSTEMS)
-    said = [text.get_text() for text in drawn.axes[1].texts]
-    assert "best 1.00" in said and "best 0.50" in said and "chance" in said
+    assert [text.get_text() for text in drawn.legends[0].get_texts()] == [*SYSTEMS, parity.BEST]
+    said = [text.get_text() for text in drawn.axes[2].texts]
+    assert "best 1.00" in said and "best 0.50" in said and {"chance", "solved"} <= set(said)
 
 
 @pytest.mark.parametrize("scale", ["smoke", "cpu", "gpu"])

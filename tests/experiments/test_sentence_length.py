@@ -111,8 +111,20 @@ def test_what_learned_nothing_is_not_asked():
     nothing = {arm: dict.fromkeys(systems, (0.3, 0.1, 0.1) if arm == COPIES else (0.5, 0.2))
                for arm, systems in AS_TAUGHT.items()}  # fmt: skip
     found = findings(nothing)
-    assert {found[claim].outcome for claim in ("C6", "C7, flat", "C7, beyond")} == {Outcome.UNDECIDED}
+    assert {finding.outcome for finding in found.values()} == {Outcome.UNDECIDED}
+    assert "too little BLEU: additive over fixed vector" in found["C7"].because
+    assert "too little BLEU: dot over additive" in found["C7, scores"].because
     assert "too little BLEU: share" in found["C6"].because and "did not learn to copy: " in found["C6"].because
+
+
+def test_a_fixed_vector_that_translates_nothing_cannot_fall():
+    found = findings(changed(ALL, {FIXED: (2.0, 0.5)}))
+    assert found["C6"].effects[0].says == "too little BLEU" and found["C7"].outcome is Outcome.SUPPORTED
+
+
+def test_what_grows_is_kept():
+    better = {**AS_TAUGHT[SHORT], ADDITIVE: (40.0, 36.0)}  # trained short, and better than trained on all lengths
+    assert outcomes({**AS_TAUGHT, SHORT: better})["C7, beyond"] is Outcome.SUPPORTED
 
 
 def test_a_partial_table_says_what_was_not_run():

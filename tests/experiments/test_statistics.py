@@ -44,7 +44,9 @@ def test_differences_without_spread():
     assert statistics.paired_test([0.0, 0.0, 0.0]) == 1.0
     assert statistics.paired_test([0.2, 0.2, 0.2]) == 0.0
     assert statistics.paired_test([0.2] * 8) == 2 / 2**8
-    assert statistics.equivalence_test([0.0, 0.0], 0.05) == 0.0 and statistics.equivalence_test([0.1, 0.1], 0.05) == 1.0
+    assert statistics.equivalence_test([0.0] * 3, 0.05) == 0.0 and statistics.equivalence_test([0.1] * 3, 0.05) == 1.0
+    # Two seeds that agree, as at a ceiling, are no proof.
+    assert statistics.paired_test([0.2, 0.2]) == statistics.equivalence_test([0.0, 0.0], 0.05) == 0.5
 
 
 def test_equivalence_asks_for_precision_not_for_a_large_p():
