@@ -57,24 +57,26 @@ def _cost(values: str, examples: float) -> Cost:
 
 
 class Clock:
-    """Seconds a run will take, by what finished ones took.
+    """Seconds a run will take, by what finished ones took. A run's FLOPs need its task, and so its text, which is read
+    only once something is left to run.
 
     Runs that measure time (`timed`) take as long as they are told to measure, however little they train.
     """
 
     def __init__(self, timed: bool = False) -> None:
         self._timed = timed
+        self._finished: list[tuple[Due, float]] = []  # whose FLOP/s nobody has asked for yet
         self._rates: dict[str, list[float]] = {}  # FLOP/s by architecture
         self._cells: dict[tuple[str, str], list[float]] = {}  # seconds by cell and role
 
     def learn(self, due: Due, seconds: float) -> None:
         if seconds > 0:
-            self._rates.setdefault(due.config.model.name, []).append(cost(due.config).flops / seconds)
+            self._finished.append((due, seconds))
             self._cells.setdefault((due.key.name, due.role), []).append(seconds)
 
     @property
     def measured(self) -> bool:
-        return bool(self._rates)
+        return bool(self._cells)
 
     @property
     def assumed(self) -> str:
@@ -87,6 +89,9 @@ class Clock:
         if self._timed:
             others = [seconds for those in self._cells.values() for seconds in those]
             return statistics.median(others) if others else ASSUMED_SECONDS
+        while self._finished:
+            known, seconds = self._finished.pop()
+            self._rates.setdefault(known.config.model.name, []).append(cost(known.config).flops / seconds)
         rates = self._rates.get(due.config.model.name) or [r for known in self._rates.values() for r in known]
         return cost(due.config).flops / (statistics.median(rates) if rates else ASSUMED)
 

@@ -33,9 +33,7 @@ def main(argv: Sequence[str]) -> int:
         folders = Folders.of(name, options.scale, options.runs, options.results)
         path = folders.table()
         if options.from_runs:
-            everything = results.of_runs_alone(folders)
-            table.write(everything, folders.results)
-            path = folders.results / "table.parquet"
+            everything, path = results.of_runs_alone(folders), folders.results / "table.parquet"
         elif path is None:
             raise FileNotFoundError(
                 f"{folders.results / 'table.parquet'} is not there; run python -m experiments.run {name} "
@@ -53,6 +51,12 @@ def main(argv: Sequence[str]) -> int:
                 f"{path} holds trials of tuned values alone, which show nothing; python -m experiments.run {name} "
                 f"--scale={options.scale} goes on to the runs that are judged"
             )
+        if options.from_runs:
+            if path.is_file() and (lost := results.runs_of(table.read(path)) - results.runs_of(everything)):
+                raise ValueError(
+                    f"{path} has {len(lost)} runs that {folders.runs} has not; move it away to do without them"
+                )
+            table.write(everything, folders.results)
         for finding in results.draw(question, name, options.scale, everything, path.parent, len(grid)):
             print(f"{finding['claim']}: {finding['outcome']}. {finding['because']}")
         if missing := results.missing(grid, everything):

@@ -144,11 +144,11 @@ def columns_of(due: Due, modules: Mapping[str, str], probes: str) -> dict[str, A
     }  # fmt: skip
 
 
-def workdir(folders: Folders, due: Due, modules: Mapping[str, str]) -> Path:
-    """The run's folder. Another config or other code has another folder, so no two versions meet in one."""
-    version = hashlib.sha256(
-        (fingerprint.config_hash(due.config.to_dict()) + fingerprint.code_hash(modules)).encode()
-    ).hexdigest()[:8]
+def workdir(folders: Folders, due: Due, modules: Mapping[str, str], probes: str) -> Path:
+    """The run's folder. Another config, other code or other questions to its probes have another folder, so no two
+    versions meet in one."""
+    parts = fingerprint.config_hash(due.config.to_dict()), fingerprint.code_hash(modules), probes
+    version = hashlib.sha256("".join(parts).encode()).hexdigest()[:8]
     trial_of = "" if due.role == schedule.REPORT else f"-trial-{due.tuned:.3g}"
     return folders.runs / f"{due.key.name}{trial_of}-seed{due.key.seed}-{version}"
 
@@ -179,6 +179,22 @@ def reported(everything: Table) -> Table:
     return everything.where(role=schedule.REPORT) if len(everything) else everything
 
 
+def runs_of(everything: Table) -> set[tuple[str, float]]:
+    """(run, seed) of the reported runs."""
+    shown = reported(everything)
+    return set(zip(shown["run"].tolist(), shown["seed"].tolist(), strict=True)) if len(shown) else set()
+
+
+def put_by(folder: Path, everything: Table) -> Path | None:
+    """Moves a table aside that has reported runs which `everything`, about to be written, has not; says where to."""
+    path = folder / "table.parquet"
+    if not path.is_file() or not runs_of(table.read(path)) - runs_of(everything):
+        return None
+    aside = folder / "table.before.parquet"
+    path.replace(aside)
+    return aside
+
+
 def draw(
     question: Question, name: str, scale: str, everything: Table, folder: Path, runs_of_the_grid: int
 ) -> list[dict[str, Any]]:
@@ -196,7 +212,7 @@ def draw(
         "question": name,
         "scale": scale,
         "findings": findings,
-        "runs": len({(row_run, seed) for row_run, seed in zip(shown["run"], shown["seed"], strict=True)}),
+        "runs": len(runs_of(everything)),
         "runs_of_the_grid": runs_of_the_grid,
         "seeds": sorted(int(seed) for seed in shown.values("seed")),
         "statement": _stated(question, everything),
@@ -252,8 +268,5 @@ def _word(value: Any) -> str:
 
 def missing(runs: Sequence[Run], everything: Table) -> int:
     """How many runs of the grid the table does not have."""
-    if not len(everything):
-        return len(runs)
-    shown = reported(everything)
-    there = set(zip(shown["run"], shown["seed"], strict=True))
+    there = runs_of(everything)
     return sum((run.name, float(run.seed)) not in there for run in runs)

@@ -18,6 +18,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
+import jax
+
 from experiments import estimate, results, schedule, table
 from experiments.printed import print_whole
 from experiments.progress import Progress, duration
@@ -96,8 +98,9 @@ class Engine:
         before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
         workers: list[Worker] = []
         try:
-            with Progress(len(left), self.clock.total(left)) as self.progress:
-                self._loop(workers, min(self.jobs, len(left)))
+            jobs = min(self.jobs, len(left))
+            with Progress(len(left), self.clock.total(left) / jobs) as self.progress:
+                self._loop(workers, jobs)
         finally:
             for worker in workers:
                 worker.ask_to_stop() if worker.job else None
@@ -146,13 +149,14 @@ class Engine:
     def _job(self, one: Todo) -> Job:
         due, modules = one
         probes = schedule.probes_of(self.question, due)
+        asked = schedule.asked_of(probes)
         config = due.config.to_dict()
         config["wandb"] = {**config["wandb"], "group": f"{self.name}-{self.scale}", "name": due.key.name}
         return Job(
             name=str(due.key),
-            workdir=str(results.workdir(self.folders, due, modules)),
+            workdir=str(results.workdir(self.folders, due, modules, asked)),
             config=config,
-            columns=results.columns_of(due, modules, schedule.asked_of(probes)),
+            columns=results.columns_of(due, modules, asked),
             probes=probes,
             wandb=self.wandb,
             in_haste=self.scale == "smoke",
@@ -198,6 +202,8 @@ class Engine:
         if not finished:
             return []
         everything = results.as_table([record for _, record in finished])
+        if aside := results.put_by(self.folders.results, everything):
+            print(f"the table had runs that no longer count; it is kept as {aside}", file=sys.stderr)
         table.write(everything, self.folders.results)
         results.write_commands(self.name, self.scale, [one for one, _ in finished], self.folders.results)
         if not len(results.reported(everything)):
@@ -285,6 +291,7 @@ def main(argv: Sequence[str]) -> int:
         for name, question in QUESTIONS.items():
             print(f"{name:16} {question.CLAIM}")
         return 0
+    jax.config.update("jax_platforms", "cpu")  # of this process, which counts; an accelerator is its workers' alone
     with user_errors():
         engine = Engine(find(options.question), options.question, options.scale, options)
         if options.jobs > engine.jobs:

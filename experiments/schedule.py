@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -188,10 +189,14 @@ def alone(question: Question, runs: Iterable[Run]) -> bool:
 
 def modules_of(question: Question, due: Due) -> dict[str, str]:
     """The code that this run's rows depend on."""
-    probings = probes_of(question, due)
+    return modules_used(due.config.task, due.config.model.name, probes_of(question, due))
+
+
+def modules_used(task: str, model: str, probings: Sequence[Probing]) -> dict[str, str]:
+    """The code that rows of an architecture on a task depend on, and those of these probes."""
     beside = {where for probing in probings for where, _ in probing.options.get("beside", {}).values()}
-    architectures = [due.config.model.name, *(_architecture(where) for where in beside)]
-    return fingerprint.modules(due.config.task, architectures, [probing.probe for probing in probings])
+    architectures = [model, *(_architecture(where) for where in beside)]
+    return fingerprint.modules(task, architectures, [probing.probe for probing in probings])
 
 
 @functools.cache
@@ -216,7 +221,7 @@ def select(runs: Iterable[Run], only: str) -> list[Run]:
     runs = list(runs)
     if not only:
         return runs
-    wanted = [word.partition("=") for word in only.split(",")]
+    wanted = [word.partition("=") for word in re.split(r",(?=\w+=)", only)]  # a value may hold a comma
     kept = [
         run
         for run in runs

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 import data
 import models
 import train
-from experiments import record
+from experiments import record, schedule
 from experiments.measurement import Measurement
 from experiments.probes import PROBES
 from experiments.question import Probing
@@ -49,6 +49,7 @@ def run(job: Job) -> bool:
     """Does the job; False when asked to stop before its end. Raises what training or a probe raises."""
     workdir = Path(job.workdir)
     config = ConfigDict(json.loads(json.dumps(dict(job.config))))
+    _check_code(job, config)
     config.wandb.mode = job.wandb
     config.lock()
     if job.in_haste:
@@ -90,6 +91,14 @@ def run(job: Job) -> bool:
     return True
 
 
+def _check_code(job: Job, config: ConfigDict) -> None:
+    """Raises ValueError where this process has read other code than the engine, whose rows would be told as its."""
+    now = schedule.modules_used(config.task, config.model.name, job.probes)
+    then = json.loads(job.columns.get("modules", "null")) or now
+    if changed := sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name)):
+        raise ValueError(f"{', '.join(changed)} changed while the question ran; start it again to go on with that")
+
+
 def first_start(workdir: Path) -> str:
     """When the run was begun, however often it was stopped since: a prediction has to be older than that."""
     path = workdir / "began.txt"
@@ -116,7 +125,8 @@ class Notes:
             if moment in probing.at and (moment != "start" or (probing.probe, run.step) not in self._read()):
                 found = [list(one) for one in PROBES[probing.probe](run, **probing.options)]
                 with self._path.open("a") as file:
-                    file.write(json.dumps({"probe": probing.probe, "step": run.step, "found": found}) + "\n")
+                    # The newline first: what a kill has torn stays a line of its own.
+                    file.write("\n" + json.dumps({"probe": probing.probe, "step": run.step, "found": found}))
 
     def rows(self) -> Iterator[tuple[str, int, Measurement]]:
         for (probe, step), found in sorted(self._read().items()):
@@ -126,9 +136,15 @@ class Notes:
         """The last finding of each probe and step: a resumed run measures some of them again."""
         if not self._path.exists():
             return {}
-        lines = self._path.read_text().splitlines()
-        whole = [json.loads(line) for line in lines if line.endswith("}")]
+        whole = [line for text in self._path.read_text().splitlines() if (line := _line(text))]
         return {(line["probe"], line["step"]): line["found"] for line in whole}
+
+
+def _line(text: str) -> dict[str, Any] | None:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:  # torn, or empty
+        return None
 
 
 def write(job: Job, begun: str, rows: Sequence[tuple[str, int, Measurement]]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from data import pipeline
 from data.batch import Batch
 from experiments.measurement import Measurement
+from models.seq2seq_attention import WEIGHTS_TAP
 from training import params
 from training.restore import Restored
 
@@ -64,7 +65,8 @@ def queries(batch: Batch, name: str, Q: int, K: int) -> tuple[np.ndarray, np.nda
         return np.concatenate([nothing, counted_BT], 1), np.concatenate([nothing - 1, answer_BT], 1)
     if name.startswith("encoder"):
         return batch["source_mask"], np.full((B, S), -1)
-    first = S if name.endswith("self_attention") or (K == T and K != S) else 0
+    along_source = name.endswith("cross_attention") or name == WEIGHTS_TAP
+    first = 0 if along_source else S
     inside_BT = (answer_BT >= first) & (answer_BT < first + K)
     return counted_BT, np.where(inside_BT, answer_BT - first, -1)
 

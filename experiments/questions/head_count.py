@@ -184,7 +184,7 @@ def figure(table: Table) -> Figure:
         one = compared("", np.subtract, bleu(table, heads), bleu(table, BEST))
         style.points(panels[1], float(np.log2(heads)), one.differences, look, "here", one.of_sentences)
     for axes in panels[:2]:
-        style.level(axes, 0.0, "8 heads")
+        style.level(axes, 0.0, "")
     panels[1].plot(np.log2(list(VASWANI)), [score - reference_bleu for _, score in VASWANI.values()], **theirs)
     panels[1].set(title="Multi30k: BLEU, less that of 8 heads", ylabel=f"BLEU, greedy, {TEST}")
     for heads in HEADS:
@@ -192,6 +192,7 @@ def figure(table: Table) -> Figure:
             style.points(panels[2], float(np.log2(heads)), list(found.values()), look, "here")
     if (level := chance(table)) is not None:
         style.level(panels[2], level, "the values, not their keys")
+    panels[2].set_visible(any(accuracy(table, heads) for heads in HEADS))
     panels[2].set(title="Recall: accuracy", ylabel="accuracy, test", ylim=(-0.03, 1.03))
     for axes in panels[:3]:
         axes.set(xticks=np.log2(HEADS), xticklabels=HEADS, xlabel="heads")

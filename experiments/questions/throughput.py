@@ -138,7 +138,8 @@ def _sized(system: System, budget: int, scale: str) -> dict[str, Any]:
     """Two layers within the budget."""
     values = {**system.values, "model.num_layers": 2}
     shape = {key: value for key, value in values.items() if key != "model.backend"}
-    values |= fairness.fit(_where(system), shape, budget, multiple=4).overrides
+    # Fused attention on a GPU takes heads whose width is a multiple of 8.
+    values |= fairness.fit(_where(system), shape, budget, multiple=32 if scale == "gpu" else 4).overrides
     if scale == "gpu" and values.get("model.backend") != "cudnn":
         values["model.dtype"] = "bfloat16"
     return values

@@ -95,6 +95,31 @@ def test_figure_and_verdict_come_from_the_table_alone_and_the_table_from_the_run
     assert len(again) == sum(1 for _ in before[str(results(copy) / "table.csv")].splitlines()) - 1
 
 
+def test_a_fuller_table_is_not_replaced_by_what_the_runs_give(copy, capsys):
+    shutil.rmtree(next((copy / "runs" / NAME / "smoke").glob("recall-tanh-rnn-seed1-*")))
+    before = contents(results(copy))
+    with pytest.raises(SystemExit) as stopped:
+        figure.main([*words(copy), "--from-runs"])
+    assert stopped.value.code == 2 and "has 1 runs that" in capsys.readouterr().err
+    assert contents(results(copy)) == before
+
+
+def test_a_table_with_runs_that_no_longer_count_is_kept(copy):
+    everything = table.read(results(copy) / "table.parquet")
+    less = everything.where(seed=0.0)
+    assert experiments.results.put_by(results(copy), everything) is None
+    aside = experiments.results.put_by(results(copy), less)
+    assert aside and len(table.read(aside)) == len(everything)
+    assert not (results(copy) / "table.parquet").exists()
+
+
+def test_other_questions_to_the_probes_are_another_folder():
+    folders = experiments.results.Folders.of(NAME, "smoke", Path("runs"), Path("results"))
+    one = schedule.assumed(next(iter(QUESTIONS[NAME].runs("smoke"))))
+    asked = [experiments.results.workdir(folders, one, {}, probes) for probes in ("[]", "[1]", "[]")]
+    assert asked[0] == asked[2] != asked[1]
+
+
 def test_only_what_is_missing_is_run(copy, monkeypatch, capfd):
     gone = next((copy / "runs" / NAME / "smoke").glob("recall-tanh-rnn-seed1-*"))
     shutil.rmtree(gone)

@@ -24,6 +24,17 @@ def test_a_cell_takes_what_its_seeds_took():
     assert clock.total([first, second, longer]) == pytest.approx(200.0)
 
 
+def test_what_is_finished_is_known_without_reading_its_text(monkeypatch):
+    def refuse(_):
+        raise AssertionError("the text of a finished run was asked for")
+
+    monkeypatch.setattr(estimate, "cost", refuse)
+    clock = estimate.Clock()
+    first, second = due("a", "gru")
+    clock.learn(first, 50.0)
+    assert clock.total([first, second]) == 100.0
+
+
 def test_training_costs_what_its_own_lengths_do():
     short, long = (Run("configs/parity.py:gru_decoder", {}, overrides={"data.long_length": n}) for n in (0, 500))
     costs = [estimate.cost(schedule.assumed(run).config).flops for run in (short, long)]

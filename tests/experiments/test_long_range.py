@@ -75,6 +75,14 @@ def test_what_learned_nothing_is_not_asked():
     assert all("at chance even near by: " in finding.because for finding in found)
 
 
+def test_answers_at_one_distance_say_nothing_of_distance():
+    table = made_up(AS_TAUGHT)
+    nearest = np.where(np.isnan(table["place"]), np.nan, np.nanmin(table["place"]))
+    found = long_range.verdict(Table({**table.columns, "place": nearest}))
+    assert {finding.outcome for finding in found} == {Outcome.UNDECIDED}
+    assert all("all answers lie at one distance: " in finding.because for finding in found)
+
+
 def test_knowing_the_values_without_their_keys_is_chance():
     table = made_up(dict.fromkeys(SYSTEMS, CHANCE))
     level = np.where(table["measure"] == "chance_token_accuracy", 1 / 32, table["value"])
@@ -114,4 +122,7 @@ def test_the_grid(scale):
     assert {run.axes["system"] for run in runs} == set(SYSTEMS) and {run.axes["task"] for run in runs} == set(
         long_range.TASKS
     )
-    assert schedule.plan(runs, lambda due: 1.0).waiting == []
+    due = schedule.plan(runs, lambda due: 1.0)
+    assert due.waiting == []
+    fixed = {one.config.data.get("offset", one.config.data.get("positions", "anywhere")) for one in due.due}
+    assert fixed == {"anywhere"}  # answers at all distances

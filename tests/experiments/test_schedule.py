@@ -145,6 +145,8 @@ def test_a_probe_may_ask_some_runs_alone():
 def test_only():
     assert {run.name for run in schedule.select(FIXED, "b")} == {"b"}
     assert {run.name for run in schedule.select(FIXED, "system=a")} == {"a"}
+    lstm = [Run(CONFIG, {"task": "recall", "system": f"LSTM, bias {bias}"}) for bias in (0, 1)]
+    assert schedule.select(lstm, "task=recall,system=LSTM, bias 0") == lstm[:1]
     with pytest.raises(ValueError, match="--only = c matches no run; there are a, b"):
         schedule.select(FIXED, "c")
 

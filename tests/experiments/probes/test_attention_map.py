@@ -5,6 +5,7 @@ import pytest
 
 from data import pipeline
 from experiments.probes import attention_map as probe
+from models.seq2seq_attention import WEIGHTS_TAP
 from tests.experiments.probes.restored import restored
 from tests.training import runs
 
@@ -32,7 +33,7 @@ def test_answers_lie_where_the_source_holds_them(model):
     batch = next(pipeline.eval_batches(run.task, "val", run.config, limit=8))
     (B, S), T = batch["source_mask"].shape, batch["target_in"].shape[1]
     whole = model == "transformer_decoder"
-    name = "decoder.0.attention" if whole or model == "gru_attention" else "decoder.0.cross_attention"
+    name = {"gru_attention": WEIGHTS_TAP, "transformer": "decoder.0.cross_attention"}.get(model, "decoder.0.attention")
     Q, K = (S + T, S + T) if whole else (T, S)
     real_BQ, answer_BQ = probe.queries(batch, name, Q, K)
     keys_BK = np.concatenate([batch["source"], batch["target_in"]], 1) if whole else batch["source"]
@@ -40,6 +41,16 @@ def test_answers_lie_where_the_source_holds_them(model):
         answers = answer_BQ[row][real_BQ[row]]
         counted = batch["target_weights"][row] > 0
         np.testing.assert_array_equal(keys_BK[row][answers], batch["target_out"][row][counted])
+
+
+def test_the_source_is_not_looked_for_among_the_targets():
+    """Not even where both are as long."""
+    run = restored("reverse", "transformer")
+    batch = next(pipeline.eval_batches(run.task, "val", run.config, limit=8))
+    S, T = batch["source_mask"].shape[1], batch["target_in"].shape[1]
+    places = {kind: probe.queries(batch, f"decoder.0.{kind}", T, keys)[1]
+              for kind, keys in (("attention", T), ("cross_attention", S))}  # fmt: skip
+    assert (places["attention"] == -1).all() and (places["cross_attention"] >= 0).any()
 
 
 @pytest.mark.parametrize("model", ["transformer_decoder", "gru_attention", "transformer"])
