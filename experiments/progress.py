@@ -49,6 +49,10 @@ class Progress:
         else:
             print(line, file=sys.stderr, flush=True)
 
+    def expect(self, left: int) -> None:
+        """How many runs are left, those that are running too: trials may have extended the grid."""
+        self._runs = self._done + left
+
     def begin(self, job: Job, steps: int, seconds: float) -> None:
         bar = self._bars.add_task(f"  {job.name}", total=steps, left="") if self._bars else None
         self._running[job.workdir] = (bar, steps, seconds)

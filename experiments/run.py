@@ -117,6 +117,7 @@ class Engine:
             self._watch_clock(workers)
             if changed:
                 waiting = [one for one in self.todo() if one.due.key not in {r.due.key for r in running.values()}]
+                self.progress.expect(sum(one.key not in self.failed for one in self.unfinished()))
                 changed = False
             if not self._stop:
                 while waiting and len(running) < jobs:
