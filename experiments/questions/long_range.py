@@ -10,6 +10,7 @@ the same budget of parameters, batches, steps and trials of its learning rate.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -79,7 +80,7 @@ def runs(scale: str) -> Iterator[Run]:
     for task in TASKS:
         for system, (model, values, _) in SYSTEMS.items():
             where = f"configs/{task}.py:{model}" + (f",{SETTINGS[task]}" if scale == "gpu" else "")
-            overrides = {**values, "steps": steps, "every.eval": steps // 8, "batch_size": 32}
+            overrides: dict[str, Any] = {**values, "steps": steps, "every.eval": steps // 8, "batch_size": 32}
             if scale == "gpu":
                 overrides |= ANYWHERE.get(task, {})
             if system == CHRONO:
