@@ -58,20 +58,20 @@ def _cost(values: str, examples: float) -> Cost:
 
 class Clock:
     """Seconds a run will take, by what finished ones took. A run's FLOPs need its task, and so its text, which is read
-    only once something is left to run.
+    only where another run is to be told from it.
 
     Runs that measure time (`timed`) take as long as they are told to measure, however little they train.
     """
 
     def __init__(self, timed: bool = False) -> None:
         self._timed = timed
-        self._finished: list[tuple[Due, float]] = []  # whose FLOP/s nobody has asked for yet
+        self._finished: dict[str, list[tuple[Due, float]]] = {}  # by architecture, whose FLOP/s nobody has asked for
         self._rates: dict[str, list[float]] = {}  # FLOP/s by architecture
         self._cells: dict[tuple[str, str], list[float]] = {}  # seconds by cell and role
 
     def learn(self, due: Due, seconds: float) -> None:
         if seconds > 0:
-            self._finished.append((due, seconds))
+            self._finished.setdefault(due.config.model.name, []).append((due, seconds))
             self._cells.setdefault((due.key.name, due.role), []).append(seconds)
 
     @property
@@ -89,11 +89,14 @@ class Clock:
         if self._timed:
             others = [seconds for those in self._cells.values() for seconds in those]
             return statistics.median(others) if others else ASSUMED_SECONDS
-        while self._finished:
-            known, seconds = self._finished.pop()
-            self._rates.setdefault(known.config.model.name, []).append(cost(known.config).flops / seconds)
-        rates = self._rates.get(due.config.model.name) or [r for known in self._rates.values() for r in known]
+        rates = self._rates_of(due.config.model.name)
+        rates = rates or [rate for name in {*self._finished, *self._rates} for rate in self._rates_of(name)]
         return cost(due.config).flops / (statistics.median(rates) if rates else ASSUMED)
+
+    def _rates_of(self, model: str) -> list[float]:
+        known = self._rates.setdefault(model, [])
+        known += [cost(due.config).flops / seconds for due, seconds in self._finished.pop(model, [])]
+        return known
 
     def total(self, runs: Iterable[Due]) -> float:
         return sum(self.seconds(due) for due in runs)

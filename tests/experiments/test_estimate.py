@@ -33,6 +33,13 @@ def test_what_is_finished_is_known_without_reading_its_text(monkeypatch):
     first, second = due("a", "gru")
     clock.learn(first, 50.0)
     assert clock.total([first, second]) == 100.0
+    monkeypatch.undo()
+    asked, cost = [], estimate.cost
+    monkeypatch.setattr(estimate, "cost", lambda config: asked.append(config.model.name) or cost(config))
+    (text, _), (rnn, _), (other, _) = due("t", "transformer"), due("r", "rnn"), due("o", "rnn", steps=1200)
+    clock.learn(text, 50.0)
+    clock.learn(rnn, 10.0)
+    assert clock.seconds(other) == pytest.approx(20.0) and set(asked) == {"rnn"}
 
 
 def test_training_costs_what_its_own_lengths_do():
