@@ -14,7 +14,8 @@ TAIL = 4096  # bytes of metrics.jsonl that hold its last line
 class Progress:
     """Use as a context manager. Work is counted in estimated seconds, which every finished run corrects."""
 
-    def __init__(self, runs: int, seconds: float):
+    def __init__(self, runs: int, seconds: float, jobs: int = 1):
+        self._jobs = jobs
         self._runs, self._done, self._worked = runs, 0, 0.0
         self._left = seconds
         self._running: dict[str, tuple[Any, int, float]] = {}  # by folder: its bar, steps, estimated seconds
@@ -85,7 +86,11 @@ class Progress:
 
     def _time_left(self, share: float) -> str:
         spent = time.monotonic() - self._begun
-        return f"{duration(spent * (1 - share) / share)} left" if share > 0.01 else f"about {duration(self._left)}"
+        return (
+            f"{duration(spent * (1 - share) / share)} left"
+            if share > 0.01
+            else f"about {duration(self._left / self._jobs)}"
+        )
 
 
 def last_step(folder: Path) -> int:

@@ -8,6 +8,7 @@ runs/QUESTION/SCALE/      the runs' folders, each with its rows.json
 import dataclasses
 import datetime
 import hashlib
+import itertools
 import json
 import math
 import shlex
@@ -190,7 +191,8 @@ def put_by(folder: Path, everything: Table) -> Path | None:
     path = folder / "table.parquet"
     if not path.is_file() or not runs_of(table.read(path)) - runs_of(everything):
         return None
-    aside = folder / "table.before.parquet"
+    names = (f"table.before{'' if n == 1 else f'-{n}'}.parquet" for n in itertools.count(1))
+    aside = next(folder / name for name in names if not (folder / name).exists())
     path.replace(aside)
     return aside
 

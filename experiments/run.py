@@ -99,7 +99,7 @@ class Engine:
         workers: list[Worker] = []
         try:
             jobs = min(self.jobs, len(left))
-            with Progress(len(left), self.clock.total(left) / jobs) as self.progress:
+            with Progress(len(left), self.clock.total(left), jobs) as self.progress:
                 self._loop(workers, jobs)
         finally:
             for worker in workers:
@@ -112,12 +112,14 @@ class Engine:
     def _loop(self, workers: list[Worker], jobs: int) -> None:
         waiting: list[Todo] = []
         running: dict[str, Todo] = {}  # by folder
+        left: list[Due] = []
         changed = True
         while True:
             self._watch_clock(workers)
             if changed:
                 waiting = [one for one in self.todo() if one.due.key not in {r.due.key for r in running.values()}]
-                self.progress.expect(sum(one.key not in self.failed for one in self.unfinished()))
+                left = [one for one in self.unfinished() if one.key not in self.failed]
+                self.progress.expect(len(left))
                 changed = False
             if not self._stop:
                 while waiting and len(running) < jobs:
@@ -130,12 +132,14 @@ class Engine:
                     self.progress.begin(job, one.due.config.steps, self.clock.seconds(one.due))
             if not running:
                 return
+            started = {one.due.key for one in running.values()}
+            behind = [one for one in left if one.key not in started]  # those that wait for trials, too
             if end := first_end(workers, TICK):
                 self._take(running.pop(end.job.workdir), end)
                 changed = True
                 if self.alone:
                     workers.pop().end()  # what one run left in memory must not slow the next
-            self.progress.advance(self.clock.total(one.due for one in waiting))
+            self.progress.advance(self.clock.total(behind))
 
     def _idle(self, workers: list[Worker], jobs: int) -> Worker:
         """A worker without a job: one that lives, or a new one in its place."""

@@ -29,9 +29,10 @@ def find(name: str, question: Question, scale: str, where: Path) -> Answer | Non
     Raises ValueError or FileNotFoundError for a folder with a table and without a verdict that fits it.
     """
     for one in [scale] if scale else reversed(SCALES):
-        path = Folders.of(name, one, Path(), where).table()
-        if path and (answer := _read(name, question, one, path)):
-            return answer
+        folders = Folders.of(name, one, Path(), where)
+        for path in (folder / "table.parquet" for folder in (folders.results, folders.published)):
+            if path.is_file() and (answer := _read(name, question, one, path)):
+                return answer
     return None
 
 

@@ -98,7 +98,7 @@ def _kept(answer: Answer) -> str:
         return ""
     runs = len({(row["run"], row["seed"]) for row in rows})
     changed = ", ".join(sorted({name for row in rows for name in row["kept"].replace(";", ",").split(", ")}))
-    return f"{runs} of them are by earlier code; what has changed since ({changed}) changes no number of theirs. "
+    return f"{runs} of them are by earlier code; what has changed since ({changed}) was taken to change no number. "
 
 
 # ---- the figure ----------------------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ RNNS = {"tanh RNN": ("rnn_decoder", Look("rnn")), "GRU": ("gru_decoder", Look("g
         "LSTM": ("lstm_decoder", Look("lstm"))}  # fmt: skip
 TRANSFORMERS = {f"Transformer, {said}": name for name, said in POSITIONS.items()}
 SYSTEMS = (*RNNS, *TRANSFORMERS)
-GATED = ("GRU", "LSTM")  # of which the claim is judged; the tanh RNN, which learns it from some seeds, apart
+GATED = ("GRU", "LSTM")  # of which the claim is judged; the tanh RNN, predicted to learn it from some seeds, apart
 BEST = "best Transformer"
 FEWEST = 3  # seeds of which the best counts
 WITHIN, BEYOND = (TRAINED_TO // 2, TRAINED_TO), (TRAINED_TO, TESTED_TO)  # strings longer than the one, up to the other

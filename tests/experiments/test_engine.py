@@ -111,6 +111,9 @@ def test_a_table_with_runs_that_no_longer_count_is_kept(copy):
     aside = experiments.results.put_by(results(copy), less)
     assert aside and len(table.read(aside)) == len(everything)
     assert not (results(copy) / "table.parquet").exists()
+    table.write(everything, results(copy))
+    again = experiments.results.put_by(results(copy), less)
+    assert again and again != aside and aside.exists()
 
 
 def test_other_questions_to_the_probes_are_another_folder():
