@@ -72,6 +72,11 @@ def _modules(task: str, architectures: tuple[str, ...], probes: tuple[str, ...])
     return {name: _code(name)[0] for name in sorted(found)}
 
 
+def changed(there: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
+    """The modules that differ, or that only one has."""
+    return sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
+
+
 def code_hash(of_modules: Mapping[str, str]) -> str:
     return _digest(json.dumps(dict(sorted(of_modules.items()))))
 

@@ -110,14 +110,10 @@ def _key(row: Mapping[str, Any]) -> Key:
 
 
 def _kept(record: Record, modules: Mapping[str, str]) -> Record:
-    changed = ", ".join(_changed(record.modules, modules))
+    since = ", ".join(fingerprint.changed(record.modules, modules))
     now = {"modules": json.dumps(modules), "code_hash": fingerprint.code_hash(modules)}
-    rows = [row | now | {"kept": "; ".join(filter(None, (row.get("kept"), changed)))} for row in record.rows]
+    rows = [row | now | {"kept": "; ".join(filter(None, (row.get("kept"), since)))} for row in record.rows]
     return record._replace(rows=rows, modules=dict(modules))
-
-
-def _changed(there: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
-    return sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
 
 
 def _why_stale(record: Record, due: Due, modules: Mapping[str, str], probes: str) -> str:
@@ -129,8 +125,8 @@ def _why_stale(record: Record, due: Due, modules: Mapping[str, str], probes: str
     if record.probes not in ("", probes):
         return f"{where} was made with probes = {record.probes}, now {probes}; --stale=rerun runs it again"
     return (
-        f"{where} was made by other code ({', '.join(_changed(record.modules, modules))}); where that changes no "
-        "number, --stale=keep counts it as finished and notes it in the table; --stale=rerun runs it again"
+        f"{where} was made by other code ({', '.join(fingerprint.changed(record.modules, modules))}); where that "
+        "changes no number, --stale=keep counts it as finished and notes it in the table; --stale=rerun runs it again"
     )
 
 

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 import data
 import models
 import train
-from experiments import record, schedule
+from experiments import fingerprint, record, schedule
 from experiments.measurement import Measurement
 from experiments.probes import PROBES
 from experiments.question import Probing
@@ -95,7 +95,7 @@ def _check_code(job: Job, config: ConfigDict) -> None:
     """Raises ValueError where this process has read other code than the engine, whose rows would be told as its."""
     now = schedule.modules_used(config.task, config.model.name, job.probes)
     then = json.loads(job.columns.get("modules", "null")) or now
-    if changed := sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name)):
+    if changed := fingerprint.changed(then, now):
         raise ValueError(f"{', '.join(changed)} changed while the question ran; start it again to go on with that")
 
 
