@@ -3,7 +3,7 @@
 import functools
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +20,11 @@ class Size(NamedTuple):
     overrides: dict[str, Any]  # that give the model its width
     num_params: int  # without embeddings
     left_over: int  # of the budget
+
+
+def budget(budgets: Mapping[str, int], cell: Iterable[str]) -> int | None:
+    """Of a cell of the grid: what `budgets` has under one of its axes' values, or under "" for all; None: not sized."""
+    return next((budgets[value] for value in cell if value in budgets), budgets.get(""))
 
 
 def non_embedding_params(config: ConfigDict) -> int:

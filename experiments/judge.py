@@ -79,9 +79,9 @@ def equivalent(
 
 def _larger(comparisons: Sequence[Comparison], least: float, alpha: float) -> list[Effect]:
     asked = [(np.asarray(c.differences, float), c.of_sentences) for c in comparisons if not c.silent]
-    above_zero = iter(statistics.holm([statistics.paired_test(d, 0.0, v) for d, v in asked]))
-    below_least = iter(statistics.holm([statistics.paired_test(d, least, v) for d, v in asked]))
     each_alpha = alpha / max(len(asked), 1)
+    above_zero = iter(statistics.holm([statistics.paired_test(d, 0.0, v, each_alpha) for d, v in asked]))
+    below_least = iter(statistics.holm([statistics.paired_test(d, least, v, each_alpha) for d, v in asked]))
     effects = []
     for comparison in comparisons:
         if comparison.silent:
@@ -103,9 +103,12 @@ def _larger(comparisons: Sequence[Comparison], least: float, alpha: float) -> li
 
 def _equivalent(comparisons: Sequence[Comparison], margin: float, alpha: float) -> list[Effect]:
     asked = [(np.asarray(c.differences, float), c.of_sentences) for c in comparisons if not c.silent]
-    within = iter(statistics.holm([statistics.equivalence_test(d, margin, v) for d, v in asked]))
-    beyond = iter(statistics.holm([statistics.paired_test(d, math.copysign(margin, _mean(d)), v) for d, v in asked]))
     each_alpha = alpha / max(len(asked), 1)
+    within = iter(statistics.holm([statistics.equivalence_test(d, margin, v) for d, v in asked]))
+    nearest = [math.copysign(margin, _mean(d)) for d, _ in asked]
+    beyond = iter(
+        statistics.holm([statistics.paired_test(d, m, v, each_alpha) for (d, v), m in zip(asked, nearest, strict=True)])
+    )
     effects = []
     for comparison in comparisons:
         if comparison.silent:
@@ -166,8 +169,9 @@ def _because(effects: Sequence[Effect], outcome: Outcome, seeds: int | None) -> 
 
 
 def shown(effect: Effect) -> str:
-    """`name +0.31 [+0.22, +0.40], 3 seeds, p 0.004`; one seed has no interval."""
+    """`name +0.31 [+0.22, +0.40], 3 seeds, p 0.004`; one seed has no interval, and seeds without spread no p."""
     p = "" if effect.p is None or math.isnan(effect.p) else f", p {effect.p:.2g}"
+    p = ", all alike" if effect.seeds > 1 and effect.low == effect.high else p
     interval = f" [{effect.low:+.3g}, {effect.high:+.3g}]" if math.isfinite(effect.high - effect.low) else ""
     return f"{effect.name} {effect.size:+.3g}{interval}, {effect.seeds} seed{'s' if effect.seeds != 1 else ''}{p}"
 

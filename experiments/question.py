@@ -121,6 +121,8 @@ class Question(Protocol):
     @property
     def CUT(self) -> str: ...  # what scale `cpu` leaves out of the papers' settings
     @property
+    def BUDGETS(self) -> Mapping[str, Mapping[str, int]]: ...  # by scale: what models are sized to (`fairness.budget`)
+    @property
     def PROBES(self) -> Sequence[Probing]: ...
 
     def runs(self, scale: str) -> Iterable[Run]:

@@ -286,7 +286,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if options.jobs < 1:
         parser.error(f"--jobs = {options.jobs} is no number of processes; use 1 or more")
     if not options.budget >= 0:
-        parser.error(f"--budget = {options.budget} is negative; use 0 (none) or more")
+        parser.error(f"--budget = {options.budget} is no number of minutes; use 0 (none) or more")
     return options
 
 

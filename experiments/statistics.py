@@ -70,22 +70,27 @@ def _p(difference_N: np.ndarray, against: float, of_sentences: float) -> tuple[f
     return float(stats.t.sf(t, freedom)), float(stats.t.cdf(t, freedom))
 
 
-def paired_test(difference_N: Sequence[float] | np.ndarray, against: float = 0.0, of_sentences: float = 0.0) -> float:
+def paired_test(
+    difference_N: Sequence[float] | np.ndarray, against: float = 0.0, of_sentences: float = 0.0, alpha: float = 0.05
+) -> float:
     """Two-sided p of a mean difference `against`, from paired differences.
 
     Paired t below EXACT_FROM seeds, and wherever sentences vary too; from there the exact sign-flip permutation test
-    (Fisher 1935), as long as all flips can be counted, and 100,000 random ones beyond. nan for fewer than two.
+    (Fisher 1935), as long as all flips can be counted, and 100,000 random ones beyond. N seeds have no exact p below
+    2^(1 - N): where that is above `alpha`, what is left of 0.05 when several are compared, t goes on until there are
+    enough of them. nan for fewer than two.
     """
     centred_N = np.asarray(difference_N, float) - against
     if len(centred_N) < 2:
         return math.nan
+    exact = len(centred_N) >= EXACT_FROM and 2.0 ** (1 - len(centred_N)) <= alpha
     if of_sentences:
         return 2 * min(_p(centred_N, 0.0, of_sentences))
     if _alike(centred_N):  # t is 0/0 or infinite
         if abs(centred_N[0]) < NOTHING:
             return 1.0
-        return 0.0 if FEWEST_ALIKE <= len(centred_N) < EXACT_FROM else 2.0 ** (1 - len(centred_N))
-    if len(centred_N) < EXACT_FROM:
+        return 0.0 if len(centred_N) >= FEWEST_ALIKE and not exact else 2.0 ** (1 - len(centred_N))
+    if not exact:
         return float(stats.ttest_1samp(centred_N, 0.0).pvalue)
     flips = math.inf if len(centred_N) <= 16 else 100_000
     found = stats.permutation_test(

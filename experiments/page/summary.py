@@ -5,11 +5,12 @@ Dims: N seeds.
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
+from experiments.fairness import budget as of_cell
 from experiments.schedule import REPORT, TUNE
 from experiments.statistics import Interval, t_interval
 from experiments.table import COLUMNS, Table
@@ -53,9 +54,10 @@ class Fairness(NamedTuple):
     part: str
     seeds: int
     num_params: float
-    num_params_non_embedding: float
+    num_params_non_embedding: float  # sized to `budget`, where there is one
     flops_per_token: float
     state_bytes: float
+    budget: int | None = None
     steps: float = math.nan
     trials: int = 0  # values tried for the tuned one
     learning_rate: float = math.nan
@@ -114,15 +116,17 @@ def over_seeds(seeds_N: Iterable[float], values_N: Iterable[float]) -> Value:
     return Value(t_interval([float(np.mean(mine)) for mine in by_seed.values()]), len(by_seed))
 
 
-def fairness(everything: Table) -> list[Fairness]:
-    """A row a cell of the grid, in the table's order. `everything` has the trials as well."""
+def fairness(everything: Table, budgets: Mapping[str, int]) -> list[Fairness]:
+    """A row a cell of the grid, in the table's order. `everything` has the trials as well; `budgets` are the question's
+    at this scale."""
     axes = axes_of(everything)
     rows = []
     for run, mine in everything.where(role=REPORT).by("run"):
         cell = tuple(_texts(mine[axis])[0] for axis in axes)
+        budget = of_cell(budgets, cell)
         parts = [part for part in mine.where(measure=SIZE).values("part") if part]
         if parts:
-            rows += [Fairness(cell, part, *_sizes(mine.where(part=part))) for part in parts]
+            rows += [Fairness(cell, part, *_sizes(mine.where(part=part)), budget) for part in parts]
             continue
         config = json.loads(mine["config"][0])
         gains = mine.where(measure="late_gain")["value"]
@@ -132,6 +136,7 @@ def fairness(everything: Table) -> list[Fairness]:
                 cell,
                 "",
                 *_sizes(mine),
+                budget,
                 steps=float(config.get("steps", math.nan)),
                 trials=len(tried),
                 learning_rate=float(config.get("optimizer.learning_rate", math.nan)),
@@ -144,7 +149,7 @@ def fairness(everything: Table) -> list[Fairness]:
 
 
 def _sizes(rows: Table) -> tuple[int, float, float, float, float]:
-    """Seeds, then means over them: `Fairness` from `seeds` on."""
+    """Seeds, then means over them: `Fairness` from `seeds` to `state_bytes`."""
     params, without, flops, state = (
         _mean(rows, name) for name in ("num_params", SIZE, "flops_per_token", "state_bytes")
     )

@@ -22,10 +22,15 @@ def _late_gain(one: Fairness) -> str:
     return f"{percent:.0f} % ({converged})" if percent >= 10 else f"{percent:.2g} % ({converged})"
 
 
+def _left_over(one: Fairness) -> str:
+    return NONE if one.budget is None else count(one.budget - one.num_params_non_embedding)
+
+
 FAIRNESS: dict[str, Callable[[Fairness], str]] = {
     "seeds": lambda one: str(one.seeds),
     "parameters": lambda one: count(one.num_params),
     "without embeddings": lambda one: count(one.num_params_non_embedding),
+    "left of the budget": _left_over,
     "FLOPs a token": lambda one: count(one.flops_per_token),
     "state or cache, bytes": lambda one: count(one.state_bytes),
     "updates": lambda one: count(one.steps),
@@ -37,7 +42,7 @@ FAIRNESS: dict[str, Callable[[Fairness], str]] = {
 
 
 def fairness(answer: Answer) -> Markup:
-    found = summary.fairness(answer.everything)
+    found = summary.fairness(answer.everything, answer.question.BUDGETS.get(answer.scale, {}))
     parts = ["part"] * any(one.part for one in found)
     words = [(*one.cell, *[one.part] * len(parts)) for one in found]
     columns = {name: [shown(one) for one in found] for name, shown in FAIRNESS.items()}
@@ -46,8 +51,10 @@ def fairness(answer: Answer) -> Markup:
     rows = [row(cell, (), values) for cell, values in zip(words, numbers, strict=True)]
     heads = [*summary.axes_of(answer.everything), *parts]
     caption = (
-        "Means over seeds. FLOPs a token (forward) and state are of the longest sequences that the task has, those of "
-        "its tests too. Tuning trials are values tried with a seed of their own, which is not reported; on an edge, "
+        "Means over seeds. Where a budget is named, widths are solved for, those of feed-forward layers last, so that "
+        "the parameters without embeddings come close to it from below. FLOPs a token (forward) and state are of the "
+        "longest sequences that the task has, those of its tests too. Tuning trials are values tried with a seed of "
+        "their own, which is not reported; on an edge, "
         "none beyond the chosen one was tried. Late gain "
         "is the share by which the last quarter of the updates lowered the best validation loss, the largest over "
         f"seeds; below {100 * CONVERGED:g} % a run counts as converged here. Of a loss that is almost 0, a large share "

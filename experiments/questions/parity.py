@@ -58,6 +58,7 @@ TRANSFORMERS = {f"Transformer, {said}": name for name, said in POSITIONS.items()
 SYSTEMS = (*RNNS, *TRANSFORMERS)
 GATED = ("GRU", "LSTM")  # of which the claim is judged; the tanh RNN, predicted to learn it from some seeds, apart
 BEST = "best Transformer"
+BUDGETS = {"cpu": {"": 50_000}, "gpu": {"": 250_000}}
 FEWEST = 3  # seeds of which the best counts
 WITHIN, BEYOND = (TRAINED_TO // 2, TRAINED_TO), (TRAINED_TO, TESTED_TO)  # strings longer than the one, up to the other
 
@@ -68,7 +69,7 @@ def runs(scale: str) -> Iterator[Run]:
         yield from _smoke()
         return
     cpu = scale == "cpu"
-    budget, layers, heads, steps = (50_000, 2, 4, 4000) if cpu else (250_000, 5, 8, 8000)
+    layers, heads, steps = (2, 4, 4000) if cpu else (5, 8, 8000)
     for system in SYSTEMS:
         overrides: dict[str, Any] = {"steps": steps, "every.eval": steps // 10, "batch_size": 64 if cpu else 128}
         if cpu:
@@ -76,7 +77,7 @@ def runs(scale: str) -> Iterator[Run]:
         where = f"configs/parity.py:{RNNS[system][0] if system in RNNS else 'transformer_decoder'},deletang"
         if system in TRANSFORMERS:
             overrides |= {"model.positions": TRANSFORMERS[system], "model.num_layers": layers, "model.num_heads": heads}
-        overrides |= fairness.fit(where, overrides, budget).overrides
+        overrides |= fairness.fit(where, overrides, BUDGETS[scale][""]).overrides
         tuning = Tuning((3e-4, 1e-3, 3e-3) if cpu else (1e-4, 3e-4, 1e-3))
         run = Run(where, {"system": system}, overrides=overrides, tuning=tuning)
         yield from over_seeds(run, 5 if cpu else 3)

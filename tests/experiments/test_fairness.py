@@ -35,3 +35,9 @@ def test_widths_are_what_heads_can_share():
 def test_a_budget_that_is_too_small():
     with pytest.raises(ValueError, match="a budget of 10 parameters is too small"):
         fairness.fit("configs/recall.py:gru", {}, 10)
+
+
+def test_budget_of_a_cell():
+    by_size = {"small": 10, "large": 20}
+    assert fairness.budget(by_size, ("8", "large")) == 20 and fairness.budget({"": 30}, ("8", "large")) == 30
+    assert fairness.budget(by_size, ("8",)) is None and fairness.budget({}, ("small",)) is None

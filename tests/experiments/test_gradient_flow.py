@@ -51,6 +51,11 @@ def test_against_what_is_taught():
     assert set(found.values()) == {Outcome.NOT_SUPPORTED}
 
 
+def test_a_gradient_that_grows_does_not_vanish():
+    found = outcomes({**AS_TAUGHT, ATTENTION: 0.06})
+    assert found["C8"] is Outcome.SUPPORTED and found["C8, either way"] is Outcome.NOT_SUPPORTED
+
+
 def test_a_bend_is_not_geometric():
     assert outcomes(AS_TAUGHT, bend=0.002)["C2, geometric"] is Outcome.NOT_SUPPORTED
 
@@ -77,7 +82,7 @@ def test_within_limits():
     ]  # fmt: skip
     both = Table({name: np.concatenate([t[name] for t in tables]) for name in tables[0].columns})
     found = {finding.claim: finding.outcome for finding in gradient_flow.verdict(both)}
-    assert found == dict.fromkeys(("C2", "C2, geometric", "C3", "C8"), Outcome.WITHIN_LIMITS)
+    assert found == dict.fromkeys(("C2", "C2, geometric", "C3", "C8", "C8, either way"), Outcome.WITHIN_LIMITS)
 
 
 def test_too_few_seeds_are_undecided_and_say_how_many_would_decide():

@@ -112,3 +112,17 @@ def test_more_seeds_of_the_same_spread_decide(judged):
 def test_one_seed_is_shown_without_an_interval():
     found = larger([0.5])
     assert "c0 +0.5, 1 seed" in found.because and "inf" not in found.because
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 7, 8, 9, 12])
+def test_more_seeds_do_not_undo_what_fewer_show(seeds):
+    """Nine clear comparisons, below and above the number of seeds from which tests are exact."""
+    spread = np.linspace(-0.01, 0.01, seeds)
+    clear = [Comparison(str(n), 1 + spread) for n in range(9)]
+    assert judge.larger("C0", "all", clear, least=0.5).outcome is Outcome.SUPPORTED
+    assert judge.smaller("C0", "all", clear, most=1.5).outcome is Outcome.SUPPORTED
+
+
+def test_seeds_without_spread_have_no_p():
+    found = judge.larger("C0", "all", [Comparison("a", [0.1] * 5)], least=0.05)
+    assert "a +0.1 [+0.1, +0.1], 5 seeds, all alike" in found.because and " p " not in found.because

@@ -72,7 +72,16 @@ def test_noise_is_undecided_and_says_how_many_seeds_would_decide():
 def test_what_learned_nothing_is_not_asked():
     found = long_range.verdict(made_up(dict.fromkeys(SYSTEMS, CHANCE)))
     assert {finding.outcome for finding in found} == {Outcome.UNDECIDED}
-    assert all("at chance even near by: " in finding.because for finding in found)
+    assert all("too little is learned near by: " in finding.because for finding in found)
+
+
+def test_seeds_at_chance_are_no_sign_that_distance_does_not_matter():
+    table = made_up({**AS_TAUGHT, TRANSFORMER: FLAT})
+    failed = (table["system"] == TRANSFORMER) & (table["seed"] > 1) & (table["probe"] == "accuracy_by_distance")
+    found = long_range.verdict(Table({**table.columns, "value": np.where(failed, 0.125, table["value"])}))[-1]
+    effect = found.effects[-1]
+    assert effect.name == f"{TRANSFORMER}, recall (2 of 5 seeds learned)" and effect.seeds == 2
+    assert effect.high - effect.low > 0.01  # the interval of two seeds, not of five
 
 
 def test_answers_at_one_distance_say_nothing_of_distance():

@@ -15,7 +15,7 @@ import pytest
 
 from experiments import judge, report, results, style, table
 from experiments.judge import Comparison
-from experiments.page import colours, drawing, markup, summary, svg
+from experiments.page import colours, drawing, markup, summary, svg, tables
 from experiments.questions import QUESTIONS
 from experiments.style import Look
 from experiments.table import Table
@@ -67,8 +67,9 @@ def other_question():
     def verdict(shown: Table):
         return [judge.larger(NASTY, NASTY, [Comparison(NASTY, [0.1, 0.2, 0.3])], least=0.1)]
 
-    return types.SimpleNamespace(CLAIM=NASTY, SOURCE=NASTY, PREDICTION=NASTY, THRESHOLDS={"least": 0.1}, PROBES=(),
-                                 CUT=NASTY, figure=points_figure, verdict=verdict)  # fmt: skip
+    said = dict.fromkeys(("CLAIM", "SOURCE", "PREDICTION", "CUT"), NASTY)
+    return types.SimpleNamespace(**said, THRESHOLDS={"least": 0.1}, BUDGETS={"cpu": {NASTY: 60_000}}, PROBES=(),
+                                 figure=points_figure, verdict=verdict)  # fmt: skip
 
 
 def of_other() -> Table:
@@ -305,17 +306,23 @@ def test_the_palette_has_the_colours_of_the_page():
 
 
 def test_fairness_says_what_each_cell_was_given():
-    first, *rest = summary.fairness(of_long_range({"GRU": FALLING, "LSTM, bias 1": FALLING}))
+    first, *rest = summary.fairness(of_long_range({"GRU": FALLING, "LSTM, bias 1": FALLING}), {"": 60_000})
     assert first.cell == ("recall", "GRU") and first.seeds == 5 and first.num_params == 54_321
     assert first.trials == 2 and first.learning_rate == 0.003 and first.steps == 4000 and first.minutes == 1.1
+    assert (
+        first.budget == 60_000
+        and tables.FAIRNESS["left of the budget"](first) == f"{60_000 - first.num_params_non_embedding:,.0f}"
+    )
     assert first.converged and not rest[0].converged and first.on_edge  # the larger of two
 
 
 def test_systems_measured_in_one_run_have_a_size_each():
     run = {"run": "short", "length": 8, "role": "report", "seed": 0, "measure": "num_params_non_embedding"}
-    found = summary.fairness(whole({**run, "part": part, "value": value} for part, value in (("GRU", 10), ("RNN", 12))))
-    assert [(one.cell, one.part, one.num_params_non_embedding) for one in found] == [
-        (("8",), "GRU", 10), (("8",), "RNN", 12)]  # fmt: skip
+    found = summary.fairness(
+        whole({**run, "part": part, "value": value} for part, value in (("GRU", 10), ("RNN", 12))), {"8": 13}
+    )
+    assert [(one.cell, one.part, one.num_params_non_embedding, one.budget) for one in found] == [
+        (("8",), "GRU", 10, 13), (("8",), "RNN", 12, 13)]  # fmt: skip
 
 
 def test_measures_are_means_over_seeds():

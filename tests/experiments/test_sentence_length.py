@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from data.files import LateCorpus
+from data.tasks.multi30k_joined import JoinedCorpus
 from experiments import schedule, style
+from experiments.probes import bleu_by_length
 from experiments.question import Outcome
 from experiments.questions import sentence_length as question
 from experiments.questions.sentence_length import (
@@ -89,9 +92,15 @@ def test_within_limits():
     far_behind = changed(ALL, {"dot": (28.0, 9.0)})
     found = outcomes(far_behind)
     assert found["C7"] is found["C7, scores"] is Outcome.WITHIN_LIMITS and found["C6"] is Outcome.SUPPORTED
+    assert found["C7, by length"] is Outcome.WITHIN_LIMITS
     found = outcomes(changed(COPIES, {FIXED: FLAT, TRANSFORMER: (0.99, 0.7, 0.1)}))
     assert found["C6"] is found["C7, flat"] is found["C7, beyond"] is Outcome.WITHIN_LIMITS
     assert found["C7"] is Outcome.SUPPORTED
+
+
+def test_a_lead_that_is_the_same_at_every_length_owes_nothing_to_length():
+    found = outcomes(changed(ALL, {FIXED: (20.0, 20.0), **dict.fromkeys((*SCORES, TRANSFORMER), (30.0, 30.0))}))
+    assert found["C7"] is Outcome.SUPPORTED and found["C7, by length"] is Outcome.NOT_SUPPORTED
 
 
 def test_few_sentences_leave_open_what_seeds_agree_on():
@@ -129,7 +138,7 @@ def test_what_grows_is_kept():
 
 def test_a_partial_table_says_what_was_not_run():
     found = findings({ALL: {ADDITIVE: (30.0, 28.0)}, COPIES: {FIXED: (0.9, 0.4, 0.1)}})
-    assert "not run: share, 10 to 19 words to 50 to 60 words" in found["C6"].because
+    assert "not run: share of the BLEU of additive, 10 to 19 words to 50 to 60 words" in found["C6"].because
     assert found["C7"].outcome is Outcome.UNDECIDED
     assert TRANSFORMER not in found["C7"].because  # at cpu it does not translate
 
@@ -158,4 +167,7 @@ def test_the_grid(scale):
     if scale != "smoke":
         scores = {one.config.model.attention.score for one in due if "attention" in one.config.model}
         assert scores == set(SCORES.values())
+        on_text = next(one.config for one in due if one.config.task == "multi30k_joined")
+        dealt = JoinedCorpus(LateCorpus(lambda: None), on_text.data).ranges("test_2016_flickr")
+        assert dealt == bleu_by_length.ranges(question.EDGES) and on_text.data.min_words == question.EDGES[0]
         assert {run.axes["arm"] for run in runs} == set(ARMS)

@@ -35,6 +35,14 @@ def test_few_seeds_are_tested_by_t_and_many_exactly():
     assert math.isnan(statistics.paired_test([0.3]))
 
 
+def test_t_goes_on_until_an_exact_test_can_be_small_enough():
+    """Eight seeds have no exact p below 1/128: among nine comparisons that would decide nothing."""
+    eight = [0.3, 0.1, 0.2, 0.25, 0.1, 0.2, 0.3, 0.4]
+    assert statistics.paired_test(eight, alpha=0.05 / 9) == pytest.approx(stats.ttest_1samp(eight, 0).pvalue)
+    assert statistics.paired_test([*eight, 0.2], alpha=0.05 / 9) == 2 / 2**9
+    assert statistics.paired_test([0.2] * 8, alpha=0.05 / 9) == 0.0 and statistics.paired_test([0.2] * 8) == 2 / 2**8
+
+
 def test_against_another_value():
     values = [0.52, 0.55, 0.5, 0.51]
     assert statistics.paired_test(values, against=0.5) > 0.05 > statistics.paired_test(values)

@@ -81,6 +81,7 @@ def test_the_others_go_on(tmp_path, monkeypatch, capfd):
     class Asked:
         CLAIM = SOURCE = PREDICTION = CUT = ""
         THRESHOLDS: dict = {}
+        BUDGETS: dict = {}
         PROBES = (Probing("accuracy_by_distance"),)
         figure, verdict = QUESTIONS["long_range"].figure, lambda self, table: []
 
