@@ -46,6 +46,8 @@ def main(argv: Sequence[str]) -> int:
             raise ValueError(
                 f"{path} has no run of {name} at scale {options.scale}; it is of another question or scale"
             )
+        if other_code := results.check_version(question, grid, everything, path):
+            print(other_code, file=sys.stderr)
         if not len(results.reported(everything)):
             raise ValueError(
                 f"{path} holds trials of tuned values alone, which show nothing; python -m experiments.run {name} "

@@ -49,6 +49,7 @@ class Record(NamedTuple):
     config: dict[str, Any]
     modules: dict[str, str]
     probes: str  # what they were asked (`schedule.asked_of`); empty where a table is older than this column
+    counts_as: str  # the hash of later code that was taken to change no number, or nothing
     source: Path  # a table, or a run's rows.json
 
 
@@ -74,7 +75,8 @@ class Store:
             by_key.setdefault(_key(row), []).append(row)
         for key, mine in by_key.items():
             config, modules = json.loads(mine[0]["config"]), json.loads(mine[0]["modules"])
-            record = Record(key, mine, config, modules, mine[0].get("probes", ""), source)
+            probes, counts_as = mine[0].get("probes", ""), mine[0].get("counts_as", "")
+            record = Record(key, mine, config, modules, probes, counts_as, source)
             self._records.setdefault(key, []).insert(0, record)
 
     def reread(self, due: Due, path: Path) -> None:
@@ -85,14 +87,16 @@ class Store:
         """The record that counts for a run: of the same config, made by the same code or, with `keep`, by another.
 
         Raises ValueError, unless told to keep or to rerun, for a run that is in a table and no longer counts. What is
-        kept counts from then on as made by the code of today, and its rows say which modules have changed since.
+        kept counts from then on as made by the code of today; its rows still say which code made them, and what has
+        changed since.
         """
         same_config = [
             record
             for record in self._records.get(due.key, [])
             if not fingerprint.differing(record.config, due.config.to_dict()) and record.probes in ("", probes)
         ]
-        same_code = [record for record in same_config if record.modules == modules]
+        now = fingerprint.code_hash(modules)
+        same_code = [record for record in same_config if record.modules == modules or record.counts_as == now]
         if same_code:
             return same_code[0]
         in_table = [r for r in self._records.get(due.key, []) if r.source.suffix == ".parquet"]
@@ -110,24 +114,51 @@ def _key(row: Mapping[str, Any]) -> Key:
 
 
 def _kept(record: Record, modules: Mapping[str, str]) -> Record:
-    since = ", ".join(fingerprint.changed(record.modules, modules))
-    now = {"modules": json.dumps(modules), "code_hash": fingerprint.code_hash(modules)}
-    rows = [row | now | {"kept": "; ".join(filter(None, (row.get("kept"), since)))} for row in record.rows]
-    return record._replace(rows=rows, modules=dict(modules))
+    since, now = ", ".join(fingerprint.changed(record.modules, modules)), fingerprint.code_hash(modules)
+    return record._replace(rows=[row | {"kept": since, "counts_as": now} for row in record.rows], counts_as=now)
 
 
 def _why_stale(record: Record, due: Due, modules: Mapping[str, str], probes: str) -> str:
     where = f"{record.source}: {due.key}"
-    now = due.config.to_dict()
-    if keys := fingerprint.differing(record.config, now):
-        was, here = (fingerprint.config_values(config)[keys[0]] for config in (record.config, now))
-        return f"{where} was made with {keys[0]} = {was!r}, now {here!r}; --stale=rerun runs it again"
+    if values := _differs(record, due):
+        return f"{where} was made with {values}; --stale=rerun runs it again"
     if record.probes not in ("", probes):
         return f"{where} was made with probes = {record.probes}, now {probes}; --stale=rerun runs it again"
     return (
         f"{where} was made by other code ({', '.join(fingerprint.changed(record.modules, modules))}); where that "
         "changes no number, --stale=keep counts it as finished and notes it in the table; --stale=rerun runs it again"
     )
+
+
+def check_version(question: Question, runs: Iterable[Run], everything: Table, path: Path) -> str:
+    """Whether the reported runs of a table are those that the question names today. Raises ValueError for values of
+    their configs that have changed since; returns a line on the code that has, or nothing."""
+    first = {_key(row): row for row in reversed(list(reported(everything).rows()))}
+    changed: set[str] = set()
+    for run in runs:
+        row = first.get(Key(run.name, run.seed, None))
+        if not row or not {"config", "modules"} <= row.keys():
+            continue
+        due = schedule.reported(run, row["tuned"] if math.isfinite(row["tuned"]) else None)
+        record = Record(due.key, [row], json.loads(row["config"]), json.loads(row["modules"]), "", "", path)
+        if _differs(record, due):
+            raise ValueError(
+                f"{path}: {due.key} was made with {_differs(record, due)}: the table is of another version; python -m "
+                f"experiments.run --stale=rerun runs it again, and commit {row['commit'][:10]} draws it as it is"
+            )
+        modules = schedule.modules_of(question, due)
+        if row.get("counts_as") != fingerprint.code_hash(modules):
+            changed |= set(fingerprint.changed(record.modules, modules))
+    return f"{path} has runs by other code ({', '.join(sorted(changed))}); drawn as they are" if changed else ""
+
+
+def _differs(record: Record, due: Due) -> str:
+    """The first value in which the configs differ, or nothing."""
+    now = due.config.to_dict()
+    for key in fingerprint.differing(record.config, now):
+        was, here = (fingerprint.config_values(config)[key] for config in (record.config, now))
+        return f"{key} = {was!r}, now {here!r}"
+    return ""
 
 
 def columns_of(due: Due, modules: Mapping[str, str], probes: str) -> dict[str, Any]:

@@ -118,6 +118,11 @@ def _trials(run: Run, tuning: Tuning, score: Score) -> tuple[list[Due], float | 
         values, left = sorted([*values, beyond]), left - 1
 
 
+def reported(run: Run, tuned: float | None) -> Due:
+    """A reported run with the value that was chosen for it."""
+    return _due(run, REPORT, run.seed, tuned)
+
+
 def assumed(run: Run) -> Due:
     """A reported run before its value is chosen, for what it will cost: with the middle of the grid."""
     values = sorted(run.tuning.values) if run.tuning else []

@@ -7,7 +7,7 @@
 `place` is where along a measure's own axis (a distance, a position; nan where there is none), `part` which part of
 the model or of a distribution, `step` after how many updates, `answers` over how many answers `value` is the mean.
 `role` is `report`, or `tune` for the trials that chose the `tuned` value. `kept` names the modules that have changed
-since the run and were taken to change no number of it (`--stale=keep`).
+since the run and were taken to change no number of it (`--stale=keep`), `counts_as` the code it then counts as.
 """
 
 import csv
@@ -22,18 +22,10 @@ FORMAT = 1  # of the files; raise it when what a column means changes
 COLUMNS = (
     "run", "seed", "role", "tuned", "probe", "measure", "part", "place", "step", "value", "answers", "config_hash",
     "code_hash", "commit", "began", "device", "versions", "config", "modules", "probes", "kept",
+    "counts_as",
 )  # fmt: skip
 """Of every table; the others are the question's axes."""
-PARQUET_ONLY = (
-    "commit",
-    "began",
-    "device",
-    "versions",
-    "config",
-    "modules",
-    "probes",
-    "kept",
-)  # long, and for the engine
+PARQUET_ONLY = COLUMNS[COLUMNS.index("commit") :]  # long, and for the engine
 NUMBERS = ("seed", "tuned", "place", "step", "value", "answers")
 
 

@@ -97,7 +97,7 @@ def _kept(answer: Answer) -> str:
     if not rows:
         return ""
     runs = len({(row["run"], row["seed"]) for row in rows})
-    changed = ", ".join(sorted({name for row in rows for name in row["kept"].replace(";", ",").split(", ")}))
+    changed = ", ".join(sorted({name for row in rows for name in row["kept"].split(", ")}))
     return f"{runs} of them are by earlier code; what has changed since ({changed}) was taken to change no number. "
 
 

@@ -62,12 +62,13 @@ class Fairness(NamedTuple):
     trials: int = 0  # values tried for the tuned one
     learning_rate: float = math.nan
     on_edge: bool = False  # whether no larger, or no smaller one was tried
-    late_gain: float = math.nan  # the largest over seeds
+    late_gain: float = math.nan  # the largest over seeds; nan where none had a loss left to lower
+    best_loss: float = math.nan  # on validation, the largest over seeds
     minutes: float = math.nan  # of training and compiling, a run
 
     @property
     def converged(self) -> bool:
-        return self.late_gain < CONVERGED
+        return self.late_gain < CONVERGED or self.best_loss == 0
 
 
 def axes_of(table: Table) -> list[str]:
@@ -129,7 +130,7 @@ def fairness(everything: Table, budgets: Mapping[str, int]) -> list[Fairness]:
             rows += [Fairness(cell, part, *_sizes(mine.where(part=part)), budget) for part in parts]
             continue
         config = json.loads(mine["config"][0])
-        gains = mine.where(measure="late_gain")["value"]
+        gains, best = (mine.where(measure=name)["value"] for name in ("late_gain", "best_loss"))
         tried, chosen = everything.where(role=TUNE, run=run).values("tuned"), mine["tuned"][0]
         rows.append(
             Fairness(
@@ -141,7 +142,8 @@ def fairness(everything: Table, budgets: Mapping[str, int]) -> list[Fairness]:
                 trials=len(tried),
                 learning_rate=float(config.get("optimizer.learning_rate", math.nan)),
                 on_edge=len(tried) > 1 and chosen in (min(tried), max(tried)),
-                late_gain=float(gains.max()) if len(gains) else math.nan,
+                late_gain=float(np.nanmax(gains)) if len(gains) and not np.isnan(gains).all() else math.nan,
+                best_loss=float(best.max()) if len(best) else math.nan,
                 minutes=(_mean(mine, "training_seconds") + _mean(mine, "compile_seconds")) / 60,
             )
         )

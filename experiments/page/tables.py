@@ -17,7 +17,7 @@ LARGE = 1e4  # from here on numbers are written out whole
 
 def _late_gain(one: Fairness) -> str:
     if math.isnan(one.late_gain):
-        return NONE
+        return "none left (yes)" if one.converged else NONE
     percent, converged = 100 * one.late_gain, "yes" if one.converged else "no"
     return f"{percent:.0f} % ({converged})" if percent >= 10 else f"{percent:.2g} % ({converged})"
 

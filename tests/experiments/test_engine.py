@@ -163,9 +163,13 @@ def test_a_table_that_other_code_made_is_refused(copy, capsys, monkeypatch):
     forbid(monkeypatch)
     assert run.main(words(copy, "--stale=keep")) == 0
     kept = table.read(path)
-    assert all("models.cells" in text for text in kept["kept"])
+    assert all("models.cells" in text for text in kept["kept"]) and all(kept["counts_as"])
+    assert set(kept["modules"]) == {json.dumps({"models.cells": "0"})}  # what made them is not forgotten
     assert run.main(words(copy)) == 0  # from now on it counts without being asked for
     assert table.read(path)["kept"].tolist() == kept["kept"].tolist()
+    change(path, "counts_as", "of other code than today's")
+    with pytest.raises(SystemExit):
+        run.main(words(copy))
 
 
 def test_a_table_whose_probes_were_asked_otherwise_is_refused(copy, capsys, monkeypatch):
@@ -243,6 +247,20 @@ def test_a_table_of_another_config_is_refused(copy, capsys):
     with pytest.raises(SystemExit) as stopped:
         run.main(words(copy, "--stale=keep"))
     assert stopped.value.code == 2 and "was made with" in capsys.readouterr().err
+    before = contents(copy)
+    with pytest.raises(SystemExit) as stopped:
+        figure.main(words(copy))
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2 and said.count("\n") == 1
+    assert "was made with seed" in said or "was made with steps = 9, now" in said and "of another version" in said
+    assert contents(copy) == before
+
+
+def test_a_table_of_other_code_is_drawn_and_said_to_be(copy, capsys):
+    path = results(copy) / "table.parquet"
+    change(path, "modules", json.dumps({"models.cells": "0"}))
+    assert figure.main(words(copy)) == 0
+    assert f"{path} has runs by other code (" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

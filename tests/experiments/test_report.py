@@ -2,6 +2,7 @@
 
 import html
 import json
+import math
 import os
 import re
 import shutil
@@ -314,6 +315,14 @@ def test_fairness_says_what_each_cell_was_given():
         and tables.FAIRNESS["left of the budget"](first) == f"{60_000 - first.num_params_non_embedding:,.0f}"
     )
     assert first.converged and not rest[0].converged and first.on_edge  # the larger of two
+
+
+def test_who_has_no_loss_left_has_converged():
+    run = {"run": "GRU", "system": "GRU", "role": "report", "config": "{}"}
+    said = {"late_gain": math.nan, "best_loss": 0.0}
+    rows = [{**run, "seed": seed, "measure": name, "value": said[name]} for seed in (0, 1) for name in said]
+    (one,) = summary.fairness(whole(rows), {})
+    assert one.converged and tables.FAIRNESS["late gain (converged)"](one) == "none left (yes)"
 
 
 def test_systems_measured_in_one_run_have_a_size_each():
