@@ -12,7 +12,7 @@ import itertools
 import json
 import math
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -102,7 +102,7 @@ class Store:
         in_table = [r for r in self._records.get(due.key, []) if r.source.suffix == ".parquet"]
         kept = [record for record in same_config if record in in_table]
         if kept and self._stale == "keep":
-            self._records[due.key].insert(0, _kept(kept[0], modules))
+            self._records[due.key].insert(0, _kept(kept[0], due, modules))
             return self._records[due.key][0]
         if in_table and self._stale != "rerun":
             raise ValueError(_why_stale(in_table[0], due, modules, probes))
@@ -113,8 +113,11 @@ def _key(row: Mapping[str, Any]) -> Key:
     return Key(row["run"], int(row["seed"]), float(row["tuned"]) if row["role"] == schedule.TUNE else None)
 
 
-def _kept(record: Record, modules: Mapping[str, str]) -> Record:
-    since, now = ", ".join(fingerprint.changed(record.modules, modules)), fingerprint.code_hash(modules)
+def _kept(record: Record, due: Due, modules: Mapping[str, str]) -> Record:
+    """The record, with what has changed since: modules, and keys of the config that only one of both has."""
+    configs = map(fingerprint.config_values, (record.config, due.config.to_dict()))
+    keys = sorted(set.symmetric_difference(*map(set, configs)))
+    since, now = ", ".join(fingerprint.changed(record.modules, modules) + keys), fingerprint.code_hash(modules)
     return record._replace(rows=[row | {"kept": since, "counts_as": now} for row in record.rows], counts_as=now)
 
 
@@ -264,16 +267,21 @@ def _plain(finding: Any) -> dict[str, Any]:
 
 
 def _stated(question: Question, everything: Table) -> dict[str, Any]:
-    """What was stated, in which commit first, and whether the runs, trials too, came after it."""
+    """What was stated, in which commit first, and whether the runs, trials too, came after it; the same of the code of
+    the verdict, under `judging`."""
     said: dict[str, Any] = {"claim": question.CLAIM, "source": question.SOURCE, "prediction": question.PREDICTION}
-    said |= {"thresholds": dict(question.THRESHOLDS), "commit": None, "date": None, "older_than_the_runs": False}
+    said |= {"thresholds": dict(question.THRESHOLDS), **_first_held(question, everything, statement.stated)}
+    return said | {"judging": _first_held(question, everything, statement.judging)}
+
+
+def _first_held(question: Question, everything: Table, of: Callable[[str], Any]) -> dict[str, Any]:
+    """Which commit first held something of the question's file as it is now."""
     file = getattr(question, "__file__", None)
-    origin = statement.origin(Path(file)) if file and Path(file).is_relative_to(fingerprint.ROOT) else None
-    if origin:
-        first_run = min(datetime.datetime.fromisoformat(began) for began in everything.values("began"))
-        said |= {"commit": origin.commit, "date": origin.date.isoformat()}
-        said["older_than_the_runs"] = origin.date <= first_run
-    return said
+    origin = statement.origin(Path(file), of) if file and Path(file).is_relative_to(fingerprint.ROOT) else None
+    if not origin:
+        return {"commit": None, "date": None, "older_than_the_runs": False}
+    first_run = min(datetime.datetime.fromisoformat(began) for began in everything.values("began"))
+    return {"commit": origin.commit, "date": origin.date.isoformat(), "older_than_the_runs": origin.date <= first_run}
 
 
 def write_commands(name: str, scale: str, runs: Sequence[Due], folder: Path) -> None:

@@ -76,11 +76,15 @@ def _thresholds(said: dict[str, Any]) -> Markup:
     what = "claim, source, prediction and thresholds"
     if not said["commit"]:
         return tag("p", f"Thresholds: {values or 'none'}. No commit holds {what} yet.")
-    when = "older than the runs" if said["older_than_the_runs"] else "not older than the runs"
-    commit = tag("code", said["commit"][:10])
-    return tag(
-        "p", f"Thresholds: {values or 'none'}. Commit ", commit, f" of {said['date'][:10]} holds {what}; it is {when}."
-    )
+    of_code = said.get("judging", {"commit": None})
+    code = (" The code that judges by them is of commit ", _commit(of_code), ".") if of_code["commit"] else ""
+    return tag("p", f"Thresholds: {values or 'none'}. Commit ", _commit(said), f" holds {what}.", code)
+
+
+def _commit(said: dict[str, Any]) -> Markup:
+    """Name, date, and on which side of the runs."""
+    when = "older" if said["older_than_the_runs"] else "not older"
+    return join((tag("code", said["commit"][:10]), f" ({said['date'][:10]}, {when} than the runs)"))
 
 
 def _share_of_the_grid(answer: Answer) -> Markup:
