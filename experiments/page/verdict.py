@@ -57,12 +57,13 @@ def _row(effect: dict[str, Any], scale: Scale) -> Markup:
     says, low, high = effect["says"], effect["low"], effect["high"]
     kind = says if says in (HOLDS, FAILS, OPEN) else "silent"
     interval = NONE if low is None or high is None else f"{low:+.3g} to {high:+.3g}"
+    p = "no spread" if low is not None and low == high else number(effect["p"], ".2g")
     cells = [
         tag("td", number(effect["size"], "+.3g"), class_="number"),
         tag("td", interval, class_="number"),
         tag("td", _bar(effect, scale), class_=f"bar {kind}"),
         tag("td", str(effect["seeds"]), class_="number"),
-        tag("td", number(effect["p"], ".2g"), class_="number"),
+        tag("td", p, class_="number"),
         tag("td", number(effect["more_seeds"], "d"), class_="number"),
     ]
     return tag("tr", tag("th", effect["name"], scope="row"), tag("td", says, class_=f"says {kind}"), cells)
