@@ -2,6 +2,8 @@
 
 python -m experiments.figure long_range --scale=cpu
 python -m experiments.figure long_range --scale=cpu --from-runs    the table first, from runs/long_range/cpu
+
+Where there is no table of one's own, the committed one of docs/results is copied to results/ and drawn there.
 """
 
 import argparse
@@ -9,11 +11,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import results, table
+from experiments import judge, results, table
 from experiments.question import SCALES
 from experiments.questions import find
 from experiments.results import Folders
-from training.cli import Parser, user_errors
+from training.cli import Parser, check_folder, user_errors
+
+RESULTS = Path("results")
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -22,7 +26,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--scale", default="cpu", choices=SCALES)
     parser.add_argument("--from-runs", action="store_true", help="make the table from the runs' folders first")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs are")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="where table and figure are")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where table and figure are")
     return parser.parse_args(argv)
 
 
@@ -30,6 +34,9 @@ def main(argv: Sequence[str]) -> int:
     options = parse(argv)
     with user_errors():
         question, name = find(options.question), options.question
+        if options.results != RESULTS and not options.results.is_dir() and not options.from_runs:
+            raise NotADirectoryError(f"--results = {options.results} is no folder; give the one that holds {name}/")
+        check_folder("--results", options.results)
         folders = Folders.of(name, options.scale, options.runs, options.results)
         path = folders.table()
         if options.from_runs:
@@ -53,17 +60,18 @@ def main(argv: Sequence[str]) -> int:
                 f"{path} holds trials of tuned values alone, which show nothing; python -m experiments.run {name} "
                 f"--scale={options.scale} goes on to the runs that are judged"
             )
-        if options.from_runs:
-            if path.is_file() and (lost := results.runs_of(table.read(path)) - results.runs_of(everything)):
-                raise ValueError(
-                    f"{path} has {len(lost)} runs that {folders.runs} has not; move it away to do without them"
-                )
+        there = table.read(path) if options.from_runs and path.is_file() else everything
+        if lost := results.runs_of(there) - results.runs_of(everything):
+            raise ValueError(
+                f"{path} has {len(lost)} runs that {folders.runs} has not; move it away to do without them"
+            )
+        if path.parent != folders.results or options.from_runs:
             table.write(everything, folders.results)
-        for finding in results.draw(question, name, options.scale, everything, path.parent, len(grid)):
-            print(f"{finding['claim']}: {finding['outcome']}. {finding['because']}")
+        for finding in results.draw(question, name, options.scale, everything, folders.results, len(grid)):
+            print(*judge.lines(finding), sep="\n")
         if missing := results.missing(grid, everything):
             print(f"{missing} runs of the grid are not in {path}", file=sys.stderr)
-        print(path.parent / "figure.png")
+        print(folders.results / "figure.png")
     return 0
 
 

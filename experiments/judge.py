@@ -176,6 +176,14 @@ def shown(effect: Effect) -> str:
     return f"{effect.name} {effect.size:+.3g}{interval}, {effect.seeds} seed{'s' if effect.seeds != 1 else ''}{p}"
 
 
+def lines(found: Finding) -> list[str]:
+    """For a terminal: the outcome, then a line a comparison."""
+    judged = (HOLDS, FAILS, OPEN)
+    each = [f"  {effect.says}: {shown(effect) if effect.says in judged else effect.name}" for effect in found.effects]
+    decide = [f"  {found.seeds_to_decide} seeds would decide"] if found.seeds_to_decide else []
+    return [f"{found.claim}: {found.outcome}", *(each or [f"  {found.because}"]), *decide]
+
+
 def _effect(comparison: Comparison, says: str, **rest: Any) -> Effect:
     mean, low, high = statistics.t_interval(comparison.differences, of_sentences=comparison.of_sentences)
     return Effect(comparison.name, says, mean, low, high, len(comparison.differences), **rest)

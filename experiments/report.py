@@ -18,7 +18,7 @@ from experiments.page.markup import Markup, join, tag
 from experiments.question import SCALES
 from experiments.questions import QUESTIONS
 from training import provenance
-from training.cli import Parser, user_errors
+from training.cli import Parser, check_folder, user_errors
 
 PARTS = Path(__file__).parent / "page"
 RESULTS = Path("results")
@@ -69,6 +69,7 @@ def main(argv: Sequence[str]) -> int:
             raise IsADirectoryError(
                 f"--out = {options.out} is a folder; give a file, such as {options.out}/report.html"
             )
+        check_folder("--out", options.out.parent)
         text = page(options.scale, options.results)
         options.out.parent.mkdir(parents=True, exist_ok=True)
         partial = options.out.with_name(options.out.name + ".tmp")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments import fingerprint, schedule, statement, style, table, trial
-from experiments.question import Question, Run
+from experiments.question import Finding, Question, Run
 from experiments.schedule import Due, Key
 from experiments.table import Table
 from training import run_folder
@@ -229,7 +229,7 @@ def put_by(folder: Path, everything: Table) -> Path | None:
 
 def draw(
     question: Question, name: str, scale: str, everything: Table, folder: Path, runs_of_the_grid: int
-) -> list[dict[str, Any]]:
+) -> Sequence[Finding]:
     """Writes the figure and `verdict.json` from the table alone, or neither. Returns the findings.
 
     `runs_of_the_grid` is how many there would be, were all of them finished.
@@ -237,13 +237,14 @@ def draw(
     shown = reported(everything)
     with style.house():
         figure = question.figure(shown)
-    findings = [_plain(finding) for finding in question.verdict(shown)]
+    findings = question.verdict(shown)
+    folder.mkdir(parents=True, exist_ok=True)
     style.save(figure, folder)
     verdict = {
         "format": table.FORMAT,
         "question": name,
         "scale": scale,
-        "findings": findings,
+        "findings": [_plain(finding) for finding in findings],
         "runs": len(runs_of(everything)),
         "runs_of_the_grid": runs_of_the_grid,
         "seeds": sorted(int(seed) for seed in shown.values("seed")),

@@ -16,20 +16,20 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 
-from experiments import estimate, results, schedule, table
+from experiments import estimate, judge, results, schedule, table
 from experiments.printed import print_whole
 from experiments.progress import Progress, duration
-from experiments.question import SCALES, Question
+from experiments.question import SCALES, Finding, Question
 from experiments.questions import QUESTIONS, find
 from experiments.results import Folders, Record, Store
 from experiments.schedule import Due, Key
 from experiments.trial import Job
 from experiments.workers import DONE, FAILED, STOPPED, End, Worker, first_end
-from training.cli import FAILURE, INTERRUPTED, Parser, user_errors
+from training.cli import FAILURE, INTERRUPTED, Parser, check_folder, user_errors
 
 TICK = 0.5  # seconds between looks at the clock and the bars
 
@@ -200,7 +200,7 @@ class Engine:
 
     # ---- what comes out ----------------------------------------------------------------------------------------
 
-    def publish(self) -> list[dict[str, Any]]:
+    def publish(self) -> Sequence[Finding]:
         """Writes table and commands from every finished run of the grid, and figure and verdict as soon as one of them
         is reported: trials alone are kept, for the next sitting, and show nothing. Returns the findings."""
         finished = [(one, record) for one in schedule.plan(self.grid, self.score).due if (record := self.finished(one))]
@@ -219,7 +219,7 @@ class Engine:
         """Says what came out, and returns the exit status."""
         findings, left = self.publish(), self.unfinished()
         for finding in findings:
-            print(f"{finding['claim']}: {finding['outcome']}. {finding['because']}")
+            print(*judge.lines(finding), sep="\n")
         if findings:
             print(f"{self.folders.results}/figure.png")
         for key, message in self.failed.items():
@@ -250,6 +250,9 @@ def dry_run(engine: Engine, jobs: int) -> None:
     from rich.table import Table as Listing
 
     left = engine.unfinished()
+    if not left:
+        print(f"{engine.name} at {engine.scale}: every run is finished")
+        return
     listing = Listing(title=f"{engine.name} at {engine.scale}: {len(left)} runs to do", title_justify="left")
     listing.add_column("run")
     for column in ("seeds", "parameters", "without embeddings", "TFLOP", "minutes"):
@@ -302,6 +305,8 @@ def main(argv: Sequence[str]) -> int:
         if options.jobs > engine.jobs:
             said = f"{options.question} measures time, so one run at a time has the whole machine"
             print(f"--jobs = {options.jobs}: {said}", file=sys.stderr)
+        check_folder("--runs", options.runs)
+        check_folder("--results", options.results)
         if options.dry_run:
             dry_run(engine, engine.jobs)
             return 0

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from data import checks
 from experiments import fingerprint
 from experiments.question import Probing, Question, Run, Tuning
 from experiments.table import COLUMNS
@@ -227,6 +228,10 @@ def select(runs: Iterable[Run], only: str) -> list[Run]:
     if not only:
         return runs
     wanted = [word.partition("=") for word in re.split(r",(?=\w+=)", only)]  # a value may hold a comma
+    axes = dict.fromkeys(axis for run in runs for axis in run.axes)
+    for key, mark, _ in wanted:
+        if mark:
+            checks.one_of("axis in --only", key, axes)
     kept = [
         run
         for run in runs

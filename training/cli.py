@@ -11,6 +11,7 @@ import importlib.util
 import os
 import re
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -50,6 +51,16 @@ class Options(NamedTuple):
     coordinator: str | None
     num_processes: int | None
     process_id: int | None
+
+
+def check_folder(option: str, folder: Path) -> None:
+    """Raises ValueError unless `folder`, there or still to be made, can be written to. Leaves nothing behind."""
+    try:
+        there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise ValueError(f"{option} = {folder} cannot be written to ({error.strerror}); give another folder") from None
 
 
 @contextlib.contextmanager
@@ -107,6 +118,7 @@ def parse(argv: Sequence[str], description: str = "") -> Options:
         workdir = Path(values.workdir)
         if workdir.exists() and not workdir.is_dir():
             raise ValueError(f"--workdir = {workdir} is a file; give a folder")
+        check_folder("--workdir", workdir)
     return Options(
         config,
         file,

@@ -41,7 +41,8 @@ def _read(name: str, question: Question, scale: str, path: Path) -> Answer | Non
     if not len(results.reported(everything)):
         return None
     verdict, commands = folder / "verdict.json", folder / COMMANDS
-    again = f"python -m experiments.figure {name} --scale={scale} writes it from the table"
+    results_of = folder.parent.parent  # results, or docs/results
+    again = f"python -m experiments.figure {name} --scale={scale} --results={results_of} writes it from the table"
     if not verdict.is_file():
         raise FileNotFoundError(f"{verdict} is not there; {again}")
     try:

@@ -223,6 +223,9 @@ def _over(table: Table, cell: Cell, system: str) -> dict[int, float]:
     return {seed: mine[seed] - theirs[seed] for seed in mine.keys() & theirs.keys()}
 
 
+POWERS = "(effects are powers of ten of a ratio: 1 is ten times)"
+
+
 def verdict(table: Table) -> Sequence[Finding]:
     trained, decoded = list(series(cells(table, TRAINING))), list(series(cells(table, DECODING)))
     measured = set(table.values("part"))
@@ -260,43 +263,44 @@ def verdict(table: Table) -> Sequence[Finding]:
     return [
         judge.larger(
             "C4, long",
-            "At the longest length a Transformer trains at ten times the tokens a second of a compiled RNN, or more.",
+            "At the longest length a Transformer trains at ten times the tokens a second of a compiled RNN, or more "
+            f"{POWERS}.",
             ratios(-1, scanned),
             least=THRESHOLDS["tens"],
         ),
         judge.larger(
             "C4, short",
-            "At the shortest length as well.",
+            f"At the shortest length as well {POWERS}.",
             ratios(0, scanned),
             least=THRESHOLDS["tens"],
         ),
         judge.larger(
             "C4, step by step",
-            "Ten times those of an RNN that is called step by step, at the longest length.",
+            f"Ten times those of an RNN that is called step by step, at the longest length {POWERS}.",
             ratios(-1, [BY_CALL]),
             least=THRESHOLDS["tens"],
         ),
         judge.larger(
             "C4, faster at all",
-            "At the longest length a Transformer trains faster than a compiled RNN.",
+            f"At the longest length a Transformer trains faster than a compiled RNN {POWERS}.",
             ratios(-1, scanned),
             least=THRESHOLDS["faster"],
         ),
         judge.equivalent(
             "C20, flat",
-            "A token costs an RNN the same to decode after any context.",
+            f"A token costs an RNN the same to decode after any context {POWERS}.",
             [comparison for system in (RNN, GRU, LSTM) if system in measured for comparison in growth(system)],
             margin=THRESHOLDS["flat"],
         ),
         judge.larger(
             "C20, rising",
-            "It costs a Transformer the more, the longer the context.",
+            f"It costs a Transformer the more, the longer the context {POWERS}.",
             growth(TRANSFORMER),
             least=THRESHOLDS["rising"],
         ),
         judge.larger(
             "C20, decoding",
-            "After the longest context an RNN decodes more tokens a second than a Transformer.",
+            f"After the longest context an RNN decodes more tokens a second than a Transformer {POWERS}.",
             won,
             least=THRESHOLDS["faster"],
         ),
