@@ -34,11 +34,11 @@ def main(argv: Sequence[str]) -> int:
     options = parse(argv)
     with user_errors():
         question, name = find(options.question), options.question
-        if options.results != RESULTS and not options.results.is_dir() and not options.from_runs:
-            raise NotADirectoryError(f"--results = {options.results} is no folder; give the one that holds {name}/")
         check_folder("--results", options.results)
         folders = Folders.of(name, options.scale, options.runs, options.results)
         path = folders.table()
+        if options.results != RESULTS and path and path.parent != folders.results:
+            path = None  # the committed one was not asked for
         if options.from_runs:
             everything, path = results.of_runs_alone(folders), folders.results / "table.parquet"
         elif path is None:

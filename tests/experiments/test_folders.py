@@ -29,7 +29,7 @@ def test_of_the_programs_that_draw(tmp_path, capsys):
     for main, argv, said in (
         (report.main, [f"--out={tmp_path}/file/page.html"], "--out = "),
         (figure.main, ["parity", f"--results={tmp_path}/file/x", "--from-runs"], "cannot be written to"),
-        (figure.main, ["parity", f"--results={tmp_path}/nowhere"], "is no folder; give the one that holds parity/"),
+        (figure.main, ["parity", f"--results={tmp_path}/nowhere"], "parity/cpu/table.parquet is not there"),
     ):
         with pytest.raises(SystemExit) as stopped:
             main(argv)
