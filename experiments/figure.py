@@ -17,8 +17,6 @@ from experiments.questions import find
 from experiments.results import Folders
 from training.cli import Parser, check_folder, user_errors
 
-RESULTS = Path("results")
-
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(__doc__)
@@ -26,7 +24,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--scale", default="cpu", choices=SCALES)
     parser.add_argument("--from-runs", action="store_true", help="make the table from the runs' folders first")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs are")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where table and figure are")
+    parser.add_argument("--results", type=Path, default=results.OWN, help="where table and figure are")
     return parser.parse_args(argv)
 
 
@@ -37,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
         check_folder("--results", options.results)
         folders = Folders.of(name, options.scale, options.runs, options.results)
         path = folders.table()
-        if options.results != RESULTS and path and path.parent != folders.results:
+        if options.results != results.OWN and path and path.parent != folders.results:
             path = None  # the committed one was not asked for
         if options.from_runs:
             everything, path = results.of_runs_alone(folders), folders.results / "table.parquet"

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments import results
 from experiments.page import answer, sections, svg
 from experiments.page.markup import Markup, join, tag
 from experiments.question import SCALES
@@ -21,7 +22,6 @@ from training import provenance
 from training.cli import Parser, check_folder, user_errors
 
 PARTS = Path(__file__).parent / "page"
-RESULTS = Path("results")
 
 
 def page(scale: str, results: Path) -> str:
@@ -51,7 +51,7 @@ def _footer(scale: str) -> Markup:
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(__doc__)
     parser.add_argument("--scale", choices=SCALES, help="default: the largest that a question has")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where the results are")
+    parser.add_argument("--results", type=Path, default=results.OWN, help="where the results are")
     parser.add_argument("--out", type=Path, help="the page; default: report.html among the results")
     options = parser.parse_args(argv)
     options.scale, options.out = options.scale or "", options.out or options.results / "report.html"
@@ -61,7 +61,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     options = parse(argv)
     with user_errors():
-        if options.results != RESULTS and not options.results.is_dir():
+        if options.results != results.OWN and not options.results.is_dir():
             raise NotADirectoryError(
                 f"--results = {options.results} is no folder; give the one that holds QUESTION/SCALE"
             )

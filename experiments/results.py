@@ -22,7 +22,7 @@ from experiments.schedule import Due, Key
 from experiments.table import Table
 from training import run_folder
 
-PUBLISHED = Path("docs/results")
+OWN, PUBLISHED = Path("results"), Path("docs/results")
 STALE = ("refuse", "keep", "rerun")
 
 

@@ -284,7 +284,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--wandb", default="disabled", choices=("disabled", "auto", "online", "offline"))
     parser.add_argument("--data", default="", help="folder of the text that the runs read; without it, downloaded")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs go")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="where table and figure go")
+    parser.add_argument("--results", type=Path, default=results.OWN, help="where table and figure go")
     options = parser.parse_args(argv)
     if options.jobs < 1:
         parser.error(f"--jobs = {options.jobs} is no number of processes; use 1 or more")
