@@ -21,7 +21,7 @@ help:
 	@echo "make setup   create $(VENV) and install the pinned packages (ACCELERATOR=cuda13 or tpu adds jax for it)"
 	@echo "make test    lint, types and all tests; LONGREACH_DATA=FOLDER adds those on real text"
 	@echo "make demo    train three architectures on recall, then accuracy against distance: table and figure"
-	@echo "make peers   create .venv-peers with PyTorch and JoeyNMT, for experiments.bench --peers"
+	@echo "make peers   create .venv-peers with PyTorch and JoeyNMT, for benchmarks.bench --peers"
 	@echo "make lock    pin anew from pyproject.toml (needs uv)"
 	@echo "make clean   remove $(VENV), .venv-peers and caches; runs/ stays"
 

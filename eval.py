@@ -18,11 +18,14 @@ import jax
 import numpy as np
 
 from data import checks, files, pipeline
-from training import backend, evaluation, mesh, params, quality, run_folder
-from training.cli import Parser, user_errors
-from training.generate import Generator, source_batch
-from training.pictures import attention_maps, attention_names, draw_attention
-from training.restore import WHICH, Restored, read_config, restore
+from training.command.cli import Parser, user_errors
+from training.evaluation import quality, scoring
+from training.evaluation.generate import Generator, source_batch
+from training.evaluation.pictures import attention_maps, attention_names, draw_attention
+from training.machine import backend, mesh
+from training.run import run_folder
+from training.run.restore import WHICH, Restored, read_config, restore
+from training.step import params
 
 PICTURES = 8  # examples drawn by --attention
 
@@ -35,8 +38,8 @@ def evaluate(run: Restored, split: str, options: argparse.Namespace) -> tuple[di
     # Teacher-forced: every answer of the split, and what is known of each example.
     devices = mesh.make()
     weights = jax.device_put(params.flatten(run.model), mesh.replicated(devices))
-    eval_step = evaluation.make_eval_step(params.Skeleton(run.model), spec, devices)
-    scored = list(evaluation.scored(eval_step, weights, batches))
+    eval_step = scoring.make_eval_step(params.Skeleton(run.model), spec, devices)
+    scored = list(scoring.scored(eval_step, weights, batches))
     answers, examples = quality.gather(scored)
     found: dict[str, Any] = {"checkpoint_step": run.step, "num_examples": len(examples.number)}
     found |= quality.means(answers)

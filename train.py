@@ -19,15 +19,19 @@ from ml_collections import ConfigDict
 import data
 import models
 from data import pipeline
-from training import backend, cli, mesh, replica_configs, report, run_folder, samples
-from training.checkpoint import Checkpoints
-from training.clock import Clock, run_start
-from training.intervals import due
-from training.ledger import Ledger
-from training.profiling import Profile
+from training import replica_configs
+from training.command import cli
+from training.evaluation import samples
+from training.machine import backend, mesh
+from training.machine.clock import Clock, run_start
+from training.machine.profiling import Profile
+from training.machine.signals import StopRequest
 from training.replicas import train_replicas
-from training.signals import StopRequest
-from training.tracking import Tracker
+from training.run import run_folder, run_report
+from training.run.checkpoint import Checkpoints
+from training.run.ledger import Ledger
+from training.run.tracking import Tracker
+from training.step.intervals import due
 from training.trainer import Probe, Trainer
 
 
@@ -76,7 +80,7 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
             Tracker(workdir, config, first_step=done, active=main_process) as tracker,
             Profile(workdir / "profile", active=config.profile and main_process) as profile,
         ):
-            tracker.say(report.opening(config, trainer.weights, task, done, workdir))
+            tracker.say(run_report.opening(config, trainer.weights, task, done, workdir))
             clock.tell = tracker.doing
             clock.lap()
             while done < config.steps and not ledger.out_of_patience(patience):
@@ -117,8 +121,8 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
                 newest.save(done, trainer.state, ledger.to_json())
                 tracker.say(f"stopped at step {done} as asked, and saved; the same command goes on from there")
                 return {}
-            summary = report.summarise(config, trainer.state["params"], ledger)
-            tracker.say(report.closing(summary, workdir))
+            summary = run_report.summarise(config, trainer.state["params"], ledger)
+            tracker.say(run_report.closing(summary, workdir))
             tracker.summarise(summary)
             if main_process:
                 run_folder.write_json(workdir / "summary.json", summary)

@@ -16,7 +16,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from data.files import Parallel, Text, drop_blank
-from data.multi30k import Multi30k
+from data.multi30k_builder import Multi30k
 
 MORE = "raise data.train_examples, or choose another data set"
 HELD_OUT = "99%"  # of the training split, where a data set has no validation split

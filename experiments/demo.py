@@ -13,9 +13,9 @@ from typing import Any
 import eval
 import train
 from configs import recall
-from experiments.printed import print_whole
-from training.cli import Parser, user_errors
-from training.restore import restore
+from training.command.cli import Parser, user_errors
+from training.command.printed import print_whole
+from training.run.restore import restore
 
 MODELS = ("gru", "gru_attention", "transformer")
 COLOURS = {"gru": "#d1495b", "gru_attention": "#edae49", "transformer": "#00798c"}

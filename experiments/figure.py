@@ -11,11 +11,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import judge, results, table
-from experiments.question import SCALES
+from experiments.analysis import judge, table
+from experiments.engine import results
+from experiments.engine.results import Folders
 from experiments.questions import find
-from experiments.results import Folders
-from training.cli import Parser, check_folder, user_errors
+from experiments.questions.question import SCALES
+from training.command.cli import Parser, check_folder, user_errors
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -13,13 +13,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import results
+from experiments.engine import results
 from experiments.page import answer, sections, svg
 from experiments.page.markup import Markup, join, tag
-from experiments.question import SCALES
 from experiments.questions import QUESTIONS
-from training import provenance
-from training.cli import Parser, check_folder, user_errors
+from experiments.questions.question import SCALES
+from training.command.cli import Parser, check_folder, user_errors
+from training.machine import provenance
 
 PARTS = Path(__file__).parent / "page"
 

@@ -20,16 +20,18 @@ from typing import NamedTuple
 
 import jax
 
-from experiments import estimate, judge, results, schedule, table
-from experiments.printed import print_whole
-from experiments.progress import Progress, duration
-from experiments.question import SCALES, Finding, Question
+from experiments.analysis import judge, table
+from experiments.analysis.finding import Finding
+from experiments.engine import estimate, results, schedule
+from experiments.engine.progress import Progress, duration
+from experiments.engine.results import Folders, Record, Store
+from experiments.engine.schedule import Due, Key
+from experiments.engine.trial import Job
+from experiments.engine.workers import DONE, FAILED, STOPPED, End, Worker, first_end
 from experiments.questions import QUESTIONS, find
-from experiments.results import Folders, Record, Store
-from experiments.schedule import Due, Key
-from experiments.trial import Job
-from experiments.workers import DONE, FAILED, STOPPED, End, Worker, first_end
-from training.cli import FAILURE, INTERRUPTED, Parser, check_folder, user_errors
+from experiments.questions.question import SCALES, Question
+from training.command.cli import FAILURE, INTERRUPTED, Parser, check_folder, user_errors
+from training.command.printed import print_whole
 
 TICK = 0.5  # seconds between looks at the clock and the bars
 

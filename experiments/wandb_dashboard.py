@@ -4,7 +4,7 @@
     python -m experiments.wandb_dashboard --scale=cpu            sends it to the project `longreach`
 
 The dashboard is plain data here; `translate` turns it into objects of the package `wandb-workspaces`, which is needed
-for sending alone. Panels name what `training/tracking.py` logs. In the workspace runs are grouped by question (the
+for sending alone. Panels name what `training/run/tracking.py` logs. In the workspace runs are grouped by question (the
 wandb group, which is the task for a run of train.py alone) and architecture (the job type); in the report a question's
 runs by architecture and cell of its grid, so that seeds become one line, without the trials of a learning rate.
 """
@@ -16,10 +16,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from experiments.question import SCALES, Tuning
 from experiments.questions import QUESTIONS
-from training.cli import Parser, user_errors
-from training.tracking import has_wandb_credentials
+from experiments.questions.question import SCALES, Tuning
+from training.command.cli import Parser, user_errors
+from training.run.tracking import has_wandb_credentials
 
 PROJECT = "longreach"
 TITLE = "Longreach: comparison"

@@ -15,8 +15,8 @@ import eval
 import train
 from tests.training import runs
 from tests.training.processes import ROOT, start, write_text
-from training.losses import cross_entropy
-from training.restore import restore
+from training.run.restore import restore
+from training.step.losses import cross_entropy
 
 KEYS = {
     "loss", "perplexity", "token_accuracy", "exact_match", "bleu", "bleu_lowercase", "chrf", "signature",

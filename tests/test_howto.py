@@ -11,9 +11,10 @@ import data
 import models
 import train
 from configs import common
-from experiments import run, schedule
+from experiments import run
+from experiments.analysis.table import Table
+from experiments.engine import schedule
 from experiments.questions import QUESTIONS
-from experiments.table import Table
 from tests.models import test_contract as contract
 from tests.training import runs
 

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-PEERS = ROOT / "experiments" / "peers"  # what a user would otherwise pick, for the benchmark
+PEERS = ROOT / "benchmarks" / "peers"  # what a user would otherwise pick, for the benchmark
 
 MAY_IMPORT = {
     "configs": {"configs"},
@@ -18,7 +18,8 @@ MAY_IMPORT = {
     "training": {"training", "data", "models"},
     "train": {"training", "data", "models"},
     "eval": {"training", "data", "models"},
-    "experiments": {"experiments", "configs", "train", "eval", "training", "data", "models"},
+    "benchmarks": {"benchmarks", "configs", "training", "data", "models"},
+    "experiments": {"experiments", "benchmarks", "configs", "train", "eval", "training", "data", "models"},
 }
 
 
@@ -70,7 +71,7 @@ def test_what_only_one_place_may_import(path):
         assert names <= {"configs", "ml_collections", "difflib"}, "values only"
     if PEERS not in path.parents:
         assert not names & {"torch", "tensorflow"}
-        assert not any(name.startswith("experiments.peers") for name in imported(path.read_text())), "they are programs"
+        assert not any(name.startswith("benchmarks.peers") for name in imported(path.read_text())), "they are programs"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -12,9 +12,9 @@ import models
 import train
 from tests.training import runs
 from tests.training.processes import rows, run, summary, write_text
-from training import params
-from training.restore import WHICH, restore
-from training.run_folder import record
+from training.run.restore import WHICH, restore
+from training.run.run_folder import record
+from training.step import params
 
 SUMMARY = {
     "final", "best", "num_params", "num_params_non_embedding", "params_sha256", "tokens_seen",

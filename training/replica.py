@@ -11,13 +11,13 @@ import jax
 from ml_collections import ConfigDict
 
 from data.batch import Batch
-from training import report, run_folder
-from training.checkpoint import Checkpoints
-from training.clock import Clock
-from training.ledger import Ledger, NonFiniteError
-from training.params import Params
-from training.step import State
-from training.tracking import Row, Tracker
+from training.machine.clock import Clock
+from training.run import run_folder, run_report
+from training.run.checkpoint import Checkpoints
+from training.run.ledger import Ledger, NonFiniteError
+from training.run.tracking import Row, Tracker
+from training.step.params import Params
+from training.step.train_step import State
 
 
 class Replica:
@@ -97,7 +97,7 @@ class Replica:
 
     def end(self, state: State, replicas: int) -> None:
         """Writes the summary of a run that is trained."""
-        self.summary = report.summarise(self.config, state["params"], self.ledger, replicas=replicas)
+        self.summary = run_report.summarise(self.config, state["params"], self.ledger, replicas=replicas)
         self.tracker.summarise(self.summary)
         self.tracker.close(failed=False)
         run_folder.write_json(self.workdir / "summary.json", self.summary)

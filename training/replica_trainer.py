@@ -23,10 +23,12 @@ from ml_collections import ConfigDict
 
 from data.batch import Batch, pad_rows
 from models.contract import Architecture, Spec
-from training import evaluation, mesh, params, step
-from training.clock import Clock
-from training.programs import Programs
-from training.step import Arrays, Dials, State
+from training.evaluation import scoring
+from training.machine import mesh
+from training.machine.clock import Clock
+from training.machine.programs import Programs
+from training.step import params, train_step
+from training.step.train_step import Arrays, Dials, State
 from training.trainer import has_perplexity
 
 SLOTS, SHARED = PartitionSpec("replica"), PartitionSpec()
@@ -48,7 +50,7 @@ def over_slots(axis: str, function: Callable, arguments: Any) -> Any:
     return jax.lax.map(function, arguments) if axis == "mapped" else jax.vmap(function)(arguments)
 
 
-def make_step(train_step: step.TrainStep, axis: str) -> Callable[..., tuple[State, dict]]:
+def make_step(train_step: train_step.TrainStep, axis: str) -> Callable[..., tuple[State, dict]]:
     """(state, batch, seed, learning rate, active, logged) -> state, metrics; all but `logged` with a leading axis.
 
     Slots whose `active` is False keep their state; their metrics mean nothing.
@@ -89,14 +91,14 @@ class ReplicaTrainer:
         self.devices = _mesh(len(configs))
         self._runs, self._slots = len(configs), -(-len(configs) // self.devices.size) * self.devices.size
         self._micro_batches = config.optimizer.accumulation
-        self._dials = [step.make_dials(one) for one in configs]
+        self._dials = [train_step.make_dials(one) for one in configs]
         steps = jax.shard_map(
-            make_step(step.make_train_step(self.skeleton, spec, config), axis),
+            make_step(train_step.make_train_step(self.skeleton, spec, config), axis),
             mesh=self.devices, in_specs=(SLOTS, SLOTS, SLOTS, SLOTS, SLOTS, SHARED), out_specs=SLOTS,
             check_vma=False,
         )  # fmt: skip
         evaluations = jax.shard_map(
-            make_eval(step.make_eval_step(self.skeleton, spec), axis),
+            make_eval(train_step.make_eval_step(self.skeleton, spec), axis),
             mesh=self.devices, in_specs=(SLOTS, SHARED), out_specs=SLOTS, check_vma=False,
         )  # fmt: skip
         self._train_step = Programs(jax.jit(steps, donate_argnums=0), self._compiling)
@@ -137,8 +139,8 @@ class ReplicaTrainer:
 
     def evaluate(self, batches: Iterable[Batch]) -> list[dict[str, float]]:
         """The metrics of every run's `weights` over all of `batches`."""
-        means = [evaluation.Means() for _ in range(self._runs)]
-        for batch, scores in evaluation.scored(self._evaluated, self.weights(self.state), batches):
+        means = [scoring.Means() for _ in range(self._runs)]
+        for batch, scores in scoring.scored(self._evaluated, self.weights(self.state), batches):
             for n, mean in enumerate(means):
                 mean.add(batch, {name: array_NBT[n] for name, array_NBT in scores.items()})
         return [mean.metrics(perplexity=self.has_perplexity) for mean in means]

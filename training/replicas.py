@@ -21,14 +21,18 @@ from ml_collections import ConfigDict
 import data
 import models
 from data import pipeline
-from training import backend, params, replica_configs, report, run_folder, samples, step
-from training.clock import Clock, run_start
-from training.intervals import due
-from training.profiling import Profile
+from training import replica_configs
+from training.evaluation import samples
+from training.machine import backend
+from training.machine.clock import Clock, run_start
+from training.machine.profiling import Profile
+from training.machine.signals import StopRequest
 from training.replica import Replica, share_out
 from training.replica_trainer import ReplicaTrainer, axis_of
-from training.signals import StopRequest
-from training.tracking import Display, Tracker
+from training.run import run_folder, run_report
+from training.run.tracking import Display, Tracker
+from training.step import params, train_step
+from training.step.intervals import due
 from training.trainer import Probe
 
 
@@ -61,7 +65,7 @@ def train_replicas(
 
     with contextlib.ExitStack() as held, StopRequest() as stop:
         # Where earlier starts of these runs got to.
-        states = {run.number: step.init_state(params.flatten(built[run.number]), config) for run in runs}
+        states = {run.number: train_step.init_state(params.flatten(built[run.number]), config) for run in runs}
         for run in runs:
             held.enter_context(run_folder.claimed(run.workdir))
             share_tokenizer(first.workdir / "tokenizer", run.workdir / "tokenizer")
@@ -77,8 +81,8 @@ def train_replicas(
         batches = pipeline.train_batches_side_by_side(task, list(configs.values()), start=done)
 
         with Display(config, done) as display, Profile(workdir / "profile", active=config.profile) as profile:
-            display.say(report.opening(config, states[0]["params"], task, done, workdir))
-            display.say(report.opening_of_many(list(configs), trainer.axis, trainer.devices.size))
+            display.say(run_report.opening(config, states[0]["params"], task, done, workdir))
+            display.say(run_report.opening_of_many(list(configs), trainer.axis, trainer.devices.size))
             window: list[tuple[list[Replica], dict[str, Any]]] = []  # who took each step since the last row
             clock.tell = display.doing
             clock.lap()
@@ -141,7 +145,7 @@ def train_replicas(
             if len(summaries) < len(runs):
                 failures = "; ".join(f"{run.name}: {run.failure}" for run in runs if run.failure)
                 raise FloatingPointError(f"{workdir}: {failures}; {len(summaries)} of {len(runs)} runs are finished")
-            display.say(report.closing_of_many(summaries, workdir))
+            display.say(run_report.closing_of_many(summaries, workdir))
             return summaries
 
 

@@ -10,9 +10,11 @@ from ml_collections import ConfigDict
 
 from data.batch import Batch
 from models.contract import Architecture, Spec
-from training import evaluation, mesh, params, step
-from training.clock import Clock
-from training.programs import Programs
+from training.evaluation import scoring
+from training.machine import mesh
+from training.machine.clock import Clock
+from training.machine.programs import Programs
+from training.step import params, train_step
 
 Probe = Callable[[Architecture, Any, int], Mapping[str, float]]
 """A measurement at every evaluation, (model, task, step) -> metrics, passed down by an experiment."""
@@ -26,11 +28,11 @@ class Trainer:
         self._micro_batches = config.optimizer.accumulation
         self.has_perplexity = has_perplexity(spec, config)
         self.skeleton = params.Skeleton(model)
-        self.state = jax.device_put(step.init_state(params.flatten(model), config), mesh.replicated(devices))
-        self._dials = step.make_dials(config)
-        update = mesh.within(devices, step.make_train_step(self.skeleton, spec, config))
+        self.state = jax.device_put(train_step.init_state(params.flatten(model), config), mesh.replicated(devices))
+        self._dials = train_step.make_dials(config)
+        update = mesh.within(devices, train_step.make_train_step(self.skeleton, spec, config))
         self._train_step = Programs(jax.jit(update, donate_argnums=0), self._compiling)
-        self._eval_step = evaluation.make_eval_step(self.skeleton, spec, devices, self._compiling)
+        self._eval_step = scoring.make_eval_step(self.skeleton, spec, devices, self._compiling)
 
     @property
     def weights(self) -> params.Params:
@@ -60,7 +62,7 @@ class Trainer:
 
     def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
         """The metrics of `weights` over all of `batches`."""
-        return evaluation.evaluate(self._eval_step, self.weights, batches, perplexity=self.has_perplexity)
+        return scoring.evaluate(self._eval_step, self.weights, batches, perplexity=self.has_perplexity)
 
 
 def has_perplexity(spec: Spec, config: ConfigDict) -> bool:

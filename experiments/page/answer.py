@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments import results, table
-from experiments.question import SCALES, Question
-from experiments.results import Folders
-from experiments.table import Table
+from experiments.analysis import table
+from experiments.analysis.table import Table
+from experiments.engine import results
+from experiments.engine.results import Folders
+from experiments.questions.question import SCALES, Question
 
 COMMANDS = "commands.sh"
 

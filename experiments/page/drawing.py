@@ -24,10 +24,10 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedFormatter, FuncFormatter
 from matplotlib.transforms import Bbox
 
-from experiments import style
+from experiments.analysis import style
+from experiments.analysis.statistics import Interval
 from experiments.page import svg
 from experiments.page.markup import Markup
-from experiments.statistics import Interval
 
 DPI = 72  # of matplotlib's SVG: a pixel is a point
 EDGE = 4.0  # points around a panel

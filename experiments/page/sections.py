@@ -4,13 +4,14 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from experiments import results, style
+from experiments.analysis import style
+from experiments.engine import results
 from experiments.page import tables, verdict
 from experiments.page.answer import COMMANDS, Answer, restated
 from experiments.page.drawing import Drawing, Panel, take_apart
 from experiments.page.grid import fold
 from experiments.page.markup import Content, Markup, join, tag
-from experiments.question import Question
+from experiments.questions.question import Question
 
 
 def contents(answers: Sequence[Answer], not_run: Sequence[str]) -> Markup:

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.fairness import budget as of_cell
-from experiments.schedule import REPORT, TUNE
-from experiments.statistics import Interval, t_interval
-from experiments.table import COLUMNS, Table
-from experiments.trial import OF_RUN
+from experiments.analysis.fairness import budget as of_cell
+from experiments.analysis.statistics import Interval, t_interval
+from experiments.analysis.table import COLUMNS, Table
+from experiments.engine.schedule import REPORT, TUNE
+from experiments.engine.trial import OF_RUN
 
 SIZE = "num_params_non_embedding"
 CONVERGED = 0.01  # of the best validation loss that the last quarter of the steps may still have gained

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Callable, Sequence
 
-from experiments import results
+from experiments.engine import results
+from experiments.engine.trial import OF_RUN
 from experiments.page import summary
 from experiments.page.answer import Answer
 from experiments.page.grid import NONE, count, fold, grid, number, row
 from experiments.page.markup import Markup, join, tag
 from experiments.page.summary import CONVERGED, Fairness, Line, Measure, Value
-from experiments.trial import OF_RUN
 
 MOST_LINES = 200  # of one measure; beyond, the table is the place to look
 LARGE = 1e4  # from here on numbers are written out whole

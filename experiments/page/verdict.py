@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.judge import FAILS, HOLDS, OPEN
+from experiments.analysis.finding import Outcome
+from experiments.analysis.judge import FAILS, HOLDS, OPEN
 from experiments.page.grid import NONE, fold, grid, number
 from experiments.page.markup import Markup, tag
-from experiments.question import Outcome
 
 MARKS = {Outcome.SUPPORTED: "✓", Outcome.WITHIN_LIMITS: "◐", Outcome.NOT_SUPPORTED: "✗", Outcome.UNDECIDED: "?"}
 WIDTH, HEIGHT, EDGE = 150, 14, 6  # of a bar's drawing

@@ -1,6 +1,5 @@
-"""The probes by name: each the function `measure` of a file (`experiments/measurement.py`)."""
+"""The probes by name: each the function `measure` of a file (`experiments/probes/measurement.py`)."""
 
-from experiments.measurement import Probe
 from experiments.probes import (
     accuracy_by_distance,
     accuracy_by_length,
@@ -10,8 +9,9 @@ from experiments.probes import (
     exposure,
     gradient_by_time,
     head_importance,
-    throughput,
+    timing,
 )
+from experiments.probes.measurement import Probe
 
 PROBES: dict[str, Probe] = {
     "accuracy_by_distance": accuracy_by_distance.measure,
@@ -22,5 +22,5 @@ PROBES: dict[str, Probe] = {
     "bleu": bleu.measure,
     "bleu_by_length": bleu_by_length.measure,
     "exposure": exposure.measure,
-    "throughput": throughput.measure,
+    "throughput": timing.measure,
 }

@@ -1,7 +1,7 @@
 """Accuracy as a function of how many tokens back the answer lies, at fixed length.
 
 A synthetic task deals the distances of an evaluation split out evenly, so that every distance is measured as often
-as another. Neighbouring distances are taken together until each has enough answers (`training/quality.py`).
+as another. Neighbouring distances are taken together until each has enough answers (`training/evaluation/quality.py`).
 """
 
 from collections.abc import Iterator
@@ -9,9 +9,11 @@ from collections.abc import Iterator
 import jax
 
 from data import pipeline
-from experiments.measurement import Measurement
-from training import evaluation, mesh, params, quality
-from training.restore import Restored
+from experiments.probes.measurement import Measurement
+from training.evaluation import quality, scoring
+from training.machine import mesh
+from training.run.restore import Restored
+from training.step import params
 
 
 def measure(run: Restored, *, split: str = "test", limit: int = 0) -> Iterator[Measurement]:
@@ -22,9 +24,9 @@ def measure(run: Restored, *, split: str = "test", limit: int = 0) -> Iterator[M
     """
     devices = mesh.make()
     weights = jax.device_put(params.flatten(run.model), mesh.replicated(devices))
-    step = evaluation.make_eval_step(params.Skeleton(run.model), run.task.spec, devices)
+    step = scoring.make_eval_step(params.Skeleton(run.model), run.task.spec, devices)
     batches = pipeline.eval_batches(run.task, split, run.config, limit=limit)
-    answers, _ = quality.gather(evaluation.scored(step, weights, batches))
+    answers, _ = quality.gather(scoring.scored(step, weights, batches))
     rows = quality.by_distance(answers, run.task.chance)
     if not rows:
         raise ValueError(f"accuracy_by_distance: the answers of {run.config.task} have no distance; use another probe")

@@ -10,9 +10,11 @@ import jax
 import numpy as np
 
 from data import pipeline
-from experiments.measurement import Measurement
-from training import evaluation, mesh, params, quality
-from training.restore import Restored
+from experiments.probes.measurement import Measurement
+from training.evaluation import quality, scoring
+from training.machine import mesh
+from training.run.restore import Restored
+from training.step import params
 
 
 def measure(
@@ -21,7 +23,7 @@ def measure(
     """`token_accuracy`, `exact_match` and `loss` within ranges of `width` lengths, at their middle (`place`).
 
     Of several splits, such as `test` and `test_long`, each has its own ranges, from its shortest length on; `part`
-    names the split, `answers` counts examples. Width 0 lets `training/quality.py` choose. `limit` takes the first so
+    names the split, `answers` counts examples. Width 0 lets `training/evaluation/quality.py` choose. `limit` takes the first so
     many examples of each. Chance is yielded where the task states it. Raises ValueError for a task without a source.
     """
     spec, task = run.task.spec, run.task
@@ -29,10 +31,10 @@ def measure(
         raise ValueError(f"accuracy_by_length: {run.config.task} has no source that could be long; use another probe")
     devices = mesh.make()
     weights = jax.device_put(params.flatten(run.model), mesh.replicated(devices))
-    step = evaluation.make_eval_step(params.Skeleton(run.model), spec, devices)
+    step = scoring.make_eval_step(params.Skeleton(run.model), spec, devices)
     for split in splits:
         batches = pipeline.eval_batches(task, split, run.config, limit=limit)
-        answers, examples = quality.gather(evaluation.scored(step, weights, batches))
+        answers, examples = quality.gather(scoring.scored(step, weights, batches))
         for row in quality.by_source_length(answers, examples, lengths(task, split, examples), width, None):
             place = (row["low"] + row["high"]) / 2
             for name in ("token_accuracy", "exact_match", "loss"):

@@ -11,10 +11,10 @@ import numpy as np
 
 from data import pipeline
 from data.batch import Batch
-from experiments.measurement import Measurement
+from experiments.probes.measurement import Measurement
 from models.seq2seq_attention import WEIGHTS_TAP
-from training import params
-from training.restore import Restored
+from training.run.restore import Restored
+from training.step import params
 
 NEAR = 1  # tokens beside the answer that `near_answer` counts as well
 

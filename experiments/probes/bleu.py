@@ -5,11 +5,11 @@ from typing import Any
 
 from data import pipeline
 from data.batch import Batch
-from experiments.measurement import Measurement
+from experiments.probes.measurement import Measurement
 from models.contract import Architecture
-from training.generate import Generator
-from training.quality import Text
-from training.restore import Restored
+from training.evaluation.generate import Generator
+from training.evaluation.quality import Text
+from training.run.restore import Restored
 
 
 def measure(run: Restored, *, split: str = "val", beam_size: int = 1, limit: int = 0) -> Iterator[Measurement]:

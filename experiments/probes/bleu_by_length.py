@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from experiments import bleu
-from experiments.measurement import Measurement
+from experiments.probes import bleu_counts
 from experiments.probes.bleu import Translator, translates
-from training.restore import Restored
+from experiments.probes.measurement import Measurement
+from training.run.restore import Restored
 
 
 def measure(
@@ -36,14 +36,14 @@ def measure(
     translator = Translator(run, split, beam_size=beam_size, limit=limit)
     text = translator.translate(run.model)
     words_S = np.array([len(line.split()) for line in translator.sources])
-    counts_SC = bleu.counts(text.hypotheses, text.references)
+    counts_SC = bleu_counts.counts(text.hypotheses, text.references)
     for low, high in ranges(edges):
         here_SC = counts_SC[(words_S >= low) & (words_S <= high)]
         place, answers = (low + high) / 2, len(here_SC)
         if answers:
-            yield Measurement("bleu_lowercase", bleu.score(here_SC), place, answers=answers)
+            yield Measurement("bleu_lowercase", bleu_counts.score(here_SC), place, answers=answers)
             yield Measurement("length_ratio", here_SC[:, 0].sum() / here_SC[:, 1].sum(), place, answers=answers)
-            for draw, value in enumerate(bleu.resampled(here_SC, draws)):
+            for draw, value in enumerate(bleu_counts.resampled(here_SC, draws)):
                 yield Measurement("bleu_lowercase", value, place, f"draw {draw}", answers)
 
 

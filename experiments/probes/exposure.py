@@ -9,10 +9,12 @@ import jax
 import numpy as np
 
 from data import pipeline
-from experiments.measurement import Measurement
-from training import evaluation, mesh, params
-from training.generate import Generator
-from training.restore import Restored
+from experiments.probes.measurement import Measurement
+from training.evaluation import scoring
+from training.evaluation.generate import Generator
+from training.machine import mesh
+from training.run.restore import Restored
+from training.step import params
 
 
 def measure(run: Restored, *, split: str = "val", limit: int = 512) -> Iterator[Measurement]:
@@ -29,13 +31,13 @@ def measure(run: Restored, *, split: str = "val", limit: int = 512) -> Iterator[
     batches = list(pipeline.eval_batches(run.task, split, run.config, limit=limit))
     devices = mesh.make()
     weights = jax.device_put(params.flatten(run.model), mesh.replicated(devices))
-    step = evaluation.make_eval_step(params.Skeleton(run.model), spec, devices)
+    step = scoring.make_eval_step(params.Skeleton(run.model), spec, devices)
     tokens = Generator(run.model, spec).split(batches)
 
     longest = max(batch["target_in"].shape[1] for batch in batches)
     right = {name: np.zeros(longest) for name in ("teacher_forced", "free_running")}
     asked = np.zeros(longest)
-    for batch, scores in evaluation.scored(step, weights, batches):
+    for batch, scores in scoring.scored(step, weights, batches):
         counted_BT = batch["target_weights"] > 0
         T = counted_BT.shape[1]
         asked[:T] += counted_BT.sum(0)

@@ -16,10 +16,11 @@ import numpy as np
 
 from data import pipeline
 from data.batch import Batch
-from experiments.measurement import Measurement
-from training import mesh, params
-from training.losses import LOSSES
-from training.restore import Restored
+from experiments.probes.measurement import Measurement
+from training.machine import mesh
+from training.run.restore import Restored
+from training.step import params
+from training.step.losses import LOSSES
 
 PARTS = ("hidden", "cell", "inputs")  # the last word of the taps that are states over time
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

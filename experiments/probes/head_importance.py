@@ -13,12 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from data import pipeline
-from experiments.measurement import Measurement
 from experiments.probes.bleu import Translator
+from experiments.probes.measurement import Measurement
 from models.contract import Architecture
-from training import mesh, params
-from training.losses import LOSSES
-from training.restore import Restored
+from training.machine import mesh
+from training.run.restore import Restored
+from training.step import params
+from training.step.losses import LOSSES
 
 
 def measure(run: Restored, *, split: str = "val", limit: int = 512, sentences: int = 0) -> Iterator[Measurement]:

@@ -1,8 +1,8 @@
-"""The questions by name: each a module (`experiments/question.py` says what it holds)."""
+"""The questions by name: each a module (`experiments/questions/question.py` says what it holds)."""
 
 from data import checks
-from experiments.question import Question
 from experiments.questions import gradient_flow, head_count, long_range, parity, sentence_length, throughput
+from experiments.questions.question import Question
 
 QUESTIONS: dict[str, Question] = {
     "long_range": long_range,

@@ -16,11 +16,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments import fairness, judge, style
-from experiments.judge import Comparison
-from experiments.question import Finding, Probing, Run, over_seeds
-from experiments.style import Look
-from experiments.table import Table, paired
+from experiments.analysis import fairness, judge, style
+from experiments.analysis.finding import Finding
+from experiments.analysis.judge import Comparison
+from experiments.analysis.style import Look
+from experiments.analysis.table import Table, paired
+from experiments.questions.question import Probing, Run, over_seeds
 
 CLAIM = (
     "Back-propagated gradients shrink or explode geometrically, a product of W and tanh' (C2); gates ease this, since "

@@ -8,7 +8,7 @@ of its learning rate. On the runs with 8 heads each head is masked in turn. Besi
 al. (2017, table 3), relative to 8 heads: their models are of another size and language, so shapes compare, not values.
 
 Loss and BLEU are of the test set, which chose neither learning rate nor checkpoint; BLEU is of greedy translations,
-lowercased, and its differences vary with seeds and with sentences (`experiments/compared_bleu.py`). Recall has ALiBi:
+lowercased, and its differences vary with seeds and with sentences (`experiments/analysis/compared_bleu.py`). Recall has ALiBi:
 with learned and with rotary positions 8 heads had not left chance after 1,200 steps (tuning seed). The slopes of h
 heads are 2^(-8 i / h), so one head has a shallow one alone and several heads have several reaches; on recall heads and
 reaches cannot be told apart.
@@ -21,12 +21,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments import judge, style
-from experiments.compared_bleu import Bleu, compared
-from experiments.judge import Comparison
-from experiments.question import Finding, Probing, Run, Tuning, over_seeds
-from experiments.style import Look
-from experiments.table import Table, paired
+from experiments.analysis import judge, style
+from experiments.analysis.compared_bleu import Bleu, compared
+from experiments.analysis.finding import Finding
+from experiments.analysis.judge import Comparison
+from experiments.analysis.style import Look
+from experiments.analysis.table import Table, paired
+from experiments.questions.question import Probing, Run, Tuning, over_seeds
 
 CLAIM = "Several heads see several relations; 8 is best, 16 or 32 bring nothing (C10)."
 SOURCE = (

@@ -14,11 +14,12 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from experiments import fairness, judge, style
-from experiments.judge import Comparison
-from experiments.question import Finding, Probing, Run, Tuning, over_seeds
-from experiments.style import Look
-from experiments.table import Table, paired
+from experiments.analysis import fairness, judge, style
+from experiments.analysis.finding import Finding
+from experiments.analysis.judge import Comparison
+from experiments.analysis.style import Look
+from experiments.analysis.table import Table, paired
+from experiments.questions.question import Probing, Run, Tuning, over_seeds
 
 CLAIM = (
     "In an RNN information passes step by step and is lost the sooner, the further away it lies (C1); gates ease this, "

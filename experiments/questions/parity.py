@@ -19,11 +19,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments import fairness, judge, style
-from experiments.judge import Comparison
-from experiments.question import Effect, Finding, Outcome, Probing, Run, Tuning, over_seeds
-from experiments.style import Look
-from experiments.table import Table, paired
+from experiments.analysis import fairness, judge, style
+from experiments.analysis.finding import Effect, Finding, Outcome
+from experiments.analysis.judge import Comparison
+from experiments.analysis.style import Look
+from experiments.analysis.table import Table, paired
+from experiments.questions.question import Probing, Run, Tuning, over_seeds
 
 CLAIM = "Recurrence wins somewhere too: parity, trained on short strings, is solved on long ones by RNNs alone (C20)."
 SOURCE = (

@@ -12,7 +12,7 @@ final state. All have one budget of parameters besides embeddings, the same batc
 
 BLEU of long sentences is not comparable with BLEU of short ones, so systems are compared within a range of lengths
 alone: a share of BLEU is one of another system's, or of the same system's trained on all lengths, in the same range.
-Its variance has two parts, seeds and sentences (`experiments/compared_bleu.py`).
+Its variance has two parts, seeds and sentences (`experiments/analysis/compared_bleu.py`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,12 +22,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments import fairness, judge, style
-from experiments.compared_bleu import Bleu, compared, share
-from experiments.judge import Comparison
-from experiments.question import Finding, Probing, Run, Tuning, over_seeds
-from experiments.style import Look
-from experiments.table import Table, paired
+from experiments.analysis import fairness, judge, style
+from experiments.analysis.compared_bleu import Bleu, compared, share
+from experiments.analysis.finding import Finding
+from experiments.analysis.judge import Comparison
+from experiments.analysis.style import Look
+from experiments.analysis.table import Table, paired
+from experiments.questions.question import Probing, Run, Tuning, over_seeds
 
 CLAIM = (
     "One fixed vector for the whole source loses information, so that long sentences suffer (C6); attention gives each "

@@ -7,7 +7,7 @@ Decoder-only systems of one budget of parameters on one batch, measured in one p
 length, batch and size. Decoding: what one more token costs after so many have been read, without the reading.
 
 RNN back-ends. `scan`: ours, all steps in one compiled loop. `cuDNN`: a layer in one call, for the LSTM, on a GPU.
-`a call a step`: a call from Python for each time step and for its backward step (`experiments/benchmarks/by_call.py`),
+`a call a step`: a call from Python for each time step and for its backward step (`benchmarks/by_call.py`),
 which is what the claim's RNNs ran as, but for the operations within a step, which are one program here. The task is to
 give a sequence back reversed; no answer matters here, and every token is real.
 """
@@ -19,11 +19,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments import fairness, judge, style
-from experiments.judge import Comparison
-from experiments.question import Finding, Probing, Run, over_seeds
-from experiments.style import Look
-from experiments.table import Table, paired
+from experiments.analysis import fairness, judge, style
+from experiments.analysis.finding import Finding
+from experiments.analysis.judge import Comparison
+from experiments.analysis.style import Look
+from experiments.analysis.table import Table, paired
+from experiments.questions.question import Probing, Run, over_seeds
 
 CLAIM = (
     "RNNs must wait for each step; attention computes all at once and is tens to hundreds of times faster (C4). In "

@@ -22,7 +22,7 @@ def raw(tmp_path_factory):
 @pytest.fixture(scope="module")
 def prepared(raw):
     """A folder of TFDS data sets, prepared from the raw files without network and without TensorFlow."""
-    from data.multi30k import Multi30k
+    from data.multi30k_builder import Multi30k
 
     builder = Multi30k(raw_dir=raw, data_dir=raw.parent, file_format="array_record")
     builder.download_and_prepare(file_format="array_record")
@@ -67,7 +67,7 @@ def test_a_folder_that_lacks_a_side_says_which(raw, tmp_path):
 
 
 def test_without_network_the_way_out_is_said_at_once(tmp_path, monkeypatch):
-    from data import multi30k as builder
+    from data import multi30k_builder as builder
 
     monkeypatch.setattr(builder, "REPOSITORY", "http://127.0.0.1:9/raw")
     with pytest.raises(ValueError, match=r"cannot be downloaded here .*; point data\.dir at a folder that holds train"):
@@ -76,7 +76,7 @@ def test_without_network_the_way_out_is_said_at_once(tmp_path, monkeypatch):
 
 
 def test_a_download_is_checked(tmp_path, raw):
-    from data.multi30k import check_sha256
+    from data.multi30k_builder import check_sha256
 
     with pytest.raises(ValueError, match=r"has sha256 [0-9a-f]{64}, but train\.de\.gz should have 726e39b2"):
         check_sha256(raw / "train.de.gz", "train.de.gz")
@@ -85,7 +85,7 @@ def test_a_download_is_checked(tmp_path, raw):
 
 
 def test_every_file_that_is_downloaded_has_a_checksum_at_one_commit():
-    from data.multi30k import SHA256, Multi30k
+    from data.multi30k_builder import SHA256, Multi30k
 
     urls = Multi30k.urls.fget(SimpleNamespace(_raw_dir=None))
     assert sorted(url.rpartition("/")[2] for url in urls) == sorted(SHA256) and len(set(SHA256.values())) == 18
@@ -98,7 +98,7 @@ def real(longreach_data, tmp_path_factory):
 
 
 def test_the_raw_files_are_those_on_record(longreach_data):
-    from data.multi30k import SHA256, check_sha256
+    from data.multi30k_builder import SHA256, check_sha256
 
     paths = [path for path in (longreach_data / "multi30k").glob("*.gz") if path.name in SHA256]
     assert {"train.de.gz", "val.de.gz", "test_2016_flickr.de.gz"} <= {path.name for path in paths}

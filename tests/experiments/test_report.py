@@ -14,12 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import judge, report, results, style, table
-from experiments.judge import Comparison
+from experiments import report
+from experiments.analysis import judge, style, table
+from experiments.analysis.judge import Comparison
+from experiments.analysis.style import Look
+from experiments.analysis.table import Table
+from experiments.engine import results
 from experiments.page import colours, drawing, markup, summary, svg, tables
 from experiments.questions import QUESTIONS
-from experiments.style import Look
-from experiments.table import Table
 from tests.experiments.test_long_range import AS_TAUGHT, FALLING, made_up
 
 NASTY = "</script><script>throw 1</script> & \"'"

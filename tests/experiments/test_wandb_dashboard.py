@@ -10,13 +10,14 @@ import pytest
 
 import train
 from configs import common
-from experiments import schedule, wandb_dashboard
-from experiments.question import Tuning
+from experiments import wandb_dashboard
+from experiments.engine import schedule
 from experiments.questions import QUESTIONS
+from experiments.questions.question import Tuning
 from experiments.wandb_dashboard import LINES, SCATTER, SECTIONS, dashboard, main
-from training import run_folder
+from training.run import run_folder
 
-TRAINING = Path(__file__).parent.parent.parent / "training"
+TRAINING = Path(__file__).parents[2] / "training"
 SHOWN = "".join((TRAINING / name).read_text() for name in ("samples.py", "tracking.py"))  # set what is not a number
 
 

@@ -14,12 +14,13 @@ import eval
 import train
 from tests.training import runs
 from tests.training.processes import command, rows, run, start, summary, write_text
-from training import params, replica_configs
-from training.checkpoint import CheckpointError, Checkpoints
+from training import replica_configs
 from training.replica_trainer import make_step
 from training.replicas import share_tokenizer, train_replicas
-from training.restore import restore
-from training.step import Dials
+from training.run.checkpoint import CheckpointError, Checkpoints
+from training.run.restore import restore
+from training.step import params
+from training.step.train_step import Dials
 
 DROPOUT = {"model__dropout_rate": 0.3, "optimizer__accumulation": 2, "optimizer__ema_decay": 0.9}
 STEPS = {"steps": 6, "every__log": 1, "every__eval": 3, "every__save": 2}

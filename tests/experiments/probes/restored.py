@@ -7,11 +7,11 @@ import jax
 import data
 import models
 from tests.training import runs
-from training.restore import Restored
+from training.run.restore import Restored
 
 
 def restored(task: str, model: str, **values: Any) -> Restored:
-    """What `training.restore.restore` would give of a run that has not begun."""
+    """What `training.run.restore.restore` would give of a run that has not begun."""
     config = runs.config(task, model, **values)
     built = data.build(config.task, config.data)
     return Restored(config, built, models.build(model, config.model, built.spec, jax.random.key(config.seed)), 0)

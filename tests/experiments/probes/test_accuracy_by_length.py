@@ -10,7 +10,7 @@ from experiments.probes import accuracy_by_length as probe
 from tests.experiments.probes.restored import restored
 from tests.training import runs
 from tests.training.processes import write_text
-from training.restore import Restored
+from training.run.restore import Restored
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import models
 from experiments.probes import bleu as probe
 from tests.experiments.probes.restored import restored
 from tests.training import processes, runs
-from training.restore import Restored
+from training.run.restore import Restored
 
 
 @pytest.fixture(autouse=True)

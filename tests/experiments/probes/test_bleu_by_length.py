@@ -7,12 +7,12 @@ import pytest
 import data
 import eval
 import models
-from experiments import bleu
 from experiments.probes import bleu_by_length as probe
+from experiments.probes import bleu_counts
 from tests.experiments.probes.restored import restored
 from tests.training import runs
 from tests.training.processes import write_text
-from training.restore import Restored
+from training.run.restore import Restored
 
 
 @pytest.fixture(autouse=True)
@@ -37,14 +37,14 @@ def test_it_is_what_eval_measures(text, beam_size):
     run = translator(text)
     options = eval.parse(["--workdir=none", "--split=test", f"--beam_size={beam_size}"])
     _, predictions = eval.evaluate(run, "test", options)
-    counts_SC = bleu.counts(predictions, run.task.target_text("test"))
+    counts_SC = bleu_counts.counts(predictions, run.task.target_text("test"))
     words_S = np.array([len(line.split()) for line in run.task.source_text("test")])
     found = list(probe.measure(run, split="test", edges=(1, 4, 7), draws=3, beam_size=beam_size))
     whole = {one.place: one for one in found if one.measure == "bleu_lowercase" and not one.part}
     for place, inside_S in ((2.0, words_S < 4), (5.5, words_S >= 4)):
-        assert whole[place].value == bleu.score(counts_SC[inside_S]) and whole[place].answers == inside_S.sum()
+        assert whole[place].value == bleu_counts.score(counts_SC[inside_S]) and whole[place].answers == inside_S.sum()
         drawn = [one.value for one in found if one.part.startswith("draw") and one.place == place]
-        assert drawn == bleu.resampled(counts_SC[inside_S], 3).tolist()
+        assert drawn == bleu_counts.resampled(counts_SC[inside_S], 3).tolist()
     ratios = [one.value for one in found if one.measure == "length_ratio"]
     assert len(ratios) == 2 and all(ratio > 0 for ratio in ratios)
 

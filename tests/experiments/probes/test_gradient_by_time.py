@@ -13,7 +13,7 @@ from models.cells import TanhCell
 from models.recurrent_decoder import RecurrentDecoder
 from tests.experiments.probes.restored import restored
 from tests.training import runs
-from training.losses import LOSSES
+from training.step.losses import LOSSES
 
 measure = probe.measure
 

@@ -1,0 +1,102 @@
+"""Comparisons that are fair by construction: one budget of parameters for every architecture."""
+
+import functools
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+import data
+import models
+from configs import common
+from training.command import cli
+from training.step import params
+
+
+class Size(NamedTuple):
+    overrides: dict[str, Any]  # that give the model its width
+    num_params: int  # without embeddings
+    left_over: int  # of the budget
+
+
+def budget(budgets: Mapping[str, int], cell: Iterable[str]) -> int | None:
+    """Of a cell of the grid: what `budgets` has under one of its axes' values, or under "" for all; None: not sized."""
+    return next((budgets[value] for value in cell if value in budgets), budgets.get(""))
+
+
+def non_embedding_params(config: ConfigDict) -> int:
+    """Parameters without tables that have a row a token or a position; nothing is drawn."""
+    task = data.build(config.task, config.data)
+
+    def flat() -> params.Params:
+        return params.flatten(models.build(config.model.name, config.model, task.spec, jax.random.key(0)))
+
+    return params.count(jax.eval_shape(flat), embeddings=False)
+
+
+def fit(where: str, overrides: Mapping[str, Any], budget: int, *, multiple: int = 1) -> Size:
+    """The largest model of FILE:ARGUMENT with `overrides` that has at most `budget` parameters without embeddings.
+
+    First the width of everything is solved for, in steps of `multiple` and of what the heads need, with feed-forward
+    layers four times as wide; then these grow into what is left. Raises ValueError where not even the narrowest fits.
+    """
+    return _fit(where, json.dumps(dict(overrides)), budget, multiple)
+
+
+@functools.cache
+def _fit(where: str, overrides: str, budget: int, multiple: int) -> Size:
+    config = cli.load(where)
+    config.update_from_flattened_dict(json.loads(overrides))
+    heads = config.model.get("num_heads", 1)
+    step = multiple * heads // math.gcd(multiple, heads)
+    if config.model.get("positions") == "rotary":
+        step = max(step, 2 * heads)
+
+    @functools.cache
+    def at(width: int, mlp_dim: int | None = None) -> int:
+        common.set_width(config.model, width)
+        if mlp_dim is not None:
+            config.model.mlp_dim = mlp_dim
+        return non_embedding_params(config)
+
+    steps = _largest(_root([at(n * step) - budget for n in (1, 2, 3)]), lambda n: at(n * step) <= budget)
+    if not steps:
+        raise ValueError(f"{where}: a budget of {budget:,} parameters is too small; {at(step):,} is the least")
+    width, mlp_dim = steps * step, None
+    if "mlp_dim" in config.model:
+        one, two = at(width, 1), at(width, 2)
+        mlp_dim = _largest(1 + (budget - one) // (two - one), lambda n: at(width, n) <= budget)
+    size = at(width, mlp_dim)
+    keys = ("hidden_size", "embed_size", "mlp_dim", "attention.size")
+    flat = {key: _at(config.model, key) for key in keys}
+    return Size({f"model.{key}": value for key, value in flat.items() if value is not None}, size, budget - size)
+
+
+def _root(values: Sequence[int]) -> int:
+    """Where the quadratic through (1, v1), (2, v2), (3, v3) turns positive, rounded down: parameters grow with the
+    square of the width."""
+    roots = np.roots(np.polyfit([1, 2, 3], values, 2))
+    return max(0, math.floor(max(roots.real)))
+
+
+def _largest(guess: int, fits: Callable[[int], bool]) -> int:
+    """The largest n that fits, where all below it do; 0 where not even 1 does."""
+    n = guess
+    while fits(n + 1):
+        n += 1
+    while n and not fits(n):
+        n -= 1
+    return n
+
+
+def _at(model: ConfigDict, key: str) -> int | None:
+    value: Any = model
+    for name in key.split("."):
+        if name not in value:
+            return None
+        value = value[name]
+    return value

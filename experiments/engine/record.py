@@ -1,0 +1,50 @@
+"""What is known of every run, whatever the question: its size, its cost, and how its training went."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.probes.measurement import Measurement
+from models import flops
+from training.run.restore import Restored
+
+LATE = 0.75  # of the steps; after that, a run that has converged gains little
+
+
+def of_model(run: Restored) -> Iterator[Measurement]:
+    """Size and cost, from shapes alone: `fairness.py` and `flops.py` say what is counted."""
+    spec = run.task.spec
+    tokens = spec.max_source_length + spec.max_target_length
+    yield Measurement("flops_per_token", flops.forward(run.model, spec) / tokens)
+    if run.model.decodes:
+        yield Measurement("state_bytes", flops.state_bytes(run.model, spec))
+
+
+def of_training(workdir: Path, summary: Mapping[str, Any]) -> Iterator[Measurement]:
+    """Validation at its best and at the end, seconds by activity, and whether training had converged."""
+    for name in ("num_params", "num_params_non_embedding", "tokens_seen", "target_tokens_per_second"):
+        yield Measurement(name, summary[name])
+    for activity in ("training", "compile", "eval", "save"):
+        yield Measurement(f"{activity}_seconds", summary[f"{activity}_seconds"])
+    for when in ("best", "final"):
+        for name, value in summary[when].items():
+            if name != "metric":
+                yield Measurement(f"{when}_{name}", value)
+    yield Measurement("late_gain", late_gain(read_validation(workdir)))
+
+
+def read_validation(workdir: Path) -> list[tuple[int, float]]:
+    """(step, loss) of every evaluation."""
+    rows = (json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines())
+    return [(row["step"], row["loss"]) for row in rows if row["kind"] == "val"]
+
+
+def late_gain(validation: list[tuple[int, float]]) -> float:
+    """By which share the last quarter of the steps lowered the best validation loss: near 0 where training had
+    converged; nan where there was no evaluation before."""
+    last = max((step for step, _ in validation), default=0)
+    before = min((loss for step, loss in validation if step <= LATE * last), default=math.nan)
+    after = min((loss for step, loss in validation), default=math.nan)
+    return (before - after) / before if before else math.nan

@@ -1,0 +1,170 @@
+"""One run, from its config to its rows: trained, probed, written to `RUN/rows.json`.
+
+A run that was stopped goes on from its checkpoint, and one whose rows are written is finished. What probes found
+during training is kept in `RUN/probes.jsonl` on the way, a line each time.
+"""
+
+import dataclasses
+import datetime
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+import data
+import models
+import train
+from experiments.analysis.table import FORMAT
+from experiments.engine import fingerprint, record, schedule
+from experiments.probes import PROBES
+from experiments.probes.measurement import Measurement
+from experiments.questions.question import Probing
+from models.contract import Architecture
+from training.machine import backend, provenance
+from training.run import run_folder
+from training.run.restore import Restored, restore
+
+OF_RUN = "run"  # the probe's name in rows that every run has
+ROWS = "rows.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What a worker is given; plain values."""
+
+    name: str  # for whoever watches
+    workdir: str
+    config: Mapping[str, Any]
+    columns: Mapping[str, Any]  # of the table: which run this is
+    probes: tuple[Probing, ...] = ()
+    wandb: str = "disabled"
+    in_haste: bool = False  # compile quickly rather than well: for runs of a few steps
+
+
+def run(job: Job) -> bool:
+    """Does the job; False when asked to stop before its end. Raises what training or a probe raises."""
+    workdir = Path(job.workdir)
+    config = ConfigDict(json.loads(json.dumps(dict(job.config))))
+    _check_code(job, config)
+    config.wandb.mode = job.wandb
+    config.lock()
+    if job.in_haste:
+        jax.config.update("jax_disable_most_optimizations", True)
+    backend.configure(config, workdir)
+    notes = Notes(workdir / "probes.jsonl", job.probes)
+    first = Restored(config, *_build(config, workdir), 0)
+    size = list(record.of_model(first))
+
+    def watch(model: Architecture, task: Any, step: int) -> Mapping[str, float]:
+        notes.take(Restored(config, task, model, step), "evaluations")
+        return {}
+
+    workdir.mkdir(parents=True, exist_ok=True)
+    begun = first_start(workdir)
+    probing_since = time.perf_counter()
+    notes.take(first, "start")
+    probing_seconds = time.perf_counter() - probing_since
+    try:
+        summary = train.train(config, workdir, accept_changes=True, probes=[watch])
+    except FloatingPointError:
+        if job.columns["role"] != "tune":
+            raise
+        # A value that makes training diverge has been tried, and is the worst there is.
+        write(job, begun, [(OF_RUN, config.steps, Measurement("best_loss", math.inf))])
+        return True
+    if not summary:
+        return False
+    probing_since = time.perf_counter()
+    best = restore(workdir, "best")
+    rows = [(OF_RUN, config.steps, one) for one in (*size, *record.of_training(workdir, summary))]
+    rows += notes.rows()
+    for probing in job.probes:
+        if "end" in probing.at:
+            rows += [(probing.probe, best.step, one) for one in PROBES[probing.probe](best, **probing.options)]
+    probing_seconds += time.perf_counter() - probing_since
+    rows.append((OF_RUN, config.steps, Measurement("probing_seconds", probing_seconds)))
+    write(job, begun, rows)
+    return True
+
+
+def _check_code(job: Job, config: ConfigDict) -> None:
+    """Raises ValueError where this process has read other code than the engine, whose rows would be told as its."""
+    now = schedule.modules_used(config.task, config.model.name, job.probes)
+    then = json.loads(job.columns.get("modules", "null")) or now
+    if changed := fingerprint.changed(then, now):
+        raise ValueError(f"{', '.join(changed)} changed while the question ran; start it again to go on with that")
+
+
+def first_start(workdir: Path) -> str:
+    """When the run was begun, however often it was stopped since: a prediction has to be older than that."""
+    path = workdir / "began.txt"
+    if not path.exists():
+        path.write_text(datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
+    return path.read_text()
+
+
+def _build(config: ConfigDict, workdir: Path) -> tuple[Any, Architecture]:
+    """The task, and the model as train.py initialises it."""
+    task = data.build(config.task, config.data, tokenizer_dir=workdir / "tokenizer")
+    return task, models.build(config.model.name, config.model, task.spec, jax.random.key(config.seed))
+
+
+class Notes:
+    """What probes find on the way, kept in a file, so that a run that is stopped and resumed has it all."""
+
+    def __init__(self, path: Path, probes: Sequence[Probing]):
+        self._path, self._probes = path, probes
+
+    def take(self, run: Restored, moment: str) -> None:
+        """Measures what is to be measured at this moment, unless it was before."""
+        for probing in self._probes:
+            if moment in probing.at and (moment != "start" or (probing.probe, run.step) not in self._read()):
+                found = [list(one) for one in PROBES[probing.probe](run, **probing.options)]
+                with self._path.open("a") as file:
+                    # The newline first: what a kill has torn stays a line of its own.
+                    file.write("\n" + json.dumps({"probe": probing.probe, "step": run.step, "found": found}))
+
+    def rows(self) -> Iterator[tuple[str, int, Measurement]]:
+        for (probe, step), found in sorted(self._read().items()):
+            yield from ((probe, step, Measurement(*one)) for one in found)
+
+    def _read(self) -> dict[tuple[str, int], list]:
+        """The last finding of each probe and step: a resumed run measures some of them again."""
+        if not self._path.exists():
+            return {}
+        whole = [line for text in self._path.read_text().splitlines() if (line := _line(text))]
+        return {(line["probe"], line["step"]): line["found"] for line in whole}
+
+
+def _line(text: str) -> dict[str, Any] | None:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:  # torn, or empty
+        return None
+
+
+def write(job: Job, begun: str, rows: Sequence[tuple[str, int, Measurement]]) -> None:
+    """`rows.json`: the run's columns once, and its measurements."""
+    origin = {"commit": provenance.commit(), "began": begun, "versions": json.dumps(provenance.versions())}
+    device = provenance.device()
+    origin["device"] = f"{device['count']} x {device['kind']} ({device['platform']}, {device['machine']})"
+    fields = ("probe", "step", *Measurement._fields)
+    listed = [[probe, step, *one] for probe, step, one in rows]
+    content = {"format": FORMAT, "run": {**job.columns, **origin}, "fields": fields, "measurements": listed}
+    run_folder.write_json(Path(job.workdir) / ROWS, content)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The table's rows of one run; [] where it is not finished, or was written in another format."""
+    try:
+        content = json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return []
+    if content.get("format") != FORMAT:
+        return []
+    return [{**content["run"], **dict(zip(content["fields"], one, strict=True))} for one in content["measurements"]]

@@ -1,0 +1,110 @@
+"""What a question is: the contract between a file of `experiments/questions/` and the engine.
+
+A question is a module. It says what is claimed, what was predicted before the runs, which runs it takes, what is
+measured on them, and how numbers become a figure and findings; `docs/howto/ask_a_question.md` builds one.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from matplotlib.figure import Figure
+
+from experiments.analysis.finding import Finding
+from experiments.analysis.table import Table
+
+SCALES = ("smoke", "cpu", "gpu")  # seconds, for the tests; 2 cores and at most 3 hours; the papers' sizes on one GPU
+MOMENTS = ("start", "evaluations", "end")
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuning:
+    """How one value is chosen for each cell of the grid: on validation, with a seed that is not reported.
+
+    Every value of the grid is tried. Where the best lies on an edge, the grid goes on beyond it by the ratio of its
+    last two values, at most `extensions` times.
+    """
+
+    values: tuple[float, ...]  # ascending
+    key: str = "optimizer.learning_rate"
+    seed: int = 1000
+    metric: str = "loss"  # lowest; or token_accuracy or exact_match, highest
+    extensions: int = 2
+    overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of trials alone, such as fewer steps
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run: a config file with its argument, and the values that are set.
+
+    `axes` say where it lies in the grid, `{"task": "recall", "system": "gru"}`: columns of the table.
+    Runs of the same axes differ in nothing but the seed.
+    """
+
+    config: str  # FILE:ARGUMENT, what train.py takes as --config
+    axes: Mapping[str, str | int | float]
+    seed: int = 0
+    overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # by dotted key
+    tuning: Tuning | None = None
+    probes: tuple["Probing", ...] = ()  # besides the question's
+    here: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # overrides of this machine, as where text lies
+
+    @property
+    def name(self) -> str:
+        """Of its cell, fit for a folder; the seeds of a cell share it."""
+        words = (re.sub(r"[^a-z0-9.]+", "-", str(value).lower()).strip("-") for value in self.axes.values())
+        return "-".join(words)
+
+
+@dataclasses.dataclass(frozen=True)
+class Probing:
+    """A probe that a question uses, when, with which options, and on which runs.
+
+    `start`: before the first step; `evaluations`: wherever train.py evaluates; `end`: on the best checkpoint.
+    """
+
+    probe: str  # a name in PROBES
+    at: tuple[str, ...] = ("end",)
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    only: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # runs with these axes; all where it is empty
+    alone: bool = False  # it measures time: one run at a time, in a process of its own, with the whole machine
+
+    def asks(self, run: Run) -> bool:
+        return all(run.axes.get(axis) == value for axis, value in self.only.items())
+
+
+class Question(Protocol):
+    """What a module of `experiments/questions/` holds."""
+
+    @property
+    def CLAIM(self) -> str: ...  # as taught
+    @property
+    def SOURCE(self) -> str: ...  # who teaches it, and what is known against it
+    @property
+    def PREDICTION(self) -> str: ...  # written before the runs
+    @property
+    def THRESHOLDS(self) -> Mapping[str, float]: ...  # what counts as an effect, written before the runs
+    @property
+    def CUT(self) -> str: ...  # what scale `cpu` leaves out of the papers' settings
+    @property
+    def BUDGETS(self) -> Mapping[str, Mapping[str, int]]: ...  # by scale: what models are sized to (`fairness.budget`)
+    @property
+    def PROBES(self) -> Sequence[Probing]: ...
+
+    def runs(self, scale: str) -> Iterable[Run]:
+        """The grid. Raises ValueError for a scale that the question does not have."""
+        ...
+
+    def figure(self, table: Table) -> Figure:
+        """Draws the table and nothing else."""
+        ...
+
+    def verdict(self, table: Table) -> Sequence[Finding]:
+        """A finding for each claim, from the table and nothing else."""
+        ...
+
+
+def over_seeds(run: Run, count: int) -> list[Run]:
+    """The run with seeds 0 to `count` - 1."""
+    return [dataclasses.replace(run, seed=seed) for seed in range(count)]

@@ -1,0 +1,351 @@
+"""A question from its command to its folder: what is finished stays, and mistakes overwrite nothing."""
+
+import json
+import shutil
+import types
+from pathlib import Path
+
+import pytest
+
+import experiments.engine.results
+from experiments import figure, run
+from experiments.analysis import table
+from experiments.analysis.table import Table
+from experiments.engine import estimate, schedule
+from experiments.page import answer
+from experiments.questions import QUESTIONS, find
+from experiments.questions.question import Run, Tuning
+from tests.data.texts import write_multi30k
+
+NAME = "long_range"
+
+
+def words(folder: Path, *more: str) -> list[str]:
+    return [NAME, "--scale=smoke", f"--runs={folder}/runs", f"--results={folder}/results", *more]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory) -> Path:
+    """A folder in which the question has been answered at its smoke scale."""
+    folder = tmp_path_factory.mktemp("answered")
+    assert run.main(words(folder, "--jobs=2")) == 0
+    return folder
+
+
+@pytest.fixture
+def copy(answered, tmp_path) -> Path:
+    shutil.copytree(answered, tmp_path / "copy", ignore=shutil.ignore_patterns(".jax_cache"))
+    return tmp_path / "copy"
+
+
+def results(folder: Path) -> Path:
+    return folder / "results" / NAME / "smoke"
+
+
+def test_everything_is_there(answered):
+    names = {path.name for path in results(answered).iterdir()}
+    assert names == {"table.parquet", "table.csv", "figure.svg", "figure.png", "verdict.json", "commands.sh"}
+    found = table.read(results(answered) / "table.parquet")
+    grid = list(QUESTIONS[NAME].runs("smoke"))
+    assert {(r, s) for r, s in zip(found["run"], found["seed"], strict=True)} == {(g.name, g.seed) for g in grid}
+    assert {"num_params_non_embedding", "flops_per_token", "state_bytes", "late_gain", "token_accuracy"} <= set(
+        found.values("measure")
+    )
+    assert all(found["config_hash"]) and all(found["code_hash"]) and all(found["commit"])
+    verdict = json.loads((results(answered) / "verdict.json").read_text())
+    assert {finding["claim"] for finding in verdict["findings"]} == {"C1", "C3", "C3, bias", "C7"}
+    assert verdict["statement"]["thresholds"] == QUESTIONS[NAME].THRESHOLDS and "commit" in verdict["statement"]
+    commands = (results(answered) / "commands.sh").read_text()
+    assert commands.count("python train.py --config=configs/recall.py:") == len(grid)
+
+
+def forbid(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("nothing is left to run")
+
+    monkeypatch.setattr(run, "Worker", refuse)
+
+
+def test_what_is_finished_is_not_run_again(copy, monkeypatch):
+    forbid(monkeypatch)
+    before = contents(results(copy))
+    assert run.main(words(copy)) == 0
+    assert contents(results(copy)) == before
+
+
+def test_a_committed_table_counts_in_a_fresh_clone(copy, monkeypatch):
+    forbid(monkeypatch)
+    shutil.rmtree(copy / "runs")
+    assert run.main(words(copy)) == 0
+
+
+def test_figure_and_verdict_come_from_the_table_alone_and_the_table_from_the_runs_alone(copy):
+    before = contents(results(copy))
+    for name in ("figure.svg", "figure.png", "verdict.json"):
+        (results(copy) / name).unlink()
+    without_runs = copy / "runs-elsewhere"
+    (copy / "runs").rename(without_runs)
+    assert figure.main(words(copy)) == 0
+    assert contents(results(copy)) == before
+    shutil.rmtree(results(copy))
+    assert figure.main([*words(copy), f"--runs={without_runs}", "--from-runs"]) == 0
+    again = table.read(results(copy) / "table.parquet")
+    assert len(again) == sum(1 for _ in before[str(results(copy) / "table.csv")].splitlines()) - 1
+
+
+def test_a_fuller_table_is_not_replaced_by_what_the_runs_give(copy, capsys):
+    shutil.rmtree(next((copy / "runs" / NAME / "smoke").glob("recall-tanh-rnn-seed1-*")))
+    before = contents(results(copy))
+    with pytest.raises(SystemExit) as stopped:
+        figure.main([*words(copy), "--from-runs"])
+    assert stopped.value.code == 2 and "has 1 runs that" in capsys.readouterr().err
+    assert contents(results(copy)) == before
+
+
+def test_a_table_with_runs_that_no_longer_count_is_kept(copy):
+    everything = table.read(results(copy) / "table.parquet")
+    less = everything.where(seed=0.0)
+    assert experiments.engine.results.put_by(results(copy), everything) is None
+    aside = experiments.engine.results.put_by(results(copy), less)
+    assert aside and len(table.read(aside)) == len(everything)
+    assert not (results(copy) / "table.parquet").exists()
+    table.write(everything, results(copy))
+    again = experiments.engine.results.put_by(results(copy), less)
+    assert again and again != aside and aside.exists()
+
+
+def test_other_questions_to_the_probes_are_another_folder():
+    folders = experiments.engine.results.Folders.of(NAME, "smoke", Path("runs"), Path("results"))
+    one = schedule.assumed(next(iter(QUESTIONS[NAME].runs("smoke"))))
+    asked = [experiments.engine.results.workdir(folders, one, {}, probes) for probes in ("[]", "[1]", "[]")]
+    assert asked[0] == asked[2] != asked[1]
+
+
+def test_only_what_is_missing_is_run(copy, monkeypatch, capfd):
+    gone = next((copy / "runs" / NAME / "smoke").glob("recall-tanh-rnn-seed1-*"))
+    shutil.rmtree(gone)
+    shutil.rmtree(copy / "results")
+    assert run.main(words(copy)) == 0
+    said = capfd.readouterr().err
+    assert "[1/1] recall-tanh-rnn seed 1" in said
+
+
+def test_what_runs_together_is_of_different_cells_where_it_can_be():
+    of = {
+        key: run.Todo(types.SimpleNamespace(key=schedule.Key(key[0], int(key[1]), None)), {})
+        for key in ("a0", "a1", "b0")
+    }
+    assert run._next([of["a0"], of["a1"], of["b0"]], []) is of["a0"]
+    assert run._next([of["a1"], of["b0"]], [of["a0"]]) is of["b0"]
+    assert run._next([of["a1"]], [of["a0"], of["b0"]]) is of["a1"]
+
+
+def change(path: Path, name: str, value: str) -> None:
+    """Sets a column of a written table."""
+    there = table.read(path)
+    there.columns[name][:] = value
+    table.write(Table(there.columns), path.parent)
+
+
+def test_a_table_that_other_code_made_is_refused(copy, capsys, monkeypatch):
+    shutil.rmtree(copy / "runs")
+    path = results(copy) / "table.parquet"
+    change(path, "modules", json.dumps({"models.cells": "0"}))
+    before = contents(copy)
+    with pytest.raises(SystemExit) as stopped:
+        run.main(words(copy))
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2 and said.count("\n") == 1
+    assert "was made by other code (" in said and "--stale=keep" in said
+    assert contents(copy) == before
+    forbid(monkeypatch)
+    assert run.main(words(copy, "--stale=keep")) == 0
+    kept = table.read(path)
+    assert all("models.cells" in text for text in kept["kept"]) and all(kept["counts_as"])
+    assert set(kept["modules"]) == {json.dumps({"models.cells": "0"})}  # what made them is not forgotten
+    assert run.main(words(copy)) == 0  # from now on it counts without being asked for
+    assert table.read(path)["kept"].tolist() == kept["kept"].tolist()
+    change(path, "counts_as", "of other code than today's")
+    with pytest.raises(SystemExit):
+        run.main(words(copy))
+
+
+def test_a_table_whose_probes_were_asked_otherwise_is_refused(copy, capsys, monkeypatch):
+    shutil.rmtree(copy / "runs")
+    path = results(copy) / "table.parquet"
+    change(path, "probes", json.dumps([["accuracy_by_distance", ["end"], {"limit": 9}]]))
+    with pytest.raises(SystemExit) as stopped:
+        run.main(words(copy))
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2 and "was made with probes = " in said and "--stale=rerun" in said
+    change(path, "probes", "")  # as in tables from before they were noted
+    forbid(monkeypatch)
+    assert run.main(words(copy)) == 0
+
+
+def test_committed_rows_count_beside_ones_own(copy, monkeypatch):
+    """What a later pull brings counts, though there is a smaller table of one's own."""
+    everything = table.read(results(copy) / "table.parquet")
+    monkeypatch.setattr(experiments.engine.results, "PUBLISHED", copy / "published")
+    table.write(everything.where(seed=1.0), copy / "published" / NAME / "smoke")
+    table.write(everything.where(seed=0.0), results(copy))
+    shutil.rmtree(copy / "runs")
+    forbid(monkeypatch)
+    assert run.main(words(copy)) == 0
+
+
+def test_trials_alone_are_kept_for_the_next_sitting_and_show_nothing(tmp_path, monkeypatch, capsys):
+    small = {"steps": 4, "schedule.warmup_steps": 0, "every.eval": 4, "eval_examples": 32, "data.val_examples": 32}
+    cell = Run("configs/temporal_order.py:rnn_decoder", {"system": "tanh RNN"}, overrides=small, tuning=Tuning((1e-3,)))
+    tuned = types.SimpleNamespace(PROBES=(), runs=lambda scale: [cell])
+    monkeypatch.setitem(QUESTIONS, "tuned", tuned)
+    argv = ["tuned", *words(tmp_path)[1:]]
+    todo = run.Engine.todo
+    monkeypatch.setattr(run.Engine, "todo", lambda self: [o for o in todo(self) if o.due.role == schedule.TUNE])
+    assert run.main(argv) == 0
+    assert "1 run is not finished" in capsys.readouterr().err
+    written = tmp_path / "results/tuned/smoke"
+    assert {path.name for path in written.iterdir()} == {"table.parquet", "table.csv", "commands.sh"}
+
+    shutil.rmtree(tmp_path / "runs")
+    engine = run.Engine(tuned, "tuned", "smoke", run.parse(argv))
+    assert [(one.due.role, one.due.tuned) for one in todo(engine)] == [(schedule.REPORT, 1e-3)]
+    assert answer.find("tuned", tuned, "smoke", tmp_path / "results") is None
+    with pytest.raises(SystemExit) as stopped:
+        figure.main(argv)
+    assert stopped.value.code == 2 and "trials of tuned values alone" in capsys.readouterr().err
+
+
+def test_a_table_of_another_question_is_not_drawn(copy, capsys):
+    change(results(copy) / "table.parquet", "run", "something-else")
+    before = contents(copy)
+    with pytest.raises(SystemExit) as stopped:
+        figure.main(words(copy))
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2 and "has no run of long_range at scale smoke" in said and said.count("\n") == 1
+    assert contents(copy) == before
+
+
+def test_a_verdict_that_cannot_be_given_leaves_the_figure_alone(copy, monkeypatch):
+    def fail(_):
+        raise ValueError("no verdict")
+
+    monkeypatch.setattr(QUESTIONS[NAME], "verdict", fail)
+    (results(copy) / "figure.svg").write_text("as it was")
+    with pytest.raises(SystemExit):
+        figure.main(words(copy))
+    assert (results(copy) / "figure.svg").read_text() == "as it was"
+
+
+def test_a_table_of_another_config_is_refused(copy, capsys):
+    shutil.rmtree(copy / "runs")
+    path = results(copy) / "table.parquet"
+    config = json.loads(table.read(path)["config"][0])
+    change(path, "config", json.dumps({**config, "steps": 9}))
+    with pytest.raises(SystemExit) as stopped:
+        run.main(words(copy, "--stale=keep"))
+    assert stopped.value.code == 2 and "was made with" in capsys.readouterr().err
+    before = contents(copy)
+    with pytest.raises(SystemExit) as stopped:
+        figure.main(words(copy))
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2 and said.count("\n") == 1
+    assert "was made with seed" in said or "was made with steps = 9, now" in said and "of another version" in said
+    assert contents(copy) == before
+
+
+def test_a_table_of_other_code_is_drawn_and_said_to_be(copy, capsys):
+    path = results(copy) / "table.parquet"
+    change(path, "modules", json.dumps({"models.cells": "0"}))
+    assert figure.main(words(copy)) == 0
+    assert f"{path} has runs by other code (" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["long_rang"], "question = 'long_rang' is not known; did you mean long_range?"),
+        ([NAME, "--scale=huge"], "--scale"),
+        ([NAME, "--jobs=0"], "--jobs = 0 is no number of processes"),
+        (
+            [NAME, "--scale=smoke", "--data=nowhere/at/all"],
+            "--data = nowhere/at/all is no folder; give the one that holds the text",
+        ),
+        ([NAME, "--scale=smoke", "--data=."], "--data = .: none of these runs reads text; leave it out"),
+        ([NAME, "--scale=smoke", "--only=lstm"], "--only = lstm matches no run; there are recall-tanh-rnn"),
+    ],
+)
+def test_mistakes_are_one_line(argv, said, capsys, tmp_path):
+    with pytest.raises(SystemExit) as stopped:
+        run.main([*argv, f"--runs={tmp_path}/runs", f"--results={tmp_path}/results"])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and said in error and error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_table(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        figure.main(words(tmp_path))
+    assert stopped.value.code == 2 and "table.parquet is not there" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_that_is_none(tmp_path, capsys):
+    results(tmp_path).mkdir(parents=True)
+    (results(tmp_path) / "table.parquet").write_text("mine")
+    for main in (run.main, figure.main):
+        with pytest.raises(SystemExit) as stopped:
+            main(words(tmp_path))
+        assert stopped.value.code == 2 and "is not a table of results" in capsys.readouterr().err
+    assert contents(tmp_path) == {str(results(tmp_path) / "table.parquet"): b"mine"}
+
+
+def test_a_dry_run_lists_and_starts_nothing(tmp_path, capsys, monkeypatch):
+    forbid(monkeypatch)
+    assert run.main(words(tmp_path, "--dry-run")) == 0
+    said = capsys.readouterr().out
+    assert (
+        "4 runs to do" in said
+        and "recall-tanh-rnn" in said
+        and f"assumed at {estimate.ASSUMED / 1e9:g} GFLOP/s" in said
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_questions_are_listed(capsys):
+    assert run.main([]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(QUESTIONS)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory) -> Path:
+    """Made-up text in the files of Multi30k."""
+    return write_multi30k(tmp_path_factory.mktemp("text") / "multi30k")
+
+
+@pytest.mark.parametrize("name", sorted(set(QUESTIONS) - {NAME}))
+def test_every_question_is_answered_at_its_smoke_scale(name, tmp_path, text, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # where tokenizers go
+    on_text = any(schedule.reads_text(one.config) for one in QUESTIONS[name].runs("smoke"))
+    more = [f"--data={text}"] if on_text else []
+    assert run.main([name, *words(tmp_path, "--jobs=2", *more)[1:]]) == 0
+    written = tmp_path / "results" / name / "smoke"
+    found = table.read(written / "table.parquet")
+    grid = list(QUESTIONS[name].runs("smoke"))
+    assert {(r, s) for r, s in zip(found["run"], found["seed"], strict=True)} == {(g.name, g.seed) for g in grid}
+    assert json.loads((written / "verdict.json").read_text())["findings"]
+    assert (written / "figure.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("name", sorted(QUESTIONS))
+def test_every_question_states_what_it_asks(name):
+    from experiments.engine import statement
+
+    question = find(name)
+    assert statement.stated(Path(question.__file__).read_text())["CLAIM"] == question.CLAIM
+    for scale in ("smoke", "cpu", "gpu"):
+        assert schedule.grid(question, scale)

@@ -1,0 +1,56 @@
+"""What a run will take, by what others took: seeds of its cell first, then its architecture, then any."""
+
+import pytest
+
+from experiments.engine import estimate, schedule
+from experiments.questions.question import Run, over_seeds
+
+
+def due(system: str, model: str, **overrides):
+    run = Run(f"configs/recall.py:{model}", {"system": system}, overrides=overrides)
+    return schedule.plan(over_seeds(run, 2), lambda due: None).due
+
+
+def test_a_cell_takes_what_its_seeds_took():
+    clock = estimate.Clock()
+    first, second = due("a", "gru")
+    (longer, _), (other, _) = due("b", "gru", steps=1200), due("c", "rnn")
+    assert clock.seconds(first) == estimate.cost(first.config).flops / estimate.ASSUMED and not clock.measured
+    clock.learn(first, 50.0)
+    assert clock.seconds(second) == 50.0 and clock.measured
+    assert clock.seconds(longer) == pytest.approx(100.0)  # twice the work of the same architecture
+    ratio = estimate.cost(other.config).flops / estimate.cost(first.config).flops
+    assert clock.seconds(other) == pytest.approx(50 * ratio)
+    assert clock.total([first, second, longer]) == pytest.approx(200.0)
+
+
+def test_what_is_finished_is_known_without_reading_its_text(monkeypatch):
+    def refuse(_):
+        raise AssertionError("the text of a finished run was asked for")
+
+    monkeypatch.setattr(estimate, "cost", refuse)
+    clock = estimate.Clock()
+    first, second = due("a", "gru")
+    clock.learn(first, 50.0)
+    assert clock.total([first, second]) == 100.0
+    monkeypatch.undo()
+    asked, cost = [], estimate.cost
+    monkeypatch.setattr(estimate, "cost", lambda config: asked.append(config.model.name) or cost(config))
+    (text, _), (rnn, _), (other, _) = due("t", "transformer"), due("r", "rnn"), due("o", "rnn", steps=1200)
+    clock.learn(text, 50.0)
+    clock.learn(rnn, 10.0)
+    assert clock.seconds(other) == pytest.approx(20.0) and set(asked) == {"rnn"}
+
+
+def test_training_costs_what_its_own_lengths_do():
+    short, long = (Run("configs/parity.py:gru_decoder", {}, overrides={"data.long_length": n}) for n in (0, 500))
+    costs = [estimate.cost(schedule.assumed(run).config).flops for run in (short, long)]
+    assert costs[0] == costs[1] > 0
+
+
+def test_what_measures_time_takes_as_long_as_others_did_however_much_work_it_is():
+    clock = estimate.Clock(timed=True)
+    (first, _), (longer, _) = due("a", "gru"), due("b", "gru", steps=1200)
+    assert clock.seconds(longer) == estimate.ASSUMED_SECONDS and "s a run" in clock.assumed
+    clock.learn(first, 50.0)
+    assert clock.seconds(longer) == 50.0

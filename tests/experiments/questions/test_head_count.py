@@ -1,0 +1,162 @@
+"""The question `head_count`: made-up tables give every outcome."""
+
+import numpy as np
+import pytest
+
+from experiments.analysis import style
+from experiments.analysis.finding import Outcome
+from experiments.analysis.table import Table
+from experiments.engine import schedule
+from experiments.questions import head_count
+from experiments.questions.head_count import BEST, HEADS, RECALL, TEST, TRANSLATION
+
+# By heads: loss of translation, BLEU, accuracy of recall.
+AS_TAUGHT = {1: (1.80, 33.0, 0.60), 2: (1.76, 34.0, 0.80), 4: (1.74, 34.5, 0.90), 8: (1.70, 36.0, 0.95),
+             16: (1.70, 36.0, 0.95), 32: (1.70, 36.0, 0.95)}  # fmt: skip
+ALL_ALIKE = dict.fromkeys(HEADS, (1.70, 36.0, 0.99))
+MORE_IS_BETTER = {n: (2.0 - 0.1 * i, 30.0 + 2 * i, 0.3 + 0.1 * i) for i, n in enumerate(HEADS)}
+NEEDED, IDLE = 0.05, 0.0
+SEEDS = range(3)
+
+
+def made_up(levels, head=NEEDED, noise=0.001, seeds=SEEDS) -> Table:
+    """Results at these levels, with a little noise by seed; each of 8 heads raises the loss by `head` when masked."""
+    rng, rows = np.random.default_rng(0), []
+
+    def add(run, measure, value, scale=1.0, **more):
+        rows.append({**run, "role": "report", "measure": measure, "value": value + noise * scale * rng.normal()} | more)
+
+    for heads, (loss, bleu, accuracy) in levels.items():
+        for seed in seeds:
+            text, recall = ({"run": f"{task}-{heads}", "task": task, "heads": heads, "seed": seed}
+                            for task in (TRANSLATION, RECALL))  # fmt: skip
+            add(text, "best_loss", 0.0)  # of validation, which chose the rate and the checkpoint
+            add(text, "loss", loss, probe="accuracy_by_length", part=TEST, place=20.0)
+            for part in ("", *(f"draw {n}" for n in range(9))):
+                add(text, "bleu_lowercase", bleu, 10, probe="bleu_by_length", part=part, place=500.5)
+            for place in (10.0, 70.0):
+                add(recall, "token_accuracy", accuracy, probe="accuracy_by_distance", place=place)
+            add(recall, "chance_token_accuracy_in_context", 0.125, 0.0, probe="accuracy_by_distance")
+            if heads == BEST:
+                for run in (text, recall):
+                    add(run, "loss", 1.7, probe="head_importance")
+                    for place in range(8):
+                        kind = ("encoder.0.heads", "decoder.0.heads", "decoder.0.cross_heads")[place % 3]
+                        more = {"probe": "head_importance", "part": f"{kind} {place}", "place": place}
+                        add(run, "loss_increase", head * 1.7, **more)
+                        add(run, "bleu_loss", 10 * head, 10, **more)
+    return Table.from_rows(rows)
+
+
+def outcomes(*args, **options) -> dict[str, Outcome]:
+    return {finding.claim: finding.outcome for finding in head_count.verdict(made_up(*args, **options))}
+
+
+def test_as_taught():
+    assert set(outcomes(AS_TAUGHT).values()) == {Outcome.SUPPORTED}
+
+
+def test_against_what_is_taught():
+    found = outcomes(ALL_ALIKE, head=IDLE)
+    assert found.pop("C10, 16 as good") is Outcome.SUPPORTED
+    assert {claim: said for claim, said in found.items() if "nothing" not in claim} == dict.fromkeys(
+        ("C10, several", "C10, several, BLEU", "C10, several, recall", "C10, masked"), Outcome.NOT_SUPPORTED
+    )
+    found = outcomes(MORE_IS_BETTER)
+    assert {said for claim, said in found.items() if "nothing" in claim} == {Outcome.NOT_SUPPORTED}
+    assert found["C10, 16 as good"] is Outcome.NOT_SUPPORTED
+
+
+def test_within_limits():
+    levels = {**AS_TAUGHT, 4: AS_TAUGHT[8], 32: (1.6, 38.0, 1.1)}
+    found = outcomes(levels)
+    assert found.pop("C10, masked") is found.pop("C10, 16 as good") is Outcome.SUPPORTED
+    assert set(found.values()) == {Outcome.WITHIN_LIMITS}
+    halves = made_up(AS_TAUGHT), made_up(AS_TAUGHT, head=IDLE)
+    parts = [table.where(task=task) for table, task in zip(halves, (TRANSLATION, RECALL), strict=True)]
+    both = Table({name: np.concatenate([part[name] for part in parts]) for name in parts[0].columns})
+    assert head_count.verdict(both)[-1].outcome is Outcome.WITHIN_LIMITS
+
+
+def test_what_is_worse_brings_nothing():
+    found = outcomes({**AS_TAUGHT, 32: (1.9, 33.0, 0.8)})
+    assert {said for claim, said in found.items() if "nothing" in claim} == {Outcome.SUPPORTED}
+
+
+def test_sentences_count_beside_seeds():
+    """Where the draws of sentences disagree, no number of seeds shows a difference of BLEU."""
+    table = made_up(AS_TAUGHT)
+    drawn = np.array([part.startswith("draw") for part in table["part"]]) & (table["heads"] == BEST)
+    value = table["value"] + np.where(drawn, np.random.default_rng(1).normal(0, 5, len(drawn)), 0.0)
+    found = {one.claim: one.outcome for one in head_count.verdict(Table({**table.columns, "value": value}))}
+    assert found["C10, several, BLEU"] is Outcome.UNDECIDED and found["C10, several"] is Outcome.SUPPORTED
+
+
+def test_noise_is_undecided_and_says_how_many_seeds_would_decide():
+    found = head_count.verdict(made_up(ALL_ALIKE, noise=0.05))
+    by_claim = {finding.claim: finding for finding in found}
+    assert by_claim["C10, nothing more"].outcome is Outcome.UNDECIDED
+    assert (by_claim["C10, nothing more"].seeds_to_decide or 1001) > len(SEEDS)
+
+
+def test_recall_that_nobody_learned_is_not_asked():
+    levels = {heads: (loss, bleu, 0.13) for heads, (loss, bleu, _) in AS_TAUGHT.items()}
+    found = {finding.claim: finding for finding in head_count.verdict(made_up(levels))}
+    for claim in ("C10, several, recall", "C10, nothing more, recall"):
+        assert found[claim].outcome is Outcome.UNDECIDED and "learned with neither" in found[claim].because
+    assert found["C10, masked"].outcome is Outcome.SUPPORTED
+
+
+def test_recall_that_is_solved_has_nothing_left_to_gain():
+    solved = {heads: (loss, bleu, 0.5 if heads < BEST else 0.999) for heads, (loss, bleu, _) in AS_TAUGHT.items()}
+    found = {finding.claim: finding for finding in head_count.verdict(made_up(solved))}
+    assert "nothing is left to gain: 16 over 8, accuracy" in found["C10, nothing more, recall"].because
+    assert found["C10, several, recall"].outcome is Outcome.SUPPORTED
+    assert "recall is solved" in found["C10, masked"].because and len(found["C10, masked"].effects) == 2
+
+
+def test_heads_that_did_not_learn_recall_do_not_bring_nothing():
+    found = {f.claim: f for f in head_count.verdict(made_up({**AS_TAUGHT, 32: (1.7, 36.0, 0.13)}))}
+    assert "recall is not learned with 32" in found["C10, nothing more, recall"].because
+
+
+def test_a_difference_is_shown_as_it_is():
+    (effect, _) = head_count.verdict(made_up(MORE_IS_BETTER))[3].effects
+    assert effect.name == "16 over 8, nats" and effect.size == pytest.approx(0.1, abs=0.01)
+    assert effect.low < effect.size < effect.high
+
+
+def test_a_partial_table_says_what_was_not_run():
+    found = head_count.verdict(made_up({heads: AS_TAUGHT[heads] for heads in (1, 8)}))
+    assert found[0].outcome is Outcome.UNDECIDED and "not run: 8 over 2, nats; 8 over 4, nats" in found[0].because
+
+
+def test_the_figure_sets_the_paper_beside_and_shows_the_best_run():
+    table = made_up(AS_TAUGHT)
+    best = min((value, seed) for seed, value in head_count.loss(table, BEST).items())[1]
+    with style.house():
+        drawn = head_count.figure(table)
+    titles = [axes.get_title(loc="left") for axes in drawn.axes]
+    assert len(titles) == 4 and titles[3] == f"One of 8 heads masked (best run, seed {best})"
+    labels = {text.get_text() for text in drawn.legends[0].get_texts()}
+    assert labels == {"here", "Vaswani et al. 2017, En-De, single runs", "encoder", "decoder, self",
+                      "decoder, to the source"}  # fmt: skip
+    (theirs,) = (line for line in drawn.axes[1].lines if line.get_marker() == "x")
+    np.testing.assert_allclose(theirs.get_ydata(), [-0.9, -0.3, 0.0, 0.0, -0.4], atol=1e-9)
+
+
+@pytest.mark.parametrize("scale", ["smoke", "cpu", "gpu"])
+def test_the_grid(scale):
+    grid = schedule.grid(head_count, scale)
+    cells = {(run.axes["task"], run.axes["heads"]) for run in grid}
+    if scale != "smoke":
+        assert cells == {(task, n) for task in (TRANSLATION, RECALL) for n in HEADS}
+    assert {run.seed for run in grid} == set(range({"smoke": 1, "cpu": 3, "gpu": 5}[scale]))
+    due = schedule.plan(grid, lambda due: 1.0).due
+    for task in (TRANSLATION, RECALL):
+        configs = [one.config for one in due if one.config.task == task and one.role == "report"]
+        changed = {name for one in configs for name in one.model if one.model[name] != configs[0].model[name]}
+        assert changed == ({"num_heads"} if len(configs) > 1 else set())
+        assert len({(one.steps, one.optimizer.learning_rate) for one in configs}) == 1
+        trials = {one.config.steps for one in due if one.config.task == task and one.role == "tune"}
+        assert task == TRANSLATION or trials <= {one.steps for one in configs}  # recall is learned late

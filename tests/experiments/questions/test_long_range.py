@@ -1,0 +1,138 @@
+"""The question `long_range`: made-up tables give every outcome, and its smoke scale runs end to end."""
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from experiments.analysis import style
+from experiments.analysis.finding import Outcome
+from experiments.analysis.table import Table
+from experiments.engine import schedule
+from experiments.questions import long_range
+from experiments.questions.long_range import ATTENTION, CHRONO, GRU, LSTM_0, LSTM_1, RNN, SYSTEMS, TRANSFORMER
+
+PLACES = np.arange(5.0, 70.0, 5.0)
+SEEDS = range(5)
+FLAT, FALLING, CHANCE = (0.99, 0.99), (0.95, 0.15), (0.125, 0.125)
+AS_TAUGHT = {RNN: FALLING, LSTM_0: (0.95, 0.2), LSTM_1: (0.99, 0.9), CHRONO: (0.99, 0.9), GRU: (0.99, 0.9),
+             ATTENTION: FLAT, TRANSFORMER: FLAT}  # fmt: skip
+
+
+def made_up(curves, tasks=("recall",), noise=0.004) -> Table:
+    """A table whose accuracy goes straight from `near` to `far`, with a little noise by seed."""
+    rng, rows = np.random.default_rng(0), []
+    for task in tasks:
+        for system, (near, far) in curves.items():
+            for seed in SEEDS:
+                run = {"run": f"{task}-{system}", "task": task, "system": system, "seed": seed, "role": "report"}
+                values = np.interp(PLACES, [PLACES[0], PLACES[-1]], [near, far]) + rng.normal(0, noise, len(PLACES))
+                rows += [
+                    {
+                        **run,
+                        "probe": "accuracy_by_distance",
+                        "measure": "token_accuracy",
+                        "place": place,
+                        "value": value,
+                    }
+                    for place, value in zip(PLACES, values.clip(0, 1), strict=True)
+                ]
+                if task != "adding":
+                    rows.append({**run, "measure": "chance_token_accuracy", "value": 0.125})
+    return Table.from_rows(rows)
+
+
+def outcomes(curves, **options) -> dict[str, Outcome]:
+    return {finding.claim: finding.outcome for finding in long_range.verdict(made_up(curves, **options))}
+
+
+def test_as_taught():
+    assert set(outcomes(AS_TAUGHT, tasks=long_range.TASKS).values()) == {Outcome.SUPPORTED}
+
+
+def test_against_what_is_taught():
+    found = outcomes({RNN: FLAT, LSTM_0: FLAT, LSTM_1: FLAT, CHRONO: FLAT, GRU: FLAT, ATTENTION: FALLING,
+                      TRANSFORMER: FALLING})  # fmt: skip
+    assert set(found.values()) == {Outcome.NOT_SUPPORTED}
+
+
+def test_within_limits():
+    found = outcomes({**AS_TAUGHT, GRU: FALLING, CHRONO: FALLING, TRANSFORMER: FALLING})
+    assert found == {"C1": Outcome.SUPPORTED, **dict.fromkeys(("C3", "C3, bias", "C7"), Outcome.WITHIN_LIMITS)}
+    tables = [made_up(AS_TAUGHT), made_up({**AS_TAUGHT, RNN: FLAT}, tasks=("copying",))]
+    both = Table({name: np.concatenate([t[name] for t in tables]) for name in tables[0].columns})
+    assert long_range.verdict(both)[0].outcome is Outcome.WITHIN_LIMITS
+
+
+def test_noise_is_undecided_and_says_how_many_seeds_would_decide():
+    found = long_range.verdict(made_up({system: (0.6, 0.5) for system in SYSTEMS}, noise=0.15))
+    by_claim = {finding.claim: finding for finding in found}
+    assert by_claim["C3"].outcome is Outcome.UNDECIDED
+    assert by_claim["C3"].seeds_to_decide is None or by_claim["C3"].seeds_to_decide > len(SEEDS)
+
+
+def test_what_learned_nothing_is_not_asked():
+    found = long_range.verdict(made_up(dict.fromkeys(SYSTEMS, CHANCE)))
+    assert {finding.outcome for finding in found} == {Outcome.UNDECIDED}
+    assert all("too little is learned near by: " in finding.because for finding in found)
+
+
+def test_seeds_at_chance_are_no_sign_that_distance_does_not_matter():
+    table = made_up({**AS_TAUGHT, TRANSFORMER: FLAT})
+    failed = (table["system"] == TRANSFORMER) & (table["seed"] > 1) & (table["probe"] == "accuracy_by_distance")
+    found = long_range.verdict(Table({**table.columns, "value": np.where(failed, 0.125, table["value"])}))[-1]
+    effect = found.effects[-1]
+    assert effect.name == f"{TRANSFORMER}, recall (2 of 5 seeds learned)" and effect.seeds == 2
+    assert effect.high - effect.low > 0.01  # the interval of two seeds, not of five
+
+
+def test_answers_at_one_distance_say_nothing_of_distance():
+    table = made_up(AS_TAUGHT)
+    nearest = np.where(np.isnan(table["place"]), np.nan, np.nanmin(table["place"]))
+    found = long_range.verdict(Table({**table.columns, "place": nearest}))
+    assert {finding.outcome for finding in found} == {Outcome.UNDECIDED}
+    assert all("all answers lie at one distance: " in finding.because for finding in found)
+
+
+def test_knowing_the_values_without_their_keys_is_chance():
+    table = made_up(dict.fromkeys(SYSTEMS, CHANCE))
+    level = np.where(table["measure"] == "chance_token_accuracy", 1 / 32, table["value"])
+    blind = Table({**table.columns, "value": level})
+    assert long_range.chance(blind, "recall") == 1 / 32
+    known = made_up(dict.fromkeys(SYSTEMS, CHANCE))
+    known.columns["measure"] = np.where(
+        known["measure"] == "chance_token_accuracy", "chance_token_accuracy_in_context", known["measure"]
+    )
+    both = Table({name: np.concatenate([blind[name], known[name]]) for name in blind.columns})
+    assert long_range.chance(both, "recall") == 0.125
+    assert long_range.chance(both, "adding") == long_range.ADDING_CHANCE
+
+
+def test_a_partial_table_says_what_was_not_run():
+    found = long_range.verdict(made_up({RNN: FALLING}))
+    assert found[0].outcome is Outcome.SUPPORTED
+    assert "not run" in found[1].because and found[1].outcome is Outcome.UNDECIDED
+
+
+def test_the_figure_has_a_panel_a_task_and_a_line_a_system():
+    with style.house():
+        drawn = long_range.figure(made_up(AS_TAUGHT, tasks=("recall", "adding")))
+    assert isinstance(drawn, Figure)
+    panels = [axes for axes in drawn.axes if axes.get_visible()]
+    assert [axes.get_title(loc="left") for axes in panels] == ["Associative recall", "Adding problem"]
+    labels = [text.get_text() for text in drawn.legends[0].get_texts()]
+    assert labels == list(SYSTEMS)
+
+
+@pytest.mark.parametrize("scale", ["smoke", "cpu", "gpu"])
+def test_the_grid(scale):
+    runs = schedule.grid(long_range, scale)
+    if scale == "smoke":
+        assert schedule.plan(runs, lambda due: None).due
+        return
+    assert {run.axes["system"] for run in runs} == set(SYSTEMS) and {run.axes["task"] for run in runs} == set(
+        long_range.TASKS
+    )
+    due = schedule.plan(runs, lambda due: 1.0)
+    assert due.waiting == []
+    fixed = {one.config.data.get("offset", one.config.data.get("positions", "anywhere")) for one in due.due}
+    assert fixed == {"anywhere"}  # answers at all distances

@@ -1,0 +1,251 @@
+"""A user's mistake is one line that names file, key, value, rule and way out, exits with 2 and writes nothing."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import train
+from configs.common import FAMILIES
+from data import TASKS
+from models import MODELS
+from tests.training.processes import ROOT, command, run, write_text
+from training.command import cli
+from training.run import run_folder
+
+FILES = sorted(path for path in (ROOT / "configs").glob("*.py") if path.stem not in cli.NO_CONFIGS)
+RECALL = "configs/recall.py"
+
+
+@pytest.fixture(autouse=True)
+def from_the_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def refusal(capsys, *words: str) -> str:
+    """What `train.py` says of words that it must refuse before anything is built."""
+    with pytest.raises(SystemExit) as stopped:
+        cli.parse(words)
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert said.startswith("error: ") and said.endswith("\n") and said.count("\n") == 1
+    return said
+
+
+def recall(*words: str, model: str = "transformer") -> list[str]:
+    return [f"--config={RECALL}:{model}", "--workdir=runs/never", *words]
+
+
+def test_overrides_reach_the_locked_config():
+    words = recall("--config.model.num_heads=8", "--config.seed", "3", "--config.deterministic", "--accept_changes")
+    options = cli.parse([*words, "--config.optimizer.learning_rate=1e-2", "--config.wandb.name=mine"])
+    config = options.config
+    assert (config.model.num_heads, config.seed, config.deterministic) == (8, 3, True)
+    assert (config.optimizer.learning_rate, config.wandb.name) == (0.01, "mine")
+    assert (options.workdir, options.accept_changes, options.config_file) == (Path("runs/never"), True, RECALL)
+    assert config.is_locked and config.model.is_locked
+
+
+@pytest.mark.parametrize("text", ["(1e-3,2e-3)", "1e-3,2e-3", "(0.001, 2e-3,)"])
+def test_rates_of_replicas_are_a_tuple(text):
+    assert cli.parse(recall(f"--config.replica_learning_rates={text}")).config.replica_learning_rates == (1e-3, 2e-3)
+
+
+def test_a_setting_comes_after_the_architecture():
+    assert cli.parse(recall(model="gru,zoology_64_4")).config.data.num_keys == 4095
+
+
+MISTAKES = {
+    "misspelt key": ("--config.sede=3", "sede = '3' is not a key; did you mean seed?"),
+    "misspelt key below": ("--config.model.num_head=3", "model.num_head = '3' is not a key; did you mean model.num_h"),
+    "misspelt group": ("--config.modle.num_heads=3", "did you mean model.num_heads?"),
+    "key without its group": ("--config.learning_rate=3", "did you mean optimizer.learning_rate?"),
+    "key in two words": ("--config.learning_rat", "did you mean optimizer.learning_rate?"),
+    "no replica": ("--config.replicas=0", "replicas = 0 is too small; use 1 or more"),
+    "replicas beyond the last seed": (
+        "--config.replicas=4294967297",
+        "is too many from seed = 0 on; use 4294967296 or",
+    ),
+    "rates of replicas": (
+        "--config.replica_learning_rates=(1e-3,-1)",
+        "(0.001, -1): -1 is no rate; use positive numbers",
+    ),
+    "a word for rates": ("--config.replica_learning_rates=fast", "('fast',): 'fast' is no rate; use positive numbers"),
+    "a rate in words": ("--config.replica_learning_rates=(1e-3,'fast')", "'fast' is no rate; use positive numbers"),
+    "a rate twice": ("--config.replica_learning_rates=(1e-3,0.001)", "0.001 comes twice; give each rate once"),
+    "axis of replicas": ("--config.replica_axis=map", "did you mean mapped? choose from auto, mapped, vectorised"),
+    "no such key at all": ("--config.xyzzy=3", "choose from batch_size, best"),
+    "a group": ("--config.every=3", "set one of every.eval, every.log, every.save"),
+    "the model as a value": ("--config.model=gru", f"use --config={RECALL}:gru"),
+    "the model's name": ("--config.model.name=gru", f"use --config={RECALL}:MODEL"),
+    "the task's name": ("--config.task=copying", "use --config=configs/copying.py:transformer"),
+    "float for int": ("--config.steps=1e4", "steps = '1e4' is not a whole number; did you mean 10000?"),
+    "word for int": ("--config.steps=many", "steps = 'many' is not a whole number"),
+    "word for float": ("--config.label_smoothing=x", "label_smoothing = 'x' is not a number; it is 0.0 now"),
+    "word for bool": ("--config.model.tie_embeddings=maybe", "is not true or false"),
+    "negative rate": ("--config.optimizer.learning_rate=-1", "optimizer.learning_rate = -1.0 is not positive"),
+    "rate not a number": ("--config.optimizer.learning_rate=nan", "is not a finite number"),
+    "endless": ("--config.steps=99999999999", "steps = 99999999999 is too large; use 2147483647 or less"),
+    "seed": ("--config.seed=4294967296", "seed = 4294967296 is too large; use 4294967295 or less"),
+    "no steps": ("--config.steps=0", "steps = 0 is too small; use 1 or more"),
+    "never logs": ("--config.every.log=0", "every.log = 0 is too small"),
+    "no micro-batch": ("--config.optimizer.accumulation=0", "use 1 or more"),
+    "dropout of one": ("--config.model.dropout_rate=1.0", "model.dropout_rate = 1.0 is not in [0, 1)"),
+    "smoothing of one": ("--config.label_smoothing=1.0", "label_smoothing = 1.0 is not in [0, 1)"),
+    "momentum of one": ("--config.optimizer.b2=1.0", "optimizer.b2 = 1.0 is not in [0, 1)"),
+    "negative clipping": ("--config.optimizer.clip_norm=-1", "is negative; use 0 (off) or more"),
+    "final share": ("--config.schedule.final_fraction=2", "is not in [0, 1]"),
+    "long warm-up": ("--config.schedule.warmup_steps=99999", "is more than steps"),
+    "optimizer": ("--config.optimizer.name=adamm", "did you mean adam? choose from adam, adamw, sgd, adafactor"),
+    "schedule": ("--config.schedule.name=cosin", "did you mean cosine?"),
+    "metric": ("--config.best.metric=accuracy", "choose from loss, perplexity, token_accuracy, exact_match"),
+    "wandb mode": ("--config.wandb.mode=of", "choose from auto, online, offline, disabled"),
+    "dtype": ("--config.model.dtype=float16", "model.dtype = 'float16' is not"),
+    "width": ("--config.model.hidden_size=0", "model.hidden_size = 0 is not a positive number"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_wrong_override_is_one_line_with_its_file(capsys, mistake):
+    word, told = MISTAKES[mistake]
+    said = refusal(capsys, *recall(word))
+    assert said.startswith(f"error: {RECALL}: ") and told in said
+
+
+COMMANDS = {
+    "nothing at all": ([], "--config is missing"),
+    "no such file": (["--config=configs/recal.py:gru"], "did you mean configs/recall.py?"),
+    "no architecture": ([f"--config={RECALL}"], "names no architecture; give one, as in"),
+    "unknown architecture": ([f"--config={RECALL}:gru_atention"], "did you mean gru_attention?"),
+    "unknown setting": ([f"--config={RECALL}:gru,zoology_64"], "did you mean zoology_64_4?"),
+    "unknown flag": (recall("--workdri=3"), "--workdri is not a flag; did you mean --workdir?"),
+    "unknown group of flags": (recall("--cofnig.seed=3"), "did you mean --config?"),
+    "a word that is no flag": (recall("seed=3"), "seed=3 is not a flag"),
+    "no folder": ([f"--config={RECALL}:gru"], "--workdir is missing; give the run's folder"),
+    "a folder that is a file": ([f"--config={RECALL}:gru", "--workdir=README.md"], "README.md is a file"),
+    "a process that is no number": (recall("--process_id=x"), "--process_id = 'x' is not a whole number"),
+    "half of two flags": (recall("--process_id=1"), "--num_processes and --process_id go together"),
+}
+
+
+@pytest.mark.parametrize("mistake", COMMANDS)
+def test_a_wrong_command_is_one_line(capsys, mistake):
+    words, told = COMMANDS[mistake]
+    assert told in refusal(capsys, *words)
+
+
+CONFIGS = {
+    "def get_config(model:": "line 1 is not Python",
+    "x = 1": "has no get_config(model)",
+    "def get_config(model):\n    raise ValueError('seed = 7 is unlucky; use 8')": "seed = 7 is unlucky; use 8",
+}
+
+
+@pytest.mark.parametrize("text", CONFIGS)
+def test_a_broken_config_file_is_named(capsys, tmp_path, text):
+    (tmp_path / "mine.py").write_text(text)
+    said = refusal(capsys, f"--config={tmp_path}/mine.py:gru", "--workdir=runs/never")
+    assert f"{tmp_path}/mine.py" in said and CONFIGS[text] in said
+
+
+def refused_run(words: list[str], workdir: Path) -> str:
+    """What the real program says; nothing may be written."""
+    said = run(words, status=2)
+    assert said.count("\n") == 1 and said.startswith("error: ")
+    assert not workdir.exists()
+    return said
+
+
+def test_values_that_only_the_model_or_the_data_can_judge(tmp_path):
+    """As real processes: what comes out once building has begun is told and cleaned up alike."""
+    text, workdir = write_text(tmp_path / "text"), tmp_path / "run"
+    heads = ("--config.model.num_heads=3",)
+    said = refused_run(command(workdir, text, *heads, model="transformer"), workdir)
+    assert "configs/translate.py: model.num_heads = 3 does not divide model.hidden_size = 16; use 1, 2, 4, 8 or" in said
+    said = refused_run(command(workdir, tmp_path / "missing"), workdir)
+    assert f"configs/translate.py: data.dir = {tmp_path}/missing is no folder" in said
+
+
+def test_an_architecture_that_needs_a_source_is_told_which_do_not(tmp_path):
+    (tmp_path / "input.txt").write_text("To be, or not to be, that is the question.\n" * 40)
+    workdir = tmp_path / "run"
+    words = command(workdir, tmp_path)[:2]
+    words += ["--config=configs/shakespeare.py:gru_attention", f"--config.data.dir={tmp_path}", f"--workdir={workdir}"]
+    said = refused_run(words, workdir)
+    assert "configs/shakespeare.py: model = 'gru_attention' needs a source" in said and "gru_decoder" in said
+
+
+def test_a_refused_build_leaves_an_older_run_alone(tmp_path):
+    (tmp_path / "tokenizer").mkdir()
+    with pytest.raises(ValueError, match="no"), run_folder.restored_on_error(tmp_path):
+        (tmp_path / "tokenizer" / "new").write_text("")
+        raise ValueError("no")
+    assert (tmp_path / "tokenizer" / "new").exists()
+
+
+def test_bugs_keep_their_tracebacks():
+    with pytest.raises(ValueError, match="Expecting value"), cli.user_errors():
+        json.loads("today")
+    with pytest.raises(TypeError), cli.user_errors():
+        raise TypeError
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(FileNotFoundError("gone"), 2), (OSError("full"), 1), (FloatingPointError("nan"), 1), (ValueError("bad"), 2)],
+)
+def test_exit_status_tells_mistakes_from_failures(capsys, error, status):
+    with pytest.raises(SystemExit) as stopped, cli.user_errors():
+        raise error
+    assert stopped.value.code == status
+    assert capsys.readouterr().err == f"error: {error}\n"
+
+
+def test_a_reader_that_has_seen_enough_ends_the_program_without_a_word():
+    program = "from training import cli\nwith cli.user_errors():\n    while True: print('y')"
+    writer = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    assert writer.stdout and writer.stderr
+    assert writer.stdout.readline() == b"y\n"
+    writer.stdout.close()
+    assert writer.wait(timeout=60) == cli.READER_GONE and writer.stderr.read() == b""
+    writer.stderr.close()
+
+
+def test_help_says_how(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.parse(["--help"], train.__doc__ or "")
+    assert stopped.value.code == 0
+    assert "--config=configs/recall.py:gru_attention" in capsys.readouterr().out
+
+
+# The configs themselves.
+
+
+def test_every_task_has_a_config_and_every_architecture_keys():
+    assert {path.stem for path in FILES} == set(TASKS)
+    assert set(FAMILIES) == set(MODELS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("name", MODELS)
+def test_config_of_every_task_and_architecture(path, name):
+    file = path.relative_to(ROOT)
+    config = cli.parse([f"--config={file}:{name}", "--workdir=runs/never"]).config
+    assert (config.task, config.model.name) == (path.stem, name)
+    assert config.wandb.group == path.stem and config.wandb.name == name
+
+
+def test_same_keys_outside_data_and_model():
+    def keys(file: Path, name: str) -> set[str]:
+        config = cli.load(f"{file}:{name}").to_dict()
+        del config["data"], config["model"]
+        assert ("batch_size" in config) != ("tokens_per_batch" in config), f"{file} must have one of the two"
+        return set(run_folder.flat(config)) - {"batch_size", "tokens_per_batch"}
+
+    first = keys(FILES[0], "gru")
+    assert {"seed", "steps", "optimizer.name", "schedule.warmup_steps", "every.log", "wandb.mode"} <= first
+    for path in FILES:
+        for name in MODELS:
+            assert keys(path.relative_to(ROOT), name) == first, f"{path.name}:{name}"

@@ -1,0 +1,118 @@
+"""Attention pictures: a panel a layer and head, each as large as the example without its padding."""
+
+import types
+
+import jax
+import numpy as np
+import pytest
+from matplotlib import pyplot
+
+import models
+from configs import common
+from data.spec import Spec
+from tests.training import runs
+from training.evaluation.pictures import attention_maps, attention_names, draw_attention, labels
+
+PAIRS = Spec("tokens", 9, 9, "tokens", 9, 5, 4, free_running=True, eos=2)
+LANGUAGE = Spec("none", 0, 9, "tokens", 9, 0, 4, free_running=True, eos=2)
+SYMBOLS = types.SimpleNamespace()  # a task without text
+TEXT = types.SimpleNamespace(
+    source_pieces=lambda ids: [f"s{i}" for i in ids], target_pieces=lambda ids: [f"t{i}" for i in ids]
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_in_haste():
+    with runs.compiled_in_haste():
+        yield
+
+
+def build(name, spec=PAIRS):
+    config = common.model(name)
+    common.set_width(config, 8)
+    if "num_heads" in config:
+        config.num_heads = 2
+    return models.build(name, config, spec, jax.random.key(0))
+
+
+def batch(source_length=5):
+    """Two rows; the second has 3 of 5 source positions (or none) and 2 of 4 target positions."""
+    rng = np.random.default_rng(0)
+    return {
+        "source": rng.integers(3, 9, (2, source_length)).astype(np.int32),
+        "source_mask": np.arange(source_length) < np.array([[5], [3]]),
+        "target_in": rng.integers(3, 9, (2, 4)).astype(np.int32),
+        "target_out": rng.integers(3, 9, (2, 4)).astype(np.int32),
+        "target_weights": (np.arange(4) < np.array([[4], [2]])).astype(np.float32),
+        "index": np.arange(2, dtype=np.int32),
+    }
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """Figures that were drawn, not yet closed."""
+    drawn = []
+    monkeypatch.setattr(pyplot, "close", drawn.append)
+    yield drawn
+    monkeypatch.undo()
+    for figure in drawn:
+        pyplot.close(figure)
+
+
+@pytest.mark.parametrize("name", sorted(models.MODELS))
+def test_attention_is_found_where_there_is_any(name):
+    names = attention_names(build(name))
+    assert bool(names) == ("attention" in name or "transformer" in name)
+    if name == "transformer":
+        assert names and all("cross_attention" in tap for tap in names)  # it shows where the translation comes from
+
+
+@pytest.mark.parametrize(
+    ("name", "panels", "source_length", "shape"),
+    [
+        ("gru_attention", 1, 5, (2, 3)),
+        ("transformer", 2 * 2, 5, (2, 3)),
+        ("transformer_decoder", 2 * 2, 5, (5, 5)),  # one sequence of 3 + 2
+        ("transformer_decoder", 2 * 2, 0, (2, 2)),
+    ],
+)
+def test_a_panel_a_layer_and_head(tmp_path, figures, name, panels, source_length, shape):
+    model, made = build(name, PAIRS if source_length else LANGUAGE), batch(source_length)
+    maps = attention_maps(model, made)
+    draw_attention(tmp_path / "attention.png", maps, SYMBOLS, made, row=1)
+    assert (tmp_path / "attention.png").read_bytes().startswith(b"\x89PNG")
+    (figure,) = figures
+    assert len(figure.axes) == panels
+    for panel in figure.axes:
+        (image,) = panel.images
+        shown = np.asarray(image.get_array())
+        assert shown.shape == shape
+        np.testing.assert_allclose(shown.sum(axis=1), 1, rtol=1e-5)  # nothing went to what is not shown
+    labelled = figure.axes[-panels // 2 if panels > 1 else 0]
+    assert len(labelled.get_yticks()) == shape[0] and len(labelled.get_xticks()) == shape[1]
+
+
+def test_decoder_only_pictures_are_causal():
+    maps = attention_maps(build("transformer_decoder"), batch())
+    for weights_BHNN in maps.values():
+        assert weights_BHNN.shape == (2, 2, 9, 9)
+        assert not np.triu(weights_BHNN[0], k=1).any() and weights_BHNN[0, :, 3, :4].all()
+
+
+def test_labels_are_pieces_of_text_or_symbols():
+    made = batch()
+    source, target_in, target_out = (made[name][1] for name in ("source", "target_in", "target_out"))
+    assert labels(TEXT, made, 1) == ([f"s{i}" for i in source[:3]], [f"t{i}" for i in target_out[:2]])
+    assert labels(SYMBOLS, made, 1) == ([str(i) for i in source[:3]], [str(i) for i in target_in[:2]])
+    made["source"] = np.full((2, 5, 2), 0.123456, np.float32)
+    assert labels(SYMBOLS, made, 1)[0] == ["0.12"] * 3
+
+
+def test_long_examples_are_drawn_without_labels(tmp_path, figures):
+    made = batch() | {
+        "source": np.full((2, 50), 3, np.int32),
+        "source_mask": np.ones((2, 50), bool),
+    }
+    draw_attention(tmp_path / "long.png", {"attention": np.full((2, 1, 4, 50), 0.02)}, SYMBOLS, made, row=0)
+    (panel,) = figures[0].axes
+    assert len(panel.get_xticks()) == 0 and len(panel.get_yticks()) == 4

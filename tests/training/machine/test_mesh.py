@@ -1,0 +1,138 @@
+"""One device, eight, or two processes: the same losses and the same parameters within rounding."""
+
+import signal
+import socket
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tests.training.processes import command, rows, run, start, summary, write_text
+from training.machine.mesh import start_processes
+
+EVERY = ("--config.steps=20", "--config.every.log=1", "--config.every.eval=20", "--config.every.save=20")
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    return write_text(tmp_path_factory.mktemp("text"))
+
+
+@pytest.fixture(scope="module", params=["gru_attention", "transformer"])
+def one_device(request, tmp_path_factory, text):
+    workdir = tmp_path_factory.mktemp("runs") / "one"
+    run(command(workdir, text, *EVERY, model=request.param))
+    return request.param, workdir
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "said"),
+    [
+        ((None, 2, 0), {}, r"--num_processes = 2 needs --coordinator=HOST:PORT"),
+        (("here:1", None, None), {}, r"--coordinator = here:1 needs --num_processes and --process_id"),
+        (("here:1", 2, 2), {}, r"--process_id = 2 is not in \[0, 2\); count from 0"),
+        (("here:1", None, None), {"JAX_NUM_PROCESSES": "two", "JAX_PROCESS_ID": "0"}, "JAX_NUM_PROCESSES = 'two' is"),
+    ],
+)
+def test_processes_that_cannot_find_each_other_are_refused(monkeypatch, flags, environment, said):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=said):
+        start_processes(*flags)
+
+
+def losses(workdir):
+    return np.array([(row["loss"], row["gradient_norm"]) for row in rows(workdir, "train")])
+
+
+def assert_same(workdir, one):
+    assert losses(workdir).shape == (20, 2)
+    np.testing.assert_allclose(losses(workdir), losses(one), rtol=2e-5)
+    assert summary(workdir)["tokens_seen"] == summary(one)["tokens_seen"]
+    assert summary(workdir)["final"]["loss"] == pytest.approx(summary(one)["final"]["loss"], rel=2e-5)
+
+
+def test_eight_devices(one_device, text):
+    model, one = one_device
+    workdir = one.parent / "eight"
+    run(command(workdir, text, *EVERY, model=model), XLA_FLAGS="--xla_force_host_platform_device_count=8")
+    assert summary(workdir)["device"]["count"] == 8
+    assert_same(workdir, one)
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def start_two(address, how, words):
+    """Two processes that make one run, started by flags or by the environment."""
+    processes = []
+    for i in range(2):
+        flags, env = [f"--coordinator={address}", "--num_processes=2", f"--process_id={i}"], {}
+        if how == "environment":
+            flags, env = [], {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": str(i)}
+        processes.append(start([*words, *flags], **env))
+    return processes
+
+
+def test_two_processes(one_device, text):
+    model, one = one_device
+    how = "environment" if model == "gru_attention" else "flags"  # one way each of being started
+    workdir, address = one.parent / f"two-{how}", f"127.0.0.1:{free_port()}"
+    processes = start_two(address, how, command(workdir, text, *EVERY, model=model))
+    for process in processes:
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+    assert summary(workdir)["device"] | {"machine": ""} == summary(one)["device"] | {
+        "machine": "",
+        "count": 2,
+        "processes": 2,
+    }
+    assert_same(workdir, one)
+
+
+def test_sigterm_to_one_process_stops_both_at_the_same_step(tmp_path, text):
+    workdir = tmp_path / "run"
+    endless = command(workdir, text, "--config.steps=100000", "--config.every.log=1")
+    processes = start_two(f"127.0.0.1:{free_port()}", "flags", endless)
+    while not (workdir / "metrics.jsonl").exists() or not rows(workdir, "train"):
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.05)
+    processes[1].send_signal(signal.SIGTERM)
+    for process in processes:
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+    saved = max(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit())
+    assert saved == rows(workdir, "train")[-1]["step"]
+
+
+SHARED_STEP = """
+import jax
+from tests.training import runs
+import data, models
+from data import pipeline
+from training import mesh
+from training.machine.clock import Clock
+from training.trainer import Trainer
+
+config = runs.config("recall", "{model}", cpu_devices=2)
+task = data.build(config.task, config.data)
+model = models.build("{model}", config.model, task.spec, jax.random.key(0))
+trainer = Trainer(model, task.spec, config, mesh.make(), Clock({{}}))
+trainer.step(0, next(pipeline.train_batches(task, config)))
+(program,) = trainer._train_step._compiled.values()
+print(program.as_text())
+"""
+
+
+@pytest.mark.parametrize("model", ["gru", "lstm_attention", "rnn_decoder"])
+def test_devices_keep_to_their_rows(model):
+    """A step gathers nothing, and adds gradients up once, not at every step of a scan."""
+    environment = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "false", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    program = run([sys.executable, "-c", SHARED_STEP.format(model=model)], **environment)
+    assert "all-gather(" not in program and "all-to-all(" not in program
+    sums = [line for line in program.splitlines() if " all-reduce(" in line]
+    assert sums and not any("while/body" in line for line in sums)

@@ -1,0 +1,177 @@
+"""Checkpoints come back as they were written, and a broken one never passes for whole."""
+
+import gc
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from training.run.checkpoint import CheckpointError, Checkpoints, checksum
+
+# A failed read leaves coroutines of Orbax behind that nobody waits for.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+META = {"target_tokens": 7, "seconds": {"training": 1.5}, "best": None}
+
+
+def state(number):
+    kernel = np.random.default_rng(number).normal(size=(64, 96)).astype(np.float32)
+    params = {"encoder/kernel": jnp.asarray(kernel), "bias": jnp.arange(3.0)}
+    gradients = jax.tree.map(lambda p: p + number, params)
+    transform = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3))
+    _, moments = transform.update(gradients, transform.init(params), params)
+    return {"params": params, "optimizer": moments, "step": jnp.asarray(number, jnp.int32)}
+
+
+def assert_equal(one, other):
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+def largest_file(folder):
+    return max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+
+
+def truncate(folder):
+    path = largest_file(folder)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip_a_bit(folder):
+    path = largest_file(folder)
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+
+
+def lose_meta(folder):
+    (folder / "meta" / "metadata").unlink()
+
+
+@pytest.fixture(autouse=True)
+def collected():
+    """What a test leaves to be collected is collected before the next."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A folder with checkpoints 1, 2 and 3."""
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=3)
+    for number in (1, 2, 3):
+        checkpoints.save(number, state(number), META | {"target_tokens": number})
+    checkpoints.close()
+    return tmp_path / "checkpoints"
+
+
+def test_round_trip_of_a_state_with_its_optimizer(saved):
+    found, meta = Checkpoints(saved, 3).restore(2, state(0))
+    assert_equal(found, state(2))
+    assert meta == META | {"target_tokens": 2}
+
+
+def test_newest_is_restored(saved):
+    step, found, meta = Checkpoints(saved, 3).restore_newest(state(0))
+    assert (step, meta["target_tokens"]) == (3, 3)
+    assert_equal(found, state(3))
+
+
+@pytest.mark.parametrize("breaks", [truncate, flip_a_bit, lose_meta])
+def test_broken_newest_is_set_aside_for_the_one_before(saved, breaks):
+    breaks(saved / "3")
+    checkpoints = Checkpoints(saved, 3)
+    with pytest.warns(UserWarning, match=r"checkpoints/3: .*trying the one before"):
+        step, found, _ = checkpoints.restore_newest(state(0))
+    assert step == 2
+    assert_equal(found, state(2))
+    assert checkpoints.steps() == [1, 2] and (saved / "broken" / "3").is_dir()
+    checkpoints.save(3, state(3), META)  # and its step can be saved again
+    assert_equal(checkpoints.restore(3, state(0))[0], state(3))
+
+
+def test_nothing_whole_is_nothing(saved):
+    for number in (1, 2, 3):
+        truncate(saved / str(number))
+    with pytest.warns(UserWarning) as caught:
+        assert Checkpoints(saved, 3).restore_newest(state(0)) is None
+    messages = [str(warning.message) for warning in caught]
+    assert sum("set aside" in message for message in messages) == 3
+    assert "starting again from step 0" in messages[-1]
+
+
+def test_half_written_checkpoint_does_not_count(saved):
+    (saved / "3").rename(saved / "3.orbax-checkpoint-tmp")
+    assert Checkpoints(saved, 3).restore_newest(state(0))[0] == 2
+
+
+def test_only_the_newest_are_kept(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "some", keep=2)
+    for number in (1, 2, 3, 4):
+        checkpoints.save(number, state(number), META)
+    assert checkpoints.steps() == [3, 4]
+    assert sorted(p.name for p in (tmp_path / "some").iterdir() if p.name.isdigit()) == ["3", "4"]
+
+
+def test_saving_a_step_again_changes_nothing(saved):
+    checkpoints, before = Checkpoints(saved, 3), largest_file(saved / "3").stat().st_mtime_ns
+    checkpoints.save(3, state(3), META)
+    assert checkpoints.steps() == [1, 2, 3] and largest_file(saved / "3").stat().st_mtime_ns == before
+
+
+def test_another_course_takes_the_place_of_what_is_newer(saved):
+    """A run that resumed from before step 2, with a changed config, arrives there with other parameters."""
+    checkpoints = Checkpoints(saved, 3)
+    checkpoints.save(2, state(20), META)
+    assert checkpoints.steps() == [1, 2]
+    assert_equal(checkpoints.restore_newest(state(0))[1], state(20))
+
+
+def test_reading_leaves_no_trace(saved, tmp_path):
+    assert Checkpoints(tmp_path / "absent", keep=None).steps() == []
+    assert not (tmp_path / "absent").exists()
+    being_written = saved / "4.orbax-checkpoint-tmp"
+    being_written.mkdir()
+    reader = Checkpoints(saved, keep=None)
+    assert_equal(reader.restore(reader.steps()[-1], state(0))[0], state(3))
+    assert being_written.is_dir()  # the run may be in the middle of it
+    Checkpoints(saved, keep=3).restore_newest(state(0))
+    assert not being_written.exists()  # whereas the run itself clears up after a kill
+
+
+def test_other_shapes_are_refused(saved):
+    wide = state(0)
+    wide["params"]["bias"] = jnp.zeros(5)
+    with pytest.raises(CheckpointError, match="checkpoints/3"):
+        Checkpoints(saved, 3).restore(3, wide)
+
+
+def test_checksum_sees_every_leaf():
+    assert checksum(state(1)) == checksum(state(1))
+    changed = state(1)
+    changed["params"]["bias"] = changed["params"]["bias"].at[2].add(1e-7)
+    assert checksum(changed) == checksum(state(1))  # float32 cannot tell 2 + 1e-7 from 2
+    changed["params"]["bias"] = changed["params"]["bias"].at[2].add(1e-6)
+    assert checksum(changed) != checksum(state(1))
+
+
+def test_unwritable_folder_is_an_error_that_names_the_path(saved, monkeypatch):
+    checkpoints = Checkpoints(saved, 3)
+    monkeypatch.setattr("orbax.checkpoint.CheckpointManager.save", lambda *args, **kwargs: 1 / 0)
+    with pytest.raises(CheckpointError, match=r"checkpoints/4: .*could not be written.*earlier ones are kept"):
+        checkpoints.save(4, state(4), META)
+    assert checkpoints.steps() == [1, 2, 3]
+
+
+def test_full_disk_is_said_before_anything_is_written(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    checkpoints.save(1, state(1), META)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
+    with pytest.raises(CheckpointError, match=rf"{tmp_path}/2: .* bytes needed, 1,000 free"):
+        checkpoints.save(2, state(2), META)
+    assert checkpoints.steps() == [1]
+    checkpoints.close()

@@ -1,0 +1,133 @@
+"""A run read back from its folder: the best, the last and the average, here or elsewhere."""
+
+import gc
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import train
+from data import pipeline
+from tests.training import runs
+from tests.training.processes import write_text
+from training.evaluation import scoring
+from training.machine import mesh
+from training.run.checkpoint import CheckpointError, Checkpoints
+from training.run.restore import WHICH, read_config, restore
+from training.step import params
+from training.step.train_step import init_state
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run on text whose last of three checkpoints, at a rate that grows and destroys, is not its best."""
+    folder = tmp_path_factory.mktemp("restore")
+    grows = {"schedule__warmup_steps": 6, "optimizer__learning_rate": 0.5, "optimizer__b1": 0.0}
+    every = {"every__save": 2, "every__eval": 2, "data__num_buckets": 1}
+    config = runs.text_config(write_text(folder / "text"), "rnn", steps=6, **grows, **every)
+    with runs.compiled_in_haste():
+        return folder / "run", train.train(config, folder / "run")
+
+
+def kept(workdir, step):
+    run = restore(workdir)
+    template = init_state(params.flatten(run.model), run.config)
+    return Checkpoints(workdir / "checkpoints", keep=None).restore(step, template)[0]["params"]
+
+
+def assert_equal(model, expected, **tolerance):
+    found = params.flatten(model)
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, **({"rtol": 0} | tolerance))
+
+
+def test_last_are_the_final_parameters(trained):
+    workdir, summary = trained
+    run = restore(workdir, "last")
+    assert run.step == 6
+    assert params.sha256(params.flatten(run.model)) == summary["params_sha256"]
+
+
+def test_best_gives_its_validation_loss_again(trained):
+    workdir, summary = trained
+    run = restore(workdir, "best")
+    assert run.step == summary["best"]["step"] < 6
+    devices = mesh.make()
+    eval_step = scoring.make_eval_step(params.Skeleton(run.model), run.task.spec, devices)
+    batches = pipeline.eval_batches(run.task, "val", run.config)
+    found = scoring.evaluate(eval_step, params.flatten(run.model), batches, perplexity=True)
+    assert found["loss"] == pytest.approx(summary["best"]["loss"], rel=1e-6)
+    assert found["loss"] < summary["final"]["loss"]
+
+
+def test_average_is_the_mean_of_the_checkpoints_kept(trained):
+    workdir, _ = trained
+    parts = [kept(workdir, step) for step in (2, 4, 6)]
+    mean = {name: (parts[0][name] + parts[1][name] + parts[2][name]) / 3 for name in parts[0]}
+    run = restore(workdir, "average")
+    assert run.step == 6
+    assert_equal(run.model, mean, rtol=1e-5, atol=1e-6)
+    with pytest.raises(AssertionError):
+        assert_equal(run.model, parts[2], rtol=1e-5, atol=1e-6)
+
+
+def test_a_run_that_was_moved_is_restored_with_its_tokenizer(trained, tmp_path):
+    workdir, _ = trained
+    here = restore(workdir)
+    moved, text = tmp_path / "elsewhere" / "run", tmp_path / "text"
+    shutil.copytree(workdir, moved)
+    text.mkdir()
+    for name in ("train", "val"):  # other text: a tokenizer made anew would be another one
+        for suffix in ("de", "en"):
+            (text / f"{name}.{suffix}").write_text("xyz\n")
+    run = restore(moved, data_dir=str(text))
+    assert_equal(run.model, params.flatten(here.model))
+    line = "eins zwei fünf"
+    np.testing.assert_array_equal(run.task.encode_source([line])[0], here.task.encode_source([line])[0])
+    assert run.task.target_text("val") == ["xyz"]
+
+
+def test_reading_changes_nothing_in_the_folder(trained):
+    workdir, _ = trained
+    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
+    for which in WHICH:
+        restore(workdir, which)
+    assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*")} == before
+
+
+def test_config_comes_back_as_it_was(trained):
+    workdir, _ = trained
+    config = read_config(workdir)
+    assert config.to_dict() == json.loads((workdir / "config.json").read_text())["config"]
+    assert config.data.tokenizer.name == "char" and config.optimizer.learning_rate == 0.5
+
+
+def test_what_is_not_there_is_said_in_one_line(trained, tmp_path):
+    workdir, _ = trained
+    with pytest.raises(FileNotFoundError, match=r"--workdir = .*absent holds no run"):
+        restore(tmp_path / "absent")
+    with pytest.raises(ValueError, match=r"--checkpoint = 'newest' is not known; choose from best, last, average"):
+        restore(workdir, "newest")
+    with pytest.raises(FileNotFoundError, match=r"data\.dir = .*nowhere is no folder"):
+        restore(workdir, data_dir=str(tmp_path / "nowhere")).task.num_examples("val")
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    shutil.copy(workdir / "config.json", begun)
+    shutil.copytree(workdir / "tokenizer", begun / "tokenizer")
+    for which in WHICH:
+        with pytest.raises(FileNotFoundError, match="begun/.* holds no checkpoint yet"):
+            restore(begun, which)
+    assert sorted(p.name for p in begun.iterdir()) == ["config.json", "tokenizer"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_broken_best_names_its_path(trained, tmp_path):
+    workdir, summary = trained
+    shutil.copytree(workdir, tmp_path / "run")
+    for path in (tmp_path / "run" / "best").rglob("d/*"):
+        path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(CheckpointError, match=rf"best/{summary['best']['step']}: "):
+        restore(tmp_path / "run")
+    gc.collect()  # a failed read leaves coroutines of Orbax behind that nobody waits for

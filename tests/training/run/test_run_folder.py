@@ -1,0 +1,113 @@
+"""One folder is one run: claimed by one process, refused to another config."""
+
+import json
+
+import pytest
+
+from configs import recall
+from training.run.run_folder import check_same_run, claimed, flat, record, restored_on_error, write_json
+
+
+def config(**values):
+    c = recall.get_config("gru")
+    c.update_from_flattened_dict(values)
+    return c
+
+
+def change(path, **values):
+    write_json(path, json.loads(path.read_text()) | values)
+
+
+def test_flat_names_every_value():
+    assert flat({"a": 1, "b": {"c": 2, "d": {"e": None}}}) == {"a": 1, "b.c": 2, "b.d.e": None}
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "summary.json"
+    write_json(path, {"b": 1, "a": [None, 0.5]})
+    assert json.loads(path.read_text()) == {"a": [None, 0.5], "b": 1}
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    assert json.loads(path.read_text())["b"] == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_same_config_passes_and_an_empty_folder_as_well(tmp_path):
+    check_same_run(tmp_path / "absent", config(), accept_changes=False)
+    record(tmp_path, config())
+    check_same_run(tmp_path, config(), accept_changes=False)
+
+
+def test_changed_keys_are_named(tmp_path):
+    record(tmp_path, config())
+    other = config(**{"model.dropout_rate": 0.5, "seed": 5})
+    expected = r"config\.json: .* model\.dropout_rate = 0\.5 \(was 0\.0\), seed = 5 \(was 0\); .*--accept_changes"
+    with pytest.raises(ValueError, match=expected):
+        check_same_run(tmp_path, other, accept_changes=False)
+    check_same_run(tmp_path, other, accept_changes=True)
+
+
+def test_a_failed_start_takes_back_what_it_wrote_and_nothing_else(tmp_path):
+    runs = tmp_path / "a" / "runs"
+    with pytest.raises(KeyError), restored_on_error(runs / "mine"):
+        (runs / "mine" / "tokenizer").mkdir(parents=True)
+        (runs / "mine" / "tokenizer" / "text.json").write_text("{}")
+        (runs / ".jax_cache").mkdir()
+        raise KeyError
+    assert not (tmp_path / "a").exists()
+    with pytest.raises(KeyError), restored_on_error(runs / "mine"):
+        (runs / "mine" / "tokenizer").mkdir(parents=True)
+        (runs / ".jax_cache").mkdir()
+        (runs / ".jax_cache" / "program").write_text("shared")
+        (runs / "other").mkdir()  # a run that began meanwhile
+        (runs / "other" / "config.json").write_text("{}")
+        raise KeyError
+    assert sorted(path.name for path in runs.iterdir()) == [".jax_cache", "other"]
+    assert (runs / "other" / "config.json").exists()
+
+
+def test_changes_that_checkpoints_cannot_follow_are_refused(tmp_path):
+    record(tmp_path, config())
+    with pytest.raises(ValueError, match=r"model\.hidden_size = 32 \(was 64\) does not fit the checkpoints"):
+        check_same_run(tmp_path, config(**{"model.hidden_size": 32}), accept_changes=True)
+
+
+def test_a_key_that_came_or_went_with_the_code_is_no_change(tmp_path):
+    record(tmp_path, config())
+    recorded = json.loads((tmp_path / "config.json").read_text())
+    recorded["config"]["model"]["gone"] = 1
+    del recorded["config"]["model"]["remat"]
+    write_json(tmp_path / "config.json", recorded)
+    check_same_run(tmp_path, config(), accept_changes=False)
+    with pytest.raises(ValueError, match="seed = 5"):
+        check_same_run(tmp_path, config(seed=5), accept_changes=False)
+
+
+@pytest.mark.parametrize("what", ["versions", "device"])
+def test_other_versions_or_devices_are_a_warning(tmp_path, what):
+    record(tmp_path, config())
+    key, value = ("jax", "0.1") if what == "versions" else ("kind", "abacus")
+    recorded = json.loads((tmp_path / "config.json").read_text())
+    change(tmp_path / "config.json", **{what: recorded[what] | {key: value}})
+    with pytest.warns(UserWarning, match=rf"{key} {value} -> .* not be bit for bit"):
+        check_same_run(tmp_path, config(), accept_changes=False)
+
+
+def test_origin_stays_until_the_config_changes(tmp_path):
+    record(tmp_path, config())
+    change(tmp_path / "config.json", commit="first")
+    record(tmp_path, config())
+    assert json.loads((tmp_path / "config.json").read_text())["commit"] == "first"
+    record(tmp_path, config(seed=5))
+    recorded = json.loads((tmp_path / "config.json").read_text())
+    assert recorded["commit"] != "first" and recorded["config"]["seed"] == 5
+
+
+def test_folder_is_claimed_by_one_process(tmp_path):
+    with claimed(tmp_path / "run"):
+        with pytest.raises(ValueError, match="is in use by another process"), claimed(tmp_path / "run"):
+            pass
+        with claimed(tmp_path / "run", process_index=1):  # a second process of the same run
+            pass
+    with claimed(tmp_path / "run"):
+        pass

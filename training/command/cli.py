@@ -1,0 +1,261 @@
+"""The command line of train.py: a config file with its argument, overrides, and errors of one line.
+
+--config=configs/recall.py:gru_attention   a file whose `get_config(argument)` returns the config
+--config.model.hidden_size=64              any value of it
+"""
+
+import argparse
+import contextlib
+import difflib
+import importlib.util
+import os
+import re
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple, NoReturn
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from training.command.validate import validate
+from training.run.run_folder import flat
+
+ROOT = Path(__file__).parents[2]
+MISTAKE, FAILURE = 2, 1  # exit status: the user can mend the command, or the machine or the numbers failed
+INTERRUPTED, READER_GONE = 130, 141  # by Ctrl-C, and by a pipe that was closed, as shells count them
+KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", tuple: "a tuple"}
+KEY = re.compile(r"[a-z_]+(\.[a-z_0-9]+)* (=|is|has|,)")
+
+
+class Parser(argparse.ArgumentParser):
+    """Of every program but train.py. A module's docstring is its help; a mistake is one line and status 2."""
+
+    def __init__(self, description: str | None):
+        super().__init__(
+            description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        )
+
+    def error(self, message: str) -> NoReturn:
+        _exit(f"{message}; see --help", MISTAKE)
+
+
+class Options(NamedTuple):
+    config: ConfigDict
+    config_file: str
+    workdir: Path
+    accept_changes: bool
+    coordinator: str | None
+    num_processes: int | None
+    process_id: int | None
+
+
+def check_folder(option: str, folder: Path) -> None:
+    """Raises ValueError unless `folder`, there or still to be made, can be written to. Leaves nothing behind."""
+    try:
+        there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise ValueError(f"{option} = {folder} cannot be written to ({error.strerror}); give another folder") from None
+
+
+@contextlib.contextmanager
+def user_errors(config_file: str = "", config: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """Ends the process with one line on stderr where the body meets a mistake of the user or a failing machine.
+
+    These are OSError, FloatingPointError, and ValueError raised by a line of this project; one that a library
+    raised is a bug of ours and keeps its traceback. What is said of a key of `config` gets `config_file` in front.
+    """
+    try:
+        yield
+    except (ValueError, FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+        if isinstance(error, ValueError) and not _raised_here(error):
+            raise
+        key = KEY.match(str(error))
+        named = key is not None and config is not None and key[0].split(" ")[0].split(".")[0] in config
+        _exit(f"{config_file}: {error}" if named else str(error), MISTAKE)
+    except BrokenPipeError:  # the reader has seen enough, as head has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(READER_GONE)
+    except (OSError, FloatingPointError) as error:
+        _exit(str(error), FAILURE)
+    except KeyboardInterrupt:
+        _exit("stopped", INTERRUPTED)
+
+
+def parse(argv: Sequence[str], description: str = "") -> Options:
+    """The options of a run from the words after the program's name; the config is locked and checked.
+
+    Raises SystemExit with status 2 and one line on stderr for whatever cannot be run.
+    """
+    values = _flags()
+    if {"--help", "-help", "-h"} & set(argv):
+        print(f"{description}\n{values.get_help()}".strip())
+        sys.exit(0)
+    where, words = _take_config(argv)
+    file = where.partition(":")[0]
+    with user_errors(file):
+        config = load(where)
+        name, task = config.model.name, config.task
+        _check_keys(file, words, config)
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=["", *words])
+        _read(values, file, words, config)
+        config = values.config
+    with user_errors(file, config):
+        if config.model.name != name:
+            raise ValueError(f"model.name = {config.model.name!r} is set by the argument; use --config={file}:MODEL")
+        if config.task != task:
+            raise ValueError(f"task = {config.task!r} is set by the file; use --config=configs/{config.task}.py:{name}")
+        validate(config)
+        if not values.workdir:
+            raise ValueError(f"--workdir is missing; give the run's folder, such as --workdir=runs/{task}-{name}")
+        if (values.num_processes is None) != (values.process_id is None):
+            raise ValueError("--num_processes and --process_id go together; give both or neither")
+        workdir = Path(values.workdir)
+        if workdir.exists() and not workdir.is_dir():
+            raise ValueError(f"--workdir = {workdir} is a file; give a folder")
+        check_folder("--workdir", workdir)
+    return Options(
+        config,
+        file,
+        workdir,
+        values.accept_changes,
+        values.coordinator,
+        values.num_processes,
+        values.process_id,
+    )
+
+
+def load(where: str) -> ConfigDict:
+    """The config of `FILE:ARGUMENT`. Raises ValueError or FileNotFoundError in one line."""
+    file, _, argument = where.partition(":")
+    module = _import(file)
+    if not hasattr(module, "get_config"):
+        raise ValueError(f"{file} has no get_config(model); copy one from configs/")
+    if not argument:
+        raise ValueError(f"--config = {where} names no architecture; give one, as in --config={file}:gru")
+    try:
+        return module.get_config(argument)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+
+
+def _import(file: str) -> ModuleType:
+    path = Path(file)
+    if not path.is_file():
+        there = [f"configs/{p.name}" for p in sorted((ROOT / "configs").glob("*.py")) if p.stem not in NO_CONFIGS]
+        raise FileNotFoundError(f"--config = {file} is no file; {_hint(file, there)}choose from {', '.join(there)}")
+    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"--config = {file} is not a Python file; give one that ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise ValueError(f"{file}: line {error.lineno} is not Python ({error.msg})") from None
+    return module
+
+
+NO_CONFIGS = ("__init__", "common")
+
+
+def _flags() -> flags.FlagValues:
+    values = flags.FlagValues()
+    flags.DEFINE_string("workdir", None, "folder of the run; a run that is there already goes on", flag_values=values)
+    flags.DEFINE_bool("accept_changes", False, "go on with a run whose config has changed", flag_values=values)
+    flags.DEFINE_string("coordinator", None, "host:port of process 0, for several processes", flag_values=values)
+    flags.DEFINE_integer("num_processes", None, "how many there are", flag_values=values)
+    flags.DEFINE_integer("process_id", None, "which of them this is, from 0", flag_values=values)
+    return values
+
+
+def _take_config(argv: Sequence[str]) -> tuple[str, list[str]]:
+    """`FILE:ARGUMENT` of the last --config, and the other words."""
+    words, where = list(argv), ""
+    for flag in ("--config", "-config"):
+        while flag in words[:-1]:
+            place = words.index(flag)
+            where = words[place + 1]
+            del words[place : place + 2]
+    for word in [w for w in words if re.match(r"--?config=", w)]:
+        words.remove(word)
+        where = word.partition("=")[2]
+    if not where:
+        _exit("--config is missing; give a file and an architecture, as in --config=configs/recall.py:gru_attention")
+    return where, words
+
+
+def _check_keys(file: str, words: Sequence[str], config: ConfigDict) -> None:
+    """Raises ValueError for the first override of what is no key."""
+    leaves = list(flat(config.to_dict()))
+    for word in words:
+        match = re.match(r"--?(?:no)?config\.([^=]+)=?(.*)", word)
+        if not match or match[1] in leaves:
+            continue
+        key, value = match.groups()
+        below = [leaf for leaf in leaves if leaf.startswith(f"{key}.")]
+        if below:
+            way_out = f"use --config={file}:{value}" if key == "model" and value else f"set one of {', '.join(below)}"
+            raise ValueError(f"{file}: {key} = {value!r} is a group of keys; {way_out}")
+        last = {leaf.split(".")[-1]: leaf for leaf in reversed(leaves)}
+        near = [key.split(".")[-1]] if "." in key else difflib.get_close_matches(key, last, n=1)  # its group left out
+        same_name = [last[name] for name in near if name in last]
+        group = key.rpartition(".")[0] + "." if "." in key else ""
+        siblings = [leaf for leaf in leaves if group and leaf.startswith(group)] or list(config)
+        hint = f"did you mean {same_name[0]}?" if same_name else _hint(key, leaves).strip()
+        given = f"{key} = {value!r}" if value else key
+        raise ValueError(f"{file}: {given} is not a key; {hint or 'choose from ' + ', '.join(siblings)}")
+
+
+def _read(values: flags.FlagValues, file: str, words: Sequence[str], config: ConfigDict) -> None:
+    """Parses `words` into `values`. Raises ValueError in one line."""
+    try:
+        left = values(["train.py", *words])[1:]
+    except flags.UnrecognizedFlagError as error:
+        known = [flag for flag in values if "." not in flag]
+        names = ", ".join(f"--{flag}" for flag in known)
+        hint = _hint(error.flagname.split(".")[0], known).replace("mean ", "mean --")
+        raise ValueError(f"--{error.flagname} is not a flag; {hint}choose from {names}") from None
+    except (flags.Error, TypeError, ValueError) as error:
+        match = re.search(r"flag --([^\s=]+)=(.*?): ", str(error))
+        if not match:
+            raise ValueError(f"{file}: {error}") from None
+        flag, text = match.groups()
+        key = flag.removeprefix("config.")
+        where = f"--{flag}" if key == flag else f"{file}: {key}"
+        now = flat(config.to_dict()).get(key, values[flag].default)
+        kind = KINDS.get(type(now), KINDS[int])
+        raise ValueError(f"{where} = {text!r} is not {kind}; {_as_kind(text, now)}") from None
+    if left:
+        raise ValueError(f"{left[0]} is not a flag; set values as --config.KEY=VALUE and the run's folder as --workdir")
+
+
+def _as_kind(text: str, now: Any) -> str:
+    """The nearest valid choice to a value of the wrong type."""
+    if isinstance(now, bool):
+        return "use true or false"
+    with contextlib.suppress(ValueError, OverflowError):
+        if isinstance(now, int):
+            return f"did you mean {round(float(text))}?"
+    return f"it is {now!r} now" if now is not None else "use 0 or more"
+
+
+def _hint(word: str, choices: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, choices, n=1)
+    return f"did you mean {near[0]}? " if near else ""
+
+
+def _raised_here(error: BaseException) -> bool:
+    """Whether a line of this project raised it, rather than a library that was given something odd."""
+    frames = traceback.extract_tb(error.__traceback__)
+    path = Path(frames[-1].filename).resolve()
+    return path.is_relative_to(ROOT) and "site-packages" not in path.parts
+
+
+def _exit(message: str, status: int = MISTAKE) -> NoReturn:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    sys.exit(status)

@@ -1,0 +1,100 @@
+"""What a config's values must be before anything is built; data and models check their own when they are built."""
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+from ml_collections import ConfigDict
+
+import data
+import models
+from data import checks
+from training.replica_configs import AXES
+from training.run.tracking import has_wandb_credentials
+from training.step.optimizer import OPTIMIZERS, SCHEDULES
+
+METRICS = ("loss", "perplexity", "token_accuracy", "exact_match")
+WANDB_MODES = ("auto", "online", "offline", "disabled")
+
+WHOLE = {  # the least that each may be
+    "seed": 0, "steps": 1, "batch_size": 1, "tokens_per_batch": 1, "keep": 1, "eval_examples": 0, "workers": 0,
+    "loss_positions": 0,
+    "cpu_devices": 1, "optimizer.accumulation": 1, "schedule.warmup_steps": 0, "early_stopping.patience": 0,
+    "every.log": 1, "every.eval": 1, "every.save": 1, "replicas": 1,
+}  # fmt: skip
+POSITIVE = ("optimizer.learning_rate", "optimizer.eps")
+NOT_NEGATIVE = ("optimizer.weight_decay", "optimizer.clip_norm")
+SHARES = ("optimizer.b1", "optimizer.b2", "optimizer.momentum", "optimizer.ema_decay", "label_smoothing")
+
+
+def validate(config: ConfigDict) -> None:
+    """Raises ValueError, in one line, for the first value that no run can have."""
+    _choice(config, "task", data.TASKS)
+    _choice(config, "model.name", models.MODELS)
+    _choice(config, "optimizer.name", OPTIMIZERS)
+    _choice(config, "schedule.name", SCHEDULES)
+    _choice(config, "best.metric", METRICS)
+    _choice(config, "wandb.mode", WANDB_MODES)
+    _choice(config, "replica_axis", AXES)
+    for key, least in WHOLE.items():
+        value = _at(config, key)
+        if value is not None and value < least:
+            raise ValueError(f"{key} = {value} is too small; use {least} or more")
+    for key, most in (("seed", 2**32 - 1), ("steps", 2**31 - 1)):
+        if config[key] > most:
+            raise ValueError(f"{key} = {config[key]} is too large; use {most} or less")
+    for key in POSITIVE:
+        if not _finite(config, key) > 0:
+            raise ValueError(f"{key} = {_at(config, key)} is not positive; use a value above 0")
+    for key in NOT_NEGATIVE:
+        if not _finite(config, key) >= 0:
+            raise ValueError(f"{key} = {_at(config, key)} is negative; use 0 (off) or more")
+    for key in SHARES:
+        if not 0 <= _finite(config, key) < 1:
+            raise ValueError(f"{key} = {_at(config, key)} is not in [0, 1); use 0 or more and less than 1")
+    if not 0 <= _finite(config, "schedule.final_fraction") <= 1:
+        raise ValueError(f"schedule.final_fraction = {config.schedule.final_fraction} is not in [0, 1]; use 0 to 1")
+    if config.schedule.warmup_steps > config.steps:
+        raise ValueError(
+            f"schedule.warmup_steps = {config.schedule.warmup_steps} is more than steps = {config.steps}; "
+            f"use at most {config.steps}"
+        )
+    seeds, rates = 2**32 - config.seed, config.replica_learning_rates
+    if config.replicas > seeds:
+        raise ValueError(f"replicas = {config.replicas} is too many from seed = {config.seed} on; use {seeds} or less")
+    for rate in rates:
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
+            raise ValueError(
+                f"replica_learning_rates = {rates}: {rate!r} is no rate; use positive numbers, as (1e-3,2e-3)"
+            )
+        if rates.count(rate) > 1:
+            raise ValueError(f"replica_learning_rates = {rates}: {rate} comes twice; give each rate once")
+    if config.optimizer.weight_decay and config.optimizer.name != "adamw":
+        raise ValueError(
+            f"optimizer.weight_decay = {config.optimizer.weight_decay} does nothing with optimizer.name = "
+            f"{config.optimizer.name}; use adamw"
+        )
+    if config.wandb.mode == "online" and not has_wandb_credentials():
+        raise ValueError("wandb.mode = 'online' needs credentials and there are none; run wandb login, or use offline")
+    models.check_values(config.model)
+
+
+def _at(config: ConfigDict, key: str) -> Any:
+    """The value at a dotted key; None where a config has no such key, as with batch_size or tokens_per_batch."""
+    value: Any = config
+    for name in key.split("."):
+        if name not in value:
+            return None
+        value = value[name]
+    return value
+
+
+def _finite(config: ConfigDict, key: str) -> float:
+    value = _at(config, key)
+    if not math.isfinite(value):
+        raise ValueError(f"{key} = {value} is not a finite number; give one")
+    return value
+
+
+def _choice(config: ConfigDict, key: str, choices: Collection[str]) -> None:
+    checks.one_of(key, _at(config, key), choices)

@@ -1,0 +1,171 @@
+"""Quality of a trained model on a split, in one dict: overall, by source length, by distance.
+
+Dims: B batch, T target length, N answers, E examples.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data.batch import Batch
+
+LEAST_ANSWERS = 500  # a bin of distances
+MOST_BINS = 32  # as many different values each have a bin of their own
+WORDS_A_BIN = 5
+
+
+class Answers(NamedTuple):
+    """Every weighted position of a split."""
+
+    example: np.ndarray  # (N,) index of its example
+    distance: np.ndarray  # (N,) tokens back; -1 where there is no one answer
+    nll: np.ndarray  # (N,)
+    correct: np.ndarray  # (N,)
+
+
+class Examples(NamedTuple):
+    """What is known of each example, ordered by index."""
+
+    number: np.ndarray  # (E,) index in the split
+    source_length: np.ndarray  # (E,) tokens
+
+
+def gather(scored) -> tuple[Answers, Examples]:
+    """Collects what `training.evaluation.scoring.scored` yields."""
+    answers, examples = [], []
+    for batch, scores in scored:
+        counted_BT = batch["target_weights"] > 0
+        example_BT = np.broadcast_to(batch["index"][:, None], counted_BT.shape)
+        columns = (example_BT, batch["distance"], scores["nll"], scores["correct"])
+        answers.append([column[counted_BT] for column in columns])
+        real_B = batch["index"] >= 0
+        examples.append((batch["index"][real_B], batch["source_mask"].sum(1)[real_B]))
+    index, length = (np.concatenate(parts) for parts in zip(*examples, strict=True))
+    order = np.argsort(index)
+    return Answers(*(np.concatenate(parts) for parts in zip(*answers, strict=True))), Examples(
+        index[order], length[order]
+    )
+
+
+def means(answers: Answers) -> dict[str, float]:
+    """Loss (nats, or squared error) and accuracy a weighted position, and share of examples that are all right."""
+    asked, wrong = np.unique(answers.example), np.unique(answers.example[~answers.correct.astype(bool)])
+    return {
+        "loss": float(answers.nll.mean(dtype=np.float64)),
+        "token_accuracy": float(answers.correct.mean(dtype=np.float64)),
+        "exact_match": 1 - len(wrong) / len(asked),  # evaluation may ask some examples nothing
+    }
+
+
+def bins(values: np.ndarray, width: int = 0) -> list[tuple[int, int]]:
+    """Inclusive (low, high) ranges that cover the values: one a value where they are few, else of equal width."""
+    distinct = np.unique(values)
+    if not width and len(distinct) <= MOST_BINS:
+        return [(int(v), int(v)) for v in distinct]
+    width = width or math.ceil((distinct[-1] - distinct[0] + 1) / (MOST_BINS // 2))
+    first = 1 if distinct[0] >= 1 and width == WORDS_A_BIN else int(distinct[0])
+    ranges = [(low, low + width - 1) for low in range(first, int(distinct[-1]) + 1, width)]
+    return [(low, high) for low, high in ranges if ((distinct >= low) & (distinct <= high)).any()]
+
+
+def _filled(ranges: list[tuple[int, int]], values: np.ndarray) -> list[tuple[int, int]]:
+    """Joins neighbouring ranges until each holds LEAST_ANSWERS values, or an eighth of all where these are few."""
+    least = min(LEAST_ANSWERS, len(values) // 8)
+    joined: list[tuple[int, int]] = []
+    count = least  # so that the first range opens a bin
+    for low, high in ranges:
+        here = int(((values >= low) & (values <= high)).sum())
+        joined, count = (
+            ([*joined, (low, high)], here) if count >= least else ([*joined[:-1], (joined[-1][0], high)], count + here)
+        )
+    if len(joined) > 1 and count < least:
+        joined = [*joined[:-2], (joined[-2][0], joined[-1][1])]
+    return joined
+
+
+def by_distance(answers: Answers, chance: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Accuracy and loss against how many tokens back the answer lies, with chance; [] where nothing has a distance."""
+    known = answers.distance >= 0
+    if not known.any():
+        return []
+    rows = []
+    for low, high in _filled(bins(answers.distance[known]), answers.distance[known]):
+        here = (answers.distance >= low) & (answers.distance <= high)
+        rows.append({
+            "low": low,
+            "high": high,
+            "num_answers": int(here.sum()),
+            "token_accuracy": float(answers.correct[here].mean(dtype=np.float64)),
+            "loss": float(answers.nll[here].mean(dtype=np.float64)),
+            "chance": dict(chance),
+        })  # fmt: skip
+    return rows
+
+
+class Text(NamedTuple):
+    """Hypotheses and references, line for line."""
+
+    hypotheses: list[str]
+    references: list[str]
+    lowercase: bool = False  # what the run was trained on, so what its exact matches are compared in
+
+    def scores(self) -> dict[str, Any]:
+        """Corpus BLEU (cased and lowercased), chrF and the signature, by sacreBLEU (Post 2018)."""
+        import sacrebleu
+
+        cased, lowercase, chrf = sacrebleu.BLEU(), sacrebleu.BLEU(lowercase=True), sacrebleu.CHRF()
+        found = {
+            name: metric.corpus_score(self.hypotheses, [self.references])
+            for name, metric in (("bleu", cased), ("bleu_lowercase", lowercase), ("chrf", chrf))
+        }
+        signature = f"BLEU {cased.get_signature()}; lowercased {lowercase.get_signature()}; {chrf.get_signature()}"
+        return {name: score.score for name, score in found.items()} | {"signature": signature}
+
+    def exact_match(self) -> float:
+        """The share of hypotheses that are their references, but for spaces at the ends."""
+        references = [r.lower() for r in self.references] if self.lowercase else self.references
+        pairs = zip(self.hypotheses, references, strict=True)
+        return sum(h.strip() == r.strip() for h, r in pairs) / len(self.references)
+
+    def part(self, rows: Sequence[int]) -> "Text":
+        """Some of the lines."""
+        return self._replace(
+            hypotheses=[self.hypotheses[i] for i in rows], references=[self.references[i] for i in rows]
+        )
+
+
+def by_source_length(
+    answers: Answers, examples: Examples, length_E: np.ndarray, width: int, text: Text | None
+) -> list[dict[str, Any]]:
+    """The means within bins of `length_E` (tokens, or words of text), `width` each, and BLEU where there is text.
+
+    Width 0 lets `bins` choose.
+    """
+    rows = []
+    for low, high in bins(length_E, width):
+        here = np.flatnonzero((length_E >= low) & (length_E <= high))
+        mine = np.isin(answers.example, examples.number[here])
+        if not mine.any():
+            continue
+        row: dict[str, Any] = {"low": low, "high": high, "num_examples": len(here)}
+        row |= means(Answers(*(column[mine] for column in answers)))
+        if text:
+            part = text.part(here.tolist())
+            row |= {"bleu_lowercase": part.scores()["bleu_lowercase"], "exact_match": part.exact_match()}
+        rows.append(row)
+    return rows
+
+
+def free_running(tokens: Mapping[int, np.ndarray], batches: Sequence[Batch]) -> dict[str, float]:
+    """Accuracy of outputs that were fed back, against targets of known length."""
+    correct = weight = exact = examples = 0
+    for batch in batches:
+        for row, index in enumerate(batch["index"]):
+            counted_T = batch["target_weights"][row] > 0
+            if index >= 0 and counted_T.any():
+                right_T = tokens[int(index)][: len(counted_T)] == batch["target_out"][row]
+                correct, weight = correct + int(right_T[counted_T].sum()), weight + int(counted_T.sum())
+                exact, examples = exact + int(right_T[counted_T].all()), examples + 1
+    return {"token_accuracy": correct / max(weight, 1), "exact_match": exact / max(examples, 1)}

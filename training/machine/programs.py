@@ -1,0 +1,30 @@
+"""One compiled program a batch shape, so that compiling is seen, timed and cleaned up after."""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from training.machine import backend
+
+
+class Programs:
+    """Calls a jitted function of (anything, batch arrays, ...); each shape of batch compiles at its first call."""
+
+    def __init__(
+        self,
+        function: Any,  # from jax.jit
+        compiling: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+    ):
+        """`compiling` is entered around each compilation."""
+        self._function, self._compiling = function, compiling
+        self._compiled: dict[tuple, Any] = {}
+
+    def __call__(self, first: Any, arrays: Mapping[str, jax.Array], *rest: Any) -> Any:
+        shape = tuple(array.shape for array in arrays.values())
+        if shape not in self._compiled:
+            with self._compiling():
+                self._compiled[shape] = self._function.lower(first, arrays, *rest).compile()
+                backend.release_memory()
+        return self._compiled[shape](first, arrays, *rest)

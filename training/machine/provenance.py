@@ -1,0 +1,60 @@
+"""What a run must say of itself: commit, versions, device."""
+
+import functools
+import importlib.metadata
+import platform
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+
+
+@functools.cache
+def commit() -> str:
+    """The checkout's commit, with `+` where files that git tracks have changed; "unknown" outside git.
+
+    As it was when the process first asked: what is committed or edited during a run is not what runs.
+    """
+    root = Path(__file__).parents[2]
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of every package that can change a number."""
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def device() -> dict[str, str | int]:
+    """Kind and number of devices and processes, which bit-for-bit resuming depends on."""
+    first = jax.devices()[0]
+    return {
+        "platform": first.platform,
+        "kind": first.device_kind,
+        "count": jax.device_count(),
+        "processes": jax.process_count(),
+        "machine": platform.machine(),
+    }
+
+
+def device_memory_bytes() -> int:
+    """Peak memory of the fullest local device; on a CPU, the resident memory of the process at its peak."""
+    stats = [d.memory_stats() for d in jax.local_devices()]
+    peaks = [s["peak_bytes_in_use"] for s in stats if s and "peak_bytes_in_use" in s]
+    return max(peaks) if peaks else peak_resident_bytes()
+
+
+def peak_resident_bytes() -> int:
+    """The most memory that this process has held so far."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,127 @@
+"""What a run has counted so far. It travels in the checkpoint, so a resumed run goes on counting."""
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from data.batch import Batch, filled_positions
+from training.machine import provenance
+
+ACTIVITIES = ("training", "compile", "eval", "save")
+
+
+class NonFiniteError(FloatingPointError):
+    """The loss, the gradient norm or the update stopped being a number."""
+
+    def __init__(self, step: int, name: str, value: float):
+        super().__init__(f"{name} is {value} at step {step}")
+        self.step = step
+
+
+@dataclasses.dataclass
+class Ledger:
+    """Totals over the whole run, and the window since the last logged row."""
+
+    source_tokens: int = 0  # without padding
+    target_tokens: int = 0  # positions that count in the loss
+    filled: int = 0  # source and target positions that hold something
+    positions: int = 0  # all of them, with padding
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)  # by activity, see training/machine/clock.py
+    step_seconds: list[float] = dataclasses.field(default_factory=list)  # mean of each window between logged rows
+    start_to_first_step_seconds: float | None = None  # from the start of the process, imports included
+    latest: dict[str, float] | None = None  # validation metrics and their step
+    best: dict[str, float] | None = None
+    stale_evaluations: int = 0  # since the best
+
+    def __post_init__(self) -> None:
+        self._window: list[Mapping[str, Any]] = []
+        self._mark = (self.target_tokens, self.filled, self.positions)
+
+    def count(self, batch: Batch, metrics: Mapping[str, Any] | None = None) -> None:
+        """Takes one step's batch and metrics, which may follow through `note`; nothing waits for the device."""
+        source, target = int(batch["source_mask"].sum()), int(np.count_nonzero(batch["target_weights"]))
+        self.source_tokens += source
+        self.target_tokens += target
+        self.filled += filled_positions(batch)
+        self.positions += batch["source_mask"].size + batch["target_in"].size
+        if metrics is not None:
+            self.note(metrics)
+
+    def note(self, metrics: Mapping[str, Any]) -> None:
+        """Takes the metrics of a step, device or host scalars."""
+        self._window.append(metrics)
+
+    def row(self, step: int, seconds: float, *, perplexity: bool) -> dict[str, float]:
+        """The row to log for the window that ends with `step`, which took `seconds` of training.
+
+        Loss, nll and accuracy are means over the window; norms and learning rate are its last step's. Waits for the
+        device. Raises NonFiniteError naming the first bad step.
+        """
+        window = self.check(step)
+        mean = {name: float(np.mean([m[name] for m in window])) for name in ("loss", "nll", "token_accuracy")}
+        last = {name: float(value) for name, value in window[-1].items() if name not in mean}
+        target_tokens, filled, positions = self._mark
+        self.step_seconds.append(seconds / len(window))
+        row = mean | last | ({"perplexity": math.exp(min(mean["nll"], 700.0))} if perplexity else {})
+        row |= {
+            "target_tokens_per_second": (self.target_tokens - target_tokens) / seconds,
+            "step_seconds": seconds / len(window),
+            "padding_share": 1 - (self.filled - filled) / (self.positions - positions),
+            "device_memory_bytes": provenance.device_memory_bytes(),
+        }
+        # What was not training, since the run began.
+        row |= {f"{activity}_seconds": self.seconds.get(activity, 0.0) for activity in ACTIVITIES[1:]}
+        self._window = []
+        self._mark = (self.target_tokens, self.filled, self.positions)
+        return row
+
+    def check(self, step: int) -> list[Mapping[str, Any]]:
+        """The metrics of the steps since the last row, up to `step`, fetched.
+
+        Raises NonFiniteError naming the first bad step.
+        """
+        window = jax.device_get(self._window)
+        for number, metrics in enumerate(window, start=step - len(window) + 1):
+            for name in ("loss", "gradient_norm", "update_ratio"):  # the last is known where a state is saved
+                if not math.isfinite(metrics[name]):
+                    raise NonFiniteError(number, name, float(metrics[name]))
+        return window
+
+    def note_evaluation(self, step: int, metrics: dict[str, float], metric: str) -> bool:
+        """Keeps the best evaluation by `metric`; True when this is it. A tie keeps the earlier one."""
+        sign = -1 if metric in ("loss", "perplexity") else 1
+        before = math.nan if self.best is None else self.best[metric]
+        better = self.best is None or sign * metrics[metric] > sign * before
+        better |= math.isnan(before) and not math.isnan(metrics[metric])
+        self.latest = {**metrics, "step": step}
+        self.best = self.latest if better else self.best
+        self.stale_evaluations = 0 if better else self.stale_evaluations + 1
+        return better
+
+    def out_of_patience(self, patience: int) -> bool:
+        """Early stopping: so many evaluations in a row without a new best; with 0 never."""
+        return 0 < patience <= self.stale_evaluations
+
+    def to_json(self) -> dict[str, Any]:
+        """What a checkpoint keeps; `Ledger(**kept)` goes on from it."""
+        return dataclasses.asdict(self)
+
+    def totals(self) -> dict[str, Any]:
+        """The run's totals under the names of summary.json.
+
+        Steps are not waited for one by one, so `median_step_seconds` is the median over windows of their mean.
+        """
+        training = self.seconds.get("training", 0.0)
+        return {
+            "tokens_seen": self.source_tokens + self.target_tokens,
+            "target_tokens_per_second": self.target_tokens / training if training else 0.0,
+            "median_step_seconds": statistics.median(self.step_seconds) if self.step_seconds else 0.0,
+            "start_to_first_step_seconds": self.start_to_first_step_seconds,
+            "padding_share": 1 - self.filled / max(self.positions, 1),
+            **{f"{activity}_seconds": self.seconds.get(activity, 0.0) for activity in ACTIVITIES},
+        }

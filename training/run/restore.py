@@ -1,0 +1,77 @@
+"""A trained run, read back from its folder: config, task, model."""
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+import data
+import models
+from models.contract import Architecture
+from training.run.checkpoint import CheckpointError, Checkpoints
+from training.step import params, train_step
+
+WHICH = ("best", "last", "average")
+
+
+class Restored(NamedTuple):
+    config: ConfigDict
+    task: Any
+    model: Architecture  # with the chosen parameters in place
+    step: int  # of the checkpoint; of the newest, for an average
+
+
+def read_config(workdir: Path) -> ConfigDict:
+    """The run's config. Raises FileNotFoundError where the folder holds no run."""
+    path = workdir / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"--workdir = {workdir} holds no run (there is no {path}); give the folder of a run")
+    return ConfigDict(json.loads(path.read_text())["config"])
+
+
+def restore(workdir: Path, which: str = "best", *, data_dir: str | None = None) -> Restored:
+    """The run's task, and its model with the `best` or `last` parameters, or the `average` of those kept.
+
+    `data_dir` stands in for the recorded data.dir, for a run evaluated on another machine. The best and the last
+    are of the moving average where the run keeps one. Raises ValueError for another `which`, FileNotFoundError or
+    CheckpointError (an OSError) where there is nothing whole to read.
+    """
+    if which not in WHICH:
+        raise ValueError(f"--checkpoint = {which!r} is not known; choose from {', '.join(WHICH)}")
+    config = read_config(workdir)
+    if data_dir is not None:
+        config.data.dir = data_dir
+    task = data.build(config.task, config.data, tokenizer_dir=workdir / "tokenizer")
+    model = models.build(config.model.name, models.portable(config.model), task.spec, jax.random.key(config.seed))
+    template = train_step.init_state(params.flatten(model), config)
+    weights, number = _weights(workdir, which, template)
+    return Restored(config, task, params.Skeleton(model)(weights), number)
+
+
+def _weights(workdir: Path, which: str, template: train_step.State) -> tuple[params.Params, int]:
+    folder = workdir / ("best" if which == "best" else "checkpoints")
+    checkpoints = Checkpoints(folder, keep=None)
+    steps = checkpoints.steps()
+    if not steps:
+        raise FileNotFoundError(f"{folder} holds no checkpoint yet; let the run get to its first one")
+    if which == "best":
+        state, _ = checkpoints.restore(steps[-1], {"params": template["params"]})
+        return state["params"], steps[-1]
+    states, whole = [], []
+    for number in reversed(steps):
+        try:
+            states.append(checkpoints.restore(number, template)[0])
+            whole.append(number)
+        except CheckpointError as error:
+            warnings.warn(f"{error}; left out", stacklevel=2)
+        if states and which == "last":
+            return states[0].get("ema", states[0]["params"]), whole[0]
+    if not states:
+        raise CheckpointError(f"{folder}: no checkpoint is whole; try --checkpoint=best")
+    # The average of the last checkpoints is of the raw parameters (Vaswani et al. 2017, section 6.1).
+    mean = jax.tree.map(lambda *arrays: np.mean(arrays, axis=0, dtype=np.float32), *(s["params"] for s in states))
+    return jax.tree.map(jax.numpy.asarray, mean), whole[0]

@@ -1,0 +1,134 @@
+"""The folder of one run: claiming it, and refusing what is not the same run.
+
+config.json   the config, with commit, versions and device
+metrics.jsonl every row that was logged
+checkpoints/  the newest states, to resume from
+best/         the parameters that validated best
+tokenizer/    what text was cut with
+profile/      with config.profile, a trace of some steps
+eval/         what eval.py found
+summary.json  written at the end, so an interrupted run has none
+"""
+
+import contextlib
+import fcntl
+import json
+import shutil
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from training.machine import provenance
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes whole or not at all."""
+    partial = path.with_name(path.name + ".tmp")
+    with naming(path):
+        partial.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+        partial.replace(path)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Puts the path in front of what the system says when writing fails."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"{path}: could not be written ({error.strerror}); mend it and run the same command again"
+        ) from None
+
+
+def flat(config: dict, prefix: str = "") -> dict[str, Any]:
+    """`{"model": {"num_heads": 4}}` -> `{"model.num_heads": 4}`."""
+    items: dict[str, Any] = {}
+    for key, value in config.items():
+        items |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return items
+
+
+def check_same_run(workdir: Path, config: ConfigDict, *, accept_changes: bool) -> None:
+    """Raises ValueError when the folder holds a run with another config, naming the keys that differ.
+
+    Warns where versions or devices are others than those that the run began with.
+    """
+    path = workdir / "config.json"
+    if not path.exists():
+        return
+    recorded = json.loads(path.read_text())
+    there, here = flat(recorded["config"]), flat(json.loads(config.to_json()))
+    differing = [k for k in sorted(there.keys() & here.keys()) if there[k] != here[k]]
+    # A key that is in one of the two came or went with the code: the run has its default.
+    if differing and not accept_changes:
+        changes = ", ".join(f"{key} = {here.get(key)!r} (was {there.get(key)!r})" for key in differing)
+        raise ValueError(f"{path}: this run has another config: {changes}; use another --workdir, or --accept_changes")
+    shaping = [key for key in differing if _shapes_state(key)]
+    if shaping:
+        raise ValueError(
+            f"{path}: {shaping[0]} = {here.get(shaping[0])!r} (was {there.get(shaping[0])!r}) does not fit "
+            "the checkpoints of this run; use another --workdir"
+        )
+    for name, now in (("versions", provenance.versions()), ("device", provenance.device())):
+        changed = [k for k in now if recorded[name].get(k) != now[k]]
+        if changed:
+            was = ", ".join(f"{k} {recorded[name].get(k)} -> {now[k]}" for k in changed)
+            warnings.warn(f"{path}: {was}: resuming will not be bit for bit the same", stacklevel=2)
+
+
+def _shapes_state(key: str) -> bool:
+    """Whether a key decides which arrays a checkpoint holds."""
+    if key.startswith("model."):
+        return not key.endswith("_rate") and key not in ("model.dtype", "model.remat")
+    shaping = ("task", "optimizer.name", "optimizer.momentum", "optimizer.ema_decay")
+    return key.startswith("data.tokenizer.") or key in shaping
+
+
+def record(workdir: Path, config: ConfigDict) -> None:
+    """Writes config.json; a run resumed with the same config keeps the provenance that it began with."""
+    path = workdir / "config.json"
+    plain = json.loads(config.to_json())
+    if path.exists() and json.loads(path.read_text())["config"] == plain:
+        return
+    origin = {"commit": provenance.commit(), "versions": provenance.versions(), "device": provenance.device()}
+    write_json(path, {"config": plain, **origin})
+
+
+@contextlib.contextmanager
+def restored_on_error(workdir: Path) -> Iterator[None]:
+    """Takes back the tokenizer that the body wrote and the folders around it, if there can be no run after all.
+
+    Folders go only where they are empty: what another run has put beside this one meanwhile stays.
+    """
+    cache = workdir.parent / ".jax_cache"
+    places = (workdir / "tokenizer", workdir, cache, *workdir.parents)
+    new = [path for path in places if not path.exists()] if jax.process_index() == 0 else []
+    try:
+        yield
+    except BaseException:
+        for path in new:
+            alone = path == cache and path.is_dir() and not any(other != cache for other in cache.parent.iterdir())
+            if path.name == "tokenizer" or alone:
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    path.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def claimed(workdir: Path, process_index: int = 0) -> Iterator[None]:
+    """Holds the folder for this process. Raises ValueError when another one trains in it."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / f".lock{process_index}").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"--workdir = {workdir} is in use by another process; wait for it or use another"
+            ) from None
+        yield
