@@ -19,14 +19,12 @@ from ml_collections import ConfigDict
 import data
 import models
 from data import pipeline
-from training import replica_configs
 from training.command import cli
 from training.evaluation import samples
 from training.machine import backend, mesh
 from training.machine.clock import Clock, run_start
 from training.machine.profiling import Profile
 from training.machine.signals import StopRequest
-from training.replicas import train_replicas
 from training.run import run_folder, run_report
 from training.run.checkpoint import Checkpoints
 from training.run.ledger import Ledger
@@ -40,10 +38,7 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
 
     Raises ValueError or OSError for what a user can mend (bad values before anything is written, a full
     disk later) and NonFiniteError when the loss stops being a number; finished work stays.
-    A config with replicas is for `train_replicas`, which trains several runs.
     """
-    if replica_configs.asked_for(config):
-        raise ValueError(f"replicas = {config.replicas} is for train_replicas; train one run at a time here")
     begun = run_start()
     backend.configure(config, workdir)
     run_folder.check_same_run(workdir, config, accept_changes=accept_changes)
@@ -133,8 +128,7 @@ def main(argv: Sequence[str]) -> None:
     options = cli.parse(argv, __doc__)
     with cli.user_errors(options.config_file, options.config):
         mesh.start_processes(options.coordinator, options.num_processes, options.process_id)
-        story = train_replicas if replica_configs.asked_for(options.config) else train
-        done = story(options.config, options.workdir, accept_changes=options.accept_changes)
+        done = train(options.config, options.workdir, accept_changes=options.accept_changes)
         if not done and StopRequest.received == signal.SIGINT:
             sys.exit(cli.INTERRUPTED)  # so that a loop of runs in a shell ends with it
 

@@ -9,7 +9,6 @@
 2. matmul: the rate of one large bfloat16 product, which `matmul_share` is of; `mfu` is of the vendor's peak.
 3. parts (gpu_parts.py): Transformer-big beside torch and torch.compile, stacks of cells beside cuDNN through torch, the
    surface of throughput over lengths. The programs of a part live together and step in turn.
-4. replicas: eight seeds of the recall task trained as one program, against one.
 
 LONGREACH_PEERS_PYTHON names an interpreter whose PyTorch has CUDA; without one, torch is left out. Results are written
 after each part, and a part that is there already is not measured again. No part takes as long as ten minutes.
@@ -38,8 +37,6 @@ from training.command import cli
 
 TURN_SECONDS, WARM_UP = 0.25, 3  # a turn takes as many steps as fill this; rounds thrown away
 LOSS_BOUNDS = {"float32": 1e-3, "bfloat16": 0.02}  # relative, between programs: TF32 on one side or both
-REPLICAS, REPLICA_ROUNDS, REPLICA_MODELS = 8, 20, ("gru", "transformer")
-REPLICA_SECONDS = len(REPLICA_MODELS) * 3 * (START_SECONDS + 2 * REPLICA_ROUNDS)  # one alone, all in two ways
 AGREEMENT_SECONDS, MATMUL_SECONDS = 240.0, 15.0
 
 Results = dict[str, Any]
@@ -137,21 +134,6 @@ def agree(names: Sequence[str], on_gpu: bool) -> Results:
     return found
 
 
-def replicas(models: Sequence[str], seeds: int, rounds: int) -> Results:
-    """By model, the step of one run and of `seeds` as one program (benchmarks/replicas.py), in turn.
-
-    `times_one` is how long a step of all takes, in steps of one.
-    """
-    from benchmarks import replicas
-
-    found = {model: replicas.measure(model, seeds, [1], rounds) for model in models}
-    for result in found.values():
-        for way in result["ways"]:
-            if way["axis"] != "alone":
-                way["times_one"] = seeds / way["ratio"]
-    return {"models": found}
-
-
 def torch_has_cuda() -> bool:
     """Whether the peers' interpreter is there and its torch sees a GPU."""
     python = os.environ.get(turns.PYTHON, str(turns.PEERS / "bin" / "python"))
@@ -172,16 +154,14 @@ def units(options: argparse.Namespace, parts: Sequence[Part], on_gpu: bool) -> l
     def of(part: Part) -> Unit:
         return part.name, part.estimated_seconds, lambda: measure(part)
 
-    names, size, seeds, rounds = tuple(models.MODELS), 8192, REPLICAS, REPLICA_ROUNDS
-    trained = list(REPLICA_MODELS)
+    names, size = tuple(models.MODELS), 8192
     if options.tiny:
-        names, size, seeds, rounds, trained = ("lstm", "transformer"), 256, 2, 1, trained[:1]
+        names, size = ("lstm", "transformer"), 256
     surface = [part for part in parts if not part.same_work]
     return [
         ("agreement", AGREEMENT_SECONDS, lambda: agree(names, on_gpu)),
         ("matmul", MATMUL_SECONDS, lambda: {"bfloat16_flops_per_second": matmul.rate(size, "bfloat16"), "size": size}),
         *(of(part) for part in parts if part.same_work),
-        ("replicas", REPLICA_SECONDS, lambda: replicas(trained, seeds, rounds)),
         *(of(part) for part in surface),
     ]
 
@@ -200,9 +180,7 @@ def plan(parts: Sequence[Part]) -> str:
                 f"  {entry.label}: B={c.batch} T={c.length} D={c.hidden} layers={c.layers} {c.dtype}, "
                 f"{flops(c) / 1e12:.3f} TFLOP a step"
             )
-    last = REPLICA_SECONDS
-    lines.append(f"replicas: {REPLICAS} seeds of recall against one, {', '.join(REPLICA_MODELS)} ({last / 60:.1f} min)")
-    total = AGREEMENT_SECONDS + MATMUL_SECONDS + last + sum(part.estimated_seconds for part in parts)
+    total = AGREEMENT_SECONDS + MATMUL_SECONDS + sum(part.estimated_seconds for part in parts)
     lines.append(f"in all about {total / 60:.0f} minutes, at {START_SECONDS:.0f} s a program to start and to compile")
     lines.append("vendors' peaks: " + ", ".join(f"{name} {peak / 1e12:g}" for name, peak, _ in PEAKS) + " TFLOP/s")
     return "\n".join(lines)
@@ -292,11 +270,7 @@ def lines_of(name: str, result: Results) -> str:
         lines.append(f"  {key}: {'agrees' if one['agrees'] else 'DISAGREES'} (loss {one['loss_error']:.1e}, "
                      f"gradient cosine {one['gradient_cosine']:.6f}, size {one['gradient_size']:.5f})")  # fmt: skip
     lines += [f"  {label}: failed, {why}" for label, why in result.get("failed", {}).items()]
-    for model, one in result.get("models", {}).items():
-        for way in one["ways"]:
-            times = f", {way['times_one']:.2f} times a step of one" if "times_one" in way else ""
-            lines.append(f"  {model}, {way['way']}: {1e3 * way['median_seconds']:.3f} ms a seed{times}")
-    known = ("programs", "comparisons", "failed", "question", "models")
+    known = ("programs", "comparisons", "failed", "question")
     lines += [f"  {key}: {value}" for key, value in result.items() if key not in known]
     return "\n".join([name, *lines])
 

@@ -49,11 +49,6 @@ def base(task: str, name: str) -> ConfigDict:
     config.deterministic = False  # ask the compiler for deterministic GPU kernels
     config.profile = False  # trace a few steps into RUN/profile
     config.workers = 0  # processes that make batches; 0: threads
-    # Several runs trained as one program, each in a folder of its own: the seeds seed, ..., seed + replicas - 1, each
-    # of them with every one of the learning rates, where there are some (in place of optimizer.learning_rate).
-    config.replicas = 1
-    config.replica_learning_rates = ()
-    config.replica_axis = "auto"  # within a device: mapped (one after another, a CPU's auto) or vectorised (a GPU's)
     config.wandb = ConfigDict({"mode": "auto", "project": "longreach", "group": task, "name": name})
     return config
 

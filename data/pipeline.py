@@ -9,7 +9,7 @@ examples, is three quarters of it.
 
 import itertools
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar, cast
 
 import grain
@@ -92,21 +92,6 @@ def train_batches(task: Task, config: ConfigDict, *, start: int = 0, plan: Plan 
     """Batches `start`, `start + 1`, ... of training, without end; `plan` is its `train_plan`, if made already."""
     plan = plan or train_plan(task, config)
     return _stream(_drawing(task, "train", int(config.seed), plan), plan, start, ENDLESS, int(config.workers))
-
-
-def train_batches_side_by_side(task: Task, configs: Sequence[ConfigDict], *, start: int = 0) -> Batches[list[Batch]]:
-    """As `train_batches`, for configs that differ in nothing that shapes a batch: at each step a list of a batch each.
-
-    Configs of one seed are given the very same batch.
-    """
-    plans = {int(config.seed): train_plan(task, config) for config in configs}
-    drawing = {seed: _drawing(task, "train", seed, plan) for seed, plan in plans.items()}
-
-    def draw(first: int, stop: int) -> list[list[Batch]]:
-        drawn = {seed: draw_one(first, stop) for seed, draw_one in drawing.items()}
-        return [[drawn[int(config.seed)][k] for config in configs] for k in range(stop - first)]
-
-    return _stream(draw, next(iter(plans.values())), start, ENDLESS, int(configs[0].workers))
 
 
 def eval_batches(task: Task, split: str, config: ConfigDict, *, limit: int = 0) -> Batches[Batch]:

@@ -24,10 +24,25 @@ TABLES = ("data", "models", "experiments.probes")  # modules that name all of a 
 
 ALWAYS = ("training.trainer", "training.step.optimizer", "data.pipeline", "experiments.engine.record")
 """What every run passes through. What is printed, tracked and stored changes no number."""
-NO_NUMBERS = ("training.machine.clock", "training.machine.programs", "training.machine.backend", "training.machine.provenance", "training.run.run_folder",
-              "training.run.tracking", "training.run.checkpoint", "training.run.restore", "training.run.ledger", "training.command.cli",
-              "training.command.validate", "data.checks", "models.shapes", "experiments.questions.question",
-              "experiments.engine.fingerprint", "experiments.engine.schedule", "experiments.analysis.table")  # fmt: skip
+NO_NUMBERS = (
+    "training.machine.clock",
+    "training.machine.programs",
+    "training.machine.backend",
+    "training.machine.provenance",
+    "training.run.run_folder",
+    "training.run.tracking",
+    "training.run.checkpoint",
+    "training.run.restore",
+    "training.run.ledger",
+    "training.command.cli",
+    "training.command.validate",
+    "data.checks",
+    "models.shapes",
+    "experiments.questions.question",
+    "experiments.engine.fingerprint",
+    "experiments.engine.schedule",
+    "experiments.analysis.table",
+)
 
 NOT_A_RESULT = ("wandb.", "profile", "keep", "workers", "every.log", "every.save", "model.remat")
 """Keys that change what is written or how fast, and no number beyond rounding."""

@@ -23,8 +23,9 @@ def measure(
     """`token_accuracy`, `exact_match` and `loss` within ranges of `width` lengths, at their middle (`place`).
 
     Of several splits, such as `test` and `test_long`, each has its own ranges, from its shortest length on; `part`
-    names the split, `answers` counts examples. Width 0 lets `training/evaluation/quality.py` choose. `limit` takes the first so
-    many examples of each. Chance is yielded where the task states it. Raises ValueError for a task without a source.
+    names the split, `answers` counts examples. Width 0 lets `training/evaluation/quality.py` choose. `limit` takes the
+    first so many examples of each. Chance is yielded where the task states it. Raises ValueError for a task without a
+    source.
     """
     spec, task = run.task.spec, run.task
     if spec.source == "none":

@@ -18,6 +18,6 @@ class Measurement(NamedTuple):
 Probe = Callable[..., Iterable[Measurement]]
 """A function of a model with its task, at any step: `PROBES[name](run, **options)`.
 
-`run` is a `training.run.restore.Restored`: `config`, `task`, `model` (with the parameters to measure) and `step`. The probe
-changes none of them.
+`run` is a `training.run.restore.Restored`: `config`, `task`, `model` (with the parameters to measure) and
+`step`. The probe changes none of them.
 """

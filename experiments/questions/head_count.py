@@ -8,10 +8,10 @@ of its learning rate. On the runs with 8 heads each head is masked in turn. Besi
 al. (2017, table 3), relative to 8 heads: their models are of another size and language, so shapes compare, not values.
 
 Loss and BLEU are of the test set, which chose neither learning rate nor checkpoint; BLEU is of greedy translations,
-lowercased, and its differences vary with seeds and with sentences (`experiments/analysis/compared_bleu.py`). Recall has ALiBi:
-with learned and with rotary positions 8 heads had not left chance after 1,200 steps (tuning seed). The slopes of h
-heads are 2^(-8 i / h), so one head has a shallow one alone and several heads have several reaches; on recall heads and
-reaches cannot be told apart.
+lowercased, and its differences vary with seeds and with sentences (`experiments/analysis/compared_bleu.py`). Recall has
+ALiBi: with learned and with rotary positions 8 heads had not left chance after 1,200 steps (tuning seed). The slopes of
+h heads are 2^(-8 i / h), so one head has a shallow one alone and several heads have several reaches; on recall heads
+and reaches cannot be told apart.
 """
 
 from collections.abc import Iterator, Sequence

@@ -8,7 +8,7 @@ import pytest
 import data
 from configs import recall, translate
 from data.batch import filled_positions
-from data.pipeline import eval_batches, eval_plan, train_batches, train_batches_side_by_side, train_plan
+from data.pipeline import eval_batches, eval_plan, train_batches, train_plan
 from data.plan import BucketPlan
 from tests.data.texts import write_folder
 
@@ -115,16 +115,6 @@ def test_batches_drawn_together_are_those_drawn_alone(task, config):
         assert_same(
             take(one, c, 40, start=5), [one.batch("train", c.seed, index_B, shape) for index_B, shape in planned]
         )
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_batches_side_by_side_are_those_of_each_config(task, config, workers):
-    configs = [changed(config, seed=seed, workers=workers) for seed in (3, 4, 3)]
-    stream = train_batches_side_by_side(task, configs, start=2)
-    steps = list(itertools.islice(stream, 9))
-    stream.close()
-    for n, c in enumerate(configs):
-        assert_same([step[n] for step in steps], take(task, changed(c, workers=0), 9, start=2))
 
 
 @pytest.mark.parametrize(

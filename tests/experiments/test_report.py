@@ -22,7 +22,7 @@ from experiments.analysis.table import Table
 from experiments.engine import results
 from experiments.page import colours, drawing, markup, summary, svg, tables
 from experiments.questions import QUESTIONS
-from tests.experiments.test_long_range import AS_TAUGHT, FALLING, made_up
+from tests.experiments.questions.test_long_range import AS_TAUGHT, FALLING, made_up
 
 NASTY = "</script><script>throw 1</script> & \"'"
 CONFIG = json.dumps({"steps": 4000, "optimizer.learning_rate": 0.003})

@@ -9,7 +9,6 @@ from ml_collections import ConfigDict
 import data
 import models
 from data import checks
-from training.replica_configs import AXES
 from training.run.tracking import has_wandb_credentials
 from training.step.optimizer import OPTIMIZERS, SCHEDULES
 
@@ -20,7 +19,7 @@ WHOLE = {  # the least that each may be
     "seed": 0, "steps": 1, "batch_size": 1, "tokens_per_batch": 1, "keep": 1, "eval_examples": 0, "workers": 0,
     "loss_positions": 0,
     "cpu_devices": 1, "optimizer.accumulation": 1, "schedule.warmup_steps": 0, "early_stopping.patience": 0,
-    "every.log": 1, "every.eval": 1, "every.save": 1, "replicas": 1,
+    "every.log": 1, "every.eval": 1, "every.save": 1,
 }  # fmt: skip
 POSITIVE = ("optimizer.learning_rate", "optimizer.eps")
 NOT_NEGATIVE = ("optimizer.weight_decay", "optimizer.clip_norm")
@@ -35,7 +34,6 @@ def validate(config: ConfigDict) -> None:
     _choice(config, "schedule.name", SCHEDULES)
     _choice(config, "best.metric", METRICS)
     _choice(config, "wandb.mode", WANDB_MODES)
-    _choice(config, "replica_axis", AXES)
     for key, least in WHOLE.items():
         value = _at(config, key)
         if value is not None and value < least:
@@ -59,16 +57,6 @@ def validate(config: ConfigDict) -> None:
             f"schedule.warmup_steps = {config.schedule.warmup_steps} is more than steps = {config.steps}; "
             f"use at most {config.steps}"
         )
-    seeds, rates = 2**32 - config.seed, config.replica_learning_rates
-    if config.replicas > seeds:
-        raise ValueError(f"replicas = {config.replicas} is too many from seed = {config.seed} on; use {seeds} or less")
-    for rate in rates:
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
-            raise ValueError(
-                f"replica_learning_rates = {rates}: {rate!r} is no rate; use positive numbers, as (1e-3,2e-3)"
-            )
-        if rates.count(rate) > 1:
-            raise ValueError(f"replica_learning_rates = {rates}: {rate} comes twice; give each rate once")
     if config.optimizer.weight_decay and config.optimizer.name != "adamw":
         raise ValueError(
             f"optimizer.weight_decay = {config.optimizer.weight_decay} does nothing with optimizer.name = "

@@ -1,6 +1,5 @@
 """What a run says of itself in words and in summary.json."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,8 @@ def opening(config: ConfigDict, weights: params.Params, task: Any, done: int, wo
     return "\n".join(lines)
 
 
-def summarise(config: ConfigDict, weights: params.Params, ledger: Ledger, *, replicas: int = 1) -> dict[str, Any]:
-    """The contents of summary.json; seconds, bytes, and metrics on validation.
-
-    Seconds and bytes are those of the program, which trained `replicas` runs.
-    """
+def summarise(config: ConfigDict, weights: params.Params, ledger: Ledger) -> dict[str, Any]:
+    """The contents of summary.json; seconds, bytes, and metrics on validation."""
     return {
         "final": ledger.latest,
         "best": {**(ledger.best or {}), "metric": config.best.metric},
@@ -37,25 +33,12 @@ def summarise(config: ConfigDict, weights: params.Params, ledger: Ledger, *, rep
         "num_params_non_embedding": params.count(weights, embeddings=False),
         "params_sha256": params.sha256(weights),
         **ledger.totals(),
-        "replicas": replicas,
         "peak_memory_bytes": provenance.peak_resident_bytes(),
         "device_memory_bytes": provenance.device_memory_bytes(),
         "commit": provenance.commit(),
         "versions": provenance.versions(),
         "device": provenance.device(),
     }
-
-
-def opening_of_many(names: Sequence[str], axis: str, devices: int) -> str:
-    """How several runs share the devices; said after the `opening` of one of them."""
-    return f"{len(names)} runs as one program, {axis} on {devices} of these devices: {', '.join(names)}"
-
-
-def closing_of_many(summaries: Mapping[str, dict[str, Any]], workdir: Path) -> str:
-    """One line: how good the best run of several is and how good the worst, where to read more."""
-    metric = next(iter(summaries.values()))["best"]["metric"]
-    found = [summary["best"][metric] for summary in summaries.values()]
-    return f"done: {len(found)} runs, best {metric} {min(found):.4g} to {max(found):.4g}, {workdir}/*/summary.json"
 
 
 def closing(summary: dict[str, Any], workdir: Path) -> str:

@@ -60,16 +60,6 @@ class Display:
         elif activity == "compile":
             self.say(said)
 
-    def say_all(self, kind: str, step: int, rows: Sequence[Row]) -> None:
-        """One line for a row of each of several runs."""
-        if not rows:
-            return
-        shown: Row | None = None
-        if kind == "train":
-            mean = sum(float(row["loss"]) for row in rows) / len(rows)
-            shown = {"loss": mean, "target_tokens_per_second": sum(float(r["target_tokens_per_second"]) for r in rows)}
-        self.say(describe_many(kind, step, self._steps, rows), shown)
-
     def close(self) -> None:
         if self._progress:
             self._progress.stop()
@@ -82,12 +72,9 @@ class Display:
 
 
 class Tracker:
-    """Writes rows of metrics; only the first of several processes does. Use as a context manager.
+    """Writes rows of metrics; only the first of several processes does. Use as a context manager."""
 
-    One of several runs that train as one program is not `shown`: its rows are only recorded.
-    """
-
-    def __init__(self, workdir: Path, config: ConfigDict, *, first_step: int, active: bool = True, shown: bool = True):
+    def __init__(self, workdir: Path, config: ConfigDict, *, first_step: int, active: bool = True):
         self._active = active
         self._steps = config.steps
         self._wandb: Any = None
@@ -96,8 +83,7 @@ class Tracker:
             return
         self._file = open_metrics(workdir / "metrics.jsonl", first_step)
         self._wandb = start_wandb(workdir, config)
-        if shown:
-            self._display = Display(config, first_step)
+        self._display = Display(config, first_step)
 
     def __enter__(self) -> "Tracker":
         return self
@@ -173,17 +159,6 @@ def describe(kind: str, step: int, steps: int, row: Row) -> str:
     """`step 500/2000 train  loss 1.234  ...` with the few numbers that a log wants."""
     values = "  ".join(f"{name} {row[name]:.4g}" for name in SHOWN if name in row)
     return f"step {step}/{steps} {kind}  {values}"
-
-
-def describe_many(kind: str, step: int, steps: int, rows: Sequence[Row]) -> str:
-    """The same of several runs: a number that they share, or else its lowest and its highest."""
-    values = []
-    for name in SHOWN:
-        if name in rows[0]:
-            low, high = (f"{extreme(float(row[name]) for row in rows):.4g}" for extreme in (min, max))
-            values.append(f"{name} {low}" + ("" if low == high else f" to {high}"))
-    runs = "1 run" if len(rows) == 1 else f"{len(rows)} runs"
-    return f"step {step}/{steps} {kind}, {runs}  {'  '.join(values)}"
 
 
 def open_metrics(path: Path, first_step: int):

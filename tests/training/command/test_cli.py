@@ -48,11 +48,6 @@ def test_overrides_reach_the_locked_config():
     assert config.is_locked and config.model.is_locked
 
 
-@pytest.mark.parametrize("text", ["(1e-3,2e-3)", "1e-3,2e-3", "(0.001, 2e-3,)"])
-def test_rates_of_replicas_are_a_tuple(text):
-    assert cli.parse(recall(f"--config.replica_learning_rates={text}")).config.replica_learning_rates == (1e-3, 2e-3)
-
-
 def test_a_setting_comes_after_the_architecture():
     assert cli.parse(recall(model="gru,zoology_64_4")).config.data.num_keys == 4095
 
@@ -63,19 +58,6 @@ MISTAKES = {
     "misspelt group": ("--config.modle.num_heads=3", "did you mean model.num_heads?"),
     "key without its group": ("--config.learning_rate=3", "did you mean optimizer.learning_rate?"),
     "key in two words": ("--config.learning_rat", "did you mean optimizer.learning_rate?"),
-    "no replica": ("--config.replicas=0", "replicas = 0 is too small; use 1 or more"),
-    "replicas beyond the last seed": (
-        "--config.replicas=4294967297",
-        "is too many from seed = 0 on; use 4294967296 or",
-    ),
-    "rates of replicas": (
-        "--config.replica_learning_rates=(1e-3,-1)",
-        "(0.001, -1): -1 is no rate; use positive numbers",
-    ),
-    "a word for rates": ("--config.replica_learning_rates=fast", "('fast',): 'fast' is no rate; use positive numbers"),
-    "a rate in words": ("--config.replica_learning_rates=(1e-3,'fast')", "'fast' is no rate; use positive numbers"),
-    "a rate twice": ("--config.replica_learning_rates=(1e-3,0.001)", "0.001 comes twice; give each rate once"),
-    "axis of replicas": ("--config.replica_axis=map", "did you mean mapped? choose from auto, mapped, vectorised"),
     "no such key at all": ("--config.xyzzy=3", "choose from batch_size, best"),
     "a group": ("--config.every=3", "set one of every.eval, every.log, every.save"),
     "the model as a value": ("--config.model=gru", f"use --config={RECALL}:gru"),
@@ -204,7 +186,7 @@ def test_exit_status_tells_mistakes_from_failures(capsys, error, status):
 
 
 def test_a_reader_that_has_seen_enough_ends_the_program_without_a_word():
-    program = "from training import cli\nwith cli.user_errors():\n    while True: print('y')"
+    program = "from training.command import cli\nwith cli.user_errors():\n    while True: print('y')"
     writer = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
     assert writer.stdout and writer.stderr
     assert writer.stdout.readline() == b"y\n"
