@@ -47,16 +47,25 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         seconds = [one[n] for one in passes]
         ratio, low, high = ratio_interval([one[0] for one in passes], seconds)
         text = quality.Text(hypotheses[n], references, lowercase=True)
-        rows.append({
-            "program": contender.name, "passes": len(seconds), "first_seconds": None if n else first,
-            "median_seconds": float(np.median(seconds)), "p10_seconds": float(np.quantile(seconds, 0.1)),
-            "p90_seconds": float(np.quantile(seconds, 0.9)),
-            "sentences_per_second": len(references) / float(np.median(seconds)),
-            "ratio": ratio, "ratio_low": low, "ratio_high": high, "peak_memory_bytes": int(memory[n]),
-            "num_params": int(described[n]["num_params"]), "loss": described[n]["loss"],
-            "bleu_lowercase": text.scores()["bleu_lowercase"],
-            "same_as_ours": sum(a == b for a, b in zip(hypotheses[0], hypotheses[n], strict=True)),
-        })  # fmt: skip
+        rows.append(
+            {
+                "program": contender.name,
+                "passes": len(seconds),
+                "first_seconds": None if n else first,
+                "median_seconds": float(np.median(seconds)),
+                "p10_seconds": float(np.quantile(seconds, 0.1)),
+                "p90_seconds": float(np.quantile(seconds, 0.9)),
+                "sentences_per_second": len(references) / float(np.median(seconds)),
+                "ratio": ratio,
+                "ratio_low": low,
+                "ratio_high": high,
+                "peak_memory_bytes": int(memory[n]),
+                "num_params": int(described[n]["num_params"]),
+                "loss": described[n]["loss"],
+                "bleu_lowercase": text.scores()["bleu_lowercase"],
+                "same_as_ours": sum(a == b for a, b in zip(hypotheses[0], hypotheses[n], strict=True)),
+            }
+        )
     return {"case": NAME, "sentences": len(references), "programs": rows}
 
 
@@ -69,18 +78,32 @@ def case_of(run: Path, data: Path) -> TextCase:
         if model[key] != value:
             raise RuntimeError(f"{NAME}: {run} has model.{key} = {model[key]}, and JoeyNMT is compared with {value}")
     return TextCase(
-        NAME, str(data), str(run), SPLIT, config.data.source_language, config.data.target_language,
-        model.hidden_size, model.num_layers, model.num_heads, model.mlp_dim, config.data.tokenizer.vocab_size,
-    )  # fmt: skip
+        NAME,
+        str(data),
+        str(run),
+        SPLIT,
+        config.data.source_language,
+        config.data.target_language,
+        model.hidden_size,
+        model.num_layers,
+        model.num_heads,
+        model.mlp_dim,
+        config.data.tokenizer.vocab_size,
+    )
 
 
 def train(data: Path, folder: Path) -> Path:
     """A run of a thousand steps, which translate badly but at the right length."""
     run = folder / "trained"
     words = [
-        sys.executable, "train.py", "--config=configs/multi30k.py:transformer", f"--workdir={run}",
-        f"--config.data.dir={data}", f"--config.steps={STEPS}", "--config.wandb.mode=disabled",
-    ]  # fmt: skip
+        sys.executable,
+        "train.py",
+        "--config=configs/multi30k.py:transformer",
+        f"--workdir={run}",
+        f"--config.data.dir={data}",
+        f"--config.steps={STEPS}",
+        "--config.wandb.mode=disabled",
+    ]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{NAME}: training: {done.stderr.strip().splitlines()[-1]}")
@@ -98,9 +121,13 @@ def table(found: dict[str, Any]) -> Table:
     for number, row in enumerate(found["programs"]):
         ratio = f"{row['ratio']:.2f} ({row['ratio_low']:.2f} to {row['ratio_high']:.2f})" if number else ""
         made.add_row(
-            row["program"], f"{row['median_seconds']:.1f} ({row['p10_seconds']:.1f} to {row['p90_seconds']:.1f})",
-            ratio, f"{row['sentences_per_second']:.0f}", "" if number else f"{row['first_seconds']:.1f} s",
-            f"{row['bleu_lowercase']:.2f}", f"{row['same_as_ours']:,}" if number else "",
+            row["program"],
+            f"{row['median_seconds']:.1f} ({row['p10_seconds']:.1f} to {row['p90_seconds']:.1f})",
+            ratio,
+            f"{row['sentences_per_second']:.0f}",
+            "" if number else f"{row['first_seconds']:.1f} s",
+            f"{row['bleu_lowercase']:.2f}",
+            f"{row['same_as_ours']:,}" if number else "",
             f"{row['peak_memory_bytes'] / 2**20:,.0f} MiB",
-        )  # fmt: skip
+        )
     return made

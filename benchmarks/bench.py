@@ -76,13 +76,22 @@ def as_json(case: Case, measured: Sequence[Measured], peak: float) -> dict[str, 
     rows = []
     for one in measured:
         ratio, low, high = ratio_interval(measured[0].seconds, one.seconds)
-        rows.append({
-            "program": one.name, "rounds": len(one.seconds),
-            "median_seconds": one.quantile(0.5), "p10_seconds": one.quantile(0.1), "p90_seconds": one.quantile(0.9),
-            "ratio": ratio, "ratio_low": low, "ratio_high": high,
-            "peak_memory_bytes": one.peak_memory_bytes, "num_params": one.num_params, "loss": one.loss,
-            "share_of_matmul_peak": flops(case) / one.quantile(0.5) / peak,
-        })  # fmt: skip
+        rows.append(
+            {
+                "program": one.name,
+                "rounds": len(one.seconds),
+                "median_seconds": one.quantile(0.5),
+                "p10_seconds": one.quantile(0.1),
+                "p90_seconds": one.quantile(0.9),
+                "ratio": ratio,
+                "ratio_low": low,
+                "ratio_high": high,
+                "peak_memory_bytes": one.peak_memory_bytes,
+                "num_params": one.num_params,
+                "loss": one.loss,
+                "share_of_matmul_peak": flops(case) / one.quantile(0.5) / peak,
+            }
+        )
     return {"case": case.name, "flops": flops(case), "programs": rows}
 
 
@@ -103,10 +112,14 @@ def table_of_steps(found: Sequence[dict[str, Any]]) -> Table:
             span = f"({1e3 * row['p10_seconds']:.1f} to {1e3 * row['p90_seconds']:.1f})"
             ratio = f"{row['ratio']:.2f} ({row['ratio_low']:.2f} to {row['ratio_high']:.2f})" if number else ""
             table.add_row(
-                "" if number else case["case"], row["program"], f"{1e3 * row['median_seconds']:.1f} {span}", ratio,
-                f"{row['share_of_matmul_peak']:.0%}", f"{row['peak_memory_bytes'] / 2**20:,.0f} MiB",
+                "" if number else case["case"],
+                row["program"],
+                f"{1e3 * row['median_seconds']:.1f} {span}",
+                ratio,
+                f"{row['share_of_matmul_peak']:.0%}",
+                f"{row['peak_memory_bytes'] / 2**20:,.0f} MiB",
                 end_section=number == len(case["programs"]) - 1,
-            )  # fmt: skip
+            )
     return table
 
 

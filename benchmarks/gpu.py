@@ -92,12 +92,21 @@ def summarise(entry: Entry, said: dict[str, float], seconds: Sequence[float], fi
     ratio, low, high = ratio_interval(first, seconds)
     p10, median, p90 = (float(np.quantile(seconds, share)) for share in (0.1, 0.5, 0.9))
     return {
-        "program": entry.label, "rounds": len(seconds), "num_params": int(said["num_params"]), "loss": said["loss"],
-        "median_seconds": median, "p10_seconds": p10, "p90_seconds": p90,
-        "ratio": ratio, "ratio_low": low, "ratio_high": high,
-        "flops": flops(entry.case), "flops_per_second": flops(entry.case) / median,
-        "tokens_per_second": entry.case.tokens / median, "dtype": entry.case.dtype,
-    }  # fmt: skip
+        "program": entry.label,
+        "rounds": len(seconds),
+        "num_params": int(said["num_params"]),
+        "loss": said["loss"],
+        "median_seconds": median,
+        "p10_seconds": p10,
+        "p90_seconds": p90,
+        "ratio": ratio,
+        "ratio_low": low,
+        "ratio_high": high,
+        "flops": flops(entry.case),
+        "flops_per_second": flops(entry.case) / median,
+        "tokens_per_second": entry.case.tokens / median,
+        "dtype": entry.case.dtype,
+    }
 
 
 def add_shares(result: Results, peak: float | None, matmul_rate: float) -> None:
@@ -267,8 +276,10 @@ def lines_of(name: str, result: Results) -> str:
             line += f", {mfu}, {program['matmul_share']:.1%} of the matmul rate"
         lines.append(line)
     for key, one in result.get("comparisons", {}).items():
-        lines.append(f"  {key}: {'agrees' if one['agrees'] else 'DISAGREES'} (loss {one['loss_error']:.1e}, "
-                     f"gradient cosine {one['gradient_cosine']:.6f}, size {one['gradient_size']:.5f})")  # fmt: skip
+        lines.append(
+            f"  {key}: {'agrees' if one['agrees'] else 'DISAGREES'} (loss {one['loss_error']:.1e}, "
+            f"gradient cosine {one['gradient_cosine']:.6f}, size {one['gradient_size']:.5f})"
+        )
     lines += [f"  {label}: failed, {why}" for label, why in result.get("failed", {}).items()]
     known = ("programs", "comparisons", "failed", "question")
     lines += [f"  {key}: {value}" for key, value in result.items() if key not in known]

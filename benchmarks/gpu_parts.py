@@ -45,9 +45,21 @@ class Part:
 def transformer_big(length: int, batch: int) -> Part:
     """Vaswani et al. 2017, table 3, `big`, with a vocabulary of 32,768 and no dropout of attention weights."""
     case = Case(
-        f"transformer_big_{length}", "transformer", batch, length, 1024, 6, mlp=4096, heads=16, vocab=32768,
-        dropout=0.1, attention_dropout=0.0, label_smoothing=0.1, dtype="bfloat16", devices=1,
-    )  # fmt: skip
+        f"transformer_big_{length}",
+        "transformer",
+        batch,
+        length,
+        1024,
+        6,
+        mlp=4096,
+        heads=16,
+        vocab=32768,
+        dropout=0.1,
+        attention_dropout=0.0,
+        label_smoothing=0.1,
+        dtype="bfloat16",
+        devices=1,
+    )
     return Part(
         case.name,
         "MFU; share of the measured bfloat16 matmul rate, at least 45 %; at least 1.2 x torch with torch.compile",
@@ -75,9 +87,19 @@ def surface(length: int, tokens: int = 16384) -> Part:
 
     def entry(label: str, model: str, hidden: int, backend: str = "", mlp: int = 0, dtype: str = "bfloat16") -> Entry:
         case = Case(
-            f"{model}_{length}", model, max(1, tokens // length), length, hidden, 2, mlp=mlp, heads=8, vocab=1024,
-            backend=backend, dtype=dtype, devices=1,
-        )  # fmt: skip
+            f"{model}_{length}",
+            model,
+            max(1, tokens // length),
+            length,
+            hidden,
+            2,
+            mlp=mlp,
+            heads=8,
+            vocab=1024,
+            backend=backend,
+            dtype=dtype,
+            devices=1,
+        )
         return Entry(label, OURS, case)
 
     entries = (

@@ -48,17 +48,25 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     rows = []
     for n, contender in enumerate(taking_part):
         ratio, low, high = ratio_interval(pace[0], pace[n])
-        rows.append({
-            "program": contender.name, "rounds": len(kept), "steps_a_round": STEPS,
-            "target_tokens_per_second": 1 / float(np.median(pace[n])),
-            "p10_target_tokens_per_second": 1 / float(np.quantile(pace[n], 0.9)),
-            "p90_target_tokens_per_second": 1 / float(np.quantile(pace[n], 0.1)),
-            "target_tokens_a_step": float(np.mean([turn[n]["tokens"] for turn in kept])) / STEPS,
-            "seconds_a_step": float(np.median([turn[n]["seconds"] for turn in kept])) / STEPS,
-            "compile_seconds": sum(turn[n].get("compile_seconds", 0.0) for turn in rounds),
-            "ratio": ratio, "ratio_low": low, "ratio_high": high, "peak_memory_bytes": int(memory[n]),
-            "num_params": int(described[n]["num_params"]), "loss": described[n]["loss"],
-        })  # fmt: skip
+        rows.append(
+            {
+                "program": contender.name,
+                "rounds": len(kept),
+                "steps_a_round": STEPS,
+                "target_tokens_per_second": 1 / float(np.median(pace[n])),
+                "p10_target_tokens_per_second": 1 / float(np.quantile(pace[n], 0.9)),
+                "p90_target_tokens_per_second": 1 / float(np.quantile(pace[n], 0.1)),
+                "target_tokens_a_step": float(np.mean([turn[n]["tokens"] for turn in kept])) / STEPS,
+                "seconds_a_step": float(np.median([turn[n]["seconds"] for turn in kept])) / STEPS,
+                "compile_seconds": sum(turn[n].get("compile_seconds", 0.0) for turn in rounds),
+                "ratio": ratio,
+                "ratio_low": low,
+                "ratio_high": high,
+                "peak_memory_bytes": int(memory[n]),
+                "num_params": int(described[n]["num_params"]),
+                "loss": described[n]["loss"],
+            }
+        )
     found = {"case": NAME, "sizes": dataclasses.asdict(case) | {"data": ""}, "programs": rows}
     if options.minutes:
         for row, contender in zip(rows, taking_part, strict=True):
@@ -94,8 +102,12 @@ def race(case: TextCase, contender: Contender, loss: float, minutes: float) -> d
             now = running[-1].ask("validate")["loss"]
             curve.append({"steps": steps, "tokens": tokens, "seconds": seconds, "loss": now})
     return {
-        "wanted": loss, "reached": now <= loss, "seconds": seconds, "compile_seconds": compiling, "curve": curve,
-    }  # fmt: skip
+        "wanted": loss,
+        "reached": now <= loss,
+        "seconds": seconds,
+        "compile_seconds": compiling,
+        "curve": curve,
+    }
 
 
 def table(found: dict[str, Any]) -> Table:
@@ -108,10 +120,14 @@ def table(found: dict[str, Any]) -> Table:
         span = f"({row['p10_target_tokens_per_second']:,.0f} to {row['p90_target_tokens_per_second']:,.0f})"
         ratio = f"{row['ratio']:.2f} ({row['ratio_low']:.2f} to {row['ratio_high']:.2f})" if number else ""
         made.add_row(
-            row["program"], f"{row['target_tokens_per_second']:,.0f} {span}", ratio,
-            f"{1e3 * row['seconds_a_step']:.0f}", f"{row['target_tokens_a_step']:.0f}", said_of(row.get("race")),
+            row["program"],
+            f"{row['target_tokens_per_second']:,.0f} {span}",
+            ratio,
+            f"{1e3 * row['seconds_a_step']:.0f}",
+            f"{row['target_tokens_a_step']:.0f}",
+            said_of(row.get("race")),
             f"{row['peak_memory_bytes'] / 2**20:,.0f} MiB",
-        )  # fmt: skip
+        )
     return made
 
 

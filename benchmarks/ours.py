@@ -77,9 +77,17 @@ def build_stack(case: Case, config: ConfigDict) -> tuple[params.Params, Any, Any
 def build_model(case: Case, config: ConfigDict) -> tuple[params.Params, Any, Any, dict]:
     """(parameters, loss, step, batch) of an encoder-decoder, as `train.py` has them."""
     spec = Spec(
-        "none" if case.is_decoder else "tokens", case.vocab, case.vocab, "tokens", case.vocab, case.length, case.length,
-        free_running=True, shared_vocabulary=True, eos=2,
-    )  # fmt: skip
+        "none" if case.is_decoder else "tokens",
+        case.vocab,
+        case.vocab,
+        "tokens",
+        case.vocab,
+        case.length,
+        case.length,
+        free_running=True,
+        shared_vocabulary=True,
+        eos=2,
+    )
     model = models.build(case.model, config.model, spec, jax.random.key(0))
     skeleton = params.Skeleton(model)
     arrays = batch(case)

@@ -102,9 +102,10 @@ class TextProgram:
         self.trainer.wait()
         seconds = self.clock.lap()
         return {
-            "seconds": seconds, "tokens": tokens,
+            "seconds": seconds,
+            "tokens": tokens,
             "compile_seconds": self.clock.seconds.get("compile", 0.0) - compiling,
-        }  # fmt: skip
+        }
 
     def translate(self) -> dict[str, float]:
         """Text in, text out; the hypotheses lie in a file."""

@@ -33,17 +33,23 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                     found[model][state].append(seconds_to_first_step(model, Path(folder) / state))
     rows = [
         {"program": f"{model} {state}", "seconds": seconds, "median_seconds": float(np.median(seconds))}
-        for model, states in found.items() for state, seconds in states.items()
-    ]  # fmt: skip
+        for model, states in found.items()
+        for state, seconds in states.items()
+    ]
     return {"case": NAME, "programs": rows}
 
 
 def seconds_to_first_step(model: str, workdir: Path) -> float:
     """Of a tiny model on associative recall, imports included; the run ends at once."""
     words = [
-        sys.executable, "train.py", f"--config=configs/recall.py:{model}", f"--workdir={workdir}",
-        "--config.steps=1", "--config.schedule.warmup_steps=1", "--config.wandb.mode=disabled",
-    ]  # fmt: skip
+        sys.executable,
+        "train.py",
+        f"--config=configs/recall.py:{model}",
+        f"--workdir={workdir}",
+        "--config.steps=1",
+        "--config.schedule.warmup_steps=1",
+        "--config.wandb.mode=disabled",
+    ]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{NAME}: {model}: {done.stderr.strip().splitlines()[-1]}")

@@ -59,9 +59,14 @@ class Running:
         words = [python, "-m", module, json.dumps(dataclasses.asdict(case)), contender.setting]
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the process)
         self._process = subprocess.Popen(
-            [*words, str(files)], cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self._errors, env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
+            [*words, str(files)],
+            cwd=ROOT,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
 
     def ask(self, command: str) -> dict[str, float]:
         """The program's answer. Raises RuntimeError with the last line of its errors if it died."""

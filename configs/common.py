@@ -8,11 +8,18 @@ import difflib
 from ml_collections import ConfigDict
 
 FAMILIES = {
-    "rnn": "encoder_decoder", "lstm": "encoder_decoder", "gru": "encoder_decoder",
-    "rnn_attention": "encoder_decoder", "lstm_attention": "encoder_decoder", "gru_attention": "encoder_decoder",
-    "rnn_decoder": "recurrent_decoder", "lstm_decoder": "recurrent_decoder", "gru_decoder": "recurrent_decoder",
-    "transformer": "transformer", "transformer_decoder": "transformer",
-}  # fmt: skip
+    "rnn": "encoder_decoder",
+    "lstm": "encoder_decoder",
+    "gru": "encoder_decoder",
+    "rnn_attention": "encoder_decoder",
+    "lstm_attention": "encoder_decoder",
+    "gru_attention": "encoder_decoder",
+    "rnn_decoder": "recurrent_decoder",
+    "lstm_decoder": "recurrent_decoder",
+    "gru_decoder": "recurrent_decoder",
+    "transformer": "transformer",
+    "transformer_decoder": "transformer",
+}
 
 
 def base(task: str, name: str) -> ConfigDict:
@@ -24,19 +31,27 @@ def base(task: str, name: str) -> ConfigDict:
     config.batch_size = 64  # examples; text tasks have tokens_per_batch instead
     config.model = model(name)
     config.data = ConfigDict()
-    config.optimizer = ConfigDict({
-        "name": "adam",  # adam, adamw, sgd, adafactor
-        "learning_rate": 1e-3,
-        "b1": 0.9, "b2": 0.98, "eps": 1e-9, "weight_decay": 0.0, "momentum": 0.9,
-        "clip_norm": 1.0,  # global norm; 0 for none
-        "accumulation": 1,  # micro-batches a step
-        "ema_decay": 0.0,  # 0 for none
-    })  # fmt: skip
-    config.schedule = ConfigDict({
-        "name": "cosine",  # inverse_square_root, cosine, linear, constant
-        "warmup_steps": 100,
-        "final_fraction": 0.0,  # of the peak, where cosine and linear end
-    })  # fmt: skip
+    config.optimizer = ConfigDict(
+        {
+            "name": "adam",  # adam, adamw, sgd, adafactor
+            "learning_rate": 1e-3,
+            "b1": 0.9,
+            "b2": 0.98,
+            "eps": 1e-9,
+            "weight_decay": 0.0,
+            "momentum": 0.9,
+            "clip_norm": 1.0,  # global norm; 0 for none
+            "accumulation": 1,  # micro-batches a step
+            "ema_decay": 0.0,  # 0 for none
+        }
+    )
+    config.schedule = ConfigDict(
+        {
+            "name": "cosine",  # inverse_square_root, cosine, linear, constant
+            "warmup_steps": 100,
+            "final_fraction": 0.0,  # of the peak, where cosine and linear end
+        }
+    )
     config.label_smoothing = 0.0
     config.loss_positions = 0  # target positions whose logits exist at once, for large vocabularies; 0: all
     config.early_stopping = ConfigDict({"patience": 0})  # evaluations without a better best; 0: never

@@ -11,19 +11,30 @@ from configs import common
 
 # Sized so that each trains in 45 minutes on 2 cores; learning rates are the best of four trials each, on val.
 RECURRENT = {
-    "model.embed_size": 256, "model.num_layers": 1, "model.bidirectional": True,
-    "model.input_dropout_rate": 0.25, "model.output_dropout_rate": 0.25,
-    "optimizer.learning_rate": 3e-3, "schedule.warmup_steps": 400, "cpu_devices": 2,
-}  # fmt: skip
+    "model.embed_size": 256,
+    "model.num_layers": 1,
+    "model.bidirectional": True,
+    "model.input_dropout_rate": 0.25,
+    "model.output_dropout_rate": 0.25,
+    "optimizer.learning_rate": 3e-3,
+    "schedule.warmup_steps": 400,
+    "cpu_devices": 2,
+}
 PRESETS = {
     "gru": RECURRENT | {"model.hidden_size": 448, "model.context": "every_step", "steps": 6000},
     "gru_attention": RECURRENT | {"model.hidden_size": 320, "steps": 7500},
     "transformer": {
-        "model.hidden_size": 256, "model.num_layers": 3, "model.num_heads": 8, "model.mlp_dim": 512,
-        "model.dropout_rate": 0.2, "cpu_devices": 2,
-        "optimizer.learning_rate": 1.5e-3, "schedule.warmup_steps": 400, "steps": 8000,
+        "model.hidden_size": 256,
+        "model.num_layers": 3,
+        "model.num_heads": 8,
+        "model.mlp_dim": 512,
+        "model.dropout_rate": 0.2,
+        "cpu_devices": 2,
+        "optimizer.learning_rate": 1.5e-3,
+        "schedule.warmup_steps": 400,
+        "steps": 8000,
     },
-}  # fmt: skip
+}
 
 
 DATA = {
@@ -36,7 +47,7 @@ DATA = {
     "train_examples": 0,  # the first so many; 0 for all
     "num_buckets": 20,  # static shapes: each takes seconds to compile; 10 leave 11 % padding, 20 leave 7.5
     "cache_dir": "",  # of tokenizers; empty: ~/.cache/longreach
-}  # fmt: skip
+}
 
 
 def get_config(model):

@@ -27,16 +27,18 @@ def get_config(model):
     config.keep_pages = True
     del config.batch_size
     config.tokens_per_batch = 1024  # rows times the longer of source and target, at most
-    config.data.update({
-        **multi30k.DATA,
-        **data,
-        "train_passes": 2,  # how often the sentences are dealt out to examples, each time among others
-        "eval_passes": 3,
-        "test_range": 10,  # words; each range of lengths of a test split is dealt from all of its sentences
-        "joins": 0,  # the seed of that
-        "tokenizer": {"name": "unigram", "vocab_size": 4000, "joint": True},
-        "num_buckets": 12,
-    })  # fmt: skip
+    config.data.update(
+        {
+            **multi30k.DATA,
+            **data,
+            "train_passes": 2,  # how often the sentences are dealt out to examples, each time among others
+            "eval_passes": 3,
+            "test_range": 10,  # words; each range of lengths of a test split is dealt from all of its sentences
+            "joins": 0,  # the seed of that
+            "tokenizer": {"name": "unigram", "vocab_size": 4000, "joint": True},
+            "num_buckets": 12,
+        }
+    )
     if "bidirectional" in config.model:
         config.model.num_layers = 1
         config.model.input_dropout_rate = config.model.output_dropout_rate = 0.1

@@ -16,13 +16,15 @@ def get_config(model):
     config = common.base("shakespeare", model)
     config.keep_pages = True
     config.batch_size = 32
-    config.data.update({
-        "dir": "",  # the folder of the text; empty: tiny_shakespeare through TFDS
-        "file": "input.txt",
-        "tokenizer": {"name": "char", "vocab_size": 0},  # char (0: every character), byte, unigram, bpe
-        "lowercase": False,
-        "length": 128,  # tokens of a window
-        "train_examples": 0,  # the first so many documents; 0 for all
-        "cache_dir": "",  # of tokenizers; empty: ~/.cache/longreach
-    })  # fmt: skip
+    config.data.update(
+        {
+            "dir": "",  # the folder of the text; empty: tiny_shakespeare through TFDS
+            "file": "input.txt",
+            "tokenizer": {"name": "char", "vocab_size": 0},  # char (0: every character), byte, unigram, bpe
+            "lowercase": False,
+            "length": 128,  # tokens of a window
+            "train_examples": 0,  # the first so many documents; 0 for all
+            "cache_dir": "",  # of tokenizers; empty: ~/.cache/longreach
+        }
+    )
     return config

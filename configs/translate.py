@@ -15,20 +15,25 @@ def get_config(model):
     config.keep_pages = True
     del config.batch_size
     config.tokens_per_batch = 4096  # rows times the longer of source and target, at most
-    config.data.update({
-        "dir": "",  # the folder of the files
-        "source_language": "de",  # the endings of the files
-        "target_language": "en",
-        "train_source": "", "train_target": "",  # files named one by one, instead of those in dir
-        "val_source": "", "val_target": "",
-        "test_source": "", "test_target": "",
-        "tokenizer": {"name": "unigram", "vocab_size": 8000, "joint": True},  # unigram, bpe, char, byte
-        "lowercase": False,
-        "max_length": 128,  # tokens; longer training pairs are left out and counted
-        "train_examples": 0,  # the first so many; 0 for all
-        "num_buckets": 16,  # static shapes
-        "cache_dir": "",  # of tokenizers; empty: ~/.cache/longreach
-    })  # fmt: skip
+    config.data.update(
+        {
+            "dir": "",  # the folder of the files
+            "source_language": "de",  # the endings of the files
+            "target_language": "en",
+            "train_source": "",
+            "train_target": "",  # files named one by one, instead of those in dir
+            "val_source": "",
+            "val_target": "",
+            "test_source": "",
+            "test_target": "",
+            "tokenizer": {"name": "unigram", "vocab_size": 8000, "joint": True},  # unigram, bpe, char, byte
+            "lowercase": False,
+            "max_length": 128,  # tokens; longer training pairs are left out and counted
+            "train_examples": 0,  # the first so many; 0 for all
+            "num_buckets": 16,  # static shapes
+            "cache_dir": "",  # of tokenizers; empty: ~/.cache/longreach
+        }
+    )
     config.steps = 10_000
     config.label_smoothing = 0.1
     return config

@@ -18,8 +18,13 @@ COMMIT = "a3d2e0d26b56f3846f66a952536ffed4e401d05a"
 REPOSITORY = f"https://raw.githubusercontent.com/multi30k/dataset/{COMMIT}/data/task1/raw"
 LANGUAGES = ("en", "de", "fr")
 SPLITS = (
-    "train", "val", "test_2016_flickr", "test_2017_flickr", "test_2017_mscoco", "test_2018_flickr",
-)  # fmt: skip
+    "train",
+    "val",
+    "test_2016_flickr",
+    "test_2017_flickr",
+    "test_2017_mscoco",
+    "test_2018_flickr",
+)
 
 # Of the raw files at COMMIT.
 SHA256 = {

@@ -65,12 +65,18 @@ class SentencePiece:
         try:
             sentencepiece.SentencePieceTrainer.train(
                 sentence_iterator=iter(lines[:: -(-len(lines) // MAX_TRAINING_LINES)]),
-                model_writer=model, model_type=name, vocab_size=vocab_size, character_coverage=1.0,
-                pad_id=PAD, bos_id=BOS, eos_id=EOS, unk_id=UNK,
+                model_writer=model,
+                model_type=name,
+                vocab_size=vocab_size,
+                character_coverage=1.0,
+                pad_id=PAD,
+                bos_id=BOS,
+                eos_id=EOS,
+                unk_id=UNK,
                 num_threads=1,  # the sums of several threads round differently
                 max_sentence_length=1 << 24,  # longer lines would be passed over in silence
                 minloglevel=2,
-            )  # fmt: skip
+            )
         except (RuntimeError, OSError) as error:
             raise ValueError(_vocabulary_error(str(error), vocab_size)) from None
         return SentencePiece(model.getvalue())

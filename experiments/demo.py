@@ -79,8 +79,16 @@ def draw(results: dict[str, dict], chance: dict[str, float], path: Path) -> None
     levels = {"chance": chance["token_accuracy"], "chance among the values seen": chance["token_accuracy_in_context"]}
     for (name, level), (side, shift, align) in zip(levels.items(), ((0, 4, "left"), (1, -4, "right")), strict=True):
         axes.axhline(level, color="grey", linestyle="--", linewidth=1, zorder=0)
-        axes.annotate(name, (side, level), xycoords=("axes fraction", "data"), xytext=(shift, 3),
-                      textcoords="offset points", ha=align, color="grey", fontsize=9)  # fmt: skip
+        axes.annotate(
+            name,
+            (side, level),
+            xycoords=("axes fraction", "data"),
+            xytext=(shift, 3),
+            textcoords="offset points",
+            ha=align,
+            color="grey",
+            fontsize=9,
+        )
     axes.set(xlabel="distance to the answer (tokens)", ylabel="accuracy", ylim=(-0.02, 1.04))
     axes.set_title("Associative recall: who finds the answer, how far back?", loc="left")
     axes.spines[["top", "right"]].set_visible(False)

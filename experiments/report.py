@@ -29,10 +29,12 @@ def page(scale: str, results: Path) -> str:
     found = {name: answer.find(name, question, scale, results) for name, question in QUESTIONS.items()}
     answers = [one for one in found.values() if one]
     not_run = [name for name, one in found.items() if not one]
-    body = join([
-        *[sections.answered(one) for one in answers],
-        *[sections.not_run(name, QUESTIONS[name], scale) for name in not_run],
-    ])  # fmt: skip
+    body = join(
+        [
+            *[sections.answered(one) for one in answers],
+            *[sections.not_run(name, QUESTIONS[name], scale) for name in not_run],
+        ]
+    )
     return string.Template((PARTS / "page.html").read_text()).substitute(
         css=(PARTS / "page.css").read_text(),
         palette=svg.palette(body),

@@ -265,8 +265,14 @@ def dry_run(engine: Engine, jobs: int) -> None:
     for name, mine in cells.items():
         cost = estimate.cost(mine[0].config)
         work, minutes = sum(estimate.cost(due.config).flops for due in mine), engine.clock.total(mine) / 60
-        listing.add_row(name, str(len(mine)), f"{cost.num_params:,}", f"{cost.num_params_non_embedding:,}",
-                        f"{work / 1e12:.3g}", f"{minutes:.1f}")  # fmt: skip
+        listing.add_row(
+            name,
+            str(len(mine)),
+            f"{cost.num_params:,}",
+            f"{cost.num_params_non_embedding:,}",
+            f"{work / 1e12:.3g}",
+            f"{minutes:.1f}",
+        )
     print_whole(listing)
     basis = "by finished runs" if engine.clock.measured else f"assumed {engine.clock.assumed}"
     total = engine.clock.total(left)
@@ -281,8 +287,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--only", default="", help="runs whose name holds this, or task=recall,system=gru")
     parser.add_argument("--dry-run", action="store_true", help="list the runs with sizes and cost")
     parser.add_argument("--budget", type=float, default=0.0, help="minutes, after which it stops and saves; 0: none")
-    parser.add_argument("--stale", default="refuse", choices=results.STALE,
-                        help="what to do with a table's runs that other code made")  # fmt: skip
+    parser.add_argument(
+        "--stale", default="refuse", choices=results.STALE, help="what to do with a table's runs that other code made"
+    )
     parser.add_argument("--wandb", default="disabled", choices=("disabled", "auto", "online", "offline"))
     parser.add_argument("--data", default="", help="folder of the text that the runs read; without it, downloaded")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs go")

@@ -53,9 +53,12 @@ def pack(cell: LSTMCell) -> Float[Array, "W"]:
 
 
 def cudnn(
-    x_BTD: Float[Array, "B T D"], hidden_BH: Float[Array, "B H"], cell_BH: Float[Array, "B H"],
-    weights_W: Float[Array, "W"], lengths_B: Int[Array, "B"],
-) -> tuple[Float[Array, "B T H"], Float[Array, "B H"], Float[Array, "B H"]]:  # fmt: skip
+    x_BTD: Float[Array, "B T D"],
+    hidden_BH: Float[Array, "B H"],
+    cell_BH: Float[Array, "B H"],
+    weights_W: Float[Array, "W"],
+    lengths_B: Int[Array, "B"],
+) -> tuple[Float[Array, "B T H"], Float[Array, "B H"], Float[Array, "B H"]]:
     """The `Kernel` of cuDNN. Lengths are at least 1; outputs beyond them are zeros."""
     from jax.experimental import rnn
 

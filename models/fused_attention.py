@@ -72,9 +72,11 @@ def _beyond_cudnn(config: Any) -> str | None:
 
 
 def attend_fused(
-    query_BHTK: Float[Array, "B H T K"], key_BHSK: Float[Array, "B H S K"], value_BHSK: Float[Array, "B H S K"],
+    query_BHTK: Float[Array, "B H T K"],
+    key_BHSK: Float[Array, "B H S K"],
+    value_BHSK: Float[Array, "B H S K"],
     fused: Fused,
-) -> Float[Array, "B H T K"]:  # fmt: skip
+) -> Float[Array, "B H T K"]:
     """softmax(Q K^T / sqrt(K)) V over what `fused` shows; zeros in a row that has no keys."""
     (B, _, T, _), S = query_BHTK.shape, key_BHSK.shape[2]
     lengths_B = None if fused.lengths_B is None else jnp.broadcast_to(fused.lengths_B, B)

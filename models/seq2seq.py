@@ -39,10 +39,12 @@ class Bridge(nnx.Module):
     """Turns the encoder's last carries into the decoder's first: (B, 2H) to (B, H), or as they are."""
 
     def __init__(self, kind: type[Cell], config: Any, *, rngs: nnx.Rngs):
-        self.maps = nnx.List([
-            Linear(2 * config.hidden_size, config.hidden_size, dtype=jnp.dtype(config.dtype), rngs=rngs)
-            for _ in range(config.num_layers * len(kind.parts) if config.bidirectional else 0)
-        ])  # fmt: skip
+        self.maps = nnx.List(
+            [
+                Linear(2 * config.hidden_size, config.hidden_size, dtype=jnp.dtype(config.dtype), rngs=rngs)
+                for _ in range(config.num_layers * len(kind.parts) if config.bidirectional else 0)
+            ]
+        )
 
     @staticmethod
     def expected_params(kind: type[Cell], config: Any) -> int:

@@ -102,9 +102,16 @@ class Layer(nnx.Module):
     ) -> tuple[Float[Array, "B T D"], Keys]:
         """Returns the output and the layer's own keys, as `SelfAttention` does."""
         y_BTD, own = self.attention(
-            self.attention_residual.enter(x_BTD), rotate, views, name, tap,
-            past=past, cache=cache, slot=slot, key=fold(key, 0),
-        )  # fmt: skip
+            self.attention_residual.enter(x_BTD),
+            rotate,
+            views,
+            name,
+            tap,
+            past=past,
+            cache=cache,
+            slot=slot,
+            key=fold(key, 0),
+        )
         x_BTD = self.attention_residual.leave(x_BTD, y_BTD, fold(key, 1))
         if self.cross_attention is not None and self.cross_residual is not None and encoded is not None:
             entered_BTD = self.cross_residual.enter(x_BTD)

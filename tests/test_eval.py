@@ -19,9 +19,19 @@ from training.run.restore import restore
 from training.step.losses import cross_entropy
 
 KEYS = {
-    "loss", "perplexity", "token_accuracy", "exact_match", "bleu", "bleu_lowercase", "chrf", "signature",
-    "by_source_length", "by_distance", "num_examples", "checkpoint_step",
-}  # fmt: skip
+    "loss",
+    "perplexity",
+    "token_accuracy",
+    "exact_match",
+    "bleu",
+    "bleu_lowercase",
+    "chrf",
+    "signature",
+    "by_source_length",
+    "by_distance",
+    "num_examples",
+    "checkpoint_step",
+}
 
 
 def command(workdir, *words):
@@ -155,8 +165,12 @@ def test_skipped_pairs_are_said(translation, folder, capsys):
 def test_each_line_is_translated_as_it_comes(translation, text, on_val):
     process = subprocess.Popen(
         command(translation, "--input=-", "--beam_size=3"),
-        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdin and process.stdout
     expected = lines(translation / "eval" / "val.predictions.txt")
     for source, prediction in [*zip(lines(text / "val.de")[:3], expected, strict=False), ("", "")]:

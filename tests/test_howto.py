@@ -67,15 +67,25 @@ def test_the_question_is_answered(monkeypatch, tmp_path):
     assert run.main(["direction", "--scale=smoke", f"--runs={tmp_path}/runs", f"--results={tmp_path}/results"]) == 0
     written = tmp_path / "results" / "direction" / "smoke"
     assert {path.name for path in written.iterdir()} == {
-        "table.parquet", "table.csv", "figure.svg", "figure.png", "verdict.json", "commands.sh",
-    }  # fmt: skip
+        "table.parquet",
+        "table.csv",
+        "figure.svg",
+        "figure.png",
+        "verdict.json",
+        "commands.sh",
+    }
     for scale in ("smoke", "cpu"):
         assert schedule.plan(schedule.grid(direction, scale), lambda due: None).due
 
 
-@pytest.mark.parametrize(("gain", "outcome"), [
-    ([0.20, 0.21, 0.19], "supported"), ([0.0, 0.001, -0.001], "not supported"), ([0.3, -0.2, 0.1], "undecided"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("gain", "outcome"),
+    [
+        ([0.20, 0.21, 0.19], "supported"),
+        ([0.0, 0.001, -0.001], "not supported"),
+        ([0.3, -0.2, 0.1], "undecided"),
+    ],
+)
 def test_the_question_can_have_every_outcome(gain, outcome):
     cells = [("forwards", np.add(0.5, gain)), ("backwards", np.full(3, 0.5))]
     rows = [

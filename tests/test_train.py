@@ -17,10 +17,22 @@ from training.run.run_folder import record
 from training.step import params
 
 SUMMARY = {
-    "final", "best", "num_params", "num_params_non_embedding", "params_sha256", "tokens_seen",
-    "target_tokens_per_second", "median_step_seconds", "compile_seconds", "start_to_first_step_seconds",
-    "peak_memory_bytes", "padding_share", "commit", "versions", "device",
-}  # fmt: skip
+    "final",
+    "best",
+    "num_params",
+    "num_params_non_embedding",
+    "params_sha256",
+    "tokens_seen",
+    "target_tokens_per_second",
+    "median_step_seconds",
+    "compile_seconds",
+    "start_to_first_step_seconds",
+    "peak_memory_bytes",
+    "padding_share",
+    "commit",
+    "versions",
+    "device",
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -135,8 +147,17 @@ def test_a_metric_that_the_task_lacks_is_refused_before_anything_is_written(tmp_
 def test_every_architecture_resumes_bit_for_bit(tmp_path, name):
     """With dropout, micro-batches and a moving average; the run dies between two saves."""
     rates = {"model__dropout_rate": 0.3, "model__num_layers": 2}
-    c = runs.config("reverse", name, steps=4, every__save=2, every__eval=3, every__log=1, optimizer__accumulation=2,
-                    optimizer__ema_decay=0.9, **rates)  # fmt: skip
+    c = runs.config(
+        "reverse",
+        name,
+        steps=4,
+        every__save=2,
+        every__eval=3,
+        every__log=1,
+        optimizer__accumulation=2,
+        optimizer__ema_decay=0.9,
+        **rates,
+    )
     whole = train.train(c, tmp_path / "whole")
 
     def die(model, task, step):
@@ -156,8 +177,12 @@ def test_a_profile_is_a_trace_of_some_steps(tmp_path, capsys):
     train.train(c, tmp_path / "run")
     assert f"5 steps traced into {tmp_path / 'run' / 'profile'}" in capsys.readouterr().err
     (trace,) = (tmp_path / "run" / "profile").rglob("*.xplane.pb")
-    names = [e.name for plane in jax.profiler.ProfileData.from_file(str(trace)).planes for line in plane.lines
-             for e in line.events]  # fmt: skip
+    names = [
+        e.name
+        for plane in jax.profiler.ProfileData.from_file(str(trace)).planes
+        for line in plane.lines
+        for e in line.events
+    ]
     assert sum("train_step" in name for name in names) >= 5
 
 

@@ -56,14 +56,17 @@ class AttentionSeq2Seq(nnx.Module):
         self.embedding.embedding[...] = weights["inputs/target/table"]
         self.vector.kernel[...] = weights["score/vector"][:, None]
         for cell, name in (
-            (self.forward.cell, "encoder/layers/0"), (self.backward.cell, "encoder/backward/0"),
+            (self.forward.cell, "encoder/layers/0"),
+            (self.backward.cell, "encoder/backward/0"),
             (self.cell, "decoder/layers/0"),
-        ):  # fmt: skip
+        ):
             take_cell(cell, weights, name)
         for linear, name in (
-            (self.bridge, "bridge/maps/0"), (self.keys, "score/memory"),
-            (self.query, "score/query"), (self.combine, "combine"),
-        ):  # fmt: skip
+            (self.bridge, "bridge/maps/0"),
+            (self.keys, "score/memory"),
+            (self.query, "score/query"),
+            (self.combine, "combine"),
+        ):
             take_linear(linear, weights[f"{name}/kernel"], weights.get(f"{name}/bias"))
 
     def __call__(self, source: jax.Array, target_in: jax.Array) -> jax.Array:
@@ -127,8 +130,9 @@ class Transformer(nnx.Module):
         self.output_bias = nnx.Param(jnp.asarray(weights["head/bias"]))
         self.embedding.embedding[...] = weights["inputs/target/table"]
         for side, layers, norm in (
-            ("encoder", self.encoder, self.encoder_norm), ("decoder", self.decoder, self.decoder_norm)
-        ):  # fmt: skip
+            ("encoder", self.encoder, self.encoder_norm),
+            ("decoder", self.decoder, self.decoder_norm),
+        ):
             take_norm(norm, weights, f"{side}/last_norm")
             for number, layer in enumerate(layers):
                 take_layer(layer, weights, f"{side}/layers/{number}", case)

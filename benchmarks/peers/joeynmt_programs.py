@@ -36,32 +36,55 @@ NEVER = 10**9
 def config_of(case: TextCase, files: Files) -> dict[str, Any]:
     """JoeyNMT's config file for the case."""
     stack = {
-        "type": "transformer", "num_layers": case.layers, "num_heads": case.heads, "hidden_size": case.hidden,
-        "ff_size": case.mlp, "dropout": case.dropout, "layer_norm": "pre", "activation": "relu",
+        "type": "transformer",
+        "num_layers": case.layers,
+        "num_heads": case.heads,
+        "hidden_size": case.hidden,
+        "ff_size": case.mlp,
+        "dropout": case.dropout,
+        "layer_norm": "pre",
+        "activation": "relu",
         "embeddings": {"embedding_dim": case.hidden, "scale": True, "dropout": case.dropout},
-    }  # fmt: skip
+    }
     side = {
-        "level": "bpe", "lowercase": True, "voc_file": str(files.vocabulary), "max_length": case.max_length - 1,
-        "tokenizer_type": "sentencepiece", "tokenizer_cfg": {"model_file": str(files.tokenizer)},
-    }  # fmt: skip
+        "level": "bpe",
+        "lowercase": True,
+        "voc_file": str(files.vocabulary),
+        "max_length": case.max_length - 1,
+        "tokenizer_type": "sentencepiece",
+        "tokenizer_cfg": {"model_file": str(files.tokenizer)},
+    }
     paths = {"test": case.split} if case.split else {"train": "train", "dev": "val"}
     return {
-        "name": case.name, "model_dir": str(files.folder), "normalization": "tokens",
+        "name": case.name,
+        "model_dir": str(files.folder),
+        "normalization": "tokens",
         "use_cuda": torch.cuda.is_available(),
         "data": {
-            "src": {"lang": case.source, **side}, "trg": {"lang": case.target, **side}, "dataset_type": "plain",
+            "src": {"lang": case.source, **side},
+            "trg": {"lang": case.target, **side},
+            "dataset_type": "plain",
             **{split: str(files.folder / name) for split, name in paths.items()},
         },
         "model": {"tied_embeddings": True, "tied_softmax": True, "encoder": stack, "decoder": dict(stack)},
         "training": {
-            "optimizer": "adam", "adam_betas": [0.9, 0.98], "clip_grad_norm": 1.0, "normalization": "tokens",
-            "learning_rate": case.learning_rate, "learning_rate_warmup": case.warmup, "learning_rate_min": 1e-12,
-            "scheduling": "warmupinversesquareroot", "label_smoothing": case.label_smoothing,
-            "batch_type": "token", "batch_size": case.tokens_per_batch,
-            "epochs": NEVER, "logging_freq": NEVER, "validation_freq": NEVER,
+            "optimizer": "adam",
+            "adam_betas": [0.9, 0.98],
+            "clip_grad_norm": 1.0,
+            "normalization": "tokens",
+            "learning_rate": case.learning_rate,
+            "learning_rate_warmup": case.warmup,
+            "learning_rate_min": 1e-12,
+            "scheduling": "warmupinversesquareroot",
+            "label_smoothing": case.label_smoothing,
+            "batch_type": "token",
+            "batch_size": case.tokens_per_batch,
+            "epochs": NEVER,
+            "logging_freq": NEVER,
+            "validation_freq": NEVER,
         },
         "testing": {"beam_size": case.beam, "beam_alpha": case.length_penalty, "batch_type": "sentence"},
-    }  # fmt: skip
+    }
 
 
 @torch.no_grad()
@@ -146,9 +169,13 @@ class TextProgram:
     def translate(self) -> dict[str, float]:
         start = time.perf_counter()
         lines = predict(
-            self.model, self.held_out, self.args.device, self.args.n_gpu, args=self.args.test,
+            self.model,
+            self.held_out,
+            self.args.device,
+            self.args.n_gpu,
+            args=self.args.test,
             autocast=self.args.autocast,
-        )[2]  # fmt: skip
+        )[2]
         seconds = time.perf_counter() - start
         self.files.hypotheses(self.name).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
         return {"seconds": seconds}
@@ -192,9 +219,17 @@ def main() -> None:
         return
     args = program.args
     manager = Stepwise(
-        0, program.model, args.model_dir, args.device, args.n_gpu, args.num_workers, args.autocast, args.seed,
-        args.train, args.test,
-    )  # fmt: skip
+        0,
+        program.model,
+        args.model_dir,
+        args.device,
+        args.n_gpu,
+        args.num_workers,
+        args.autocast,
+        args.seed,
+        args.train,
+        args.test,
+    )
     manager.serve(program, asked)
 
 

@@ -93,9 +93,11 @@ class AttentionSeq2Seq(nn.Module):
         take_cell(self.encoder, weights, "encoder/backward/0", "_l0_reverse")
         take_cell(self.cell, weights, "decoder/layers/0")
         for module, name in (
-            (self.bridge, "bridge/maps/0"), (self.keys, "score/memory"),
-            (self.query, "score/query"), (self.combine, "combine"),
-        ):  # fmt: skip
+            (self.bridge, "bridge/maps/0"),
+            (self.keys, "score/memory"),
+            (self.query, "score/query"),
+            (self.combine, "combine"),
+        ):
             take_linear(module, weights, name)
 
     def forward(self, data: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -94,9 +94,13 @@ def paired_test(
         return float(stats.ttest_1samp(centred_N, 0.0).pvalue)
     flips = math.inf if len(centred_N) <= 16 else 100_000
     found = stats.permutation_test(
-        (centred_N,), np.mean, permutation_type="samples", n_resamples=flips, vectorized=True,
+        (centred_N,),
+        np.mean,
+        permutation_type="samples",
+        n_resamples=flips,
+        vectorized=True,
         rng=np.random.default_rng(0),
-    )  # fmt: skip
+    )
     return float(found.pvalue)
 
 

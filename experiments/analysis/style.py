@@ -30,15 +30,32 @@ MARKERS = ("o", "s", "^", "D")
 GREY = "#666666"
 
 SETTINGS: Any = {
-    "figure.dpi": 110, "savefig.dpi": 160, "savefig.bbox": "tight",
-    "font.size": 9, "font.family": "DejaVu Sans",
-    "axes.titlesize": 10, "axes.titleweight": "bold", "axes.titlelocation": "left",
-    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": GREY, "axes.labelcolor": "#333333",
-    "axes.grid": True, "axes.axisbelow": True, "grid.color": "#E6E6E6", "grid.linewidth": 0.7,
-    "xtick.color": GREY, "ytick.color": GREY, "xtick.labelsize": 8, "ytick.labelsize": 8,
-    "legend.frameon": False, "lines.linewidth": 1.6, "lines.markersize": 4,
-    "svg.hashsalt": "longreach", "svg.fonttype": "none",
-}  # fmt: skip
+    "figure.dpi": 110,
+    "savefig.dpi": 160,
+    "savefig.bbox": "tight",
+    "font.size": 9,
+    "font.family": "DejaVu Sans",
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": "#333333",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.7,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4,
+    "svg.hashsalt": "longreach",
+    "svg.fonttype": "none",
+}
 
 
 class Look:
@@ -89,11 +106,21 @@ def curve(
     axes.plot(x_X, [i.mean for i in intervals], color=look.colour, linestyle=look.dash, label=label, zorder=3)
     if len(values_NX) > 1:
         low, high = [i.low for i in intervals], [i.high for i in intervals]
-        axes.fill_between(x_X, low, high, color=look.colour, alpha=0.13, linewidth=0, zorder=1,
-                          label=part("interval", label))  # fmt: skip
+        axes.fill_between(
+            x_X, low, high, color=look.colour, alpha=0.13, linewidth=0, zorder=1, label=part("interval", label)
+        )
     for values_X in values_NX:
-        axes.plot(x_X, values_X, look.marker, color=look.colour, alpha=0.35, ms=2.4, mew=0, zorder=2,
-                  label=part("seeds", label))  # fmt: skip
+        axes.plot(
+            x_X,
+            values_X,
+            look.marker,
+            color=look.colour,
+            alpha=0.35,
+            ms=2.4,
+            mew=0,
+            zorder=2,
+            label=part("seeds", label),
+        )
     axes.relim()  # by lines and dots: the band of two seeds would leave no room for anything else
     axes.autoscale_view()
 
@@ -109,8 +136,17 @@ def points(
     """One place: the mean with its 95 % t interval, every seed a dot beside it."""
     values_N = np.asarray(values_N, float)
     mean, low, high = t_interval(values_N, of_sentences=of_sentences)
-    axes.plot(np.full(len(values_N), x), values_N, look.marker, color=look.colour, alpha=0.4, ms=3, mew=0, zorder=2,
-              label=part("seeds", label))  # fmt: skip
+    axes.plot(
+        np.full(len(values_N), x),
+        values_N,
+        look.marker,
+        color=look.colour,
+        alpha=0.4,
+        ms=3,
+        mew=0,
+        zorder=2,
+        label=part("seeds", label),
+    )
     bar = [[mean - low], [high - mean]] if np.isfinite(high) else None
     drawn = axes.errorbar([x], [mean], bar, fmt=look.marker, color=look.colour, ms=5, capsize=3, zorder=3)
     drawn.set_label(label or part("mean", label))
@@ -128,8 +164,17 @@ def level(axes: Axes, y: float, name: str, *, to: float | None = None) -> None:
     else:
         axes.hlines(y, 0, to, **dashed)
     place, across = (1.0, "axes fraction") if to is None else (to, "data")
-    axes.annotate(name, (place, y), xycoords=(across, "data"), xytext=(-2, 2), textcoords="offset points",
-                  ha="right", va="bottom", color=GREY, fontsize=7.5)  # fmt: skip
+    axes.annotate(
+        name,
+        (place, y),
+        xycoords=(across, "data"),
+        xytext=(-2, 2),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+        color=GREY,
+        fontsize=7.5,
+    )
 
 
 def legend(figure: Figure, axes: Sequence[Axes], columns: int = 4) -> None:

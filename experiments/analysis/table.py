@@ -20,10 +20,29 @@ import numpy as np
 
 FORMAT = 1  # of the files; raise it when what a column means changes
 COLUMNS = (
-    "run", "seed", "role", "tuned", "probe", "measure", "part", "place", "step", "value", "answers", "config_hash",
-    "code_hash", "commit", "began", "device", "versions", "config", "modules", "probes", "kept",
+    "run",
+    "seed",
+    "role",
+    "tuned",
+    "probe",
+    "measure",
+    "part",
+    "place",
+    "step",
+    "value",
+    "answers",
+    "config_hash",
+    "code_hash",
+    "commit",
+    "began",
+    "device",
+    "versions",
+    "config",
+    "modules",
+    "probes",
+    "kept",
     "counts_as",
-)  # fmt: skip
+)
 """Of every table; the others are the question's axes."""
 PARQUET_ONLY = COLUMNS[COLUMNS.index("commit") :]  # long, and for the engine
 NUMBERS = ("seed", "tuned", "place", "step", "value", "answers")
@@ -96,12 +115,17 @@ class Table:
 def joined(tables: Sequence[Table]) -> Table:
     """The rows of all; what one lacks is empty."""
     names = list(dict.fromkeys(name for table in tables for name in table.columns))
-    return Table({
-        name: np.concatenate([
-            table.columns[name] if name in table.columns else _column(name, [None] * len(table)) for table in tables
-        ])
-        for name in names
-    })  # fmt: skip
+    return Table(
+        {
+            name: np.concatenate(
+                [
+                    table.columns[name] if name in table.columns else _column(name, [None] * len(table))
+                    for table in tables
+                ]
+            )
+            for name in names
+        }
+    )
 
 
 def paired(a: Mapping[int, float], b: Mapping[int, float]) -> np.ndarray:

@@ -170,11 +170,17 @@ def columns_of(due: Due, modules: Mapping[str, str], probes: str) -> dict[str, A
     """The columns of the table that say which run a row belongs to, and of which version."""
     config = due.config.to_dict()
     return {
-        "run": due.key.name, **due.run.axes, "seed": due.key.seed, "role": due.role, "tuned": due.tuned,
-        "config_hash": fingerprint.config_hash(config), "code_hash": fingerprint.code_hash(modules),
-        "config": json.dumps(fingerprint.config_values(config)), "modules": json.dumps(modules),
+        "run": due.key.name,
+        **due.run.axes,
+        "seed": due.key.seed,
+        "role": due.role,
+        "tuned": due.tuned,
+        "config_hash": fingerprint.config_hash(config),
+        "code_hash": fingerprint.code_hash(modules),
+        "config": json.dumps(fingerprint.config_values(config)),
+        "modules": json.dumps(modules),
         "probes": probes,
-    }  # fmt: skip
+    }
 
 
 def workdir(folders: Folders, due: Due, modules: Mapping[str, str], probes: str) -> Path:

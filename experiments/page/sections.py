@@ -111,10 +111,20 @@ def _kept(answer: Answer) -> str:
 
 def _figure(name: str, drawing: Drawing) -> Markup:
     keys = [
-        tag("li", tag("button", entry.swatch, tag("span", entry.name), type="button", class_="key", aria_pressed="true",
-                      data_key=n))
+        tag(
+            "li",
+            tag(
+                "button",
+                entry.swatch,
+                tag("span", entry.name),
+                type="button",
+                class_="key",
+                aria_pressed="true",
+                data_key=n,
+            ),
+        )
         for n, entry in enumerate(drawing.legend)
-    ]  # fmt: skip
+    ]
     everything = tag("li", tag("button", "all or none", type="button", class_="key every"))
     legend = tag("ul", keys, everything, class_="legend", aria_label="Series: press to hide or show") if keys else ""
     data = {"names": [entry.name for entry in drawing.legend], "panels": [_readable(p) for p in drawing.panels]}
@@ -123,22 +133,32 @@ def _figure(name: str, drawing: Drawing) -> Markup:
         tag("p", drawing.title, class_="title") if drawing.title else "",
         tag("div", [tag("div", panel.drawn, class_="panel") for panel in drawing.panels], class_="panels"),
         legend,
-        tag("figcaption", "Lines are means over seeds, bands and bars 95 % t intervals, dots single seeds, unless an "
+        tag(
+            "figcaption",
+            "Lines are means over seeds, bands and bars 95 % t intervals, dots single seeds, unless an "
             "axis says otherwise. Hover, tap, or focus a panel and use the arrow keys to read a point; press a name to "
-            "hide or show its series."),
+            "hide or show its series.",
+        ),
         Markup(f'<script type="application/json">{_json(data)}</script>'),
         class_="plot",
         data_plot=name,
-    )  # fmt: skip
+    )
 
 
 def _readable(panel: Panel) -> dict[str, Any]:
     """What a script needs of a panel; numbers as they are to be read."""
     points = [
-        [p.series, round(p.left, 2), round(p.top, 2), p.x, f"{p.y:.4g}",
-         f"{p.interval.low:.4g} to {p.interval.high:.4g}" if p.interval else "", ", ".join(f"{y:.4g}" for y in p.seeds)]
+        [
+            p.series,
+            round(p.left, 2),
+            round(p.top, 2),
+            p.x,
+            f"{p.y:.4g}",
+            f"{p.interval.low:.4g} to {p.interval.high:.4g}" if p.interval else "",
+            ", ".join(f"{y:.4g}" for y in p.seeds),
+        ]
         for p in panel.points
-    ]  # fmt: skip
+    ]
     return {"x": panel.x_label, "y": panel.y_label, "points": points}
 
 

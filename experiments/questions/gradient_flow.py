@@ -72,15 +72,19 @@ SYSTEMS = {
     "LSTM, bias 0": System("lstm_decoder", {"model.forget_bias": 0.0}, CELL, Look("lstm", 1), GATED),
     "LSTM, bias 1": System("lstm_decoder", {"model.forget_bias": 1.0}, CELL, Look("lstm", 0), GATED),
     "LSTM, chrono": System("lstm_decoder", {"model.chrono_length": 74}, CELL, Look("lstm", 2), GATED),
-    "Transformer, 2 pre-norm": System("transformer_decoder", {"model.num_layers": 2, "model.norm": "pre"}, INPUTS,
-                                      Look("transformer", 0), ATTENTION),
-    "Transformer, 2 post-norm": System("transformer_decoder", {"model.num_layers": 2, "model.norm": "post"}, INPUTS,
-                                       Look("transformer", 1), ATTENTION),
-    "Transformer, 8 pre-norm": System("transformer_decoder", {"model.num_layers": 8, "model.norm": "pre"}, INPUTS,
-                                      Look("attention", 0), ATTENTION),
-    "Transformer, 8 post-norm": System("transformer_decoder", {"model.num_layers": 8, "model.norm": "post"}, INPUTS,
-                                       Look("attention", 1), ATTENTION),
-}  # fmt: skip
+    "Transformer, 2 pre-norm": System(
+        "transformer_decoder", {"model.num_layers": 2, "model.norm": "pre"}, INPUTS, Look("transformer", 0), ATTENTION
+    ),
+    "Transformer, 2 post-norm": System(
+        "transformer_decoder", {"model.num_layers": 2, "model.norm": "post"}, INPUTS, Look("transformer", 1), ATTENTION
+    ),
+    "Transformer, 8 pre-norm": System(
+        "transformer_decoder", {"model.num_layers": 8, "model.norm": "pre"}, INPUTS, Look("attention", 0), ATTENTION
+    ),
+    "Transformer, 8 post-norm": System(
+        "transformer_decoder", {"model.num_layers": 8, "model.norm": "post"}, INPUTS, Look("attention", 1), ATTENTION
+    ),
+}
 SMOKE = ("tanh RNN, 1.0", "Transformer, 2 pre-norm")
 BUDGETS = {"cpu": {"": 50_000}, "gpu": {"": 200_000}}
 MOMENTS = ("at the start", "after training")
@@ -99,8 +103,16 @@ def runs(scale: str) -> Iterator[Run]:
             continue
         where = f"configs/copying.py:{system.model}" + (",urnn_200" if scale == "gpu" else "")
         if scale == "smoke":
-            overrides = {**system.values, "model.hidden_size": 8, "steps": 4, "schedule.warmup_steps": 0,
-                         "data.num_blanks": 12, "data.val_examples": 32, "batch_size": 16, "every.eval": 4}  # fmt: skip
+            overrides = {
+                **system.values,
+                "model.hidden_size": 8,
+                "steps": 4,
+                "schedule.warmup_steps": 0,
+                "data.num_blanks": 12,
+                "data.val_examples": 32,
+                "batch_size": 16,
+                "every.eval": 4,
+            }
             overrides |= {"model.mlp_dim": 16} if system.group == ATTENTION else {"model.embed_size": 8}
         else:
             steps = 1000 if scale == "cpu" else 4000
@@ -191,8 +203,16 @@ def _draw(axes: Axes, table: Table, name: str, moment: str) -> None:
         bound = table.where(system=name, measure="largest_singular_value", step=float(rows["step"][0]))
         if len(bound):
             powers = (places - places[0]) * np.log10(bound["value"].mean())
-            axes.plot(places, powers, color=system.look.colour, linewidth=0.8, linestyle=system.look.dash, alpha=0.5,
-                      zorder=1, label=f"its bound, {name.removeprefix('tanh RNN, ')}")  # fmt: skip
+            axes.plot(
+                places,
+                powers,
+                color=system.look.colour,
+                linewidth=0.8,
+                linestyle=system.look.dash,
+                alpha=0.5,
+                zorder=1,
+                label=f"its bound, {name.removeprefix('tanh RNN, ')}",
+            )
 
 
 def _curve(axes: Axes, places: np.ndarray, powers_NX: np.ndarray, look: Look, label: str) -> None:

@@ -73,36 +73,73 @@ FEWER, MORE = (1, 2, 4), (16, 32)
 VASWANI = {1: (5.29, 24.9), 4: (5.00, 25.5), 8: (4.92, 25.8), 16: (4.91, 25.8), 32: (5.01, 25.4)}  # perplexity, BLEU
 CONFIGS = {TRANSLATION: "configs/multi30k.py:transformer", RECALL: "configs/recall.py:transformer_decoder"}
 MULTI30K_CPU: dict[str, Any] = {
-    "model.hidden_size": 128, "model.mlp_dim": 512, "model.num_layers": 2, "model.dropout_rate": 0.1, "cpu_devices": 1,
-    "data.tokenizer.vocab_size": 4000, "data.num_buckets": 6, "data.max_length": 48, "tokens_per_batch": 1024,
-    "steps": 1400, "schedule.warmup_steps": 150, "optimizer.ema_decay": 0.98, "every.eval": 200,
-}  # fmt: skip
+    "model.hidden_size": 128,
+    "model.mlp_dim": 512,
+    "model.num_layers": 2,
+    "model.dropout_rate": 0.1,
+    "cpu_devices": 1,
+    "data.tokenizer.vocab_size": 4000,
+    "data.num_buckets": 6,
+    "data.max_length": 48,
+    "tokens_per_batch": 1024,
+    "steps": 1400,
+    "schedule.warmup_steps": 150,
+    "optimizer.ema_decay": 0.98,
+    "every.eval": 200,
+}
 RECALL_CPU: dict[str, Any] = {
-    "model.hidden_size": 128, "model.mlp_dim": 256, "model.num_layers": 2, "model.positions": "alibi",
-    "data.source_length": 40, "data.val_examples": 512, "steps": 2000, "every.eval": 200,
-}  # fmt: skip
+    "model.hidden_size": 128,
+    "model.mlp_dim": 256,
+    "model.num_layers": 2,
+    "model.positions": "alibi",
+    "data.source_length": 40,
+    "data.val_examples": 512,
+    "steps": 2000,
+    "every.eval": 200,
+}
 MULTI30K_GPU: dict[str, Any] = {
-    "model.hidden_size": 512, "model.mlp_dim": 2048, "model.num_layers": 3, "model.dtype": "bfloat16",
-    "model.dropout_rate": 0.2, "cpu_devices": 1, "tokens_per_batch": 4096, "data.num_buckets": 6, "steps": 2500,
-    "schedule.warmup_steps": 400, "every.eval": 500,
-}  # fmt: skip
+    "model.hidden_size": 512,
+    "model.mlp_dim": 2048,
+    "model.num_layers": 3,
+    "model.dtype": "bfloat16",
+    "model.dropout_rate": 0.2,
+    "cpu_devices": 1,
+    "tokens_per_batch": 4096,
+    "data.num_buckets": 6,
+    "steps": 2500,
+    "schedule.warmup_steps": 400,
+    "every.eval": 500,
+}
 RECALL_GPU: dict[str, Any] = {
-    "model.hidden_size": 128, "model.mlp_dim": 256, "model.num_layers": 2, "model.positions": "alibi",
-    "batch_size": 128, "steps": 3000, "every.eval": 1000,
-}  # fmt: skip
+    "model.hidden_size": 128,
+    "model.mlp_dim": 256,
+    "model.num_layers": 2,
+    "model.positions": "alibi",
+    "batch_size": 128,
+    "steps": 3000,
+    "every.eval": 1000,
+}
 TRIAL_STEPS = {"cpu": 500, "gpu": 800}  # of translation
 """Recall is learned all at once, after a long plateau: a short trial would choose what sinks fastest towards that, so
 its trials are as long as its runs."""
 SMOKE: dict[str, dict[str, Any]] = {
     TRANSLATION: {
-        "data.tokenizer.name": "char", "data.num_buckets": 1, "data.max_length": 256, "tokens_per_batch": 4096,
-        "model.mlp_dim": 16, "optimizer.ema_decay": 0.0,
+        "data.tokenizer.name": "char",
+        "data.num_buckets": 1,
+        "data.max_length": 256,
+        "tokens_per_batch": 4096,
+        "model.mlp_dim": 16,
+        "optimizer.ema_decay": 0.0,
     },
     RECALL: {"model.mlp_dim": 16, "eval_examples": 32, "data.val_examples": 32, "data.test_examples": 32},
-}  # fmt: skip
+}
 SMALL: dict[str, Any] = {
-    "model.hidden_size": 8, "model.num_layers": 1, "steps": 4, "schedule.warmup_steps": 0, "every.eval": 4,
-}  # fmt: skip
+    "model.hidden_size": 8,
+    "model.num_layers": 1,
+    "steps": 4,
+    "schedule.warmup_steps": 0,
+    "every.eval": 4,
+}
 
 
 def runs(scale: str) -> Iterator[Run]:
@@ -208,8 +245,11 @@ def _others(table: Table, quantity: Any) -> list[int]:
     return [n for n in HEADS if n != BEST and len(paired(quantity(table, n), quantity(table, BEST)))]
 
 
-KINDS = {"encoder": ("encoder", Look("lstm")), "heads": ("decoder, self", Look("gru", 1)),
-         "cross_heads": ("decoder, to the source", Look("rnn", 2))}  # fmt: skip
+KINDS = {
+    "encoder": ("encoder", Look("lstm")),
+    "heads": ("decoder, self", Look("gru", 1)),
+    "cross_heads": ("decoder, to the source", Look("rnn", 2)),
+}
 
 
 def _masks(axes: Axes, table: Table) -> None:
@@ -229,10 +269,21 @@ def _masks(axes: Axes, table: Table) -> None:
         axes.plot(increase, by_part.get(part, np.nan), look.marker, color=look.colour, alpha=0.7, label=name)
     needed = THRESHOLDS["needed"] * masked(table, TRANSLATION, "loss").where(seed=best)["value"].mean()
     axes.axvline(needed, color=style.GREY, linestyle=(0, (4, 3)), linewidth=1, zorder=0)
-    axes.annotate(f"{THRESHOLDS['needed']:.0%} of the loss", (needed, 1), xycoords=("data", "axes fraction"),
-                  xytext=(3, -2), textcoords="offset points", va="top", color=style.GREY, fontsize=7.5)  # fmt: skip
-    axes.set(title=f"One of 8 heads masked (best run, seed {best:g})", xlabel="loss gained (nats a target token)",
-             ylabel="BLEU lost, validation")  # fmt: skip
+    axes.annotate(
+        f"{THRESHOLDS['needed']:.0%} of the loss",
+        (needed, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(3, -2),
+        textcoords="offset points",
+        va="top",
+        color=style.GREY,
+        fontsize=7.5,
+    )
+    axes.set(
+        title=f"One of 8 heads masked (best run, seed {best:g})",
+        xlabel="loss gained (nats a target token)",
+        ylabel="BLEU lost, validation",
+    )
 
 
 def verdict(table: Table) -> Sequence[Finding]:

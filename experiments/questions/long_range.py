@@ -60,14 +60,23 @@ SYSTEMS = {  # the config's argument, the values set, how it is drawn
     ATTENTION: ("gru_attention", {}, Look("attention")),
     TRANSFORMER: ("transformer_decoder", {}, Look("transformer")),
 }
-TASKS = {"recall": "Associative recall", "copying": "Delayed copy", "adding": "Adding problem",
-         "temporal_order": "Temporal order"}  # fmt: skip
+TASKS = {
+    "recall": "Associative recall",
+    "copying": "Delayed copy",
+    "adding": "Adding problem",
+    "temporal_order": "Temporal order",
+}
 SETTINGS = {"recall": "zoology_256_16", "copying": "urnn_200", "adding": "urnn_200", "temporal_order": "pascanu_200"}
-ANYWHERE = {"copying": {"data.offset": "anywhere"}, "adding": {"data.positions": "anywhere"},
-            "temporal_order": {"data.positions": "anywhere"}}  # fmt: skip
+ANYWHERE = {
+    "copying": {"data.offset": "anywhere"},
+    "adding": {"data.positions": "anywhere"},
+    "temporal_order": {"data.positions": "anywhere"},
+}
 """What the papers' settings fix, which would put all answers at a few distances."""
-LENGTHS = {"cpu": {"recall": 80, "copying": 74, "adding": 66, "temporal_order": 66},
-           "gpu": {"recall": 256, "copying": 220, "adding": 201, "temporal_order": 201}}  # fmt: skip
+LENGTHS = {
+    "cpu": {"recall": 80, "copying": 74, "adding": 66, "temporal_order": 66},
+    "gpu": {"recall": 256, "copying": 220, "adding": 201, "temporal_order": 201},
+}
 BUDGETS = {"cpu": {"": 50_000}, "gpu": {"": 200_000}}
 ADDING_CHANCE = 0.08 - 0.04**2  # that the sum of two uniform numbers lies within 0.04 of 1
 
@@ -95,8 +104,16 @@ def runs(scale: str) -> Iterator[Run]:
 
 
 def _smoke() -> Iterator[Run]:
-    small = {"model.hidden_size": 8, "model.num_layers": 1, "steps": 4, "schedule.warmup_steps": 0, "every.eval": 4,
-             "eval_examples": 32, "data.val_examples": 32, "data.test_examples": 512}  # fmt: skip
+    small = {
+        "model.hidden_size": 8,
+        "model.num_layers": 1,
+        "steps": 4,
+        "schedule.warmup_steps": 0,
+        "every.eval": 4,
+        "eval_examples": 32,
+        "data.val_examples": 32,
+        "data.test_examples": 512,
+    }
     for system, width in ((RNN, "model.embed_size"), (TRANSFORMER, "model.mlp_dim")):
         where = f"configs/recall.py:{SYSTEMS[system][0]}"
         run = Run(where, {"task": "recall", "system": system}, overrides={**small, width: 8})

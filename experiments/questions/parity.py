@@ -53,8 +53,11 @@ CUT = (
 )
 
 POSITIONS = {"none": "no positions", "sinusoidal": "sinusoidal", "rotary": "rotary", "alibi": "ALiBi"}
-RNNS = {"tanh RNN": ("rnn_decoder", Look("rnn")), "GRU": ("gru_decoder", Look("gru")),
-        "LSTM": ("lstm_decoder", Look("lstm"))}  # fmt: skip
+RNNS = {
+    "tanh RNN": ("rnn_decoder", Look("rnn")),
+    "GRU": ("gru_decoder", Look("gru")),
+    "LSTM": ("lstm_decoder", Look("lstm")),
+}
 TRANSFORMERS = {f"Transformer, {said}": name for name, said in POSITIONS.items()}
 SYSTEMS = (*RNNS, *TRANSFORMERS)
 GATED = ("GRU", "LSTM")  # of which the claim is judged; the tanh RNN, predicted to learn it from some seeds, apart
@@ -135,10 +138,15 @@ def _means(axes: Axes, table: Table, systems: Sequence[str], lengths: tuple[int,
         if found:
             style.points(axes, place, list(found.values()), look_of(system), system)
             _name_best(axes, place, max(found.values()), look_of(system))
-    axes.set(title=f"{int(lengths[0]) + 1} to {int(lengths[1])} bits", ylabel="accuracy", ylim=(-0.03, 1.12),
-             xlim=(-0.6, len(places) - 0.4))  # fmt: skip
-    axes.set_xticks(range(len(places)), [system.replace("Transformer, ", "") for system in places], rotation=30,
-                    ha="right")  # fmt: skip
+    axes.set(
+        title=f"{int(lengths[0]) + 1} to {int(lengths[1])} bits",
+        ylabel="accuracy",
+        ylim=(-0.03, 1.12),
+        xlim=(-0.6, len(places) - 0.4),
+    )
+    axes.set_xticks(
+        range(len(places)), [system.replace("Transformer, ", "") for system in places], rotation=30, ha="right"
+    )
 
 
 def look_of(system: str) -> Look:
@@ -148,8 +156,15 @@ def look_of(system: str) -> Look:
 
 
 def _name_best(axes: Axes, x: float, best: float, look: Look) -> None:
-    axes.annotate(f"best {best:.2f}", (x, max(best, 0.55)), xytext=(0, 7), textcoords="offset points", ha="center",
-                  color=look.colour, fontsize=7)  # fmt: skip
+    axes.annotate(
+        f"best {best:.2f}",
+        (x, max(best, 0.55)),
+        xytext=(0, 7),
+        textcoords="offset points",
+        ha="center",
+        color=look.colour,
+        fontsize=7,
+    )
 
 
 def verdict(table: Table) -> Sequence[Finding]:

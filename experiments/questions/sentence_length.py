@@ -57,9 +57,16 @@ THRESHOLDS = {
 }
 EDGES = (10, 20, 30, 40, 50, 60)  # words, of the ranges of length
 SYMBOLS = 5  # of a range of lengths in copying
-RANGES = {14.5: "10 to 19 words", 24.5: "20 to 29 words", 34.5: "30 to 39 words", 44.5: "40 to 49 words",
-          55.0: "50 to 60 words", 3.0: "1 to 5 symbols", 13.0: "11 to 15 symbols",
-          28.0: "26 to 30 symbols"}  # fmt: skip
+RANGES = {
+    14.5: "10 to 19 words",
+    24.5: "20 to 29 words",
+    34.5: "30 to 39 words",
+    44.5: "40 to 49 words",
+    55.0: "50 to 60 words",
+    3.0: "1 to 5 symbols",
+    13.0: "11 to 15 symbols",
+    28.0: "26 to 30 symbols",
+}
 """Of lengths, by their middles."""
 SHORTEST, LONGEST, BEYOND = 14.5, 55.0, (24.5, 55.0)
 SHORT_COPY, LONG_COPY, LONGER_COPY = 3.0, 13.0, 28.0
@@ -80,8 +87,15 @@ FIXED, ADDITIVE, TRANSFORMER = "fixed vector", "additive", "Transformer"
 SCORES = {ADDITIVE: "additive", "dot": "dot", "general": "general", "concat": "concat", "scaled dot": "scaled_dot"}
 SYSTEMS = (FIXED, *SCORES, TRANSFORMER)
 MODELS = {FIXED: "gru", **dict.fromkeys(SCORES, "gru_attention"), TRANSFORMER: "transformer"}
-LOOKS = {FIXED: Look("gru"), ADDITIVE: Look("attention", 0), "dot": Look("lstm", 1), "general": Look("conv", 2),
-         "concat": Look("other", 3), "scaled dot": Look("rnn", 1), TRANSFORMER: Look("transformer")}  # fmt: skip
+LOOKS = {
+    FIXED: Look("gru"),
+    ADDITIVE: Look("attention", 0),
+    "dot": Look("lstm", 1),
+    "general": Look("conv", 2),
+    "concat": Look("other", 3),
+    "scaled dot": Look("rnn", 1),
+    TRANSFORMER: Look("transformer"),
+}
 ARMS = {ALL: (TEXT, "all_lengths"), SHORT: (TEXT, "short"), COPIES: (COPYING, "permuted_copy")}
 FILES = {TEXT: "multi30k_joined", COPYING: "reverse"}
 
@@ -139,9 +153,18 @@ def model_values(system: str, task: str) -> dict[str, Any]:
 
 def _smoke() -> Iterator[Run]:
     small = {"steps": 2, "schedule.warmup_steps": 0, "every.eval": 2, "model.hidden_size": 8, "model.embed_size": 8}
-    text = {"data.tokenizer.name": "char", "data.max_length": 512, "data.num_buckets": 1, "tokens_per_batch": 4096,
-            "data.max_words": 20, "data.test_words": 20, "data.train_passes": 1, "data.eval_passes": 1,
-            "data.train_examples": 32, "eval_examples": 8}  # fmt: skip
+    text = {
+        "data.tokenizer.name": "char",
+        "data.max_length": 512,
+        "data.num_buckets": 1,
+        "tokens_per_batch": 4096,
+        "data.max_words": 20,
+        "data.test_words": 20,
+        "data.train_passes": 1,
+        "data.eval_passes": 1,
+        "data.train_examples": 32,
+        "eval_examples": 8,
+    }
     copies = {"data.max_length": 8, "data.long_length": 12, "data.val_examples": 32, "data.test_examples": 32}
     for arm, system in ((ALL, ADDITIVE), (COPIES, FIXED)):
         task, setting = ARMS[arm]

@@ -84,8 +84,11 @@ class Cell(NamedTuple):
     size: str
 
 
-BUDGETS = {"smoke": {SMALL: 2_000}, "cpu": {SMALL: 100_000, LARGE: 1_000_000},
-           "gpu": {SMALL: 1_000_000, LARGE: 10_000_000}}  # fmt: skip
+BUDGETS = {
+    "smoke": {SMALL: 2_000},
+    "cpu": {SMALL: 100_000, LARGE: 1_000_000},
+    "gpu": {SMALL: 1_000_000, LARGE: 10_000_000},
+}
 CELLS = {
     "smoke": [Cell(TRAINING, 8, 2, SMALL), Cell(DECODING, 4, 2, SMALL)],
     "cpu": [
@@ -122,9 +125,16 @@ def runs(scale: str) -> Iterator[Run]:
             "size": 64 if scale == "smoke" else 0,
         }
         overrides = sized[GRU] | {
-            "data.min_length": half, "data.max_length": half, "data.val_examples": 32, "data.test_examples": 32,
-            "batch_size": cell.batch, "steps": 1, "schedule.warmup_steps": 0, "every.eval": 1, "eval_examples": 8,
-        }  # fmt: skip
+            "data.min_length": half,
+            "data.max_length": half,
+            "data.val_examples": 32,
+            "data.test_examples": 32,
+            "batch_size": cell.batch,
+            "steps": 1,
+            "schedule.warmup_steps": 0,
+            "every.eval": 1,
+            "eval_examples": 8,
+        }
         probing = Probing("throughput", options=options, alone=True)
         yield from over_seeds(
             Run(_where(SYSTEMS[GRU]), cell._asdict(), overrides=overrides, probes=(probing,)), REPEATS[scale]

@@ -145,10 +145,16 @@ def test_shares_are_of_the_vendors_peak_and_of_the_measured_rate():
 
 def test_vendors_peaks_are_found_by_the_names_that_devices_give():
     expected = {
-        "NVIDIA H200": 989.5e12, "NVIDIA H100 80GB HBM3": 989.5e12, "NVIDIA H100 PCIe": 756.5e12,
-        "NVIDIA H100 NVL": 835.5e12, "NVIDIA A100-SXM4-80GB": 312e12, "NVIDIA L4": 121e12, "NVIDIA L40S": 362e12,
-        "NVIDIA GeForce GTX 1080": None, "cpu": None,
-    }  # fmt: skip
+        "NVIDIA H200": 989.5e12,
+        "NVIDIA H100 80GB HBM3": 989.5e12,
+        "NVIDIA H100 PCIe": 756.5e12,
+        "NVIDIA H100 NVL": 835.5e12,
+        "NVIDIA A100-SXM4-80GB": 312e12,
+        "NVIDIA L4": 121e12,
+        "NVIDIA L40S": 362e12,
+        "NVIDIA GeForce GTX 1080": None,
+        "cpu": None,
+    }
     assert {kind: vendor_peak(kind) for kind in expected} == expected
     assert all("https://" in source for _, _, source in PEAKS)
 

@@ -87,20 +87,34 @@ def test_tables_say_what_was_found(capsys, monkeypatch):
     curve = [{"steps": 50, "tokens": 1, "seconds": 12.0, "loss": 3.5}]
     race = {"wanted": 3.0, "reached": False, "seconds": 12.0, "compile_seconds": 0.0, "curve": curve}
     trained = common | {
-        "program": "joeynmt default", "ratio": 2.0, "target_tokens_per_second": 1400.0, "seconds_a_step": 0.37,
-        "p10_target_tokens_per_second": 1300.0, "p90_target_tokens_per_second": 1500.0, "target_tokens_a_step": 510.0,
+        "program": "joeynmt default",
+        "ratio": 2.0,
+        "target_tokens_per_second": 1400.0,
+        "seconds_a_step": 0.37,
+        "p10_target_tokens_per_second": 1300.0,
+        "p90_target_tokens_per_second": 1500.0,
+        "target_tokens_a_step": 510.0,
         "race": race,
-    }  # fmt: skip
+    }
     translated = common | {
-        "program": "joeynmt default", "ratio": 6.0, "median_seconds": 47.1, "p10_seconds": 47.0, "p90_seconds": 48.0,
-        "sentences_per_second": 21.2, "first_seconds": 47.0, "bleu_lowercase": 40.15, "same_as_ours": 979,
-    }  # fmt: skip
+        "program": "joeynmt default",
+        "ratio": 6.0,
+        "median_seconds": 47.1,
+        "p10_seconds": 47.0,
+        "p90_seconds": 48.0,
+        "sentences_per_second": 21.2,
+        "first_seconds": 47.0,
+        "bleu_lowercase": 40.15,
+        "same_as_ours": 979,
+    }
     started = {"program": "gru warm", "median_seconds": 2.9, "seconds": [2.8, 2.9, 3.0]}
-    bench.print_tables([
-        {"case": "multi30k", "programs": [trained | {"program": "ours"}, trained]},
-        {"case": "beam5", "sentences": 1000, "programs": [translated | {"program": "ours"}, translated]},
-        {"case": "start", "programs": [started]},
-    ])  # fmt: skip
+    bench.print_tables(
+        [
+            {"case": "multi30k", "programs": [trained | {"program": "ours"}, trained]},
+            {"case": "beam5", "sentences": 1000, "programs": [translated | {"program": "ours"}, translated]},
+            {"case": "start", "programs": [started]},
+        ]
+    )
     printed = capsys.readouterr().out
     for expected in ("1,400 (1,300 to 1,500)", "2.00 (1.90 to 2.10)", "not 3 in 12 s, but 3.50", "47.1 (47.0 to 48.0)"):
         assert expected in printed

@@ -72,13 +72,18 @@ def test_an_epoch_tiles_the_text_from_an_offset_of_its_own(tmp_path):
         np.testing.assert_array_equal(batch["target_out"], again["target_out"][::-1])
         assert batch["target_weights"].all()
         text = {row.tobytes() for row in batch["target_out"]}
-        places = [p for p in range(16) if {tokens[s : s + 16].astype(np.int32).tobytes()
-                  for s in range(p, p + 16 * windows, 16)} == text]  # fmt: skip
+        places = [
+            p
+            for p in range(16)
+            if {tokens[s : s + 16].astype(np.int32).tobytes() for s in range(p, p + 16 * windows, 16)} == text
+        ]
         assert len(places) == 1
         starts.append(places[0])
     assert len(set(starts)) > 1
-    assert (task.batch("train", 5, np.arange(4), (0, 16))["target_out"]
-            != task.batch("train", 6, np.arange(4), (0, 16))["target_out"]).any()  # fmt: skip
+    assert (
+        task.batch("train", 5, np.arange(4), (0, 16))["target_out"]
+        != task.batch("train", 6, np.arange(4), (0, 16))["target_out"]
+    ).any()
 
 
 def test_subwords_read_lines(tmp_path):

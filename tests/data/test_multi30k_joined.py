@@ -63,8 +63,15 @@ def test_what_the_sentences_allow():
 
 @pytest.mark.parametrize("split", Numbered.splits)
 def test_both_sides_hold_the_same_sentences_of_that_split_alone(split):
-    config = {"min_words": 10, "max_words": 40, "test_words": 60, "train_passes": 1, "eval_passes": 1, "joins": 0,
-              "test_range": 0}  # fmt: skip
+    config = {
+        "min_words": 10,
+        "max_words": 40,
+        "test_words": 60,
+        "train_passes": 1,
+        "eval_passes": 1,
+        "joins": 0,
+        "test_range": 0,
+    }
     joined = JoinedCorpus(Numbered(), config)
     assert joined.splits == Numbered.splits
     read = joined.read(split)
@@ -78,8 +85,15 @@ def test_both_sides_hold_the_same_sentences_of_that_split_alone(split):
 
 
 def test_each_range_of_a_test_split_has_all_of_its_sentences():
-    config = {"min_words": 10, "max_words": 40, "test_words": 35, "train_passes": 1, "eval_passes": 1, "joins": 0,
-              "test_range": 10}  # fmt: skip
+    config = {
+        "min_words": 10,
+        "max_words": 40,
+        "test_words": 35,
+        "train_passes": 1,
+        "eval_passes": 1,
+        "joins": 0,
+        "test_range": 10,
+    }
     joined = JoinedCorpus(Numbered(), config)
     assert joined.ranges("test") == [(10, 19), (20, 29), (30, 35)] and joined.ranges("val") == [(10, 40)]
     read = joined.read("test")

@@ -18,11 +18,16 @@ def config(tmp_path_factory):
     folder = tmp_path_factory.mktemp("text")
     config = translate.get_config("gru")
     config.tokens_per_batch = 800
-    config.data.update({
-        "dir": str(write_folder(folder, {"train": 600, "val": 50})), "cache_dir": str(folder / "cache"),
-        "source_language": "xx", "target_language": "yy", "num_buckets": 4,
-        "tokenizer": {"name": "bpe", "vocab_size": 60, "joint": True},
-    })  # fmt: skip
+    config.data.update(
+        {
+            "dir": str(write_folder(folder, {"train": 600, "val": 50})),
+            "cache_dir": str(folder / "cache"),
+            "source_language": "xx",
+            "target_language": "yy",
+            "num_buckets": 4,
+            "tokenizer": {"name": "bpe", "vocab_size": 60, "joint": True},
+        }
+    )
     return config
 
 

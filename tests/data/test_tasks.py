@@ -216,9 +216,13 @@ def test_notes_say_which_splits_overlap_with_training(name):
     said = {note.partition(":")[0] for note in task.notes}
     assert said == {split for split in task.splits if split != "train" and task.overlap(split) > 0}
     assert task.notes == (
-        [f"{split}: 55.0% of the examples are of so few kinds that none is held out; training may show them"
-         for split in ("val", "test")] if name == "parity" else []
-    )  # fmt: skip
+        [
+            f"{split}: 55.0% of the examples are of so few kinds that none is held out; training may show them"
+            for split in ("val", "test")
+        ]
+        if name == "parity"
+        else []
+    )
 
 
 CHANCE = [(name, "small") for name in NAMES] + [

@@ -140,8 +140,11 @@ def test_evaluation_elsewhere_needs_only_the_run_folder(folder, task, tmp_path):
 
 
 def test_files_named_one_by_one(folder, task):
-    names = {f"{split}_{side}": str(folder / f"{split}.{end}") for split in ("train", "val")
-             for side, end in (("source", "xx"), ("target", "yy"))}  # fmt: skip
+    names = {
+        f"{split}_{side}": str(folder / f"{split}.{end}")
+        for split in ("train", "val")
+        for side, end in (("source", "xx"), ("target", "yy"))
+    }
     named = make("", cache_dir=str(folder / "cache"), **names)
     assert named.splits == ("train", "val") and named.spec == task.spec
     with pytest.raises(ValueError, match=r"data\.val_source is set but data\.val_target is not"):

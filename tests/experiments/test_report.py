@@ -26,8 +26,14 @@ from tests.experiments.questions.test_long_range import AS_TAUGHT, FALLING, made
 
 NASTY = "</script><script>throw 1</script> & \"'"
 CONFIG = json.dumps({"steps": 4000, "optimizer.learning_rate": 0.003})
-WHENCE = {"tuned": 0.003, "config": CONFIG, "began": "2026-01-01T00:00:00+00:00", "part": "", "step": 4000,
-          "place": None}  # fmt: skip
+WHENCE = {
+    "tuned": 0.003,
+    "config": CONFIG,
+    "began": "2026-01-01T00:00:00+00:00",
+    "part": "",
+    "step": 4000,
+    "place": None,
+}
 
 
 def whole(rows) -> Table:
@@ -40,9 +46,15 @@ def of_long_range(curves, **options) -> Table:
     runs = {(row["run"], row["seed"]): row for row in rows}.values()
     for one in runs:
         run = {name: one[name] for name in ("run", "task", "system", "seed", "role")}
-        for measure, value in (("num_params", 54_321), ("num_params_non_embedding", 49_999), ("flops_per_token", 1e5),
-                               ("state_bytes", 512), ("late_gain", 0.002 + 0.02 * ("LSTM" in one["system"])),
-                               ("training_seconds", 60), ("compile_seconds", 6)):  # fmt: skip
+        for measure, value in (
+            ("num_params", 54_321),
+            ("num_params_non_embedding", 49_999),
+            ("flops_per_token", 1e5),
+            ("state_bytes", 512),
+            ("late_gain", 0.002 + 0.02 * ("LSTM" in one["system"])),
+            ("training_seconds", 60),
+            ("compile_seconds", 6),
+        ):
             rows.append({**run, "probe": "run", "measure": measure, "value": value})
     for one in {row["run"]: row for row in rows}.values():
         trial = {name: one[name] for name in ("run", "task", "system")} | {"role": "tune", "seed": 1000}
@@ -71,16 +83,30 @@ def other_question():
         return [judge.larger(NASTY, NASTY, [Comparison(NASTY, [0.1, 0.2, 0.3])], least=0.1)]
 
     said = dict.fromkeys(("CLAIM", "SOURCE", "PREDICTION", "CUT"), NASTY)
-    return types.SimpleNamespace(**said, THRESHOLDS={"least": 0.1}, BUDGETS={"cpu": {NASTY: 60_000}}, PROBES=(),
-                                 figure=points_figure, verdict=verdict)  # fmt: skip
+    return types.SimpleNamespace(
+        **said,
+        THRESHOLDS={"least": 0.1},
+        BUDGETS={"cpu": {NASTY: 60_000}},
+        PROBES=(),
+        figure=points_figure,
+        verdict=verdict,
+    )
 
 
 def of_other() -> Table:
     cells = [(system, seed) for system in (NASTY, "plain") for seed in range(3)]
     return whole(
-        {"run": system, "system": system, "seed": seed, "role": "report", "probe": "speed", "measure": "seconds",
-         "value": 1.0 + seed} for system, seed in cells
-    )  # fmt: skip
+        {
+            "run": system,
+            "system": system,
+            "seed": seed,
+            "role": "report",
+            "probe": "speed",
+            "measure": "seconds",
+            "value": 1.0 + seed,
+        }
+        for system, seed in cells
+    )
 
 
 def publish(question, name: str, scale: str, everything: Table, folder: Path) -> None:
@@ -111,8 +137,13 @@ def answered(tmp_path_factory):
         }
         patch.setattr(report, "QUESTIONS", questions)
         curves = {**AS_TAUGHT, "GRU": FALLING, "Transformer": FALLING}
-        publish(questions["long_range"], "long_range", "cpu", of_long_range(curves, tasks=("recall", "adding")),
-                folder / "results")  # fmt: skip
+        publish(
+            questions["long_range"],
+            "long_range",
+            "cpu",
+            of_long_range(curves, tasks=("recall", "adding")),
+            folder / "results",
+        )
         publish(questions["other"], "other", "smoke", of_other(), folder / "results")
         assert report.main([]) == 0
     return folder
@@ -202,11 +233,13 @@ def test_committed_results_are_shown_where_there_are_no_others(tmp_path, monkeyp
     [
         (lambda folder: (folder / "verdict.json").unlink(), "verdict.json is not there; python -m experiments.figure"),
         (lambda folder: (folder / "verdict.json").write_text("mine"), "verdict.json is no verdict"),
-        (lambda folder: (folder / "verdict.json").write_text('{"format": 0, "question": "other", "scale": "cpu"}'),
-         "is of other at cpu in format 0"),
+        (
+            lambda folder: (folder / "verdict.json").write_text('{"format": 0, "question": "other", "scale": "cpu"}'),
+            "is of other at cpu in format 0",
+        ),
         (lambda folder: (folder / "table.parquet").write_text("mine"), "is not a table of results"),
     ],
-)  # fmt: skip
+)
 def test_results_that_cannot_be_shown_are_one_line(spoil, said, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(report, "QUESTIONS", {"other": other_question()})
@@ -266,7 +299,9 @@ def test_points_have_names_of_places_and_plain_lines_have_points():
         figure = points_figure(of_other())
     left, right = drawing.take_apart(figure, "here").panels
     assert [(point.x, point.y, point.seeds) for point in left.points] == [
-        ("first", 2.0, [1.0, 2.0, 3.0]), (NASTY, 2.0, [1.0, 2.0, 3.0])]  # fmt: skip
+        ("first", 2.0, [1.0, 2.0, 3.0]),
+        (NASTY, 2.0, [1.0, 2.0, 3.0]),
+    ]
     assert [(point.x, point.y, point.seeds) for point in right.points] == [("1", 1.0, []), ("10", 100.0, [])]
     assert right.points[0].left < right.points[1].left and right.points[0].top > right.points[1].top
 
@@ -333,7 +368,9 @@ def test_systems_measured_in_one_run_have_a_size_each():
         whole({**run, "part": part, "value": value} for part, value in (("GRU", 10), ("RNN", 12))), {"8": 13}
     )
     assert [(one.cell, one.part, one.num_params_non_embedding, one.budget) for one in found] == [
-        (("8",), "GRU", 10, 13), (("8",), "RNN", 12, 13)]  # fmt: skip
+        (("8",), "GRU", 10, 13),
+        (("8",), "RNN", 12, 13),
+    ]
 
 
 def test_measures_are_means_over_seeds():
@@ -413,9 +450,19 @@ def opened(answered, tmp_path_factory) -> dict:
     (folder / "page.html").write_text(page)
     frames = [f'<iframe src="page.html" width="{width}" height="800" style="border: 0"></iframe>' for width in WIDTHS]
     (folder / "around.html").write_text(f"<!doctype html><body>{AROUND}{''.join(frames)}")
-    words = [browser, "--headless", "--disable-gpu", "--window-size=1280,900", f"--user-data-dir={folder / 'profile'}",
-             "--no-first-run", "--disable-extensions", "--enable-logging=stderr", "--virtual-time-budget=4000",
-             "--dump-dom", (folder / "around.html").as_uri()]  # fmt: skip
+    words = [
+        browser,
+        "--headless",
+        "--disable-gpu",
+        "--window-size=1280,900",
+        f"--user-data-dir={folder / 'profile'}",
+        "--no-first-run",
+        "--disable-extensions",
+        "--enable-logging=stderr",
+        "--virtual-time-budget=4000",
+        "--dump-dom",
+        (folder / "around.html").as_uri(),
+    ]
     if os.geteuid() == 0:
         words.insert(1, "--no-sandbox")
     ended = subprocess.run(words, capture_output=True, text=True, timeout=120)

@@ -72,8 +72,17 @@ def test_runs_go_where_the_dashboard_looks():
 @pytest.fixture(scope="module")
 def logged(tmp_path_factory) -> set[str]:
     """What a run of two steps gives wandb: names of rows, and of its summary."""
-    small = {"steps": 2, "every.log": 1, "every.eval": 2, "schedule.warmup_steps": 0, "eval_examples": 8,
-             "batch_size": 4, "model.hidden_size": 8, "model.embed_size": 8, "data.val_examples": 8}  # fmt: skip
+    small = {
+        "steps": 2,
+        "every.log": 1,
+        "every.eval": 2,
+        "schedule.warmup_steps": 0,
+        "eval_examples": 8,
+        "batch_size": 4,
+        "model.hidden_size": 8,
+        "model.embed_size": 8,
+        "data.val_examples": 8,
+    }
     config, folder = schedule.complete("configs/recall.py:gru", small), tmp_path_factory.mktemp("run")
     summary = train.train(config, folder)
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]

@@ -32,10 +32,15 @@ def test_layer_agrees_with_torch_forward_and_backward(case):
     kind, norm, activation = case.split("_")
     read = lambda what, name: np.asarray(REFERENCE[f"{case}/{what}/{name}"])  # noqa: E731
     config = model_config("transformer")
-    config.update({
-        "hidden_size": read("param", "norm1.weight").shape[0], "mlp_dim": read("param", "linear1.bias").shape[0],
-        "num_heads": HEADS, "norm": norm, "activation": activation,
-    })  # fmt: skip
+    config.update(
+        {
+            "hidden_size": read("param", "norm1.weight").shape[0],
+            "mlp_dim": read("param", "linear1.bias").shape[0],
+            "num_heads": HEADS,
+            "norm": norm,
+            "activation": activation,
+        }
+    )
     decoder = kind == "decoder"
     layer = Layer(config, decoder, nnx.Rngs(0))
     loaded = layer_from_torch(lambda n: read("param", n), decoder)

@@ -123,8 +123,9 @@ def test_padding_freezes_the_carry(kind, reverse):
     cell = CELLS[kind](2, 3, rngs=rngs())
     x_TBD = jax.random.normal(jax.random.key(1), (7, 4, 2))
     x_TBD = x_TBD.at[2:6, 1].set(x_TBD[:4, 0]).at[:4, 2].set(x_TBD[:4, 0])
-    mask_TB = jnp.stack([jnp.arange(7) < 4, (jnp.arange(7) >= 2) & (jnp.arange(7) < 6), jnp.arange(7) < 4,
-                         jnp.zeros(7, bool)], axis=1)  # fmt: skip
+    mask_TB = jnp.stack(
+        [jnp.arange(7) < 4, (jnp.arange(7) >= 2) & (jnp.arange(7) < 6), jnp.arange(7) < 4, jnp.zeros(7, bool)], axis=1
+    )
     first = tuple(jax.random.normal(jax.random.key(2), (1, 3)).repeat(4, 0) for _ in cell.parts)
     run = jax.jit(lambda x, mask, carry: run_cell(cell, cell.project(x), mask, carry, reverse=reverse))
     hidden_TBH, last = run(x_TBD, mask_TB, first)

@@ -358,9 +358,14 @@ def test_a_task_without_a_source_is_refused(name):
 
 @pytest.mark.parametrize(
     ("field", "value", "hint"),
-    [("hidden_size", 0, "1 or more"), ("num_layers", -1, "1 or more"), ("dropout_rate", 1.0, "in \\[0, 1\\)"),
-     ("dtype", "float16", "bfloat16"), ("embed_size", 0, "1 or more")],
-)  # fmt: skip
+    [
+        ("hidden_size", 0, "1 or more"),
+        ("num_layers", -1, "1 or more"),
+        ("dropout_rate", 1.0, "in \\[0, 1\\)"),
+        ("dtype", "float16", "bfloat16"),
+        ("embed_size", 0, "1 or more"),
+    ],
+)
 def test_values_out_of_range_are_refused(field, value, hint):
     config = common.model("gru")
     config[field] = value

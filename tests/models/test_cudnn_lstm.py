@@ -103,10 +103,15 @@ def test_cudnns_call_takes_these_shapes(monkeypatch):
     assert text.count(" rnn_fwd[") == text.count(" rnn_bwd[") == 1
 
 
-@pytest.mark.parametrize(("name", "values"), [
-    ("lstm", {"context": "every_step", "bidirectional": True}), ("lstm", {"reverse_source": True}),
-    ("lstm_attention", {}), ("lstm_decoder", {}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("lstm", {"context": "every_step", "bidirectional": True}),
+        ("lstm", {"reverse_source": True}),
+        ("lstm_attention", {}),
+        ("lstm_decoder", {}),
+    ],
+)
 def test_whole_models_agree(monkeypatch, name, values):
     """Logits, gradients, and steps after a start; with taps the scan is back."""
     monkeypatch.setattr(cudnn_lstm, "compute_capability", lambda: (9, 0))
@@ -145,11 +150,14 @@ def test_whole_models_agree(monkeypatch, name, values):
 DATA = contract.batch("tokens", source_left=1, source_right=2)
 
 
-@pytest.mark.parametrize(("values", "capability", "reason"), [
-    ({}, None, "it needs an NVIDIA GPU and this is cpu; use scan"),
-    ({"dtype": "bfloat16"}, (9, 0), "model.dtype = 'bfloat16'; use float32, or scan"),
-    ({"remat": True}, (9, 0), "model.remat = True; use false, or scan"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("values", "capability", "reason"),
+    [
+        ({}, None, "it needs an NVIDIA GPU and this is cpu; use scan"),
+        ({"dtype": "bfloat16"}, (9, 0), "model.dtype = 'bfloat16'; use float32, or scan"),
+        ({"remat": True}, (9, 0), "model.remat = True; use false, or scan"),
+    ],
+)
 def test_where_it_cannot_run_it_is_refused(monkeypatch, values, capability, reason):
     monkeypatch.setattr(cudnn_lstm, "compute_capability", lambda: capability)
     config = model_config("lstm")

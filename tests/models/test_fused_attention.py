@@ -82,9 +82,14 @@ def make(name, **values):
     return graph, jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape) / 3, jnp.float32), params)
 
 
-@pytest.mark.parametrize("values", [
-    {"positions": "sinusoidal"}, {"positions": "rotary", "norm": "post"}, {"positions": "learned", "remat": True},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"positions": "sinusoidal"},
+        {"positions": "rotary", "norm": "post"},
+        {"positions": "learned", "remat": True},
+    ],
+)
 @pytest.mark.parametrize("name", NAMES)
 def test_whole_models_agree_wherever_the_padding_lies(name, values):
     """Logits of every position and gradients of every parameter."""
@@ -160,15 +165,18 @@ def config_of(**values):
     return config
 
 
-@pytest.mark.parametrize(("values", "capability", "reason"), [
-    ({}, None, "it needs an NVIDIA GPU and this is cpu; use auto or never"),
-    ({}, (7, 5), "it needs compute capability 8.0 and the GPU has 7.5"),
-    ({"dtype": "float32"}, (9, 0), "model.dtype = 'float32'; use bfloat16"),
-    ({"num_heads": 32}, (9, 0), "model.num_heads = 32 gives 4"),
-    ({"num_heads": 1, "hidden_size": 256}, (8, 0), "at most 128 wide"),
-    ({"positions": "alibi"}, (9, 0), "model.positions = 'alibi'"),
-    ({"attention_dropout_rate": 0.1}, (9, 0), "model.attention_dropout_rate = 0.1; use 0.0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("values", "capability", "reason"),
+    [
+        ({}, None, "it needs an NVIDIA GPU and this is cpu; use auto or never"),
+        ({}, (7, 5), "it needs compute capability 8.0 and the GPU has 7.5"),
+        ({"dtype": "float32"}, (9, 0), "model.dtype = 'float32'; use bfloat16"),
+        ({"num_heads": 32}, (9, 0), "model.num_heads = 32 gives 4"),
+        ({"num_heads": 1, "hidden_size": 256}, (8, 0), "at most 128 wide"),
+        ({"positions": "alibi"}, (9, 0), "model.positions = 'alibi'"),
+        ({"attention_dropout_rate": 0.1}, (9, 0), "model.attention_dropout_rate = 0.1; use 0.0"),
+    ],
+)
 def test_cudnn_is_refused_where_it_cannot_run_and_auto_goes_without(monkeypatch, values, capability, reason):
     monkeypatch.setattr(fused_attention, "compute_capability", lambda: capability)
     assert choose(config_of(fused_attention="auto", **values)) is None
@@ -197,9 +205,9 @@ def test_what_was_trained_with_a_gpus_kernels_is_built_anywhere():
         config[field] = "cudnn"
         with pytest.raises(ValueError, match="needs an NVIDIA GPU"):
             models.build(name, config, SPEC, jax.random.key(0))
-        nnx.eval_shape(lambda name=name, config=config: (
-            models.build(name, models.portable(config), SPEC, jax.random.key(0))
-        ))  # fmt: skip
+        nnx.eval_shape(
+            lambda name=name, config=config: models.build(name, models.portable(config), SPEC, jax.random.key(0))
+        )
         assert config[field] == "cudnn"
 
 

@@ -151,8 +151,7 @@ def test_taps_capture_and_perturb_every_name(name):
 
     @jax.jit
     def gradients(params, taps):
-        return jax.grad(lambda taps: (nnx.merge(graphdef, params)(*BOTH, TARGET, taps=taps).logits ** 2)
-                        .sum())(taps)  # fmt: skip
+        return jax.grad(lambda taps: (nnx.merge(graphdef, params)(*BOTH, TARGET, taps=taps).logits ** 2).sum())(taps)
 
     for tapped, gradient in gradients(params, zeros).items():
         assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0, tapped
@@ -191,14 +190,16 @@ def test_post_norm_and_gelu_are_other_functions():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"hidden_size": 64, "num_heads": 3}, "model.num_heads = 3 does not divide model.hidden_size = 64; "
-                                              "use 1, 2, 4, 8, 16, 32 or 64"),
+        (
+            {"hidden_size": 64, "num_heads": 3},
+            "model.num_heads = 3 does not divide model.hidden_size = 64; use 1, 2, 4, 8, 16, 32 or 64",
+        ),
         ({"positions": "rotry"}, "model.positions = 'rotry' is not known; did you mean rotary? choose from none, "),
         ({"norm": "pree"}, "model.norm = 'pree' is not known; did you mean pre? choose from pre, post"),
         ({"activation": "gelo"}, "model.activation = 'gelo' is not known; did you mean gelu?"),
         ({"hidden_size": 36, "num_heads": 4, "positions": "rotary"}, "gives heads of odd width 9"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("name", NAMES)
 def test_impossible_configs_end_in_one_line(name, values, message):
     with pytest.raises(ValueError) as error:

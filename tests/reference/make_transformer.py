@@ -64,19 +64,28 @@ def main() -> None:
             options = {"dropout": 0.0, "activation": activation, "batch_first": True, "norm_first": norm == "pre"}
             encoder = nn.TransformerEncoderLayer(D, H, F, **options)
             record(
-                arrays, f"encoder_{norm}_{activation}", encoder, {"source": draw(B, S, D)},
+                arrays,
+                f"encoder_{norm}_{activation}",
+                encoder,
+                {"source": draw(B, S, D)},
                 lambda source, layer=encoder: {"output": layer(source, src_key_padding_mask=source_pad)},
-            )  # fmt: skip
+            )
             decoder = nn.TransformerDecoderLayer(D, H, F, **options)
             record(
-                arrays, f"decoder_{norm}_{activation}", decoder, {"target": draw(B, T, D), "memory": draw(B, S, D)},
+                arrays,
+                f"decoder_{norm}_{activation}",
+                decoder,
+                {"target": draw(B, T, D), "memory": draw(B, S, D)},
                 lambda target, memory, layer=decoder: {
                     "output": layer(
-                        target, memory, tgt_mask=causal, tgt_key_padding_mask=target_pad,
+                        target,
+                        memory,
+                        tgt_mask=causal,
+                        tgt_key_padding_mask=target_pad,
                         memory_key_padding_mask=source_pad,
                     )
                 },
-            )  # fmt: skip
+            )
 
     stored = {name: value.detach().numpy() for name, value in arrays.items()}
     stored["source_mask"], stored["target_mask"] = (~source_pad).numpy(), (~target_pad).numpy()

@@ -14,15 +14,22 @@ from ml_collections import ConfigDict
 from configs import common
 
 TASKS: dict[str, dict[str, Any]] = {
-    "recall": {"num_pairs": 2, "min_pairs": 2, "num_queries": 2, "num_keys": 8, "num_values": 8, "source_length": 8,
-               "target_length": 2},
+    "recall": {
+        "num_pairs": 2,
+        "min_pairs": 2,
+        "num_queries": 2,
+        "num_keys": 8,
+        "num_values": 8,
+        "source_length": 8,
+        "target_length": 2,
+    },
     "copying": {"num_symbols": 4, "block_length": 3, "num_blanks": 4},
     "reverse": {"num_symbols": 12, "min_length": 4, "max_length": 6},
     "adding": {"length": 8},
     "temporal_order": {"length": 12},
     "parity": {"max_length": 8, "long_length": 12},
     "selective_copying": {"num_symbols": 8, "num_kept": 4, "num_blanks": 4},
-}  # fmt: skip
+}
 """Values that make each synthetic task small."""
 
 TEXT = """It was a bright cold day in April, and the clocks were striking thirteen. A child ran along the shore,

@@ -16,11 +16,22 @@ METRICS = ("loss", "perplexity", "token_accuracy", "exact_match")
 WANDB_MODES = ("auto", "online", "offline", "disabled")
 
 WHOLE = {  # the least that each may be
-    "seed": 0, "steps": 1, "batch_size": 1, "tokens_per_batch": 1, "keep": 1, "eval_examples": 0, "workers": 0,
+    "seed": 0,
+    "steps": 1,
+    "batch_size": 1,
+    "tokens_per_batch": 1,
+    "keep": 1,
+    "eval_examples": 0,
+    "workers": 0,
     "loss_positions": 0,
-    "cpu_devices": 1, "optimizer.accumulation": 1, "schedule.warmup_steps": 0, "early_stopping.patience": 0,
-    "every.log": 1, "every.eval": 1, "every.save": 1,
-}  # fmt: skip
+    "cpu_devices": 1,
+    "optimizer.accumulation": 1,
+    "schedule.warmup_steps": 0,
+    "early_stopping.patience": 0,
+    "every.log": 1,
+    "every.eval": 1,
+    "every.save": 1,
+}
 POSITIVE = ("optimizer.learning_rate", "optimizer.eps")
 NOT_NEGATIVE = ("optimizer.weight_decay", "optimizer.clip_norm")
 SHARES = ("optimizer.b1", "optimizer.b2", "optimizer.momentum", "optimizer.ema_decay", "label_smoothing")

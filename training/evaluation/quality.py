@@ -93,14 +93,16 @@ def by_distance(answers: Answers, chance: Mapping[str, float]) -> list[dict[str,
     rows = []
     for low, high in _filled(bins(answers.distance[known]), answers.distance[known]):
         here = (answers.distance >= low) & (answers.distance <= high)
-        rows.append({
-            "low": low,
-            "high": high,
-            "num_answers": int(here.sum()),
-            "token_accuracy": float(answers.correct[here].mean(dtype=np.float64)),
-            "loss": float(answers.nll[here].mean(dtype=np.float64)),
-            "chance": dict(chance),
-        })  # fmt: skip
+        rows.append(
+            {
+                "low": low,
+                "high": high,
+                "num_answers": int(here.sum()),
+                "token_accuracy": float(answers.correct[here].mean(dtype=np.float64)),
+                "loss": float(answers.nll[here].mean(dtype=np.float64)),
+                "chance": dict(chance),
+            }
+        )
     return rows
 
 

@@ -150,9 +150,15 @@ class Tracker:
 
 
 SHOWN = (
-    "loss", "perplexity", "token_accuracy", "exact_match", "learning_rate", "gradient_norm",
-    "target_tokens_per_second", "padding_share",
-)  # fmt: skip
+    "loss",
+    "perplexity",
+    "token_accuracy",
+    "exact_match",
+    "learning_rate",
+    "gradient_norm",
+    "target_tokens_per_second",
+    "padding_share",
+)
 
 
 def describe(kind: str, step: int, steps: int, row: Row) -> str:

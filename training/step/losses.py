@@ -50,8 +50,14 @@ def squared_error(
     return Scores(error_BT**2, error_BT**2, jnp.abs(error_BT) < WITHIN)
 
 
-def in_parts(score: LossFn, logits_of: Callable[[Array], Array], readout_BTR: Float[Array, "B T R"],
-             target_BT: Num[Array, "B T"], label_smoothing: float, size: int) -> Scores:  # fmt: skip
+def in_parts(
+    score: LossFn,
+    logits_of: Callable[[Array], Array],
+    readout_BTR: Float[Array, "B T R"],
+    target_BT: Num[Array, "B T"],
+    label_smoothing: float,
+    size: int,
+) -> Scores:
     """`score(logits_of(readout), target, label_smoothing)`, with the logits of `size` positions a row at once.
 
     They are computed anew in the backward pass: a quarter more arithmetic in the output layer, and never the

@@ -10,16 +10,32 @@ from experiments.analysis.table import Table
 from experiments.probes import bleu_counts
 
 VALUES = {("a", 0): 30.0, ("a", 1): 32.0, ("a", 2): 31.0, ("b", 0): 20.0, ("b", 1): 21.0}
-DRAWS = {("a", 0): [29.0, 31.0, 30.0], ("a", 1): [31.0, 33.0, 32.0], ("a", 2): [0.0, 0.0, 0.0],
-         ("b", 0): [20.0, 20.0, 20.0], ("b", 1): [22.0, 18.0, 20.0]}  # fmt: skip
+DRAWS = {
+    ("a", 0): [29.0, 31.0, 30.0],
+    ("a", 1): [31.0, 33.0, 32.0],
+    ("a", 2): [0.0, 0.0, 0.0],
+    ("b", 0): [20.0, 20.0, 20.0],
+    ("b", 1): [22.0, 18.0, 20.0],
+}
 
 
 def table() -> Table:
-    rows = [{"measure": "bleu_lowercase", "place": 15.0, "system": system, "seed": seed, "part": "", "value": value}
-            for (system, seed), value in VALUES.items()]  # fmt: skip
+    rows = [
+        {"measure": "bleu_lowercase", "place": 15.0, "system": system, "seed": seed, "part": "", "value": value}
+        for (system, seed), value in VALUES.items()
+    ]
     for (system, seed), values in DRAWS.items():
-        drawn = [{"measure": "bleu_lowercase", "place": 15.0, "system": system, "seed": seed, "part": f"draw {d}",
-                  "value": value} for d, value in enumerate(values)]  # fmt: skip
+        drawn = [
+            {
+                "measure": "bleu_lowercase",
+                "place": 15.0,
+                "system": system,
+                "seed": seed,
+                "part": f"draw {d}",
+                "value": value,
+            }
+            for d, value in enumerate(values)
+        ]
         rows += drawn if seed else drawn[::-1]  # their order in the table is of no account
     return Table.from_rows(rows)
 
@@ -54,8 +70,10 @@ def test_resamples_agree_with_sacrebleus_paired_bootstrap():
     """Of one pair of runs: how likely a difference as large is, if there were none (Koehn 2004)."""
     rng = np.random.default_rng(3)
     references = [" ".join(rng.choice(list("abcdefgh"), 12)) for _ in range(150)]
-    a, b = ([" ".join("x" if rng.random() < share else word for word in line.split()) for line in references]
-            for share in (0.20, 0.22))  # fmt: skip
+    a, b = (
+        [" ".join("x" if rng.random() < share else word for word in line.split()) for line in references]
+        for share in (0.20, 0.22)
+    )
     counts = [bleu_counts.counts(given, references) for given in (a, b)]
     real = bleu_counts.score(counts[0]) - bleu_counts.score(counts[1])
     drawn_D = np.subtract(*(bleu_counts.resampled(one, 1000) for one in counts))

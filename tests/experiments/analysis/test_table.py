@@ -15,7 +15,7 @@ ROWS = [
     for system in ("gru", "rnn")
     for seed in (1, 0)
     for place in (1.0, 2.0)
-]  # fmt: skip
+]
 
 
 def test_selections():

@@ -22,10 +22,23 @@ def test_comments_and_docstrings_are_no_code():
 
 def test_modules_of_a_run():
     gru = fingerprint.modules("recall", ["gru_decoder"], ["accuracy_by_distance"])
-    assert {"models.cells", "models.scan", "data.tasks.recall", "training.step.train_step", "training.step.losses",
-            "experiments.probes.accuracy_by_distance", "training.evaluation.quality"} <= gru.keys()  # fmt: skip
-    others = ("models.transformer", "models.attention", "data.tasks.copying", "experiments.probes.gradient_by_time",
-              "experiments.questions", "training.run.tracking")  # fmt: skip
+    assert {
+        "models.cells",
+        "models.scan",
+        "data.tasks.recall",
+        "training.step.train_step",
+        "training.step.losses",
+        "experiments.probes.accuracy_by_distance",
+        "training.evaluation.quality",
+    } <= gru.keys()
+    others = (
+        "models.transformer",
+        "models.attention",
+        "data.tasks.copying",
+        "experiments.probes.gradient_by_time",
+        "experiments.questions",
+        "training.run.tracking",
+    )
     assert not [name for name in gru if name.startswith(others)]
     transformer = fingerprint.modules("copying", ["transformer_decoder"], [])
     assert {"models.attention", "data.tasks.copying"} <= transformer.keys()

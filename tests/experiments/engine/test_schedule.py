@@ -25,8 +25,11 @@ def described(plan):
 
 def test_reports_go_seed_by_seed():
     assert described(schedule.plan(FIXED, score({}))) == [
-        ("report", "a", 0, None), ("report", "b", 0, None), ("report", "a", 1, None), ("report", "b", 1, None),
-    ]  # fmt: skip
+        ("report", "a", 0, None),
+        ("report", "b", 0, None),
+        ("report", "a", 1, None),
+        ("report", "b", 1, None),
+    ]
 
 
 def test_reports_wait_for_all_trials_of_their_cell():

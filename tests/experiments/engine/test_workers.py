@@ -102,8 +102,14 @@ def test_the_others_go_on(tmp_path, monkeypatch, capfd):
 def test_a_tuned_value_that_diverges_is_tried_and_not_chosen(tmp_path):
     from experiments.engine import trial
 
-    trying = job(tmp_path / "run", task="adding", steps=40, optimizer__name="sgd", optimizer__learning_rate=1e30,
-                 optimizer__clip_norm=0.0)  # fmt: skip
+    trying = job(
+        tmp_path / "run",
+        task="adding",
+        steps=40,
+        optimizer__name="sgd",
+        optimizer__learning_rate=1e30,
+        optimizer__clip_norm=0.0,
+    )
     with runs.compiled_in_haste():
         assert trial.run(Job(**{**vars(trying), "columns": {"run": "run", "role": schedule.TUNE}}))
         rows = trial.read(tmp_path / "run" / "rows.json")

@@ -28,8 +28,12 @@ def test_it_is_what_eval_measures(model):
         (row["token_accuracy"], row["num_answers"]) for row in found["by_distance"]
     ]
     assert {one.measure for one in measure(run)} == {
-        "token_accuracy", "loss", "chance_token_accuracy", "chance_loss", "chance_token_accuracy_in_context",
-    }  # fmt: skip
+        "token_accuracy",
+        "loss",
+        "chance_token_accuracy",
+        "chance_loss",
+        "chance_token_accuracy_in_context",
+    }
 
 
 def test_places_are_distances_of_the_task():

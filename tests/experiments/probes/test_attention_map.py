@@ -48,8 +48,10 @@ def test_the_source_is_not_looked_for_among_the_targets():
     run = restored("reverse", "transformer")
     batch = next(pipeline.eval_batches(run.task, "val", run.config, limit=8))
     S, T = batch["source_mask"].shape[1], batch["target_in"].shape[1]
-    places = {kind: probe.queries(batch, f"decoder.0.{kind}", T, keys)[1]
-              for kind, keys in (("attention", T), ("cross_attention", S))}  # fmt: skip
+    places = {
+        kind: probe.queries(batch, f"decoder.0.{kind}", T, keys)[1]
+        for kind, keys in (("attention", T), ("cross_attention", S))
+    }
     assert (places["attention"] == -1).all() and (places["cross_attention"] >= 0).any()
 
 

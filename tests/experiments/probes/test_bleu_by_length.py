@@ -52,8 +52,9 @@ def test_it_is_what_eval_measures(text, beam_size):
 def test_a_part_of_the_examples_and_ranges_without_any(text):
     found = list(probe.measure(translator(text, "transformer"), split="val", edges=(1, 8, 90), draws=0, limit=4))
     assert [(one.measure, one.place, one.answers) for one in found] == [
-        ("bleu_lowercase", 4.0, 4), ("length_ratio", 4.0, 4),
-    ]  # fmt: skip
+        ("bleu_lowercase", 4.0, 4),
+        ("length_ratio", 4.0, 4),
+    ]
 
 
 def test_ranges():

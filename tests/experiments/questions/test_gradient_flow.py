@@ -77,10 +77,12 @@ def test_the_probes_floor_is_no_bend():
 def test_within_limits():
     tables = [
         made_up(AS_TAUGHT, systems={n: s for n, s in SYSTEMS.items() if "8" not in n and "bias 0" not in n}),
-        made_up({TANH: 0.0, GATED: -0.06, ATTENTION: -0.06},
-                systems={n: s for n, s in SYSTEMS.items() if n.startswith("Transformer, 8") or "bias 0" in n}),
+        made_up(
+            {TANH: 0.0, GATED: -0.06, ATTENTION: -0.06},
+            systems={n: s for n, s in SYSTEMS.items() if n.startswith("Transformer, 8") or "bias 0" in n},
+        ),
         made_up({TANH: 0.0}, systems={"tanh RNN, 0.8": SYSTEMS["tanh RNN, 0.8"]}),
-    ]  # fmt: skip
+    ]
     both = Table({name: np.concatenate([t[name] for t in tables]) for name in tables[0].columns})
     found = {finding.claim: finding.outcome for finding in gradient_flow.verdict(both)}
     assert found == dict.fromkeys(("C2", "C2, geometric", "C3", "C8", "C8, either way"), Outcome.WITHIN_LIMITS)

@@ -11,8 +11,14 @@ from experiments.questions import head_count
 from experiments.questions.head_count import BEST, HEADS, RECALL, TEST, TRANSLATION
 
 # By heads: loss of translation, BLEU, accuracy of recall.
-AS_TAUGHT = {1: (1.80, 33.0, 0.60), 2: (1.76, 34.0, 0.80), 4: (1.74, 34.5, 0.90), 8: (1.70, 36.0, 0.95),
-             16: (1.70, 36.0, 0.95), 32: (1.70, 36.0, 0.95)}  # fmt: skip
+AS_TAUGHT = {
+    1: (1.80, 33.0, 0.60),
+    2: (1.76, 34.0, 0.80),
+    4: (1.74, 34.5, 0.90),
+    8: (1.70, 36.0, 0.95),
+    16: (1.70, 36.0, 0.95),
+    32: (1.70, 36.0, 0.95),
+}
 ALL_ALIKE = dict.fromkeys(HEADS, (1.70, 36.0, 0.99))
 MORE_IS_BETTER = {n: (2.0 - 0.1 * i, 30.0 + 2 * i, 0.3 + 0.1 * i) for i, n in enumerate(HEADS)}
 NEEDED, IDLE = 0.05, 0.0
@@ -28,8 +34,9 @@ def made_up(levels, head=NEEDED, noise=0.001, seeds=SEEDS) -> Table:
 
     for heads, (loss, bleu, accuracy) in levels.items():
         for seed in seeds:
-            text, recall = ({"run": f"{task}-{heads}", "task": task, "heads": heads, "seed": seed}
-                            for task in (TRANSLATION, RECALL))  # fmt: skip
+            text, recall = (
+                {"run": f"{task}-{heads}", "task": task, "heads": heads, "seed": seed} for task in (TRANSLATION, RECALL)
+            )
             add(text, "best_loss", 0.0)  # of validation, which chose the rate and the checkpoint
             add(text, "loss", loss, probe="accuracy_by_length", part=TEST, place=20.0)
             for part in ("", *(f"draw {n}" for n in range(9))):
@@ -139,8 +146,13 @@ def test_the_figure_sets_the_paper_beside_and_shows_the_best_run():
     titles = [axes.get_title(loc="left") for axes in drawn.axes]
     assert len(titles) == 4 and titles[3] == f"One of 8 heads masked (best run, seed {best})"
     labels = {text.get_text() for text in drawn.legends[0].get_texts()}
-    assert labels == {"here", "Vaswani et al. 2017, En-De, single runs", "encoder", "decoder, self",
-                      "decoder, to the source"}  # fmt: skip
+    assert labels == {
+        "here",
+        "Vaswani et al. 2017, En-De, single runs",
+        "encoder",
+        "decoder, self",
+        "decoder, to the source",
+    }
     (theirs,) = (line for line in drawn.axes[1].lines if line.get_marker() == "x")
     np.testing.assert_allclose(theirs.get_ydata(), [-0.9, -0.3, 0.0, 0.0, -0.4], atol=1e-9)
 

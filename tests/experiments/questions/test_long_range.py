@@ -14,8 +14,15 @@ from experiments.questions.long_range import ATTENTION, CHRONO, GRU, LSTM_0, LST
 PLACES = np.arange(5.0, 70.0, 5.0)
 SEEDS = range(5)
 FLAT, FALLING, CHANCE = (0.99, 0.99), (0.95, 0.15), (0.125, 0.125)
-AS_TAUGHT = {RNN: FALLING, LSTM_0: (0.95, 0.2), LSTM_1: (0.99, 0.9), CHRONO: (0.99, 0.9), GRU: (0.99, 0.9),
-             ATTENTION: FLAT, TRANSFORMER: FLAT}  # fmt: skip
+AS_TAUGHT = {
+    RNN: FALLING,
+    LSTM_0: (0.95, 0.2),
+    LSTM_1: (0.99, 0.9),
+    CHRONO: (0.99, 0.9),
+    GRU: (0.99, 0.9),
+    ATTENTION: FLAT,
+    TRANSFORMER: FLAT,
+}
 
 
 def made_up(curves, tasks=("recall",), noise=0.004) -> Table:
@@ -50,8 +57,9 @@ def test_as_taught():
 
 
 def test_against_what_is_taught():
-    found = outcomes({RNN: FLAT, LSTM_0: FLAT, LSTM_1: FLAT, CHRONO: FLAT, GRU: FLAT, ATTENTION: FALLING,
-                      TRANSFORMER: FALLING})  # fmt: skip
+    found = outcomes(
+        {RNN: FLAT, LSTM_0: FLAT, LSTM_1: FLAT, CHRONO: FLAT, GRU: FLAT, ATTENTION: FALLING, TRANSFORMER: FALLING}
+    )
     assert set(found.values()) == {Outcome.NOT_SUPPORTED}
 
 

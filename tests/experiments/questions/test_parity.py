@@ -25,10 +25,18 @@ def made_up(levels, noise=0.003, seeds=SEEDS) -> Table:
             within, beyond = level[seed] if isinstance(level, list) else level
             values = np.where(PLACES < parity.TRAINED_TO, within, beyond) + rng.normal(0, noise, len(PLACES))
             rows += [
-                {"run": system, "system": system, "seed": seed, "role": "report", "probe": "accuracy_by_length",
-                 "measure": "token_accuracy", "place": place, "value": value}
+                {
+                    "run": system,
+                    "system": system,
+                    "seed": seed,
+                    "role": "report",
+                    "probe": "accuracy_by_length",
+                    "measure": "token_accuracy",
+                    "place": place,
+                    "value": value,
+                }
                 for place, value in zip(PLACES, values.clip(0, 1), strict=True)
-            ]  # fmt: skip
+            ]
     return Table.from_rows(rows)
 
 
@@ -53,8 +61,9 @@ def test_one_kind_of_positions_that_generalises_is_enough_against_the_claim():
 
 
 def test_each_seed_has_its_best_positions():
-    lucky = {system: [(0.5, 0.9 if seed == place else 0.5) for seed in SEEDS]
-             for place, system in enumerate(TRANSFORMERS)}  # fmt: skip
+    lucky = {
+        system: [(0.5, 0.9 if seed == place else 0.5) for seed in SEEDS] for place, system in enumerate(TRANSFORMERS)
+    }
     best = parity.best_transformer(made_up({**AS_TAUGHT, **lucky}, noise=0.0))
     assert best == pytest.approx({0: 0.9, 1: 0.9, 2: 0.9, 3: 0.9, 4: 0.5})
 
@@ -114,6 +123,9 @@ def test_the_grid(scale):
     runs = schedule.grid(parity, scale)
     if scale != "smoke":
         assert {run.axes["system"] for run in runs} == set(SYSTEMS)
-    positions = {due.config.model.positions for due in schedule.plan(runs, lambda due: 1.0).due
-                 if "positions" in due.config.model}  # fmt: skip
+    positions = {
+        due.config.model.positions
+        for due in schedule.plan(runs, lambda due: 1.0).due
+        if "positions" in due.config.model
+    }
     assert positions == (set(TRANSFORMERS.values()) if scale != "smoke" else {"alibi"})

@@ -26,7 +26,7 @@ from experiments.questions.sentence_length import (
     SYSTEMS,
     TEXT,
     TRANSFORMER,
-)  # fmt: skip
+)
 
 WORDS = np.array([14.5, 24.5, 34.5, 44.5, 55.0])
 SYMBOLS = np.array([3.0, 8.0, 13.0, 18.0, 23.0, 28.0])
@@ -55,8 +55,10 @@ def made_up(arms, noise=0.005, sentences=0.005) -> Table:
                 run |= {"task": ARMS[arm][0], "arm": arm, "system": system}
                 if ARMS[arm][0] == COPYING:
                     values = np.interp(SYMBOLS, [3.0, 13.0, 28.0], levels) + rng.normal(0, noise / 5, len(SYMBOLS))
-                    rows += [{**run, "measure": "token_accuracy", "place": x, "value": y}
-                             for x, y in zip(SYMBOLS, values, strict=True)]  # fmt: skip
+                    rows += [
+                        {**run, "measure": "token_accuracy", "place": x, "value": y}
+                        for x, y in zip(SYMBOLS, values, strict=True)
+                    ]
                     rows.append({**run, "measure": "chance_token_accuracy", "value": 0.1})
                     continue
                 values = np.interp(WORDS, [WORDS[0], WORDS[-1]], levels) * rng.normal(1, noise, len(WORDS))
@@ -80,12 +82,19 @@ def test_as_taught():
 
 
 def test_against_what_is_taught():
-    found = outcomes({
-        ALL: {**dict.fromkeys(SYSTEMS, (30.0, 28.0)), "dot": (30.0, 20.0), "general": (30.0, 20.0),
-              "concat": (30.0, 20.0), "scaled dot": (30.0, 20.0)},
-        SHORT: {FIXED: (30.0, 25.0), **dict.fromkeys((ADDITIVE, TRANSFORMER), (30.0, 5.0))},
-        COPIES: {FIXED: FLAT, **dict.fromkeys((*SCORES, TRANSFORMER), (0.9, 0.6, 0.1))},
-    })  # fmt: skip
+    found = outcomes(
+        {
+            ALL: {
+                **dict.fromkeys(SYSTEMS, (30.0, 28.0)),
+                "dot": (30.0, 20.0),
+                "general": (30.0, 20.0),
+                "concat": (30.0, 20.0),
+                "scaled dot": (30.0, 20.0),
+            },
+            SHORT: {FIXED: (30.0, 25.0), **dict.fromkeys((ADDITIVE, TRANSFORMER), (30.0, 5.0))},
+            COPIES: {FIXED: FLAT, **dict.fromkeys((*SCORES, TRANSFORMER), (0.9, 0.6, 0.1))},
+        }
+    )
     assert set(found.values()) == {Outcome.NOT_SUPPORTED}
 
 
@@ -118,8 +127,10 @@ def test_noise_of_seeds_is_undecided_and_says_how_many_would_decide():
 
 
 def test_what_learned_nothing_is_not_asked():
-    nothing = {arm: dict.fromkeys(systems, (0.3, 0.1, 0.1) if arm == COPIES else (0.5, 0.2))
-               for arm, systems in AS_TAUGHT.items()}  # fmt: skip
+    nothing = {
+        arm: dict.fromkeys(systems, (0.3, 0.1, 0.1) if arm == COPIES else (0.5, 0.2))
+        for arm, systems in AS_TAUGHT.items()
+    }
     found = findings(nothing)
     assert {finding.outcome for finding in found.values()} == {Outcome.UNDECIDED}
     assert "too little BLEU: additive over fixed vector" in found["C7"].because

@@ -35,10 +35,18 @@ def made_up(
     rng, rows = np.random.default_rng(0), []
 
     def add(cell, part, rate, seed):
-        rows.append({
-            "run": "-".join(map(str, cell)), **cell._asdict(), "seed": seed, "role": "report", "probe": "throughput",
-            "measure": f"{cell.phase}_tokens_per_second", "part": part, "value": rate * np.exp(noise * rng.normal()),
-        })  # fmt: skip
+        rows.append(
+            {
+                "run": "-".join(map(str, cell)),
+                **cell._asdict(),
+                "seed": seed,
+                "role": "report",
+                "probe": "throughput",
+                "measure": f"{cell.phase}_tokens_per_second",
+                "part": part,
+                "value": rate * np.exp(noise * rng.normal()),
+            }
+        )
 
     for seed in repeats:
         for batch in batches:
@@ -126,8 +134,10 @@ def test_the_grid(scale):
 def test_all_systems_are_of_one_size():
     (run,) = {run.name: run for run in throughput.runs("cpu") if run.axes["size"] == SMALL}.popitem()[1:]
     sizes = []
-    for where, values in [(run.config, {k: v for k, v in run.overrides.items() if k.startswith("model.")}),
-                          *run.probes[0].options["beside"].values()]:  # fmt: skip
+    for where, values in [
+        (run.config, {k: v for k, v in run.overrides.items() if k.startswith("model.")}),
+        *run.probes[0].options["beside"].values(),
+    ]:
         sizes.append(fairness.non_embedding_params(schedule.complete(where, values)))
     assert len(sizes) == 4 and max(sizes) <= 100_000 and min(sizes) > 85_000
     assert set(SYSTEMS) - {CUDNN} == {GRU, *run.probes[0].options["beside"]}
