@@ -66,8 +66,8 @@ def main(argv: Sequence[str]) -> int:
             )
         if path.parent != folders.results or options.from_runs:
             table.write(everything, folders.results)
-        for finding in results.draw(question, name, options.scale, everything, folders.results, len(grid)):
-            print(*judge.lines(finding), sep="\n")
+        findings = results.draw(question, name, options.scale, everything, folders.results, len(grid))
+        print(*judge.lines(findings, question.UNDER_REVIEW), sep="\n")
         if missing := results.missing(grid, everything):
             print(f"{missing} runs of the grid are not in {path}", file=sys.stderr)
         print(folders.results / "figure.png")

@@ -220,9 +220,8 @@ class Engine:
     def close(self) -> int:
         """Says what came out, and returns the exit status."""
         findings, left = self.publish(), self.unfinished()
-        for finding in findings:
-            print(*judge.lines(finding), sep="\n")
         if findings:
+            print(*judge.lines(findings, self.question.UNDER_REVIEW), sep="\n")
             print(f"{self.folders.results}/figure.png")
         for key, message in self.failed.items():
             print(f"failed: {key}: {message}", file=sys.stderr)

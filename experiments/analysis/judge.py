@@ -176,8 +176,12 @@ def shown(effect: Effect) -> str:
     return f"{effect.name} {effect.size:+.3g}{interval}, {effect.seeds} seed{'s' if effect.seeds != 1 else ''}{p}"
 
 
-def lines(found: Finding) -> list[str]:
-    """For a terminal: the outcome, then a line a comparison."""
+def lines(findings: Sequence[Finding], under_review: str = "") -> list[str]:
+    """For a terminal: why the verdict is not shown, or each outcome with a line a comparison."""
+    return [f"under review: {under_review}"] if under_review else [line for one in findings for line in _lines(one)]
+
+
+def _lines(found: Finding) -> list[str]:
     judged = (HOLDS, FAILS, OPEN)
     each = [f"  {effect.says}: {shown(effect) if effect.says in judged else effect.name}" for effect in found.effects]
     decide = [f"  {found.seeds_to_decide} seeds would decide"] if found.seeds_to_decide else []

@@ -18,8 +18,9 @@ def contents(answers: Sequence[Answer], not_run: Sequence[str]) -> Markup:
     """What came out, question by question, and the way there."""
     rows = []
     for answer in answers:
-        findings = answer.verdict["findings"]
-        found = [tag("li", one["claim"], " ", verdict.chip(one["outcome"])) for one in findings]
+        found = [tag("li", one["claim"], " ", verdict.chip(one["outcome"])) for one in answer.verdict["findings"]]
+        if answer.question.UNDER_REVIEW:
+            found = [tag("li", verdict.chip("under review"))]
         link = tag("a", answer.name, href=f"#{answer.name}")
         rows.append(tag("li", link, tag("span", answer.scale, class_="scale"), tag("ul", found, class_="chips")))
     links = [tag("li", tag("a", name, href=f"#{name}"), tag("span", "not run yet", class_="scale")) for name in not_run]
@@ -45,7 +46,7 @@ def answered(answer: Answer) -> Markup:
         tag("h3", "Figure"),
         _figure(answer.name, drawing),
         tag("h3", "Verdict"),
-        [verdict.finding(found) for found in answer.verdict["findings"]],
+        _verdict(answer),
         tag("h3", "Fairness"),
         tables.fairness(answer),
         tag("h3", "Table"),
@@ -54,6 +55,13 @@ def answered(answer: Answer) -> Markup:
         _commands(answer),
         id=answer.name,
     )
+
+
+def _verdict(answer: Answer) -> Content:
+    """The findings, or in one line why they are not shown."""
+    if reason := answer.question.UNDER_REVIEW:
+        return tag("p", verdict.chip("under review"), f": {reason}", class_="note")
+    return [verdict.finding(found) for found in answer.verdict["findings"]]
 
 
 def not_run(name: str, question: Question, scale: str) -> Markup:

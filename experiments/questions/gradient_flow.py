@@ -23,6 +23,7 @@ from experiments.analysis.style import Look
 from experiments.analysis.table import Table, paired
 from experiments.questions.question import Probing, Run, over_seeds
 
+UNDER_REVIEW = '"after training" is of runs that had not learned'
 CLAIM = (
     "Back-propagated gradients shrink or explode geometrically, a product of W and tanh' (C2); gates ease this, since "
     "part of the state flows almost linearly (C3); attention has no vanishing gradient, since a few matrix products "

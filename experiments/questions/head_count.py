@@ -29,6 +29,7 @@ from experiments.analysis.style import Look
 from experiments.analysis.table import Table, paired
 from experiments.questions.question import Probing, Run, Tuning, over_seeds
 
+UNDER_REVIEW = "one learning rate for all head counts, from trials of 500 steps"
 CLAIM = "Several heads see several relations; 8 is best, 16 or 32 bring nothing (C10)."
 SOURCE = (
     "Vaswani et al. 2017, section 3.2.2 and table 3, row A: BLEU 24.9, 25.5, 25.8, 25.8, 25.4 and perplexity 5.29, "

@@ -82,6 +82,8 @@ class Question(Protocol):
     @property
     def SOURCE(self) -> str: ...  # who teaches it, and what is known against it
     @property
+    def UNDER_REVIEW(self) -> str: ...  # why its verdict is not shown for now; empty where it is
+    @property
     def PREDICTION(self) -> str: ...  # written before the runs
     @property
     def THRESHOLDS(self) -> Mapping[str, float]: ...  # what counts as an effect, written before the runs

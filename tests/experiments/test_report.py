@@ -85,6 +85,7 @@ def other_question():
     said = dict.fromkeys(("CLAIM", "SOURCE", "PREDICTION", "CUT"), NASTY)
     return types.SimpleNamespace(
         **said,
+        UNDER_REVIEW="",
         THRESHOLDS={"least": 0.1},
         BUDGETS={"cpu": {NASTY: 60_000}},
         PROBES=(),
@@ -131,7 +132,7 @@ def answered(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)  # where no results are committed
         questions = {
-            "long_range": QUESTIONS["long_range"],
+            "long_range": types.SimpleNamespace(**{**vars(QUESTIONS["long_range"]), "UNDER_REVIEW": ""}),
             "other": other_question(),
             "later": QUESTIONS["gradient_flow"],
         }
@@ -218,6 +219,19 @@ def test_the_largest_scale_is_taken_unless_one_is_asked_for(tmp_path, monkeypatc
     assert "at scale gpu" in report.page("", Path("results"))
     assert "at scale smoke" in report.page("smoke", Path("results"))
     assert "not run yet" in report.page("cpu", Path("results"))
+
+
+def test_a_verdict_under_review_is_one_line_and_verdict_json_stays(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    question = other_question()
+    monkeypatch.setattr(report, "QUESTIONS", {"other": question})
+    publish(question, "other", "cpu", of_other(), tmp_path / "results")
+    before = (tmp_path / "results/other/cpu/verdict.json").read_text()
+    assert "? undecided" in Outline(report.page("", Path("results"))).words
+    question.UNDER_REVIEW = f"too few seeds {NASTY}"
+    words = Outline(report.page("", Path("results"))).words
+    assert f"under review: too few seeds {NASTY}" in words and "undecided" not in words
+    assert (tmp_path / "results/other/cpu/verdict.json").read_text() == before
 
 
 def test_committed_results_are_shown_where_there_are_no_others(tmp_path, monkeypatch):

@@ -83,13 +83,14 @@ def test_a_committed_table_counts_in_a_fresh_clone(copy, monkeypatch):
     assert run.main(words(copy)) == 0
 
 
-def test_figure_and_verdict_come_from_the_table_alone_and_the_table_from_the_runs_alone(copy):
+def test_figure_and_verdict_come_from_the_table_alone_and_the_table_from_the_runs_alone(copy, capsys):
     before = contents(results(copy))
     for name in ("figure.svg", "figure.png", "verdict.json"):
         (results(copy) / name).unlink()
     without_runs = copy / "runs-elsewhere"
     (copy / "runs").rename(without_runs)
     assert figure.main(words(copy)) == 0
+    assert f"under review: {QUESTIONS[NAME].UNDER_REVIEW}\n" in capsys.readouterr().out
     assert contents(results(copy)) == before
     shutil.rmtree(results(copy))
     assert figure.main([*words(copy), f"--runs={without_runs}", "--from-runs"]) == 0
@@ -201,7 +202,7 @@ def test_committed_rows_count_beside_ones_own(copy, monkeypatch):
 def test_trials_alone_are_kept_for_the_next_sitting_and_show_nothing(tmp_path, monkeypatch, capsys):
     small = {"steps": 4, "schedule.warmup_steps": 0, "every.eval": 4, "eval_examples": 32, "data.val_examples": 32}
     cell = Run("configs/temporal_order.py:rnn_decoder", {"system": "tanh RNN"}, overrides=small, tuning=Tuning((1e-3,)))
-    tuned = types.SimpleNamespace(PROBES=(), runs=lambda scale: [cell])
+    tuned = types.SimpleNamespace(PROBES=(), UNDER_REVIEW="", runs=lambda scale: [cell])
     monkeypatch.setitem(QUESTIONS, "tuned", tuned)
     argv = ["tuned", *words(tmp_path)[1:]]
     todo = run.Engine.todo

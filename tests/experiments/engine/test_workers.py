@@ -80,7 +80,7 @@ def test_the_others_go_on(tmp_path, monkeypatch, capfd):
     small |= {"steps": 4, "schedule.warmup_steps": 0, "every.eval": 4, "eval_examples": 32}
 
     class Asked:
-        CLAIM = SOURCE = PREDICTION = CUT = ""
+        CLAIM = SOURCE = PREDICTION = CUT = UNDER_REVIEW = ""
         THRESHOLDS: dict = {}
         BUDGETS: dict = {}
         PROBES = (Probing("accuracy_by_distance"),)
