@@ -53,6 +53,8 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
         trainer = Trainer(model, task.spec, config, mesh.make(), clock)
         plan = pipeline.train_plan(task, config)
         validation = list(pipeline.eval_batches(task, "val", config, limit=config.eval_examples))
+        content = task.content_hash("train", "val")
+        run_folder.check_same_data(workdir, content, accept_changes=accept_changes)
 
     with run_folder.claimed(workdir, jax.process_index()), StopRequest() as stop:
         # Where an earlier start of this run got to.
@@ -63,7 +65,7 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
             ledger = Ledger(**meta)
             clock = trainer.clock = Clock(ledger.seconds)
         if main_process:
-            run_folder.record(workdir, config)
+            run_folder.record(workdir, config, content)
         if done < config.steps and not ledger.out_of_patience(patience):
             (workdir / "summary.json").unlink(missing_ok=True)  # of a run that now goes further
         elif (workdir / "summary.json").is_file():

@@ -5,8 +5,9 @@
 
 import functools
 import gzip
+import hashlib
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -107,6 +108,14 @@ def read_parallel(source: str | Path, target: str | Path) -> Parallel:
     if not kept:
         raise ValueError(f"{source} and {target} have no line where both sides hold text; check the files")
     return Parallel([sources[i] for i in kept], [targets[i] for i in kept], notes)
+
+
+def content_hash(lines: Iterable[str]) -> str:
+    """What tells one text from another, wherever it lies."""
+    found = hashlib.sha256()
+    for line in lines:
+        found.update(line.encode() + b"\n")
+    return found.hexdigest()[:16]
 
 
 def drop_blank(sources: Sequence[str], targets: Sequence[str], where: str) -> tuple[list[int], list[str]]:

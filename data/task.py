@@ -29,6 +29,11 @@ class Task(Protocol):
         """What a user should know of the data so far, a line each: pairs left out, answers seen in training."""
         ...
 
+    def content_hash(self, *splits: str) -> dict[str, str]:
+        """Split -> hash of its text, of these splits and every one that has been read; empty where the config says
+        all, as of synthetic tasks."""
+        ...
+
     def num_examples(self, split: str) -> int | None:
         """Examples in the split; None where it is endless (training of synthetic tasks)."""
         ...

@@ -238,7 +238,7 @@ def test_a_cpu_split_into_devices_resumes(tmp_path):
     """The split must be asked for before anything looks at the devices, as the check of a run that is there does."""
     config, workdir = runs.config("parity", "rnn", steps=2, cpu_devices=2), tmp_path / "run"
     workdir.mkdir()
-    record(workdir, config)
+    record(workdir, config, {})
     (tmp_path / "config.py").write_text(
         "from tests.training import runs\n\n\ndef get_config(model):\n"
         '    return runs.config("parity", model, steps=2, cpu_devices=2).unlock()\n'

@@ -13,7 +13,7 @@ import numpy as np
 from data import tokenizers
 from data.batch import Batch
 from data.checks import integer
-from data.files import LateCorpus, Text, TextCorpus, read_text
+from data.files import LateCorpus, Text, TextCorpus, content_hash, read_text
 from data.spec import Spec
 
 
@@ -37,6 +37,7 @@ class Language:
         self._corpus = corpus
         self._added: tuple[str, ...] = ()
         self._documents: dict[str, list[str]] = {}
+        self._hashes: dict[str, str] = {}
         self._tokens: dict[str, np.ndarray] = {}
         self._num_bytes: dict[str, int] = {}
         self._tokenizer = tokenizers.obtain(
@@ -65,6 +66,11 @@ class Language:
     @property
     def splits(self) -> tuple[str, ...]:
         return (*self._corpus.splits, *self._added)
+
+    def content_hash(self, *splits: str) -> dict[str, str]:
+        for split in splits:
+            self._read(split)
+        return dict(self._hashes)
 
     def num_examples(self, split: str) -> int | None:
         """Windows of an evaluation split; None for training."""
@@ -145,6 +151,7 @@ class Language:
             read = self._corpus.read(split)
             self._note(read.notes)
             most = self._train_examples if split == "train" and self._train_examples else None
+            self._hashes[split] = content_hash(read.documents[:most])
             self._documents[split] = self._prepared(split, read.documents[:most])
         return self._documents[split]
 

@@ -12,7 +12,7 @@ import numpy as np
 from data import tokenizers
 from data.batch import Batch
 from data.checks import integer
-from data.files import LateCorpus, Parallel, ParallelCorpus, ParallelFiles, find_parallel
+from data.files import LateCorpus, Parallel, ParallelCorpus, ParallelFiles, content_hash, find_parallel
 from data.spec import Spec
 from data.tokens import FlatTokens
 
@@ -37,6 +37,7 @@ class Translation:
         self._corpus = corpus
         self._added: tuple[str, ...] = ()
         self._text: dict[str, tuple[list[str], list[str]]] = {}
+        self._hashes: dict[str, str] = {}
         self._tokens: dict[str, tuple[FlatTokens, FlatTokens]] = {}
         self._source_tokenizer, self._target_tokenizer = self._tokenizers(config, tokenizer_dir)
         self.spec = Spec(
@@ -59,6 +60,11 @@ class Translation:
     @property
     def splits(self) -> tuple[str, ...]:
         return (*self._corpus.splits, *self._added)
+
+    def content_hash(self, *splits: str) -> dict[str, str]:
+        for split in splits:
+            self._text_of(split)
+        return dict(self._hashes)
 
     def num_examples(self, split: str) -> int:
         return len(self._encoded(split)[0])
@@ -167,6 +173,7 @@ class Translation:
             self._note(read.notes)
             most = self._train_examples if split == "train" and self._train_examples else None
             self._text[split] = (read.source[:most], read.target[:most])
+            self._hashes[split] = content_hash([*self._text[split][0], *self._text[split][1]])
         return self._text[split]
 
     def _encoded(self, split: str) -> tuple[FlatTokens, FlatTokens]:

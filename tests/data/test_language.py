@@ -146,3 +146,11 @@ def test_the_parts_of_tfds_are_split_as_the_file():
     joined = JoinedParts(Parts())
     assert joined.splits == ("train", "val")
     assert [joined.read(split).documents for split in joined.splits] == [[TEXT[:90]], [TEXT[90:100]]]
+
+
+def test_a_text_is_known_by_its_content(tmp_path):
+    task, _ = make(tmp_path)
+    known = task.content_hash("train", "val")
+    assert set(known) == {"train", "val"} and known["train"] != known["val"]
+    assert make(tmp_path)[0].content_hash("train", "val") == known
+    assert make(tmp_path, tokenizer="byte")[0].content_hash("train") == {"train": known["train"]}

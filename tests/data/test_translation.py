@@ -170,3 +170,18 @@ def test_workers_get_ids_and_no_text(task):
     assert copy._text == {} and task._text
     one, other = (t.batch("val", 0, np.arange(4), (60, 60)) for t in (task, copy))
     assert all((one[name] == other[name]).all() for name in one)
+
+
+def test_a_text_is_known_by_its_content_wherever_it_lies(tmp_path):
+    here = write_folder(tmp_path / "here", {"train": 200, "val": 20, "test_later": 10})
+    there = write_folder(tmp_path / "there", {"train": 200, "val": 20, "test_later": 10})
+    known = make(here).content_hash("train", "val")
+    assert set(known) == {"train", "val"} and make(there).content_hash("train", "val") == known
+    lines = (there / "train.yy").read_text().splitlines()
+    (there / "train.yy").write_text("\n".join(reversed(lines)) + "\n")
+    changed = make(there).content_hash("train", "val")
+    assert changed["train"] != known["train"] and changed["val"] == known["val"]
+    assert make(here, train_examples=50).content_hash("train")["train"] != known["train"]
+    task = make(here)
+    task.num_examples("test_later")
+    assert "test_later" in task.content_hash()  # what has been read is told without being asked for

@@ -1,6 +1,6 @@
 """The folder of one run: claiming it, and refusing what is not the same run.
 
-config.json   the config, with commit, versions and device
+config.json   the config, with commit, versions and device, and hashes of the text that is trained and validated on
 metrics.jsonl every row that was logged
 checkpoints/  the newest states, to resume from
 best/         the parameters that validated best
@@ -15,7 +15,7 @@ import fcntl
 import json
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import jax
 from ml_collections import ConfigDict
 
 from training.machine import provenance
+from training.run import identity
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -55,15 +56,15 @@ def flat(config: dict, prefix: str = "") -> dict[str, Any]:
 def check_same_run(workdir: Path, config: ConfigDict, *, accept_changes: bool) -> None:
     """Raises ValueError when the folder holds a run with another config, naming the keys that differ.
 
-    Warns where versions or devices are others than those that the run began with.
+    Keys that change no number (`identity.py`) may differ. Warns where versions or devices are others than those that
+    the run began with.
     """
     path = workdir / "config.json"
     if not path.exists():
         return
     recorded = json.loads(path.read_text())
     there, here = flat(recorded["config"]), flat(json.loads(config.to_json()))
-    differing = [k for k in sorted(there.keys() & here.keys()) if there[k] != here[k]]
-    # A key that is in one of the two came or went with the code: the run has its default.
+    differing = identity.differing(there, here)
     if differing and not accept_changes:
         changes = ", ".join(f"{key} = {here.get(key)!r} (was {there.get(key)!r})" for key in differing)
         raise ValueError(f"{path}: this run has another config: {changes}; use another --workdir, or --accept_changes")
@@ -80,6 +81,17 @@ def check_same_run(workdir: Path, config: ConfigDict, *, accept_changes: bool) -
             warnings.warn(f"{path}: {was}: resuming will not be bit for bit the same", stacklevel=2)
 
 
+def check_same_data(workdir: Path, content: Mapping[str, str], *, accept_changes: bool) -> None:
+    """Raises ValueError, or warns where changes are accepted, when a split's text is not what the run began with."""
+    path = workdir / "config.json"
+    began_with = json.loads(path.read_text()).get("data", {}) if path.exists() else {}
+    if changed := [split for split in content if began_with.get(split, content[split]) != content[split]]:
+        said = f"{path}: the text of {' and '.join(changed)} has changed since this run began"
+        if not accept_changes:
+            raise ValueError(f"{said}; bring it back, use another --workdir, or --accept_changes")
+        warnings.warn(f"{said}: it goes on with another text", stacklevel=2)
+
+
 def _shapes_state(key: str) -> bool:
     """Whether a key decides which arrays a checkpoint holds."""
     if key.startswith("model."):
@@ -88,14 +100,16 @@ def _shapes_state(key: str) -> bool:
     return key.startswith("data.tokenizer.") or key in shaping
 
 
-def record(workdir: Path, config: ConfigDict) -> None:
-    """Writes config.json; a run resumed with the same config keeps the provenance that it began with."""
+def record(workdir: Path, config: ConfigDict, content: Mapping[str, str]) -> None:
+    """Writes config.json; a run that is resumed as the same run keeps the provenance that it began with."""
     path = workdir / "config.json"
     plain = json.loads(config.to_json())
-    if path.exists() and json.loads(path.read_text())["config"] == plain:
-        return
     origin = {"commit": provenance.commit(), "versions": provenance.versions(), "device": provenance.device()}
-    write_json(path, {"config": plain, **origin})
+    if path.exists():
+        before = json.loads(path.read_text())
+        if not identity.differing(flat(before["config"]), flat(plain)) and before.get("data", content) == content:
+            origin = {name: before[name] for name in origin}
+    write_json(path, {"config": plain, "data": dict(content), **origin})
 
 
 @contextlib.contextmanager

@@ -5,7 +5,15 @@ import json
 import pytest
 
 from configs import recall
-from training.run.run_folder import check_same_run, claimed, flat, record, restored_on_error, write_json
+from training.run.run_folder import (
+    check_same_data,
+    check_same_run,
+    claimed,
+    flat,
+    record,
+    restored_on_error,
+    write_json,
+)
 
 
 def config(**values):
@@ -34,17 +42,45 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
 
 def test_same_config_passes_and_an_empty_folder_as_well(tmp_path):
     check_same_run(tmp_path / "absent", config(), accept_changes=False)
-    record(tmp_path, config())
+    record(tmp_path, config(), {})
     check_same_run(tmp_path, config(), accept_changes=False)
 
 
 def test_changed_keys_are_named(tmp_path):
-    record(tmp_path, config())
+    record(tmp_path, config(), {})
     other = config(**{"model.dropout_rate": 0.5, "seed": 5})
     expected = r"config\.json: .* model\.dropout_rate = 0\.5 \(was 0\.0\), seed = 5 \(was 0\); .*--accept_changes"
     with pytest.raises(ValueError, match=expected):
         check_same_run(tmp_path, other, accept_changes=False)
     check_same_run(tmp_path, other, accept_changes=True)
+
+
+def test_what_changes_no_number_may_change_and_the_run_keeps_its_origin(tmp_path):
+    record(tmp_path, config(), {})
+    change(tmp_path / "config.json", commit="first")
+    other = config(**{"every.log": 7, "wandb.mode": "offline", "workers": 1})
+    check_same_run(tmp_path, other, accept_changes=False)
+    record(tmp_path, other, {})
+    recorded = json.loads((tmp_path / "config.json").read_text())
+    assert recorded["commit"] == "first" and recorded["config"]["every"]["log"] == 7
+
+
+def test_another_text_is_refused_or_warned_of(tmp_path):
+    check_same_data(tmp_path, {"train": "a"}, accept_changes=False)
+    record(tmp_path, config(), {"train": "a", "val": "b"})
+    check_same_data(tmp_path, {"train": "a", "val": "b", "test": "c"}, accept_changes=False)
+    with pytest.raises(ValueError, match=r"config\.json: the text of val has changed .*--accept_changes"):
+        check_same_data(tmp_path, {"train": "a", "val": "c"}, accept_changes=False)
+    with pytest.warns(UserWarning, match="the text of train and val has changed"):
+        check_same_data(tmp_path, {"train": "b", "val": "c"}, accept_changes=True)
+
+
+def test_a_run_begun_before_texts_were_hashed_goes_on(tmp_path):
+    record(tmp_path, config(), {})
+    recorded = json.loads((tmp_path / "config.json").read_text())
+    del recorded["data"]
+    write_json(tmp_path / "config.json", recorded)
+    check_same_data(tmp_path, {"train": "a"}, accept_changes=False)
 
 
 def test_a_failed_start_takes_back_what_it_wrote_and_nothing_else(tmp_path):
@@ -67,13 +103,13 @@ def test_a_failed_start_takes_back_what_it_wrote_and_nothing_else(tmp_path):
 
 
 def test_changes_that_checkpoints_cannot_follow_are_refused(tmp_path):
-    record(tmp_path, config())
+    record(tmp_path, config(), {})
     with pytest.raises(ValueError, match=r"model\.hidden_size = 32 \(was 64\) does not fit the checkpoints"):
         check_same_run(tmp_path, config(**{"model.hidden_size": 32}), accept_changes=True)
 
 
 def test_a_key_that_came_or_went_with_the_code_is_no_change(tmp_path):
-    record(tmp_path, config())
+    record(tmp_path, config(), {})
     recorded = json.loads((tmp_path / "config.json").read_text())
     recorded["config"]["model"]["gone"] = 1
     del recorded["config"]["model"]["remat"]
@@ -85,7 +121,7 @@ def test_a_key_that_came_or_went_with_the_code_is_no_change(tmp_path):
 
 @pytest.mark.parametrize("what", ["versions", "device"])
 def test_other_versions_or_devices_are_a_warning(tmp_path, what):
-    record(tmp_path, config())
+    record(tmp_path, config(), {})
     key, value = ("jax", "0.1") if what == "versions" else ("kind", "abacus")
     recorded = json.loads((tmp_path / "config.json").read_text())
     change(tmp_path / "config.json", **{what: recorded[what] | {key: value}})
@@ -94,11 +130,11 @@ def test_other_versions_or_devices_are_a_warning(tmp_path, what):
 
 
 def test_origin_stays_until_the_config_changes(tmp_path):
-    record(tmp_path, config())
+    record(tmp_path, config(), {})
     change(tmp_path / "config.json", commit="first")
-    record(tmp_path, config())
+    record(tmp_path, config(), {})
     assert json.loads((tmp_path / "config.json").read_text())["commit"] == "first"
-    record(tmp_path, config(seed=5))
+    record(tmp_path, config(seed=5), {})
     recorded = json.loads((tmp_path / "config.json").read_text())
     assert recorded["commit"] != "first" and recorded["config"]["seed"] == 5
 

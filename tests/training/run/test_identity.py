@@ -1,0 +1,42 @@
+"""Which values make a run another one: the list that resuming and tables share."""
+
+import pytest
+
+from configs import recall, translate
+from training.run import identity
+from training.run.run_folder import flat
+
+RECALL = flat(recall.get_config("gru").to_dict())
+
+
+@pytest.mark.parametrize("key", ["wandb.mode", "wandb.group", "every.log", "every.save", "keep", "profile"])
+def test_what_is_printed_tracked_and_stored_is_no_part_of_a_run(key):
+    assert key in RECALL
+    assert identity.differing(RECALL, {**RECALL, key: "another"}, timed=True) == []
+
+
+@pytest.mark.parametrize("key", ["workers", "keep_pages", "deterministic", "model.remat"])
+def test_what_changes_speed_counts_where_time_is_measured(key):
+    assert key in RECALL
+    assert identity.differing(RECALL, {**RECALL, key: "another"}) == []
+    assert identity.differing(RECALL, {**RECALL, key: "another"}, timed=True) == [key]
+
+
+@pytest.mark.parametrize("key", ["steps", "seed", "every.eval", "cpu_devices", "best.metric", "data.num_keys"])
+def test_what_changes_numbers_counts(key):
+    assert identity.differing(RECALL, {**RECALL, key: "another"}) == [key]
+
+
+def test_where_text_lies_is_no_part_of_a_run():
+    text = flat(translate.get_config("gru").to_dict())
+    for key in ("data.dir", "data.cache_dir", "data.train_source", "data.test_target"):
+        assert key in text and identity.differing(text, {**text, key: "elsewhere"}) == []
+    assert identity.differing(text, {**text, "data.source_language": "cs"}) == ["data.source_language"]
+
+
+def test_a_key_that_is_lacking_counts_as_what_was_before_it():
+    key = "model.variational_dropout"
+    before = {name: value for name, value in RECALL.items() if name != key}
+    assert identity.differing(before, RECALL) == identity.differing(RECALL, before) == []
+    assert identity.differing(before, {**RECALL, key: True}) == [key]
+    assert identity.differing({**RECALL, "gone": 1}, {**RECALL, "new": 2}) == []
