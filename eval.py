@@ -8,9 +8,10 @@ python eval.py --workdir=RUN --attention=FOLDER --split=val             attentio
 """
 
 import argparse
+import dataclasses
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ import jax
 import numpy as np
 
 from data import checks, files, pipeline
+from data.tasks.language import Language
+from data.tasks.translation import Translation
 from training.command.cli import Parser, user_errors
 from training.evaluation import quality, scoring
-from training.evaluation.generate import Generator, source_batch
+from training.evaluation.generate import GREEDY, Decoding, Generator, Sample, search, source_batch
 from training.evaluation.pictures import attention_maps, attention_names, draw_attention
 from training.machine import backend, mesh
 from training.run import run_folder
@@ -29,11 +32,18 @@ from training.step import params
 
 PICTURES = 8  # examples drawn by --attention
 
+Text = Translation | Language
 
-def evaluate(run: Restored, split: str, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    """The contents of RUN/eval/SPLIT.json, and the predictions, a line for each example in the order of the split."""
+
+def evaluate(
+    run: Restored, split: str, decoding: Decoding = GREEDY, *, limit: int = 0
+) -> tuple[dict[str, Any], list[str]]:
+    """The contents of RUN/eval/SPLIT.json, and the predictions, a line for each example in the order of the split.
+
+    `limit` takes the first so many examples (0: all).
+    """
     task, spec = run.task, run.task.spec
-    batches = list(pipeline.eval_batches(task, split, run.config, limit=options.limit))
+    batches = list(pipeline.eval_batches(task, split, run.config, limit=limit))
 
     # Teacher-forced: every answer of the split, and what is known of each example.
     devices = mesh.make()
@@ -45,7 +55,7 @@ def evaluate(run: Restored, split: str, options: argparse.Namespace) -> tuple[di
     found |= quality.means(answers)
     found["perplexity"] = math.exp(min(found["loss"], 700.0)) if spec.loss == "cross_entropy" else None
     found |= dict.fromkeys(("bleu", "bleu_lowercase", "chrf", "signature", "bits_per_byte"))
-    if hasattr(task, "num_bytes"):
+    if isinstance(task, Language):
         tokens_a_byte = task.num_tokens(split) / task.num_bytes(split)
         found["bits_per_byte"] = found["loss"] / math.log(2) * tokens_a_byte
 
@@ -53,13 +63,13 @@ def evaluate(run: Restored, split: str, options: argparse.Namespace) -> tuple[di
     text, length_E, width = None, examples.source_length, 0
     predictions = _teacher_forced(scored)
     if spec.free_running and spec.source != "none" and run.model.decodes:
-        tokens = generator(run, options).split(batches)
-        found["decoding"] = decoding(options)
-        if hasattr(task, "target_text"):
+        tokens = Generator(run.model, spec, decoding).split(batches)
+        found["decoding"] = {"method": decoding.method, **dataclasses.asdict(decoding)}
+        if isinstance(task, Translation):
             lines, references = task.source_text(split), task.target_text(split)
             hypotheses = [task.decode_target(tokens[int(i)]) for i in examples.number]
             references = [references[i] for i in examples.number]
-            text = quality.Text(hypotheses, references, run.config.data.get("lowercase", False))
+            text = quality.Text(hypotheses, references, task.lowercase)
             found |= text.scores() | {"exact_match": text.exact_match()}
             length_E, width = np.array([len(lines[i].split()) for i in examples.number]), quality.WORDS_A_BIN
             predictions = hypotheses
@@ -75,7 +85,7 @@ def evaluate(run: Restored, split: str, options: argparse.Namespace) -> tuple[di
     return found, predictions
 
 
-def _teacher_forced(scored) -> list[str]:
+def _teacher_forced(scored: Iterable[scoring.Scored]) -> list[str]:
     """A line an example: the predictions at the positions that count."""
     lines = {}
     for batch, scores in scored:
@@ -86,32 +96,13 @@ def _teacher_forced(scored) -> list[str]:
     return [lines[index] for index in sorted(lines)]
 
 
-def decoding(options: argparse.Namespace) -> dict[str, Any]:
-    """The method and the options that it takes."""
-    if options.sample:
-        names = ("temperature", "top_k", "top_p", "seed")
-        return {"method": "sample", **{name: getattr(options, name) for name in names}}
-    if options.beam_size > 1:
-        return {"method": "beam", "beam_size": options.beam_size, "length_penalty": options.length_penalty}
-    return {"method": "greedy"}
-
-
-def generator(run: Restored, options: argparse.Namespace) -> Generator:
-    """Decodes with the run's model as the options ask."""
-    return Generator(run.model, run.task.spec, **decoding(options))
-
-
-def translate(run: Restored, lines: Iterator[str], options: argparse.Namespace) -> Iterator[str]:
-    """Translates (or, for a language model, continues) each line as it comes."""
-    generate, spec = generator(run, options), run.task.spec
+def translate(task: Text, generate: Generator, lines: Iterable[str], max_len: int) -> Iterator[str]:
+    """Translates (or, for a language model, continues by at most `max_len` tokens) each line as it comes."""
     for line in lines:
-        if spec.source == "none":
-            prompt = run.task.encode_target([line])
-            yield line + run.task.decode_target(generate.continuations(prompt, options.max_len)[0])
-        elif not line.strip():
-            yield ""
+        if isinstance(task, Language):
+            yield line + task.decode_target(generate.continuations(task.encode_target([line]), max_len)[0])
         else:
-            yield run.task.decode_target(generate(source_batch(run.task, [line]))[0])
+            yield task.decode_target(generate(source_batch(task, [line]))[0]) if line.strip() else ""
 
 
 def draw(run: Restored, split: str, folder: Path) -> list[Path]:
@@ -126,20 +117,19 @@ def draw(run: Restored, split: str, folder: Path) -> list[Path]:
     return paths
 
 
-def add_split(task: Any, source: str | None, target: str) -> str:
+def add_split(task: Text, source: str | None, target: str) -> str:
     """Makes a pair of files (or, for a language model, one) a split of the task, and returns its name."""
-    reads_source = task.spec.source != "none"
-    if source and not reads_source:
-        raise ValueError(f"--source = {source}: a language model has no source to read; give --target alone")
-    if not source and reads_source:
-        raise ValueError(f"--target = {target} needs --source, the file that it translates; give both")
     name = Path(source or target).name.removesuffix(".gz")
-    if source:
+    if isinstance(task, Language):
+        if source:
+            raise ValueError(f"--source = {source}: a language model has no source to read; give --target alone")
+        task.add_split(name, [files.read_text(target)])
+    else:
+        if not source:
+            raise ValueError(f"--target = {target} needs --source, the file that it translates; give both")
         pairs = files.read_parallel(source, target)
         task.add_split(name, pairs.source, pairs.target)
         task.notes += pairs.notes
-    else:
-        task.add_split(name, [files.read_text(target)])
     return name
 
 
@@ -189,6 +179,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return options
 
 
+def decoding(options: argparse.Namespace) -> Decoding:
+    """What the flags ask for: a search unless it is --sample, and with a beam of 1 the greedy one."""
+    if options.sample:
+        return Sample(options.temperature, options.top_k, options.top_p, options.seed)
+    return search(options.beam_size, options.length_penalty)
+
+
 def main(argv: Sequence[str]) -> None:
     options = parse(argv)
     with user_errors():
@@ -196,16 +193,18 @@ def main(argv: Sequence[str]) -> None:
         run = restore(options.workdir, options.checkpoint, data_dir=options.data_dir)
         split = options.split
         flag, file = next(((f, v) for f in ("source", "target", "input") if (v := getattr(options, f))), ("", ""))
-        if file and not hasattr(run.task, "decode_target"):
-            raise ValueError(f"--{flag} = {file}: {run.config.task} is not text; use --split")
-        if options.target:
-            split = add_split(run.task, options.source, options.target)
-        if options.input and not run.model.decodes:
-            raise ValueError(f"--input = {options.input}: {run.config.model.name} cannot decode; use --split")
-        if options.input:
-            for line in translate(run, read_lines(options.input), options):
-                print(line, flush=True)
-            return
+        if file:
+            if not isinstance(run.task, Text):
+                raise ValueError(f"--{flag} = {file}: {run.config.task} is not text; use --split")
+            if options.target:
+                split = add_split(run.task, options.source, options.target)
+            if options.input:
+                if not run.model.decodes:
+                    raise ValueError(f"--input = {options.input}: {run.config.model.name} cannot decode; use --split")
+                generate = Generator(run.model, run.task.spec, decoding(options))
+                for line in translate(run.task, generate, read_lines(options.input), options.max_len):
+                    print(line, flush=True)
+                return
         if not options.target and split not in run.task.splits:
             checks.one_of("--split", split, run.task.splits)
         if options.attention:
@@ -214,7 +213,7 @@ def main(argv: Sequence[str]) -> None:
             for path in draw(run, split, options.attention):
                 print(path)
             return
-        found, predictions = evaluate(run, split, options)
+        found, predictions = evaluate(run, split, decoding(options), limit=options.limit)
         folder = options.workdir / "eval"
         folder.mkdir(exist_ok=True)
         part = f"{split}-first{options.limit}" if options.limit else split  # a part never replaces the whole

@@ -18,7 +18,8 @@ from benchmarks import protocol
 from benchmarks.text_case import SPECIALS, Files, TextCase
 from configs import multi30k
 from data import pipeline
-from training.evaluation.generate import Generator
+from data.tasks.translation import Translation
+from training.evaluation.generate import Beam, Generator
 from training.machine import backend, mesh, provenance
 from training.machine.clock import Clock
 from training.run import restore
@@ -52,11 +53,13 @@ class TextProgram:
         config.cpu_devices = case.devices
         backend.configure(config, folder / "run")
         if case.run:
-            self.config, self.task, model, _ = restore.restore(Path(case.run), data_dir=case.data)
+            self.config, task, model, _ = restore.restore(Path(case.run), data_dir=case.data)
         else:
             self.config = config
-            self.task = data.build(config.task, config.data, tokenizer_dir=folder / "tokenizer")
-            model = models.build(config.model.name, config.model, self.task.spec, jax.random.key(config.seed))
+            task = data.build(config.task, config.data, tokenizer_dir=folder / "tokenizer")
+            model = models.build(config.model.name, config.model, task.spec, jax.random.key(config.seed))
+        assert isinstance(task, Translation)
+        self.task = task
         self.model = model
         self._write(params.flatten(model))
         split = case.split or "val"
@@ -110,9 +113,7 @@ class TextProgram:
     def translate(self) -> dict[str, float]:
         """Text in, text out; the hypotheses lie in a file."""
         start = time.perf_counter()
-        generate = Generator(
-            self.model, self.task.spec, "beam", beam_size=self.case.beam, length_penalty=self.case.length_penalty
-        )
+        generate = Generator(self.model, self.task.spec, Beam(self.case.beam, self.case.length_penalty))
         tokens = generate.split(pipeline.eval_batches(self.task, self.case.split, self.config))
         lines = [self.task.decode_target(tokens[number]) for number in range(len(tokens))]
         seconds = time.perf_counter() - start

@@ -44,6 +44,11 @@ def pad_rows(batch: Batch, multiple: int) -> Batch:
     return cast(Batch, padded)
 
 
+def take(batch: Batch, rows: np.ndarray | slice) -> Batch:
+    """Some rows of a batch."""
+    return cast(Batch, {name: array[rows] for name, array in cast(dict[str, np.ndarray], batch).items()})
+
+
 def filled_positions(batch: Batch) -> int:
     """Source and target positions that hold something; the others are padding.
 

@@ -9,7 +9,7 @@ import hashlib
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 
 class Parallel(NamedTuple):
@@ -27,38 +27,34 @@ class Text(NamedTuple):
     notes: list[str]
 
 
-class TextCorpus(Protocol):
+Lines = TypeVar("Lines", bound=Parallel | Text, covariant=True)
+
+
+class Corpus(Protocol[Lines]):
     @property
     def splits(self) -> tuple[str, ...]: ...
 
-    def read(self, split: str) -> Text: ...
+    def read(self, split: str) -> Lines: ...
 
 
-class ParallelCorpus(Protocol):
-    @property
-    def splits(self) -> tuple[str, ...]: ...
-
-    def read(self, split: str) -> Parallel: ...
-
-
-class LateCorpus:
+class LateCorpus(Generic[Lines]):
     """A corpus that is opened when it is first asked for anything, so that who asks nothing needs no files.
 
     A copy in a worker process, which makes batches from ids alone, cannot open it.
     """
 
-    def __init__(self, open_corpus: Callable[[], Any]):
+    def __init__(self, open_corpus: Callable[[], Corpus[Lines]]):
         self._open = open_corpus
 
     @functools.cached_property
-    def _corpus(self) -> Any:
+    def _corpus(self) -> Corpus[Lines]:
         return self._open()
 
     @property
     def splits(self) -> tuple[str, ...]:
         return self._corpus.splits
 
-    def read(self, split: str) -> Any:
+    def read(self, split: str) -> Lines:
         return self._corpus.read(split)
 
     def __getstate__(self) -> dict[str, Any]:

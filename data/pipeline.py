@@ -10,14 +10,14 @@ examples, is three quarters of it.
 import itertools
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar, cast
+from typing import Generic, TypeVar
 
 import grain
 import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from data.batch import Batch
+from data.batch import Batch, take
 from data.buckets import check_budget, length_buckets, single_bucket
 from data.plan import BucketPlan, EndlessPlan, Plan
 from data.task import Task
@@ -36,7 +36,7 @@ class Batches(Iterator[Made], Generic[Made]):
     """Batches in order, out of what makes several at a time; `close` stops that, and is called at the latest when
     the program ends."""
 
-    def __init__(self, made: Iterator[list[Made]]):
+    def __init__(self, made: grain.DatasetIterator):
         self._made = [made]  # in a list, so that ending the program can let go of it as well as stop it
         self._ready: Iterator[Made] = iter(())
         self.close = weakref.finalize(self, _stop, self._made)
@@ -49,7 +49,7 @@ class Batches(Iterator[Made], Generic[Made]):
         raise StopIteration
 
 
-def _stop(made: list[Any]) -> None:
+def _stop(made: list[grain.DatasetIterator]) -> None:
     while made:
         made.pop().close()
 
@@ -109,8 +109,8 @@ def _drawing(task: Task, split: str, seed: int, plan: Plan) -> Callable[[int, in
         for shape, group in itertools.groupby(planned, key=lambda one: (len(one.index_B), one.shape)):
             index = [one.index_B for one in group]
             together = task.batch(split, seed, np.concatenate(index), shape[1])
-            parts = {name: np.split(array, len(index)) for name, array in cast(dict[str, np.ndarray], together).items()}
-            batches += [cast(Batch, {name: part[n] for name, part in parts.items()}) for n in range(len(index))]
+            rows = len(index[0])
+            batches += [take(together, slice(n * rows, (n + 1) * rows)) for n in range(len(index))]
         return batches
 
     return draw

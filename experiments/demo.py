@@ -30,9 +30,7 @@ def run(name: str, workdir: Path, steps: int) -> dict[str, Any]:
     config.lock()
     if not train.train(config, workdir, accept_changes=True):
         sys.exit(130)  # asked to stop; the message is out
-    options = eval.parse([f"--workdir={workdir}", "--split=test"])
-    found, _ = eval.evaluate(restore(workdir), "test", options)
-    return found
+    return eval.evaluate(restore(workdir), "test")[0]
 
 
 def binned(rows: list[dict], count: int = BINS) -> list[tuple[str, float, int]]:

@@ -2,13 +2,13 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
 
 import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from data.batch import Batch
+from data.task import Task
 from models.contract import Architecture, Spec
 from training.evaluation import scoring
 from training.machine import mesh
@@ -16,7 +16,7 @@ from training.machine.clock import Clock
 from training.machine.programs import Programs
 from training.step import params, train_step
 
-Probe = Callable[[Architecture, Any, int], Mapping[str, float]]
+Probe = Callable[[Architecture, Task, int], Mapping[str, float]]
 """A measurement at every evaluation, (model, task, step) -> metrics, passed down by an experiment."""
 
 
@@ -67,7 +67,7 @@ class Trainer:
 
 def has_perplexity(spec: Spec, config: ConfigDict) -> bool:
     """Whether the loss has one. Raises ValueError where the best is to be chosen by it and there is none."""
-    has = spec.loss == "cross_entropy"  # type: ignore[attr-defined]
+    has = spec.loss == "cross_entropy"
     if config.best.metric == "perplexity" and not has:
         raise ValueError("best.metric = 'perplexity' is not measured where answers are real numbers; use loss")
     return has

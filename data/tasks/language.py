@@ -13,11 +13,12 @@ import numpy as np
 from data import tokenizers
 from data.batch import Batch
 from data.checks import integer
-from data.files import LateCorpus, Text, TextCorpus, content_hash, read_text
+from data.files import Corpus, LateCorpus, Text, content_hash, read_text
 from data.spec import Spec
+from data.tasks.text import TextTask
 
 
-class Language:
+class Language(TextTask[Text]):
     """Text as a task: each position is fed the token before it, across windows; BOS begins the split.
 
     Training never ends: example i is a window of epoch i // W, whose windows tile the text from an offset
@@ -26,24 +27,17 @@ class Language:
     split of it, or text to learn a tokenizer from, is first needed.
     """
 
-    chance: Mapping[str, float] = {}
-
-    def __init__(self, config: Mapping[str, Any], corpus: TextCorpus, tokenizer_dir: str | Path | None = None):
-        self.notes: list[str] = []
+    def __init__(self, config: Mapping[str, Any], corpus: Corpus[Text], tokenizer_dir: str | Path | None = None):
+        super().__init__(config, corpus)
         self.length = integer(config, "length", 1)
-        self._lowercase = bool(config["lowercase"])
-        self._train_examples = integer(config, "train_examples", 0)
         self._by_line = config["tokenizer"]["name"] in ("unigram", "bpe")  # they would lose the newlines
-        self._corpus = corpus
-        self._added: tuple[str, ...] = ()
         self._documents: dict[str, list[str]] = {}
-        self._hashes: dict[str, str] = {}
         self._tokens: dict[str, np.ndarray] = {}
         self._num_bytes: dict[str, int] = {}
         self._tokenizer = tokenizers.obtain(
             "text",
             config["tokenizer"],
-            lambda: self._read("train"),
+            lambda: self._text_of("train"),
             cache_dir=config["cache_dir"],
             tokenizer_dir=tokenizer_dir,
         )
@@ -62,15 +56,6 @@ class Language:
         )
 
     # What every task offers (`data/task.py`).
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        return (*self._corpus.splits, *self._added)
-
-    def content_hash(self, *splits: str) -> dict[str, str]:
-        for split in splits:
-            self._read(split)
-        return dict(self._hashes)
 
     def num_examples(self, split: str) -> int | None:
         """Windows of an evaluation split; None for training."""
@@ -110,15 +95,13 @@ class Language:
         return len(self._encoded(split))
 
     def decode_target(self, ids: Iterable[int]) -> str:
-        """The text of ids up to the first EOS."""
         return self._tokenizer.decode(ids)
 
     def encode_target(self, lines: Sequence[str]) -> list[np.ndarray]:
         """Int32 ids of each line, as a prompt: without EOS."""
-        return self._tokenizer.encode([line.lower() if self._lowercase else line for line in lines])
+        return self._tokenizer.encode(self._normalized(lines))
 
     def target_pieces(self, ids: Iterable[int]) -> list[str]:
-        """Each id as readable text."""
         return self._tokenizer.pieces(ids)
 
     def add_split(self, name: str, documents: Sequence[str]) -> None:
@@ -130,11 +113,7 @@ class Language:
         self._added = tuple(dict.fromkeys((*self._added, name)))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            **self.__dict__,
-            "_open_corpus": None,
-            "_documents": {},
-        }  # worker processes make batches from the ids alone
+        return {**self.__dict__, "_documents": {}}  # worker processes make batches from the ids alone
 
     def _train_start(self, num_tokens: int, seed: int, example: int) -> int:
         if example < 0:
@@ -144,15 +123,11 @@ class Language:
         offset, order_W = _tiling(windows, min(self.length, max(num_tokens - self.length, 0) + 1), seed, epoch)
         return offset + int(order_W[window]) * self.length
 
-    def _read(self, split: str) -> list[str]:
+    def _text_of(self, split: str) -> list[str]:
         if split not in self._documents:
-            if split not in self.splits:
-                raise ValueError(f"split = {split!r} is not in this data; choose from {', '.join(self.splits)}")
-            read = self._corpus.read(split)
-            self._note(read.notes)
-            most = self._train_examples if split == "train" and self._train_examples else None
-            self._hashes[split] = content_hash(read.documents[:most])
-            self._documents[split] = self._prepared(split, read.documents[:most])
+            documents = self._read(split).documents[: self._most(split)]
+            self._hashes[split] = content_hash(documents)
+            self._documents[split] = self._prepared(split, documents)
         return self._documents[split]
 
     def _prepared(self, split: str, documents: list[str]) -> list[str]:
@@ -161,15 +136,12 @@ class Language:
             documents = [line for line in lines if line.strip()]
             blank = len(lines) - len(documents)
             self._note([f"{split}: {blank} of {len(lines)} lines skipped as blank"] if blank else [])
-        return [document.lower() for document in documents] if self._lowercase else documents
-
-    def _note(self, notes: Sequence[str]) -> None:
-        self.notes += [note for note in notes if note not in self.notes]
+        return self._normalized(documents)
 
     def _encoded(self, split: str) -> np.ndarray:
         """(N,) ids of the whole split, 16 bits each where the vocabulary allows."""
         if split not in self._tokens:
-            documents = self._read(split)
+            documents = self._text_of(split)
             encoded, end = self._tokenizer.encode(documents), np.full(1, tokenizers.EOS, np.int32)
             several = len(documents) > 1
             pieces = [part for ids in encoded for part in ((ids, end) if several else (ids,))]
@@ -208,7 +180,7 @@ class JoinedParts:
 
     splits = ("train", "val")
 
-    def __init__(self, corpus: TextCorpus):
+    def __init__(self, corpus: Corpus[Text]):
         self._corpus = corpus
 
     def read(self, split: str) -> Text:
@@ -224,7 +196,7 @@ def shakespeare(config: Mapping[str, Any], tokenizer_dir: str | Path | None = No
     return Language(config, LateCorpus(functools.partial(_open_shakespeare, config)), tokenizer_dir)
 
 
-def _open_shakespeare(config: Mapping[str, Any]) -> TextCorpus:
+def _open_shakespeare(config: Mapping[str, Any]) -> Corpus[Text]:
     if not config["dir"]:
         from data.tfds_source import TfdsText, prepared  # imports tensorflow_datasets
 

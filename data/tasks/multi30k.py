@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from data.checks import choice, integer
-from data.files import LateCorpus, ParallelCorpus, find_parallel
+from data.files import Corpus, LateCorpus, Parallel, find_parallel
 from data.tasks.translation import Translation, parallel_files
 
 LANGUAGES = ("de", "en", "fr")
@@ -16,7 +16,7 @@ def multi30k(config: Mapping[str, Any], tokenizer_dir: str | Path | None = None)
     return Translation(config, corpus(config, integer(config, "train_examples", 0)), tokenizer_dir)
 
 
-def corpus(config: Mapping[str, Any], train_examples: int = 0) -> ParallelCorpus:
+def corpus(config: Mapping[str, Any], train_examples: int = 0) -> Corpus[Parallel]:
     """`data.dir` with `train.de[.gz]`, ... is read as it is; otherwise `data.dir` is where TFDS keeps its
     prepared data sets (empty: its default), and the data are downloaded and prepared there on first use.
 
@@ -27,7 +27,7 @@ def corpus(config: Mapping[str, Any], train_examples: int = 0) -> ParallelCorpus
     if source == target:
         raise ValueError(f"data.target_language = {target} is the source language too; choose from {LANGUAGES}")
 
-    def open_corpus() -> ParallelCorpus:
+    def open_corpus() -> Corpus[Parallel]:
         paths = find_parallel(config["dir"], source, target) if config["dir"] else {}
         if paths or _holds_text(config["dir"]):
             return parallel_files(config, paths)

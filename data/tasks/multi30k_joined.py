@@ -23,7 +23,7 @@ import numpy as np
 
 from data import random
 from data.checks import integer
-from data.files import Parallel, ParallelCorpus
+from data.files import Corpus, Parallel
 from data.tasks import multi30k
 from data.tasks.translation import Translation
 
@@ -31,7 +31,7 @@ from data.tasks.translation import Translation
 class JoinedCorpus:
     """A corpus (`data/files.py`) whose examples are sentences of one split of another, joined."""
 
-    def __init__(self, corpus: ParallelCorpus, config: Mapping[str, Any]):
+    def __init__(self, corpus: Corpus[Parallel], config: Mapping[str, Any]):
         self._corpus = corpus
         self.low = integer(config, "min_words", 1)
         self.high = integer(config, "max_words", self.low, why="data.min_words")

@@ -12,12 +12,13 @@ import numpy as np
 from data import tokenizers
 from data.batch import Batch
 from data.checks import integer
-from data.files import LateCorpus, Parallel, ParallelCorpus, ParallelFiles, content_hash, find_parallel
+from data.files import Corpus, LateCorpus, Parallel, ParallelFiles, content_hash, find_parallel
 from data.spec import Spec
+from data.tasks.text import TextTask
 from data.tokens import FlatTokens
 
 
-class Translation:
+class Translation(TextTask[Parallel]):
     """Parallel text as a task: source + EOS is read, BOS + target fed, target + EOS to be given.
 
     The corpus is asked when a split of it, or text to learn a tokenizer from, is first needed, and each split
@@ -27,17 +28,10 @@ class Translation:
     once opened, the files.
     """
 
-    chance: Mapping[str, float] = {}
-
-    def __init__(self, config: Mapping[str, Any], corpus: ParallelCorpus, tokenizer_dir: str | Path | None = None):
-        self.notes: list[str] = []
+    def __init__(self, config: Mapping[str, Any], corpus: Corpus[Parallel], tokenizer_dir: str | Path | None = None):
+        super().__init__(config, corpus)
         self.max_length = integer(config, "max_length", 2)
-        self._train_examples = integer(config, "train_examples", 0)
-        self._lowercase = bool(config["lowercase"])
-        self._corpus = corpus
-        self._added: tuple[str, ...] = ()
         self._text: dict[str, tuple[list[str], list[str]]] = {}
-        self._hashes: dict[str, str] = {}
         self._tokens: dict[str, tuple[FlatTokens, FlatTokens]] = {}
         self._source_tokenizer, self._target_tokenizer = self._tokenizers(config, tokenizer_dir)
         self.spec = Spec(
@@ -56,15 +50,6 @@ class Translation:
         )
 
     # What every task offers (`data/task.py`).
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        return (*self._corpus.splits, *self._added)
-
-    def content_hash(self, *splits: str) -> dict[str, str]:
-        for split in splits:
-            self._text_of(split)
-        return dict(self._hashes)
 
     def num_examples(self, split: str) -> int:
         return len(self._encoded(split)[0])
@@ -107,7 +92,6 @@ class Translation:
         return self._source_tokenizer.decode(ids)
 
     def decode_target(self, ids: Iterable[int]) -> str:
-        """The text of target ids up to the first EOS."""
         return self._target_tokenizer.decode(ids)
 
     def encode_source(self, lines: Sequence[str]) -> list[np.ndarray]:
@@ -158,20 +142,13 @@ class Translation:
             tokenizers.obtain("target", wanted, lambda: lines(1), **folders),
         )
 
-    def _normalized(self, lines: Sequence[str]) -> list[str]:
-        return [line.lower() for line in lines] if self._lowercase else list(lines)
-
     def _encode(self, tokenizer: tokenizers.Tokenizer, lines: Sequence[str]) -> list[np.ndarray]:
         end = np.full(1, tokenizers.EOS, np.int32)
         return [np.concatenate([ids, end]) for ids in tokenizer.encode(self._normalized(lines))]
 
     def _text_of(self, split: str) -> tuple[list[str], list[str]]:
         if split not in self._text:
-            if split not in self.splits:
-                raise ValueError(f"split = {split!r} is not in this data; choose from {', '.join(self.splits)}")
-            read: Parallel = self._corpus.read(split)
-            self._note(read.notes)
-            most = self._train_examples if split == "train" and self._train_examples else None
+            read, most = self._read(split), self._most(split)
             self._text[split] = (read.source[:most], read.target[:most])
             self._hashes[split] = content_hash([*self._text[split][0], *self._text[split][1]])
         return self._text[split]
@@ -197,9 +174,6 @@ class Translation:
                 self._note([f"{said} tokens (the longest has {longest_N.max()}) and kept whole"])
         self._tokens[split] = (source, target)
         return self._tokens[split]
-
-    def _note(self, notes: Sequence[str]) -> None:
-        self.notes += [note for note in notes if note not in self.notes]
 
 
 def translate(config: Mapping[str, Any], tokenizer_dir: str | Path | None = None) -> Translation:

@@ -10,6 +10,8 @@ import jax
 import numpy as np
 
 from data import pipeline
+from data.task import Task
+from data.tasks.translation import Translation
 from experiments.probes.measurement import Measurement
 from training.evaluation import quality, scoring
 from training.machine import mesh
@@ -44,9 +46,9 @@ def measure(
         yield Measurement(f"chance_{name}", level)
 
 
-def lengths(task, split: str, examples: quality.Examples) -> np.ndarray:
+def lengths(task: Task, split: str, examples: quality.Examples) -> np.ndarray:
     """(E,) words of each source where it is text, else its tokens."""
-    if not hasattr(task, "source_text"):
+    if not isinstance(task, Translation):
         return examples.source_length
     lines = task.source_text(split)
     return np.array([len(lines[i].split()) for i in examples.number])

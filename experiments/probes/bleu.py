@@ -1,13 +1,13 @@
 """Quality of translations: corpus BLEU and chrF of a split, by sacreBLEU (Papineni et al. 2002; Post 2018)."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from data import pipeline
 from data.batch import Batch
+from data.tasks.translation import Translation
 from experiments.probes.measurement import Measurement
 from models.contract import Architecture
-from training.evaluation.generate import Generator
+from training.evaluation.generate import Generator, search
 from training.evaluation.quality import Text
 from training.run.restore import Restored
 
@@ -25,27 +25,22 @@ def measure(run: Restored, *, split: str = "val", beam_size: int = 1, limit: int
         yield Measurement(name, scores[name], part=split, answers=translator.num_sentences)
 
 
-def translates(task: Any) -> bool:
-    """Whether the task's outputs are text that has references."""
-    return hasattr(task, "target_text") and task.spec.source != "none"
-
-
 class Translator:
     """Translates a split's first sentences, with whatever parameters: models of one architecture share programs."""
 
     def __init__(self, run: Restored, split: str, *, beam_size: int = 1, limit: int = 0):
-        if not translates(run.task):
+        if not isinstance(run.task, Translation):
             raise ValueError(f"bleu: answers of {run.config.task} are no text to compare; use another probe")
         if not run.model.decodes:
             raise ValueError(f"bleu: {run.config.model.name} does not decode; use another probe")
         self._task = run.task
-        self._options = {"method": "beam", "beam_size": beam_size} if beam_size > 1 else {"method": "greedy"}
+        self._decoding = search(beam_size)
         self._batches: Sequence[Batch] = list(pipeline.eval_batches(run.task, split, run.config, limit=limit))
         self._index = sorted(int(i) for batch in self._batches for i in batch["index"] if i >= 0)
         sources, references = run.task.source_text(split), run.task.target_text(split)
         self.sources = [sources[i] for i in self._index]  # as in the file; so are the references
         self._references = [references[i] for i in self._index]
-        self._lowercase = bool(run.config.data.get("lowercase", False))
+        self._lowercase = run.task.lowercase
 
     @property
     def num_sentences(self) -> int:
@@ -53,6 +48,6 @@ class Translator:
 
     def translate(self, model: Architecture) -> Text:
         """The model's translations beside their references, in the order of the split."""
-        tokens = Generator(model, self._task.spec, **self._options).split(self._batches)
+        tokens = Generator(model, self._task.spec, self._decoding).split(self._batches)
         hypotheses = [self._task.decode_target(tokens[i]) for i in self._index]
         return Text(hypotheses, self._references, self._lowercase)

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from data.tasks.translation import Translation
 from experiments.probes import bleu_counts
-from experiments.probes.bleu import Translator, translates
+from experiments.probes.bleu import Translator
 from experiments.probes.measurement import Measurement
 from training.run.restore import Restored
 
@@ -31,7 +32,7 @@ def measure(
     words given over words of the references. Greedy where `beam_size` is 1. `limit` takes the first so many examples.
     Raises ValueError for a task that is no translation, or a model that does not decode.
     """
-    if not translates(run.task):
+    if not isinstance(run.task, Translation):
         raise ValueError(f"bleu_by_length: {run.config.task} is no translation of text; use accuracy_by_length")
     translator = Translator(run, split, beam_size=beam_size, limit=limit)
     text = translator.translate(run.model)

@@ -23,7 +23,7 @@ from data import pipeline
 from data.batch import Batch
 from experiments.probes.measurement import Measurement
 from models import flops
-from models.contract import Architecture
+from models.contract import Architecture, Spec
 from training.command import cli
 from training.machine import mesh, provenance
 from training.run.restore import Restored
@@ -166,7 +166,7 @@ def _by_call(name, spec, config, model, batch, training: Timed) -> Timed:
     return Timed(name, trained.step, training.flops, training.tokens, 1, trained.compile_seconds, size)
 
 
-def _tokens(batch: Batch, spec: Any) -> float:
+def _tokens(batch: Batch, spec: Spec) -> float:
     """Read in training, without padding."""
     return float(batch["source_mask"].sum() + (batch["target_in"] != spec.pad).sum())
 

@@ -3,9 +3,10 @@
 Dims: B batch, N decoded length.
 """
 
+import dataclasses
 import functools
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,8 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from data.batch import Batch, pad_rows
-from models.contract import Architecture
+from data.tasks.translation import Translation
+from models.contract import Architecture, Spec
 from models.decoding import Decoded, decoder
 from training.machine import mesh as meshes
 
@@ -25,23 +27,60 @@ TIMES = 2  # or so many times as long, which matters where tokens are characters
 _decoder = functools.lru_cache(maxsize=16)(decoder)  # generators of one method share what was compiled
 
 
+@dataclasses.dataclass(frozen=True)
+class Greedy:
+    """The most probable token at each position."""
+
+    method: ClassVar[str] = "greedy"
+
+
+@dataclasses.dataclass(frozen=True)
+class Beam:
+    """The best of several hypotheses; `length_penalty` is the exponent of ((5 + length) / 6)."""
+
+    method: ClassVar[str] = "beam"
+    beam_size: int = 5
+    length_penalty: float = 0.6
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """Tokens drawn at a temperature, from the `top_k` most probable (0: all) and those that hold `top_p`."""
+
+    method: ClassVar[str] = "sample"
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+Decoding = Greedy | Beam | Sample
+GREEDY = Greedy()
+
+
+def search(beam_size: int, length_penalty: float = 0.6) -> Decoding:
+    """A beam, or greedy decoding where it is of 1."""
+    return Beam(beam_size, length_penalty) if beam_size > 1 else GREEDY
+
+
 class Generator:
-    """Decodes batches with one method and its options; each set of shapes compiles once.
+    """Decodes batches in one way; each set of shapes compiles once.
 
     The rows of a batch are shared out between the devices of a single process, but for sampling, whose draws are
     to stay the same on any number of devices.
     """
 
-    def __init__(self, model: Architecture, spec: Any, method: str = "greedy", *, seed: int = 0, **options):
-        self._spec, self._sampled = spec, method == "sample"
-        self._key = jax.random.key(seed)
+    def __init__(self, model: Architecture, spec: Spec, decoding: Decoding = GREEDY):
+        self._spec, self._sampled = spec, isinstance(decoding, Sample)
+        options = dataclasses.asdict(decoding)
+        self._key = jax.random.key(options.pop("seed", 0))
         self._mesh: Mesh | None = None
         if jax.device_count() > 1 and jax.process_count() == 1 and not self._sampled:
             self._mesh = meshes.make()
             graph, state = nnx.split(model)
             model = nnx.merge(graph, jax.device_put(state, meshes.replicated(self._mesh)))
         self._model = model
-        self._decode = _decoder(method, bos=spec.bos, eos=spec.eos, pad=spec.pad, mesh=self._mesh, **options)
+        self._decode = _decoder(decoding.method, bos=spec.bos, eos=spec.eos, pad=spec.pad, mesh=self._mesh, **options)
 
     def __call__(self, batch: Batch, *, number: int = 0) -> np.ndarray:
         """(B, N) token ids; without an end-of-sequence token, as many as the target is long."""
@@ -55,7 +94,7 @@ class Generator:
         max_len, expected_len = batch["target_out"].shape[1], None
         if spec.eos is not None:
             longest = batch["source_mask"].shape[1]
-            max_len, expected_len = _round_up(_limit(longest)), _round_up(longest + MARGIN)
+            max_len, expected_len = _round_up(int(_limit(longest))), _round_up(longest + MARGIN)
             # A row that only fills the shape would be searched to its limit, and keep the others waiting.
             arrays["limit"] = np.where(batch["index"] < 0, 0, _limit(batch["source_mask"].sum(1)))
         if self._sampled:
@@ -102,11 +141,11 @@ def _round_up(length: int) -> int:
     return -(-length // 8) * 8  # few different lengths to compile
 
 
-def _limit(source_length: Any) -> Any:
+def _limit(source_length: int | np.ndarray) -> np.ndarray:
     return np.maximum(source_length + LONGER, TIMES * source_length)
 
 
-def source_batch(task: Any, lines: Sequence[str]) -> Batch:
+def source_batch(task: Translation, lines: Sequence[str]) -> Batch:
     """A batch of source lines whose target is not known."""
     encoded = task.encode_source(lines)
     length = -(-max(len(ids) for ids in encoded) // 8) * 8

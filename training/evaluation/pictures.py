@@ -2,13 +2,15 @@
 
 import functools
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
 
 from data.batch import Batch
+from data.task import Task
+from data.tasks.text import TextTask
+from data.tasks.translation import Translation
 from models.contract import Architecture
 from training.run.run_folder import naming
 
@@ -36,19 +38,19 @@ def _capture(graph, state, names: tuple[str, ...], source, source_mask, target_i
     return nnx.merge(graph, state)(source, source_mask, target_in, taps=dict.fromkeys(names)).taps
 
 
-def labels(task: Any, batch: Batch, row: int) -> tuple[list[str], list[str]]:
+def labels(task: Task, batch: Batch, row: int) -> tuple[list[str], list[str]]:
     """One example's source tokens as read and target tokens as given (as fed, where they are not text), unpadded."""
     source = batch["source"][row][batch["source_mask"][row]]
     counted_T = batch["target_weights"][row] > 0
     length = len(counted_T) - int(counted_T[::-1].argmax())
-    if hasattr(task, "target_pieces"):
-        sources = task.source_pieces(source) if hasattr(task, "source_pieces") else []
+    if isinstance(task, TextTask):
+        sources: list[str] = task.source_pieces(source) if isinstance(task, Translation) else []
         return sources, task.target_pieces(batch["target_out"][row][:length])
     shown = [f"{value:.2g}" for value in source[:, 0]] if source.ndim == 2 else [str(token) for token in source]
     return shown, [str(token) for token in batch["target_in"][row][:length]]
 
 
-def draw_attention(path: Path, maps: dict[str, np.ndarray], task: Any, batch: Batch, row: int) -> None:
+def draw_attention(path: Path, maps: dict[str, np.ndarray], task: Task, batch: Batch, row: int) -> None:
     """Draws the maps (B, H, T, S) of one row of the batch; padding is left out."""
     import matplotlib
 

@@ -1,42 +1,44 @@
 """Sample outputs and an attention picture of a run in progress, for its dashboard."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from data.batch import Batch
+from data.batch import Batch, take
+from data.task import Task
+from data.tasks.language import Language
+from data.tasks.translation import Translation
 from models.contract import Architecture
-from training.evaluation.generate import Generator
+from training.evaluation.generate import Generator, Sample
 from training.evaluation.pictures import attention_maps, attention_names, draw_attention, labels
 from training.run.tracking import Tracker
 
 ROWS = 8
 
 
-def show(tracker: Tracker, model: Architecture, task: Any, batch: Batch, step: int, workdir: Path) -> None:
+def show(tracker: Tracker, model: Architecture, task: Task, batch: Batch, step: int, workdir: Path) -> None:
     """Outputs for the first rows of a validation batch beside their targets, and what attention looks at.
 
     Greedy where there is a source; a language model draws the second half of a window after reading the first.
     """
     real = np.flatnonzero(batch["index"] >= 0)[:ROWS]
-    head: Batch = {name: array[real] for name, array in batch.items()}  # type: ignore[assignment, index]
+    head = take(batch, real)
     rows = []
     if task.spec.free_running and model.decodes and task.spec.source != "none":
         tokens = Generator(model, task.spec)(head)
         for row, ids in enumerate(tokens):
             source, target = labels(task, head, row)
-            if hasattr(task, "decode_target"):
+            if isinstance(task, Translation):
                 given, wanted = task.decode_target(ids), task.decode_target(head["target_out"][row])
                 rows.append([task.decode_source(head["source"][row]), wanted, given])
             else:
                 wanted = " ".join(map(str, head["target_out"][row][: len(target)]))
                 rows.append([" ".join(source), wanted, " ".join(map(str, ids[: len(target)]))])
-    if task.spec.free_running and model.decodes and task.spec.source == "none":
+    if isinstance(task, Language) and model.decodes:
         ids_B = [row[weights > 0] for row, weights in zip(head["target_out"], head["target_weights"], strict=True)]
         halves_B = [np.split(ids, [len(ids) // 2]) for ids in ids_B]
         longest = max(len(rest) for _, rest in halves_B)
-        tokens = Generator(model, task.spec, "sample").continuations([prompt for prompt, _ in halves_B], longest)
+        tokens = Generator(model, task.spec, Sample()).continuations([prompt for prompt, _ in halves_B], longest)
         decode = task.decode_target
         rows = [[decode(a), decode(b), decode(ids)] for (a, b), ids in zip(halves_B, tokens, strict=True)]
     pictures = {}

@@ -1,12 +1,15 @@
 """Stopping on request: SIGTERM and Ctrl-C let the step finish; a second Ctrl-C does not wait."""
 
 import signal
+from collections.abc import Callable
 from types import FrameType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+
+Handler = Callable[[int, FrameType | None], Any] | int | None  # as `signal.signal` takes and returns it
 
 
 class StopRequest:
@@ -16,7 +19,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.requested = False
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Handler] = {}
 
     def __enter__(self) -> "StopRequest":
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -25,7 +28,7 @@ class StopRequest:
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            signal.signal(number, handler)
 
     def agreed(self, *, at: bool) -> bool:
         """Whether to end now. One process ends when asked; several must end at the same step, and ask each other

@@ -3,7 +3,7 @@
 import json
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 import data
 import models
+from data.task import Task
 from models.contract import Architecture
 from training.run.checkpoint import CheckpointError, Checkpoints
 from training.step import params, train_step
@@ -20,7 +21,7 @@ WHICH = ("best", "last", "average")
 
 class Restored(NamedTuple):
     config: ConfigDict
-    task: Any
+    task: Task
     model: Architecture  # with the chosen parameters in place
     step: int  # of the checkpoint; of the newest, for an average
 

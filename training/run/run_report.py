@@ -5,12 +5,13 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from data.task import Task
 from training.machine import provenance
 from training.run.ledger import Ledger
 from training.step import params
 
 
-def opening(config: ConfigDict, weights: params.Params, task: Any, done: int, workdir: Path) -> str:
+def opening(config: ConfigDict, weights: params.Params, task: Task, done: int, workdir: Path) -> str:
     """Which model on which task, how large, on which devices; a line for each note of the task; where it resumes."""
     device = provenance.device()
     lines = [

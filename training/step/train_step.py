@@ -76,7 +76,7 @@ def make_train_step(skeleton: Skeleton, spec: Spec, config: ConfigDict) -> Train
     `gradient_norm/MODULE` and `update_ratio` (|update| / |params|), which are zero on the steps between.
     """
     transform = optimizer.build(config)
-    score = LOSSES[spec.loss]  # type: ignore[attr-defined]
+    score = LOSSES[spec.loss]
     micro_batches, decay = config.optimizer.accumulation, config.optimizer.ema_decay
     smoothing = config.label_smoothing
 
@@ -159,12 +159,12 @@ def _no_norms(params: Params, gradients: Params, updates: Params) -> dict[str, j
 
 def make_eval_step(skeleton: Skeleton, spec: Spec) -> Callable[[Params, Arrays], dict[str, jax.Array]]:
     """Returns (params, batch) -> per position `nll`, `correct` and `prediction`, all (B, T)."""
-    score = LOSSES[spec.loss]  # type: ignore[attr-defined]
+    score = LOSSES[spec.loss]
 
     def eval_step(params: Params, batch: Arrays) -> dict[str, jax.Array]:
         logits_BTV = forward(skeleton(params), batch).logits
         scores = score(logits_BTV, batch["target_out"])
-        if spec.loss == "mse":  # type: ignore[attr-defined]
+        if spec.loss == "mse":
             return {"nll": scores.nll, "correct": scores.correct, "prediction": logits_BTV[..., 0]}
         prediction_BT = logits_BTV.argmax(axis=-1)
         return {"nll": scores.nll, "correct": prediction_BT == batch["target_out"], "prediction": prediction_BT}

@@ -22,7 +22,7 @@ def compiled_in_haste():
 @pytest.mark.parametrize("model", ["gru", "transformer_decoder"])
 def test_it_is_what_eval_measures(model):
     run = restored("recall", model)
-    found, _ = eval.evaluate(run, "test", eval.parse(["--workdir=none", "--split=test"]))
+    found, _ = eval.evaluate(run, "test")
     measured = [one for one in measure(run) if one.measure == "token_accuracy"]
     assert [(one.value, one.answers) for one in measured] == [
         (row["token_accuracy"], row["num_answers"]) for row in found["by_distance"]

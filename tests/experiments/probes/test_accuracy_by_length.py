@@ -24,7 +24,7 @@ def named(found, measure):
 
 
 def evaluated(run, split):
-    return eval.evaluate(run, split, eval.parse(["--workdir=none", f"--split={split}", "--beam_size=1"]))[0]
+    return eval.evaluate(run, split)[0]
 
 
 @pytest.mark.parametrize("model", ["gru", "transformer_decoder"])

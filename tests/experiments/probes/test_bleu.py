@@ -11,6 +11,7 @@ import models
 from experiments.probes import bleu as probe
 from tests.experiments.probes.restored import restored
 from tests.training import processes, runs
+from training.evaluation.generate import search
 from training.run.restore import Restored
 
 
@@ -31,8 +32,7 @@ def translation(folder: Path, model: str, **values) -> Restored:
 def test_it_is_what_eval_gives(tmp_path, beam_size):
     run = translation(tmp_path, "gru")
     found = {one.measure: one for one in probe.measure(run, split="test", beam_size=beam_size, limit=8)}
-    options = eval.parse(["--workdir=none", "--split=test", f"--beam_size={beam_size}", "--limit=8"])
-    expected, _ = eval.evaluate(run, "test", options)
+    expected, _ = eval.evaluate(run, "test", search(beam_size), limit=8)
     assert {name: one.value for name, one in found.items()} == {
         name: pytest.approx(expected[name]) for name in ("bleu_lowercase", "bleu", "chrf")
     }

@@ -12,6 +12,7 @@ from experiments.probes import bleu_counts
 from tests.experiments.probes.restored import restored
 from tests.training import runs
 from tests.training.processes import write_text
+from training.evaluation.generate import search
 from training.run.restore import Restored
 
 
@@ -35,8 +36,7 @@ def translator(text, model="rnn_attention", seed=0) -> Restored:
 @pytest.mark.parametrize("beam_size", [1, 2])
 def test_it_is_what_eval_measures(text, beam_size):
     run = translator(text)
-    options = eval.parse(["--workdir=none", "--split=test", f"--beam_size={beam_size}"])
-    _, predictions = eval.evaluate(run, "test", options)
+    _, predictions = eval.evaluate(run, "test", search(beam_size))
     counts_SC = bleu_counts.counts(predictions, run.task.target_text("test"))
     words_S = np.array([len(line.split()) for line in run.task.source_text("test")])
     found = list(probe.measure(run, split="test", edges=(1, 4, 7), draws=3, beam_size=beam_size))

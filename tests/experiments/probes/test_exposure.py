@@ -23,8 +23,7 @@ def mean(found, name):
 def test_the_means_are_those_of_eval():
     run = restored("reverse", "gru", data__min_length=6)
     found = list(probe.measure(run))
-    options = eval.parse(["--workdir=none", "--split=val", "--beam_size=1"])
-    evaluated, _ = eval.evaluate(run, "val", options)
+    evaluated, _ = eval.evaluate(run, "val")
     assert mean(found, "teacher_forced") == pytest.approx(evaluated["token_accuracy"])
     assert mean(found, "free_running") == pytest.approx(evaluated["free_running"]["token_accuracy"])
 

@@ -17,7 +17,7 @@ from configs import common
 from data.spec import Spec
 from models.decoding import greedy
 from tests.training import runs
-from training.evaluation.generate import LONGER, Generator, _limit, source_batch
+from training.evaluation.generate import LONGER, Beam, Generator, Sample, _limit, source_batch
 
 ROOT = Path(__file__).parents[3]
 WITH_EOS = Spec("tokens", 9, 9, "tokens", 9, 8, 8, free_running=True, eos=2)
@@ -92,7 +92,7 @@ def test_split_orders_by_index_and_leaves_filler_out(gru):
 
 def test_sampling_follows_its_seed_and_the_number_of_the_batch(gru):
     def draw(seed, number=0, **options):
-        return Generator(gru, WITH_EOS, "sample", seed=seed, **options)(batch(), number=number)
+        return Generator(gru, WITH_EOS, Sample(seed=seed, **options))(batch(), number=number)
 
     first = draw(1)
     np.testing.assert_array_equal(first, draw(1))
@@ -103,10 +103,10 @@ def test_sampling_follows_its_seed_and_the_number_of_the_batch(gru):
 def test_generators_of_one_method_share_what_was_compiled(gru, caplog):
     """A run makes a new one at every evaluation."""
     with jax.log_compiles():
-        Generator(gru, WITH_EOS, length_penalty=0.3, method="beam", beam_size=2)(batch())
+        Generator(gru, WITH_EOS, Beam(2, 0.3))(batch())
         assert "compilation of jit(run)" in caplog.text
         caplog.clear()
-        Generator(build("gru", WITH_EOS), WITH_EOS, length_penalty=0.3, method="beam", beam_size=2)(batch())
+        Generator(build("gru", WITH_EOS), WITH_EOS, Beam(2, 0.3))(batch())
         assert "compilation of jit(run)" not in caplog.text
 
 
@@ -138,9 +138,9 @@ def test_source_batch_pads_lines():
 SHARED = """
 import json, sys, jax
 from tests.training.evaluation.test_generate import LANGUAGE, PROMPTS, WITH_EOS, batch, build
-from training.evaluation.generate import Generator
+from training.evaluation.generate import Beam, Generator
 assert jax.device_count() == 2
-beam = Generator(build("transformer", WITH_EOS), WITH_EOS, "beam", beam_size=3)
+beam = Generator(build("transformer", WITH_EOS), WITH_EOS, Beam(3))
 greedy = Generator(build("gru_decoder", LANGUAGE), LANGUAGE)
 json.dump([beam(batch()).tolist(), greedy.continuations(PROMPTS, 5).tolist()], sys.stdout)
 """
@@ -152,7 +152,7 @@ def test_devices_share_the_rows_of_a_batch():
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     done = subprocess.run([sys.executable, "-c", SHARED], capture_output=True, text=True, env=environment, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    beam = Generator(build("transformer", WITH_EOS), WITH_EOS, "beam", beam_size=3)(batch())
+    beam = Generator(build("transformer", WITH_EOS), WITH_EOS, Beam(3))(batch())
     greedy_tokens = Generator(build("gru_decoder", LANGUAGE), LANGUAGE).continuations(PROMPTS, 5)
     assert json.loads(done.stdout) == [beam.tolist(), greedy_tokens.tolist()]
 

@@ -10,15 +10,29 @@ from matplotlib import pyplot
 import models
 from configs import common
 from data.spec import Spec
+from data.tasks.translation import Translation
 from tests.training import runs
 from training.evaluation.pictures import attention_maps, attention_names, draw_attention, labels
 
 PAIRS = Spec("tokens", 9, 9, "tokens", 9, 5, 4, free_running=True, eos=2)
 LANGUAGE = Spec("none", 0, 9, "tokens", 9, 0, 4, free_running=True, eos=2)
 SYMBOLS = types.SimpleNamespace()  # a task without text
-TEXT = types.SimpleNamespace(
-    source_pieces=lambda ids: [f"s{i}" for i in ids], target_pieces=lambda ids: [f"t{i}" for i in ids]
-)
+
+
+class Pieces(Translation):
+    """Text whose ids are their own names."""
+
+    def __init__(self):
+        pass
+
+    def source_pieces(self, ids):
+        return [f"s{i}" for i in ids]
+
+    def target_pieces(self, ids):
+        return [f"t{i}" for i in ids]
+
+
+TEXT = Pieces()
 
 
 @pytest.fixture(scope="module", autouse=True)
