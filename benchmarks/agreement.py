@@ -27,13 +27,12 @@ def compute(name: str, dtype: str) -> dict[str, np.ndarray]:
     from flax import nnx
 
     import models
-    from configs import common
     from data.spec import Spec
     from training.step.losses import cross_entropy
 
     architecture = name.removesuffix(CUDNN)
-    config = common.model(architecture)
-    common.set_width(config, WIDTH)
+    config = models.configured(architecture)
+    models.set_width(config, WIDTH)
     config.dtype = dtype
     if "num_heads" in config:
         config.num_heads = HEADS

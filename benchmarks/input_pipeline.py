@@ -21,7 +21,6 @@ from ml_collections import ConfigDict
 
 import data
 import models
-from configs import multi30k, recall
 from data import pipeline
 from training.command import cli
 from training.machine import backend, mesh
@@ -96,9 +95,9 @@ def measure(name: str, config: ConfigDict, seconds: float) -> Found:
 
 def configs(folder: str) -> dict[str, ConfigDict]:
     """The fastest model of each, on text and on a synthetic task, and a synthetic one of more than 5 ms a step."""
-    chosen = {f"recall {model}": recall.get_config(model) for model in ("rnn", "gru")}
+    chosen = {f"recall {model}": cli.load(f"configs/recall.py:{model}") for model in ("rnn", "gru")}
     if folder:
-        text = multi30k.get_config("gru_attention")
+        text = cli.load("configs/multi30k.py:gru_attention")
         text.data.update({"dir": folder, "num_buckets": 4})  # few shapes to compile; the pipeline does the same work
         text.cpu_devices = 1  # as the others: a process has one number of devices
         chosen["multi30k gru_attention"] = text

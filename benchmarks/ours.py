@@ -26,6 +26,7 @@ CELLS = {"rnn": TanhCell, "gru": GRUCell, "lstm": LSTMCell}
 def config_of(case: Case) -> ConfigDict:
     """A run's config with the sizes of the case; Adam at 1e-3, nothing else that a peer lacks."""
     config = common.base("benchmark", case.model)
+    config.model = models.configured(case.model)
     config.batch_size, config.steps, config.cpu_devices = case.batch, 10**6, case.devices
     config.keep_pages = case.keep_pages
     config.schedule.name, config.schedule.warmup_steps, config.optimizer.clip_norm = "constant", 0, 0.0

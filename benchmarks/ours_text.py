@@ -16,9 +16,9 @@ import data
 import models
 from benchmarks import protocol
 from benchmarks.text_case import SPECIALS, Files, TextCase
-from configs import multi30k
 from data import pipeline
 from data.tasks.translation import Translation
+from training.command import cli
 from training.evaluation.generate import Beam, Generator
 from training.machine import backend, mesh, provenance
 from training.machine.clock import Clock
@@ -29,7 +29,7 @@ from training.trainer import Trainer
 
 def config_of(case: TextCase) -> ConfigDict:
     """A run's config with the sizes of the case, and nothing that JoeyNMT lacks (a moving average of weights)."""
-    config = multi30k.get_config("transformer")
+    config = cli.load("configs/multi30k.py:transformer")
     config.model.update({"hidden_size": case.hidden, "num_layers": case.layers, "num_heads": case.heads})
     config.model.update({"mlp_dim": case.mlp, "dropout_rate": case.dropout, "attention_dropout_rate": case.dropout})
     config.data.update({"dir": case.data, "source_language": case.source, "target_language": case.target})

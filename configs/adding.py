@@ -37,6 +37,6 @@ def get_config(model):
     config.data.update(data)
     config.steps = 3000
     config.eval_examples = 1024
-    common.set_width(config.model, 64)
-    config.model.num_layers = 2 if name.startswith("transformer") else 1
+    config.model.hidden_size = 64
+    common.preset(config, common.ONE_LAYER)
     return config

@@ -20,9 +20,9 @@ RECURRENT = {
     "schedule.warmup_steps": 400,
     "cpu_devices": 2,
 }
-PRESETS = {
+PRESETS: dict[str, dict] = {
     "gru": RECURRENT | {"model.hidden_size": 448, "model.context": "every_step", "steps": 6000},
-    "gru_attention": RECURRENT | {"model.hidden_size": 320, "steps": 7500},
+    "gru_attention": RECURRENT | {"model.hidden_size": 320, "model.attention.size": 128, "steps": 7500},
     "transformer": {
         "model.hidden_size": 256,
         "model.num_layers": 3,
@@ -59,5 +59,5 @@ def get_config(model):
     config.label_smoothing = 0.1
     config.optimizer.ema_decay = 0.995
     config.best.metric = "token_accuracy"
-    config.update_from_flattened_dict(PRESETS.get(model, {}))
+    common.preset(config, PRESETS)
     return config

@@ -20,6 +20,18 @@ SETTINGS = {
     "short": {"min_words": 10, "max_words": 20, "test_words": 60},
 }
 
+RECURRENT: dict = {
+    "model.num_layers": 1,
+    "model.input_dropout_rate": 0.1,
+    "model.output_dropout_rate": 0.1,
+    "model.variational_dropout": True,
+}
+PRESETS: dict[str, dict] = {
+    **dict.fromkeys(("rnn", "lstm", "gru"), RECURRENT | {"model.context": "every_step"}),
+    **dict.fromkeys(("rnn_attention", "lstm_attention", "gru_attention"), RECURRENT),
+    "transformer": {"model.num_layers": 3, "model.dropout_rate": 0.1},
+}
+
 
 def get_config(model):
     name, data = common.setting(model, SETTINGS)
@@ -39,15 +51,8 @@ def get_config(model):
             "num_buckets": 12,
         }
     )
-    if "bidirectional" in config.model:
-        config.model.num_layers = 1
-        config.model.input_dropout_rate = config.model.output_dropout_rate = 0.1
-        config.model.variational_dropout = True
-    if name == "transformer":
-        config.model.num_layers, config.model.dropout_rate = 3, 0.1
-    if "context" in config.model:
-        config.model.context = "every_step"
-    common.set_width(config.model, 128)
+    config.model.hidden_size = 128
+    common.preset(config, PRESETS)
     config.optimizer.learning_rate = 2e-3
     config.schedule.warmup_steps = 200
     config.label_smoothing = 0.1

@@ -49,6 +49,11 @@ SETTINGS = {
 }
 
 
+RECURRENT = {name: one_layer | {"optimizer.learning_rate": 3e-3} for name, one_layer in common.ONE_LAYER.items()}
+TRANSFORMER = {"model.positions": "alibi"}  # binding a value to the key beside it is found soon only where near is easy
+PRESETS = RECURRENT | {"transformer": TRANSFORMER, "transformer_decoder": TRANSFORMER}
+
+
 def get_config(model):
     name, data = common.setting(model, SETTINGS)
     config = common.base("recall", name)
@@ -56,11 +61,7 @@ def get_config(model):
     config.steps = 600
     config.batch_size = 32
     config.eval_examples = 256
-    common.set_width(config.model, 64)
-    config.optimizer.learning_rate = 3e-3
-    if "positions" in config.model:
-        config.model.positions = "alibi"  # binding a value to the key beside it is found soon only where near is easy
-        config.optimizer.learning_rate = 2e-3
-    else:
-        config.model.num_layers = 1
+    config.model.hidden_size = 64
+    config.optimizer.learning_rate = 2e-3
+    common.preset(config, PRESETS)
     return config

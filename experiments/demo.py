@@ -12,8 +12,7 @@ from typing import Any
 
 import eval
 import train
-from configs import recall
-from training.command.cli import Parser, user_errors
+from training.command.cli import Parser, load, user_errors
 from training.command.printed import print_whole
 from training.run.restore import restore
 
@@ -24,7 +23,7 @@ BINS = 8  # rows of the table
 
 def run(name: str, workdir: Path, steps: int) -> dict[str, Any]:
     """Trains one architecture (or goes on with it) and returns its evaluation on the test split."""
-    config = recall.get_config(name)
+    config = load(f"configs/recall.py:{name}")
     config.steps = steps or config.steps
     config.wandb.mode = "disabled"
     config.lock()

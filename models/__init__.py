@@ -1,10 +1,12 @@
-"""The architectures by name, and the one way to build one."""
+"""The architectures by name, and the one way to configure one and to build one."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from flax import nnx
+from ml_collections import ConfigDict
 
-from models import choices
+from models import choices, options
 from models.contract import Architecture, Spec
 from models.recurrent_decoder import GRUDecoder, LSTMDecoder, RNNDecoder
 from models.seq2seq import GRU, LSTM, RNN
@@ -27,14 +29,44 @@ MODELS: dict[str, type[Architecture]] = {
     "transformer_decoder": TransformerDecoder,
 }
 
-DTYPES = ("float32", "bfloat16")
+
+def configured(name: str, values: Mapping[str, Any] | None = None, *, old: bool = False) -> ConfigDict:
+    """The whole config of architecture `name`: `values`, nested or by dotted key, and its own defaults for the rest.
+
+    With `old`, as for a run's recorded config, what is missing has the value of runs begun before there was such a
+    key, and a key that has gone is left out. Raises ValueError, in one line, for an unknown name or key.
+    """
+    choices.check("model", name, MODELS)
+    given, known = options.flat(values or {}), MODELS[name].options()
+    for key, value in given.items():
+        if key not in (*known, "name") and not old:
+            raise ValueError(f"model.{key} = {value!r} is not a key; {has_no_key(name, key)}")
+    return ConfigDict(options.nested({"name": name} | options.complete(known, given, old=old)))
+
+
+def has_no_key(name: str, key: str) -> str:
+    """What to say of a key that architecture `name` does not have: who has it, and what there is instead."""
+    others = [other for other, kind in MODELS.items() if key in kind.options()]
+    whose = f" ({', '.join(others)} have)" if others else ""
+    return f"{name} has no {key}{whose}; choose from {', '.join(f'model.{own}' for own in MODELS[name].options())}"
+
+
+def widths(name: str) -> dict[str, int]:
+    """The keys of architecture `name` that are widths, and how many times model.hidden_size each is."""
+    known = MODELS[name].options()
+    return {"hidden_size": 1} | {key: option.width for key, option in known.items() if option.width}
+
+
+def set_width(config: Any, width: int) -> None:
+    """Gives every layer of a model's config one width, and the feed-forward layers their multiple of it."""
+    config.update_from_flattened_dict({key: times * width for key, times in widths(config.name).items()})
 
 
 def build(name: str, config: Any, spec: Spec, key: Key[Array, ""]) -> Architecture:
     """Draws the parameters of architecture `name` from `key`.
 
-    `config` has the keys of `configs.common.model(name)`, by attribute. Raises ValueError, in one line,
-    for an unknown name, a value out of range, or an architecture that the task cannot feed.
+    `config` has the keys of `configured(name)`, by attribute. Raises ValueError, in one line, for an unknown name, a
+    value out of range, or an architecture that the task cannot feed.
     """
     choices.check("model", name, MODELS)
     architecture = MODELS[name]
@@ -60,12 +92,7 @@ def portable(config: Any) -> Any:
 
 
 def check_values(config: Any) -> None:
-    """Raises ValueError for sizes, rates and dtypes out of range, whatever the architecture."""
-    for field, value in config.items():
-        if field.endswith("_size") or field.endswith("_dim") or field in ("num_layers", "num_heads"):
-            if value < 1:
-                raise ValueError(f"model.{field} = {value} is not a positive number; use 1 or more")
-        elif field.endswith("_rate") and not 0.0 <= value < 1.0:
-            bound = "0.0" if value < 0.0 else "a value below 1, such as 0.9"
-            raise ValueError(f"model.{field} = {value} is not in [0, 1); use {bound}")
-    choices.check("model.dtype", config.dtype, DTYPES)
+    """Raises ValueError for values out of the range that the architecture's options state."""
+    given = options.flat(config)
+    for key, option in MODELS[config.name].options().items():
+        option.check(f"model.{key}", given[key])

@@ -27,10 +27,6 @@ class Score(nnx.Module):
     def __init__(self, query_size: int, memory_size: int, size: int, *, dtype: Any = jnp.float32, rngs: nnx.Rngs):
         raise NotImplementedError
 
-    @classmethod
-    def expected_params(cls, query_size: int, memory_size: int, size: int) -> int:
-        raise NotImplementedError
-
     def keys(self, memory_BSE: Float[Array, "B S E"]) -> Array:
         """What the memory contributes, an array that leads with the batch axis."""
         raise NotImplementedError
@@ -55,10 +51,6 @@ class AdditiveScore(Score):
         self.query = Linear(query_size, size, use_bias=False, dtype=dtype, rngs=rngs)
         self.memory = Linear(memory_size, size, use_bias=False, dtype=dtype, rngs=rngs)
         self.vector = nnx.Param(glorot(rngs.params(), (size, 1), jnp.float32)[:, 0])
-
-    @classmethod
-    def expected_params(cls, query_size, memory_size, size):
-        return (query_size + memory_size + 1) * size
 
     def keys(self, memory_BSE):
         return self.memory(memory_BSE)
@@ -94,10 +86,6 @@ class DotScore(Score):
     def __init__(self, query_size, memory_size, size, *, dtype=jnp.float32, rngs):
         pass
 
-    @classmethod
-    def expected_params(cls, query_size, memory_size, size):
-        return 0
-
     def keys(self, memory_BSE):
         return memory_BSE
 
@@ -124,10 +112,6 @@ class GeneralScore(DotScore):
 
     def __init__(self, query_size, memory_size, size, *, dtype=jnp.float32, rngs):
         self.memory = Linear(memory_size, query_size, use_bias=False, dtype=dtype, rngs=rngs)
-
-    @classmethod
-    def expected_params(cls, query_size, memory_size, size):
-        return query_size * memory_size
 
     def keys(self, memory_BSE):
         return self.memory(memory_BSE)

@@ -19,6 +19,7 @@ from flax import nnx
 
 from models.layers import glorot
 from models.matmul import matmul
+from models.options import Option
 from models.scan import Dense, Parts, linear_of
 from models.shapes import Array, Float
 
@@ -32,6 +33,9 @@ class Cell(nnx.Module):
 
     gates: ClassVar[int] = 1
     parts: ClassVar[tuple[str, ...]] = ("hidden",)
+    options: ClassVar[dict[str, Option]] = {
+        "recurrent_scale": Option(1.0, "gain of the orthogonal recurrent initialisation"),
+    }
 
     def __init__(
         self, in_size: int, hidden_size: int, *, recurrent_scale: float = 1.0, dtype: Any = jnp.float32, rngs: nnx.Rngs
@@ -58,10 +62,6 @@ class Cell(nnx.Module):
             dtype=jnp.dtype(config.dtype),
             rngs=rngs,
         )
-
-    @classmethod
-    def expected_params(cls, in_size: int, hidden_size: int) -> int:
-        return cls.gates * hidden_size * (in_size + hidden_size + 1)
 
     @staticmethod
     def update(recurrent: Recurrent, projected: Gates, carry: Carry) -> Carry:
@@ -119,6 +119,13 @@ class LSTMCell(Cell):
 
     gates = 4
     parts = ("hidden", "cell")
+    options = Cell.options | {
+        "forget_bias": Option(1.0, "of the forget gate at the start"),
+        "chrono_length": Option(0, "longest dependency, for chrono initialisation; 0: off", least=0),
+        "backend": Option(
+            "scan", "cudnn: a layer in one call, on an NVIDIA GPU, in float32", choices=("scan", "cudnn")
+        ),
+    }
 
     def __init__(
         self,
@@ -172,10 +179,6 @@ class GRUCell(Cell):
     def __init__(self, in_size: int, hidden_size: int, **settings: Any):
         super().__init__(in_size, hidden_size, **settings)
         self.candidate_bias = nnx.Param(jnp.zeros(hidden_size, jnp.float32))
-
-    @classmethod
-    def expected_params(cls, in_size, hidden_size):
-        return super().expected_params(in_size, hidden_size) + hidden_size
 
     def recurrent(self):
         kernel, _ = super().recurrent()

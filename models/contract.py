@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 from flax import nnx
 
+from models.options import EVERY, Options
 from models.shapes import Array, Bool, Float, Int, Key, Num
 
 
@@ -76,9 +77,9 @@ class Architecture(nnx.Module):
         raise NotImplementedError
 
     @classmethod
-    def expected_params(cls, config: Any, spec: Spec) -> int:
-        """The number of parameters in closed form, from the sizes alone."""
-        raise NotImplementedError
+    def options(cls) -> Options:
+        """What it can be configured with; one with keys of its own adds them to `EVERY`."""
+        return EVERY
 
     def __call__(
         self,

@@ -13,29 +13,25 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from models import choices
 from models.cells import Carry, LSTMCell
 from models.cuda import compute_capability
 from models.padding import lengths_of, pick, to_front
 from models.shapes import Array, Bool, Float, Int
-
-BACKENDS = ("scan", "cudnn")
 
 Kernel = Callable[[Array, Array, Array, Array, Array], tuple[Array, Array, Array]]
 """(x_BTD, h_BH, c_BH, weights_W, lengths_B) -> (outputs_BTH, last h_BH, last c_BH)."""
 
 
 def choose(config: Any) -> str:
-    """The back-end of a stack with the values of `config`. Raises ValueError for one that is unknown or cannot run."""
-    choice = config.get("backend", "scan")  # other cells have no choice, nor runs begun before there was one
-    choices.check("model.backend", choice, BACKENDS)
+    """The back-end of a stack with the values of `config`. Raises ValueError for one that cannot run."""
+    choice = config.get("backend", "scan")  # other cells have no choice
     if choice == "cudnn":
         obstacle = None
         if compute_capability() is None:
             obstacle = f"it needs an NVIDIA GPU and this is {jax.local_devices()[0].device_kind}; use scan"
         elif config.dtype != "float32":
             obstacle = f"jax offers it in float32 and model.dtype = {config.dtype!r}; use float32, or scan"
-        elif config.get("remat", False):
+        elif config.remat:
             obstacle = "it keeps what its backward pass reads and model.remat = True; use false, or scan"
         if obstacle:
             raise ValueError(f"model.backend = {choice!r} cannot run: {obstacle}")

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from models import choices
 from models.cuda import compute_capability
 from models.shapes import Array, Float, Int
 
@@ -30,10 +29,9 @@ def choose(config: Any) -> str | None:
     """The kernel for a stack with the values of `config`, by its `fused_attention`; None for our own attention.
 
     `auto` is cuDNN's where it can run, `never` our own, `cudnn` and `xla` (which runs anywhere, and serves to test
-    and to compare) are themselves. Raises ValueError for another name, or one that cannot run.
+    and to compare) are themselves. Raises ValueError for one that cannot run.
     """
-    choice = config.get("fused_attention", "never")  # runs begun before the key have none
-    choices.check("model.fused_attention", choice, CHOICES)
+    choice = config.fused_attention
     if choice == "never":
         return None
     obstacle = _unfit(config) or (None if choice == "xla" else _beyond_cudnn(config))

@@ -140,15 +140,6 @@ class Inputs(nnx.Module):
     def embed_target(self, target_in: Int[Array, "..."]) -> Float[Array, "... E"]:
         return self.target(target_in)
 
-    @staticmethod
-    def expected_params(spec: Spec, embed_size: int, *, tied: bool) -> int:
-        params = spec.target_size * embed_size
-        if spec.source == "features":
-            params += (spec.source_size + 1) * embed_size
-        elif spec.source == "tokens" and not _shares_table(spec, tied):
-            params += spec.source_size * embed_size
-        return params
-
 
 class OutputHead(nnx.Module):
     """Float32 logits with a bias: x W + b, or through the target embedding's table where tied.
@@ -177,12 +168,6 @@ class OutputHead(nnx.Module):
         else:
             logits = target_embed.attend(x if self.projection is None else self.projection(x))
         return logits + self.bias[...]
-
-    @staticmethod
-    def expected_params(spec: Spec, size: int, embed_size: int, *, tied: bool) -> int:
-        if not _ties_output(spec, tied):
-            return (size + 1) * spec.output_size
-        return spec.output_size + (size * embed_size if size != embed_size else 0)
 
 
 def _shares_table(spec: Spec, tied: bool) -> bool:

@@ -24,10 +24,6 @@ class NoPositions(nnx.Module):
     def __init__(self, num_positions: int, hidden_size: int, num_heads: int, rngs: nnx.Rngs):
         """`num_positions` is the longest length in training."""
 
-    @staticmethod
-    def num_params(num_positions: int, hidden_size: int) -> int:
-        return 0
-
     def add(self, x_BTD: Float[Array, "B T D"], position_BT: Int[Array, "#B T"]) -> Float[Array, "B T D"]:
         """Acts on the scaled embeddings."""
         return x_BTD
@@ -59,10 +55,6 @@ class Learned(NoPositions):
     def __init__(self, num_positions, hidden_size, num_heads, rngs):
         # The scale of the sinusoids' entries, so that the two kinds start alike.
         self.table_ND = nnx.Param(jax.random.normal(rngs.params(), (max(num_positions, 1), hidden_size)) * 0.5**0.5)
-
-    @staticmethod
-    def num_params(num_positions, hidden_size):
-        return max(num_positions, 1) * hidden_size
 
     def add(self, x_BTD, position_BT):
         table_ND = self.table_ND[...].astype(x_BTD.dtype)

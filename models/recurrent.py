@@ -18,6 +18,7 @@ from flax import nnx
 from models import cudnn_lstm
 from models.cells import Carry, Cell, Gates
 from models.dropout import dropout, fold
+from models.options import EVERY, Option, rate, width
 from models.scan import scan, scan_remat
 from models.shapes import Array, Bool, Float, Key
 from models.taps import Tapper
@@ -93,15 +94,20 @@ class RecurrentStack(nnx.Module):
         self.layers = nnx.List([kind.from_config(config, width, rngs) for width in widths])
         self.backward = nnx.List([kind.from_config(config, width, rngs) for width in widths] if bidirectional else [])
         self.dropout_rate = config.dropout_rate
-        self.variational = config.get("variational_dropout", False)  # runs begun before the key have none
-        self.remat = config.get("remat", False)  # runs begun before the key have none
+        self.variational = config.variational_dropout
+        self.remat = config.remat
         self.backend = cudnn_lstm.choose(config)
 
-    @classmethod
-    def expected_params(cls, kind: type[Cell], config: Any, in_size: int, *, bidirectional: bool = False) -> int:
-        directions = 2 if bidirectional else 1
-        widths = [in_size] + [config.hidden_size * directions] * (config.num_layers - 1)
-        return directions * sum(kind.expected_params(width, config.hidden_size) for width in widths)
+    @staticmethod
+    def options(kind: type[Cell]) -> dict[str, Option]:
+        """The keys of an architecture that is made of stacks of `kind`."""
+        recurrent = {
+            "embed_size": width(1, "width of the embeddings"),
+            "input_dropout_rate": rate("on embeddings"),
+            "output_dropout_rate": rate("on what the output layer reads"),
+            "variational_dropout": Option(False, "one draw for all steps of a sequence, instead of one a step"),
+        }
+        return EVERY | recurrent | kind.options
 
     def zeros(self, batch: int) -> tuple[Carry, ...]:
         """The carry of each layer before the first step."""

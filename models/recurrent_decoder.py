@@ -28,6 +28,10 @@ class RecurrentDecoder(Architecture):
 
     cell: ClassVar[type[Cell]]
 
+    @classmethod
+    def options(cls):
+        return RecurrentStack.options(cls.cell)
+
     def __init__(self, config: Any, spec: Spec, rngs):
         dtype, tied = jnp.dtype(config.dtype), config.tie_embeddings
         self.input_dropout_rate = config.input_dropout_rate
@@ -35,15 +39,6 @@ class RecurrentDecoder(Architecture):
         self.inputs = Inputs(spec, config.embed_size, tied=tied, dtype=dtype, rngs=rngs)
         self.decoder = RecurrentStack(self.cell, config, config.embed_size, rngs=rngs)
         self.head = OutputHead(spec, config.hidden_size, config.embed_size, tied=tied, dtype=dtype, rngs=rngs)
-
-    @classmethod
-    def expected_params(cls, config, spec):
-        tied = config.tie_embeddings
-        return (
-            Inputs.expected_params(spec, config.embed_size, tied=tied)
-            + RecurrentStack.expected_params(cls.cell, config, config.embed_size)
-            + OutputHead.expected_params(spec, config.hidden_size, config.embed_size, tied=tied)
-        )
 
     def run(
         self,

@@ -23,16 +23,14 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from flax import nnx
 
-from models import choices
 from models.cells import Carry, Cell, GRUCell, LSTMCell, TanhCell
 from models.contract import Architecture, Output, Spec
 from models.dropout import fold
 from models.layers import Inputs, Linear, OutputHead
+from models.options import Option
 from models.recurrent import NO_TAPS, RecurrentStack, dropout_in_time, swap
 from models.shapes import Array, Float
 from models.taps import Tapper
-
-CONTEXTS = ("start", "every_step")
 
 
 class Bridge(nnx.Module):
@@ -45,11 +43,6 @@ class Bridge(nnx.Module):
                 for _ in range(config.num_layers * len(kind.parts) if config.bidirectional else 0)
             ]
         )
-
-    @staticmethod
-    def expected_params(kind: type[Cell], config: Any) -> int:
-        each = (2 * config.hidden_size + 1) * config.hidden_size
-        return config.num_layers * len(kind.parts) * each if config.bidirectional else 0
 
     def __call__(self, carries: tuple[Carry, ...]) -> tuple[Carry, ...]:
         if not self.maps:
@@ -67,6 +60,13 @@ class EncoderDecoder(Architecture):
 
     needs_source = True
     cell: ClassVar[type[Cell]]
+
+    @classmethod
+    def options(cls):
+        return RecurrentStack.options(cls.cell) | {
+            "bidirectional": Option(False, "the encoder reads in both directions, side by side"),
+            "reverse_source": Option(False, "the encoder reads from the end (Sutskever et al. 2014)"),
+        }
 
     def __init__(self, config: Any, spec: Spec, rngs: nnx.Rngs):
         self.dtype = jnp.dtype(config.dtype)
@@ -86,17 +86,6 @@ class EncoderDecoder(Architecture):
     @classmethod
     def decoder_in_size(cls, config: Any) -> int:
         raise NotImplementedError
-
-    @classmethod
-    def expected_params(cls, config, spec):
-        tied = config.tie_embeddings
-        return (
-            Inputs.expected_params(spec, config.embed_size, tied=tied)
-            + RecurrentStack.expected_params(cls.cell, config, config.embed_size, bidirectional=config.bidirectional)
-            + Bridge.expected_params(cls.cell, config)
-            + RecurrentStack.expected_params(cls.cell, config, cls.decoder_in_size(config))
-            + OutputHead.expected_params(spec, config.hidden_size, config.embed_size, tied=tied)
-        )
 
     def drop(self, x: Array, rate: float, key, *, time: int = 0) -> Array:
         return dropout_in_time(x, rate, key, variational=self.decoder.variational, time=time)
@@ -131,8 +120,12 @@ class EncoderDecoder(Architecture):
 class FixedContext(EncoderDecoder):
     """Encoder-decoder whose decoder knows the source by one vector  (Sutskever et al. 2014; Cho et al. 2014)."""
 
+    @classmethod
+    def options(cls):
+        context = Option("start", "when the decoder is given the fixed vector", choices=("start", "every_step"))
+        return super().options() | {"context": context}
+
     def __init__(self, config, spec, rngs):
-        choices.check("model.context", config.context, CONTEXTS)
         super().__init__(config, spec, rngs)
         every = config.context == "every_step"
         size = self.encoder.out_size + config.hidden_size
@@ -141,11 +134,6 @@ class FixedContext(EncoderDecoder):
     @classmethod
     def decoder_in_size(cls, config):
         return config.embed_size + (encoder_size(config) if config.context == "every_step" else 0)
-
-    @classmethod
-    def expected_params(cls, config, spec):
-        readout = (encoder_size(config) + config.hidden_size + 1) * config.hidden_size
-        return super().expected_params(config, spec) + (readout if config.context == "every_step" else 0)
 
     def begin(self, source, source_mask, *, key=None, tapper=NO_TAPS):
         """Returns (memory, the decoder's first carries). Memory is (c,), or empty where it is not needed."""

@@ -14,14 +14,14 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from models import choices
 from models.attention_scores import SCORES, Score, masked_softmax
 from models.cells import Carry, GRUCell, LSTMCell, TanhCell
 from models.dropout import fold
 from models.layers import Linear
+from models.options import Option, width
 from models.recurrent import NO_TAPS, hold, perturb, pick, scan_taps, swap
 from models.scan import Dense, LinearFn, linear_of, scan, scan_remat
-from models.seq2seq import EncoderDecoder, encoder_size
+from models.seq2seq import EncoderDecoder
 from models.shapes import Array, Float
 from models.taps import Tapper
 
@@ -35,6 +35,14 @@ class AttentionSeq2Seq(EncoderDecoder):
     zero without input feeding; memory is the encoder's outputs, their keys and the source mask.
     """
 
+    @classmethod
+    def options(cls):
+        return super().options() | {
+            "attention.score": Option("additive", "how a query is compared with a key", choices=tuple(SCORES)),
+            "attention.size": width(1, "width of the additive and concat scores"),
+            "attention.input_feeding": Option(True, "feed the last attentional output to the next step"),
+        }
+
     def __init__(self, config, spec, rngs):
         kind = _score(config)
         super().__init__(config, spec, rngs)
@@ -47,15 +55,6 @@ class AttentionSeq2Seq(EncoderDecoder):
     @classmethod
     def decoder_in_size(cls, config):
         return config.embed_size + (config.hidden_size if config.attention.input_feeding else 0)
-
-    @classmethod
-    def expected_params(cls, config, spec):
-        hidden_size, memory_size = config.hidden_size, encoder_size(config)
-        return (
-            super().expected_params(config, spec)
-            + _score(config).expected_params(hidden_size, memory_size, config.attention.size)
-            + (memory_size + hidden_size + 1) * hidden_size
-        )
 
     def begin(self, source, source_mask, *, key=None, tapper=NO_TAPS):
         """Returns (memory, the decoder's first state)."""
@@ -197,7 +196,6 @@ def attend(
 
 def _score(config: Any) -> type[Score]:
     name = config.attention.score
-    choices.check("model.attention.score", name, SCORES)
     if SCORES[name].same_width and config.bidirectional:
         raise ValueError(
             f"model.attention.score = {name!r} needs an encoder as wide as the decoder, and"

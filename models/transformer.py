@@ -14,7 +14,7 @@ from models.dropout import fold
 from models.layers import Inputs, OutputHead
 from models.shapes import Array, Bool, Float, Int, Key, Num
 from models.taps import Tapper
-from models.transformer_layers import Encoded, Past, Stack, check_config
+from models.transformer_layers import TRANSFORMER, Encoded, Past, Stack, check_config
 
 
 class Memory(NamedTuple):
@@ -34,6 +34,10 @@ class Transformer(Architecture):
 
     needs_source = True
 
+    @classmethod
+    def options(cls):
+        return TRANSFORMER
+
     def __init__(self, config: Any, spec: Spec, rngs: nnx.Rngs):
         check_config(config)
         dtype, tied = jnp.dtype(config.dtype), config.tie_embeddings
@@ -41,14 +45,6 @@ class Transformer(Architecture):
         self.encoder = Stack(config, "encoder", spec.max_source_length, causal=False, rngs=rngs)
         self.decoder = Stack(config, "decoder", spec.max_target_length, causal=True, cross=True, rngs=rngs)
         self.head = OutputHead(spec, config.hidden_size, config.hidden_size, tied=tied, dtype=dtype, rngs=rngs)
-
-    @classmethod
-    def expected_params(cls, config: Any, spec: Spec) -> int:
-        D, tied = config.hidden_size, config.tie_embeddings
-        stacks = Stack.num_params(config, spec.max_source_length)
-        stacks += Stack.num_params(config, spec.max_target_length, cross=True)
-        ends = Inputs.expected_params(spec, D, tied=tied) + OutputHead.expected_params(spec, D, D, tied=tied)
-        return stacks + ends
 
     def __call__(
         self,

@@ -14,7 +14,7 @@ from models.dropout import fold
 from models.layers import Inputs, OutputHead
 from models.shapes import Array, Bool, Float, Int, Key, Num
 from models.taps import Tapper
-from models.transformer_layers import Past, Stack, check_config
+from models.transformer_layers import TRANSFORMER, Past, Stack, check_config
 
 
 class TransformerDecoder(Architecture):
@@ -25,6 +25,10 @@ class TransformerDecoder(Architecture):
     `check_config` refuses.
     """
 
+    @classmethod
+    def options(cls):
+        return TRANSFORMER
+
     def __init__(self, config: Any, spec: Spec, rngs: nnx.Rngs):
         check_config(config)
         dtype, tied = jnp.dtype(config.dtype), config.tie_embeddings
@@ -32,12 +36,6 @@ class TransformerDecoder(Architecture):
         self.inputs = Inputs(spec, config.hidden_size, tied=tied, dtype=dtype, rngs=rngs)
         self.decoder = Stack(config, "decoder", longest, causal=True, rngs=rngs)
         self.head = OutputHead(spec, config.hidden_size, config.hidden_size, tied=tied, dtype=dtype, rngs=rngs)
-
-    @classmethod
-    def expected_params(cls, config: Any, spec: Spec) -> int:
-        D, tied = config.hidden_size, config.tie_embeddings
-        stack = Stack.num_params(config, spec.max_source_length + spec.max_target_length)
-        return stack + Inputs.expected_params(spec, D, tied=tied) + OutputHead.expected_params(spec, D, D, tied=tied)
 
     def __call__(
         self,

@@ -11,27 +11,38 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models import choices
 from models.attention import CrossAttention, Keys, SelfAttention, View
 from models.dropout import dropout, fold
-from models.fused_attention import Fused, choose
+from models.fused_attention import CHOICES, Fused, choose
 from models.layers import LayerNorm, Linear
+from models.options import EVERY, Option, count, rate, width
 from models.padding import lengths_of, put_back, to_front
 from models.positions import POSITIONS, positions_of
 from models.shapes import Array, Bool, Float, Int, Key
 from models.taps import Tapper
 
-NORMS = ("pre", "post")
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": jax.nn.relu,
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),
 }
 
 
+TRANSFORMER: dict[str, Option] = EVERY | {
+    "num_heads": count(4, "heads of each attention; a divisor of hidden_size"),
+    "mlp_dim": width(4, "width of the feed-forward layers"),
+    "attention_dropout_rate": rate("on attention weights"),
+    "fused_attention": Option(
+        "auto", "attention in one kernel; auto: cuDNN's where it can run", choices=CHOICES, before="never"
+    ),
+    "positions": Option("sinusoidal", "how order is known", choices=tuple(POSITIONS)),
+    "norm": Option("pre", "before a sublayer, or after the residual sum", choices=("pre", "post")),
+    "activation": Option("relu", "of the feed-forward layers", choices=tuple(ACTIVATIONS)),
+}
+"""The keys of the Transformers."""
+
+
 def check_config(config: Any) -> None:
-    """Raises ValueError for choices that do not exist and heads that do not divide the width."""
-    for field, names in (("positions", POSITIONS), ("norm", NORMS), ("activation", ACTIVATIONS)):
-        choices.check(f"model.{field}", config[field], names)
+    """Raises ValueError for heads that do not divide the width, and a kernel that cannot run."""
     if config.hidden_size % config.num_heads:
         divisors = [str(n) for n in range(1, config.hidden_size + 1) if config.hidden_size % n == 0]
         listed = f"{', '.join(divisors[:-1])} or {divisors[-1]}" if len(divisors) > 1 else divisors[0]
@@ -121,12 +132,6 @@ class Layer(nnx.Module):
         x_BTD = self.mlp_residual.leave(x_BTD, y_BTD, fold(key, 5))
         return tap(f"{name}hidden", x_BTD), own
 
-    @staticmethod
-    def num_params(config: Any, cross: bool) -> int:
-        attentions = 2 if cross else 1
-        D, F = config.hidden_size, config.mlp_dim
-        return attentions * (4 * D * D + 4 * D) + (2 * D * F + F + D) + (attentions + 1) * 2 * D
-
 
 class Past(NamedTuple):
     """Keys of tokens already read, for each layer, and which of them are real."""
@@ -168,7 +173,7 @@ class Stack(nnx.Module):
         self.head_dim = D // H
         self.dtype = jnp.dtype(config.dtype)
         self.dropout_rate = config.dropout_rate
-        self.remat = config.get("remat", False)  # runs begun before the key have none
+        self.remat = config.remat
         self.kernel = choose(config)
 
     def __call__(
@@ -272,9 +277,3 @@ class Stack(nnx.Module):
         kinds = ["hidden", "attention", "heads"] + (["cross_attention", "cross_heads"] if self.cross else [])
         layers = [f"{self.name}.{index}.{kind}" for index in range(len(self.layers)) for kind in kinds]
         return (f"{self.name}.inputs", *layers)
-
-    @staticmethod
-    def num_params(config: Any, num_positions: int, *, cross: bool = False) -> int:
-        params = config.num_layers * Layer.num_params(config, cross)
-        params += POSITIONS[config.positions].num_params(num_positions, config.hidden_size)
-        return params + (2 * config.hidden_size if config.norm == "pre" else 0)

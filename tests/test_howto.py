@@ -1,6 +1,11 @@
 """The complete examples of docs/howto work as they stand on the page."""
 
+import os
 import re
+import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -10,22 +15,26 @@ import pytest
 import data
 import models
 import train
-from configs import common
 from experiments import run
 from experiments.analysis.table import Table
 from experiments.engine import schedule
 from experiments.questions import QUESTIONS
-from tests.models import test_contract as contract
 from tests.training import runs
+from training.command import cli
 
-HOWTO = Path(__file__).parent.parent / "docs" / "howto"
+ROOT = Path(__file__).parent.parent
+HOWTO = ROOT / "docs" / "howto"
+
+
+def blocks(page: str) -> list[str]:
+    """The blocks of Python of a page."""
+    return re.findall(r"```python\n(.*?)```", (HOWTO / page).read_text(), re.DOTALL)
 
 
 def example(page: str, number: int) -> ModuleType:
-    """The `number`-th block of Python of a page, as a module."""
-    blocks = re.findall(r"```python\n(.*?)```", (HOWTO / page).read_text(), re.DOTALL)
+    """The `number`-th block of a page, as a module."""
     module = ModuleType(f"{page}_{number}")
-    exec(compile(blocks[number], page, "exec"), module.__dict__)
+    exec(compile(blocks(page)[number], page, "exec"), module.__dict__)
     return module
 
 
@@ -35,30 +44,52 @@ def compiled_in_haste():
         yield
 
 
-@pytest.fixture
-def averaging(monkeypatch):
-    monkeypatch.setitem(models.MODELS, "averaging", example("add_an_architecture.md", 0).Averaging)
-    monkeypatch.setitem(common.FAMILIES, "averaging", "averaging")
-    return "averaging"
+ROOMS = ("models", "configs", "data", "training", "tests")
+FILES = ("train.py", "eval.py", "README.md", "pyproject.toml")
 
 
-def test_the_architecture_keeps_the_contract(averaging):
-    for kind in contract.SPECS:
-        contract.test_output_and_taps(averaging, kind)
-        contract.test_padding_changes_nothing(averaging, kind)
-        contract.test_decoding_step_by_step_gives_the_teacher_forced_logits(averaging, kind)
-    contract.test_decoding_after_a_prefix(averaging, "tokens")
-    contract.test_no_target_position_sees_a_later_one(averaging)
-    contract.test_beams_agree_with_greedy_search_and_with_the_call(averaging)
-    contract.test_remat_changes_nothing_but_memory(averaging)
-    contract.test_dropout_follows_its_key(averaging)
-    contract.test_it_runs_in_bfloat16(averaging)
-    contract.test_parameter_count_is_what_its_page_says(averaging, True, "tokens")
+def insert(path: Path, below: str, text: str) -> list[str]:
+    """Puts `text` below the only line that starts with `below`. Returns its lines."""
+    before, line, after = re.split(rf"^({re.escape(below)}.*\n)", path.read_text(), flags=re.MULTILINE)
+    path.write_text(before + line + text + after)
+    return text.splitlines()
 
 
-def test_the_architecture_trains(averaging, tmp_path):
-    found = train.train(runs.config("recall", averaging, steps=4), tmp_path / "run")
-    assert np.isfinite(found["final"]["loss"])
+def test_an_architecture_is_one_file_and_one_line_and_the_page_s_commands_run(tmp_path):
+    for name in ROOMS:
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in FILES:
+        shutil.copy(ROOT / name, tmp_path / name)
+    page = HOWTO / "add_an_architecture.md"
+    module, table, size = blocks(page.name)
+    (tmp_path / "models" / "averaging.py").write_text(module)
+    line, entry = (line for line in table.splitlines() if "veraging" in line)
+    changed = insert(tmp_path / "models" / "__init__.py", "from models.contract", f"{line}\n")
+    changed += insert(tmp_path / "models" / "__init__.py", "MODELS:", f"{entry}\n")
+    assert len(changed) == 2  # the line, with its import
+    insert(tmp_path / "tests" / "models" / "sizes.py", "SIZES:", size)
+    insert(tmp_path / "README.md", "| `rnn`", "| `averaging` | A mean over what was read | Iyyer et al. 2015 |\n")
+
+    tested, trained, evaluated = commands(page)
+    assert " passed" in in_folder(tmp_path, tested)
+    few = ("--config.steps=4", "--config.schedule.warmup_steps=0", "--config.data.test_examples=64")
+    in_folder(tmp_path, [*trained, *few, "--config.model.activation=tanh"])
+    assert "token_accuracy" in in_folder(tmp_path, evaluated)
+
+
+def commands(page: Path) -> list[list[str]]:
+    """What a page tells to run."""
+    (block,) = re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL)
+    words = [shlex.split(line) for line in block.replace("\\\n", "").splitlines()]
+    assert all(line[0] == ".venv/bin/python" for line in words)
+    return [[sys.executable, *line[1:]] for line in words]
+
+
+def in_folder(folder: Path, words: list[str]) -> str:
+    haste = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
+    done = subprocess.run(words, cwd=folder, env=haste, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return done.stdout
 
 
 def test_the_question_is_answered(monkeypatch, tmp_path):
@@ -99,8 +130,9 @@ def test_the_question_can_have_every_outcome(gain, outcome):
 
 def test_the_task_trains_and_is_solved_by_its_oracle(monkeypatch, tmp_path):
     monkeypatch.setitem(data.TASKS, "first_symbol", example("add_a_task.md", 0).FirstSymbol)
-    c = example("add_a_task.md", 2).get_config("gru")
-    common.set_width(c.model, 8)
+    (tmp_path / "first_symbol.py").write_text(blocks("add_a_task.md")[2])
+    c = cli.load(f"{tmp_path}/first_symbol.py:gru")
+    models.set_width(c.model, 8)
     c.steps, c.schedule.warmup_steps, c.wandb.mode, c.eval_examples = 2, 0, "disabled", 57
     task = data.build(c.task, c.data)
     made = task.batch("val", 0, np.arange(64), (64, 1))

@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "configs": {"configs"},
     "data": {"data"},
     "models": {"models"},
-    "training": {"training", "data", "models"},
+    "training": {"training", "configs", "data", "models"},
     "train": {"training", "data", "models"},
     "eval": {"training", "data", "models"},
     "benchmarks": {"benchmarks", "configs", "training", "data", "models"},

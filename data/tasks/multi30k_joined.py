@@ -36,7 +36,7 @@ class JoinedCorpus:
         self.low = integer(config, "min_words", 1)
         self.high = integer(config, "max_words", self.low, why="data.min_words")
         self.test_high = integer(config, "test_words", self.low, why="data.min_words")
-        self.test_range = integer({"test_range": 0, **config}, "test_range", 0)  # runs begun before the key have none
+        self.test_range = integer(config, "test_range", 0)
         self._passes = {name: integer(config, f"{name}_passes", 1) for name in ("train", "eval")}
         self._seed = integer(config, "joins", 0)
 

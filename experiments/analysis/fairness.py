@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 import data
 import models
-from configs import common
+from models.options import flat
 from training.command import cli
 from training.step import params
 
@@ -32,10 +32,10 @@ def non_embedding_params(config: ConfigDict) -> int:
     """Parameters without tables that have a row a token or a position; nothing is drawn."""
     task = data.build(config.task, config.data)
 
-    def flat() -> params.Params:
+    def drawn() -> params.Params:
         return params.flatten(models.build(config.model.name, config.model, task.spec, jax.random.key(0)))
 
-    return params.count(jax.eval_shape(flat), embeddings=False)
+    return params.count(jax.eval_shape(drawn), embeddings=False)
 
 
 def fit(where: str, overrides: Mapping[str, Any], budget: int, *, multiple: int = 1) -> Size:
@@ -51,14 +51,14 @@ def fit(where: str, overrides: Mapping[str, Any], budget: int, *, multiple: int 
 def _fit(where: str, overrides: str, budget: int, multiple: int) -> Size:
     config = cli.load(where)
     config.update_from_flattened_dict(json.loads(overrides))
-    heads = config.model.get("num_heads", 1)
+    name, heads = config.model.name, config.model.get("num_heads", 1)
     step = multiple * heads // math.gcd(multiple, heads)
     if config.model.get("positions") == "rotary":
         step = max(step, 2 * heads)
 
     @functools.cache
     def at(width: int, mlp_dim: int | None = None) -> int:
-        common.set_width(config.model, width)
+        models.set_width(config.model, width)
         if mlp_dim is not None:
             config.model.mlp_dim = mlp_dim
         return non_embedding_params(config)
@@ -71,9 +71,8 @@ def _fit(where: str, overrides: str, budget: int, multiple: int) -> Size:
         one, two = at(width, 1), at(width, 2)
         mlp_dim = _largest(1 + (budget - one) // (two - one), lambda n: at(width, n) <= budget)
     size = at(width, mlp_dim)
-    keys = ("hidden_size", "embed_size", "mlp_dim", "attention.size")
-    flat = {key: _at(config.model, key) for key in keys}
-    return Size({f"model.{key}": value for key, value in flat.items() if value is not None}, size, budget - size)
+    chosen = {f"model.{key}": value for key, value in flat(config.model).items() if key in models.widths(name)}
+    return Size(chosen, size, budget - size)
 
 
 def _root(values: Sequence[int]) -> int:
@@ -91,12 +90,3 @@ def _largest(guess: int, fits: Callable[[int], bool]) -> int:
     while n and not fits(n):
         n -= 1
     return n
-
-
-def _at(model: ConfigDict, key: str) -> int | None:
-    value: Any = model
-    for name in key.split("."):
-        if name not in value:
-            return None
-        value = value[name]
-    return value

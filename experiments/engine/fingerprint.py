@@ -16,7 +16,7 @@ from typing import Any
 import data
 import models
 from experiments.probes import PROBES
-from training.run.run_folder import flat
+from models.options import flat
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("data", "models", "training", "experiments")

@@ -15,7 +15,7 @@ from experiments.engine import schedule
 from experiments.questions import QUESTIONS
 from experiments.questions.question import Tuning
 from experiments.wandb_dashboard import LINES, SCATTER, SECTIONS, dashboard, main
-from training.run import run_folder
+from models.options import flat
 
 TRAINING = Path(__file__).parents[2] / "training"
 SHOWN = "".join((TRAINING / name).read_text() for name in ("samples.py", "tracking.py"))  # set what is not a number
@@ -86,7 +86,7 @@ def logged(tmp_path_factory) -> set[str]:
     config, folder = schedule.complete("configs/recall.py:gru", small), tmp_path_factory.mktemp("run")
     summary = train.train(config, folder)
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return {f"{row['kind']}/{name}" for row in rows for name in row} | set(run_folder.flat(summary)) | {"step"}
+    return {f"{row['kind']}/{name}" for row in rows for name in row} | set(flat(summary)) | {"step"}
 
 
 def test_every_panel_shows_what_runs_log(logged):

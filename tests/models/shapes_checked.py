@@ -22,7 +22,6 @@ def main() -> None:
     import jax.numpy as jnp
 
     import models
-    from configs import common
     from data.spec import Spec
     from models import decoding
 
@@ -35,8 +34,8 @@ def main() -> None:
             size = {"tokens": V, "features": 3, "none": 0}[source]
             length = 0 if source == "none" else S
             spec = Spec(source, size, V, "tokens", V, length, T)
-            config = common.model(name)
-            common.set_width(config, 8)
+            config = models.configured(name)
+            models.set_width(config, 8)
             shape, kind = ((B, length, size), "float32") if source == "features" else ((B, length), "int32")
             arrays = jax.ShapeDtypeStruct(shape, kind), jax.ShapeDtypeStruct((B, length), bool)
             target_in = jax.ShapeDtypeStruct((B, T), "int32")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from configs.common import model as model_config
+import models
 from models.attention import CrossAttention, Keys, SelfAttention, View, attend, masked_softmax
 from models.taps import Tapper
 from models.transformer_layers import Layer
@@ -31,7 +31,7 @@ def test_reference_says_what_made_it():
 def test_layer_agrees_with_torch_forward_and_backward(case):
     kind, norm, activation = case.split("_")
     read = lambda what, name: np.asarray(REFERENCE[f"{case}/{what}/{name}"])  # noqa: E731
-    config = model_config("transformer")
+    config = models.configured("transformer")
     config.update(
         {
             "hidden_size": read("param", "norm1.weight").shape[0],

@@ -14,10 +14,10 @@ import pytest
 from flax import nnx
 
 import models
-from configs import common
 from data.spec import Spec
 from models import MODELS
 from models.decoding import beam_search, greedy
+from tests.models.sizes import SIZES
 
 B, S, T, V, W = 3, 5, 4, 9, 2
 TOKENS = Spec("tokens", 11, V, "tokens", V, max_source_length=9, max_target_length=9)
@@ -42,7 +42,7 @@ CAUSAL = [name for name in NAMES if MODELS[name].causal]
 
 def tiny(name: str, **changes):
     """The defaults of `name` at widths that differ from each other."""
-    config = common.model(name)
+    config = models.configured(name)
     small = {"hidden_size": 8, "embed_size": 6, "num_heads": 2, "mlp_dim": 12, "num_layers": 2} | changes
     for field, value in small.items():
         if field in config:
@@ -340,20 +340,20 @@ def test_parameter_count_is_what_its_page_says(name, shared, output):
         config = tiny(name, **changes)
         params = nnx.eval_shape(lambda config=config: nnx.state(models.build(name, config, spec, jax.random.key(0))))
         count = sum(leaf.size for leaf in jax.tree.leaves(params))
-        assert count == MODELS[name].expected_params(config, spec), changes
+        assert count == SIZES[name](config, spec), changes
         counts.add(count)
     assert len(counts) > 1
 
 
 def test_build_names_the_nearest_architecture():
     with pytest.raises(ValueError, match="model = 'gru_atention' .* did you mean gru_attention"):
-        models.build("gru_atention", common.model("gru_attention"), TOKENS, jax.random.key(0))
+        models.build("gru_atention", models.configured("gru_attention"), TOKENS, jax.random.key(0))
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if MODELS[name].needs_source])
 def test_a_task_without_a_source_is_refused(name):
     with pytest.raises(ValueError, match=f"model = '{name}' needs a source .* use one of .*gru_decoder"):
-        models.build(name, common.model(name), SPECS["none"], jax.random.key(0))
+        models.build(name, models.configured(name), SPECS["none"], jax.random.key(0))
 
 
 @pytest.mark.parametrize(
@@ -367,7 +367,7 @@ def test_a_task_without_a_source_is_refused(name):
     ],
 )
 def test_values_out_of_range_are_refused(field, value, hint):
-    config = common.model("gru")
+    config = models.configured("gru")
     config[field] = value
     with pytest.raises(ValueError, match=f"model.{field} = .*{hint}"):
         models.build("gru", config, TOKENS, jax.random.key(0))

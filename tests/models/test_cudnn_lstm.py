@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 from jax.experimental import rnn
 
-from configs.common import model as model_config
+import models
 from models import cudnn_lstm
 from models.cells import LSTMCell
 from models.cudnn_lstm import choose, pack, run_lstm
@@ -160,7 +160,7 @@ DATA = contract.batch("tokens", source_left=1, source_right=2)
 )
 def test_where_it_cannot_run_it_is_refused(monkeypatch, values, capability, reason):
     monkeypatch.setattr(cudnn_lstm, "compute_capability", lambda: capability)
-    config = model_config("lstm")
+    config = models.configured("lstm")
     config.update({"backend": "cudnn", **values})
     with pytest.raises(ValueError, match="^model.backend = 'cudnn' cannot run: ") as refused:
         choose(config)
@@ -171,11 +171,11 @@ def test_where_it_cannot_run_it_is_refused(monkeypatch, values, capability, reas
 
 def test_it_is_taken_where_it_can_run_and_only_by_an_lstm(monkeypatch):
     monkeypatch.setattr(cudnn_lstm, "compute_capability", lambda: (9, 0))
-    config = model_config("lstm")
+    config = models.configured("lstm")
     assert choose(config) == "scan"
     config.backend = "cudnn"
     assert choose(config) == "cudnn"
     config.backend = "cudn"
     with pytest.raises(ValueError, match="model.backend = 'cudn' is not known; did you mean cudnn"):
         choose(config)
-    assert "backend" not in model_config("gru") and choose(model_config("gru")) == "scan"
+    assert "backend" not in models.configured("gru") and choose(models.configured("gru")) == "scan"

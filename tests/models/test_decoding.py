@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from configs.common import model as model_config
+import models
 from data.spec import Spec
 from models import build
 from models.contract import Architecture
@@ -221,7 +221,7 @@ def test_sampling_follows_its_key_and_greedy_at_temperature_0():
 def random_transformer(rng, **changes):
     """Large weights, so that outputs follow what was read."""
     spec = Spec("tokens", V, V, "tokens", V, 4, 8, eos=EOS)
-    config = model_config("transformer")
+    config = models.configured("transformer")
     config.update({"hidden_size": 8, "mlp_dim": 8, "num_heads": 2, "num_layers": 1} | changes)
     graphdef, params = nnx.split(nnx.eval_shape(lambda: build("transformer", config, spec, jax.random.key(0))))
     return nnx.merge(graphdef, jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), params))

@@ -6,7 +6,6 @@ import pytest
 from flax import nnx
 
 import models
-from configs import common
 from models import flops
 from models.cells import GRUCell, LSTMCell, TanhCell
 from tests.training import runs
@@ -60,7 +59,7 @@ def test_a_step_of_a_cell(cell, gates):
 def config(name: str):
     c = runs.config("recall", name).copy_and_resolve_references()
     with c.unlocked():
-        common.set_width(c.model, D)
+        models.set_width(c.model, D)
         c.model.num_layers = 1
         c.data.update(source_length=60, target_length=8, num_pairs=8, num_queries=8, num_keys=32, num_values=32)
     return c

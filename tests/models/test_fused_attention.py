@@ -11,7 +11,6 @@ import pytest
 from flax import nnx
 
 import models
-from configs.common import model as model_config
 from data.spec import Spec
 from models import fused_attention
 from models.attention import Keys, View, attend
@@ -75,7 +74,7 @@ def test_real_tokens_come_to_the_front_and_go_back():
 
 
 def make(name, **values):
-    config = model_config(name)
+    config = models.configured(name)
     config.update({"hidden_size": 16, "mlp_dim": 24, "num_heads": 2, "num_layers": 2} | values)
     graph, params = nnx.split(nnx.eval_shape(lambda: models.build(name, config, SPEC, jax.random.key(0))))
     rng = np.random.default_rng(1)
@@ -160,7 +159,7 @@ def test_the_program_for_a_gpu_calls_cudnn(monkeypatch):
 
 
 def config_of(**values):
-    config = model_config("transformer")
+    config = models.configured("transformer")
     config.update({"hidden_size": 128, "num_heads": 2, "dtype": "bfloat16", **values})
     return config
 
@@ -193,15 +192,14 @@ def test_cudnn_is_taken_where_it_can_run(monkeypatch):
     assert choose(config_of()) == choose(config_of(fused_attention="cudnn")) == "cudnn"
     assert choose(config_of(num_heads=1, hidden_size=256)) == "cudnn"  # Hopper's heads may be wider
     assert choose(config_of(fused_attention="never")) is None
-    before = config_of()
-    del before.fused_attention  # a run begun before there was a choice goes on as it was
+    before = models.configured("transformer", old=True)  # a run begun before there was a choice goes on as it was
     assert choose(before) is None
 
 
 def test_what_was_trained_with_a_gpus_kernels_is_built_anywhere():
     """For evaluation: a config's own choice stays as it is."""
     for name, field in (("transformer", "fused_attention"), ("lstm", "backend")):
-        config = model_config(name)
+        config = models.configured(name)
         config[field] = "cudnn"
         with pytest.raises(ValueError, match="needs an NVIDIA GPU"):
             models.build(name, config, SPEC, jax.random.key(0))
@@ -213,4 +211,4 @@ def test_what_was_trained_with_a_gpus_kernels_is_built_anywhere():
 
 def test_an_unknown_kernel_is_named_with_the_nearest():
     with pytest.raises(ValueError, match="model.fused_attention = 'cudn' is not known; did you mean cudnn"):
-        choose(config_of(fused_attention="cudn"))
+        models.build("transformer", config_of(fused_attention="cudn"), SPEC, jax.random.key(0))

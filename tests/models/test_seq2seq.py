@@ -14,6 +14,7 @@ from flax import nnx
 import models
 from models.attention_scores import SCORES, masked_softmax
 from models.scan import linear_of
+from tests.models.sizes import SIZES
 from tests.models.test_contract import FAST, TOKENS, batch, decode, noisy, tiny
 
 jit = functools.partial(jax.jit, compiler_options=FAST)
@@ -63,7 +64,7 @@ def test_options_keep_the_contract(name, changes, attention):
     np.testing.assert_allclose(jit(functools.partial(decode, graph))(params, DATA), output.logits, atol=1e-5)
     for padding in ({"source_left": 2}, {"source_right": 2}):
         np.testing.assert_allclose(forward(model, batch("tokens", **padding)).logits, output.logits, atol=1e-5)
-    expected = type(model).expected_params(configured(name, attention, **changes), TOKENS)
+    expected = SIZES[name](configured(name, attention, **changes), TOKENS)
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == expected
 
 

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from configs.common import model as model_config
+import models
 from data.spec import Spec
 from models import MODELS, build
 from models.positions import POSITIONS
+from tests.models.sizes import SIZES
 
 NAMES = ("transformer", "transformer_decoder")
 VOCAB = 11
@@ -26,7 +27,7 @@ BOTH, TARGET = (jnp.asarray(SOURCE_BS), jnp.asarray(MASK_BS)), jnp.asarray(TARGE
 
 
 def config_of(name, **values):
-    config = model_config(name)
+    config = models.configured(name)
     config.update({"hidden_size": 16, "mlp_dim": 24, "num_heads": 2, "num_layers": 2} | values)
     return config
 
@@ -116,14 +117,14 @@ def test_number_of_parameters_is_the_closed_form(name, spec, norm):
         config = config_of(name, norm=norm, positions=positions)
         model = nnx.eval_shape(lambda config=config: build(name, config, spec, jax.random.key(0)))
         leaves = jax.tree.leaves(nnx.state(model))
-        assert sum(leaf.size for leaf in leaves) == MODELS[name].expected_params(config, spec)
+        assert sum(leaf.size for leaf in leaves) == SIZES[name](config, spec)
 
 
 def test_a_small_transformer_counted_by_hand():
     config = config_of("transformer", hidden_size=4, mlp_dim=6, num_layers=1)
     attention, mlp, norm = 4 * (4 * 4 + 4), 4 * 6 + 6 + 6 * 4 + 4, 8
     encoder, decoder = attention + mlp + 2 * norm + norm, 2 * attention + mlp + 3 * norm + norm
-    assert MODELS["transformer"].expected_params(config, SPEC) == encoder + decoder + VOCAB * 4 + VOCAB
+    assert SIZES["transformer"](config, SPEC) == encoder + decoder + VOCAB * 4 + VOCAB
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -45,7 +45,7 @@ def test_bfloat16_architectures_multiply_bfloat16_matrices_forward_and_backward(
     graph, params = contract.abstract(name, "tokens", dtype="bfloat16")
     step = jax.grad(lambda params, batch: contract.loss_of(graph, params, None, batch)[0])
     products = list(products_of(jax.make_jaxpr(step)(params, contract.batch("tokens")).jaxpr))
-    assert len(products) > 12
+    assert len(products) >= 3  # the output layer's, and its two gradients
     wide = [p for p in products if {str(v.aval.dtype) for v in p.invars} != {"bfloat16"}]
     assert [str(p) for p in wide if min(sizes(p)) > 1] == []
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import gzip
-import importlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,9 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from configs import common
+import models
+from tests.training.processes import ROOT
+from training.command import cli
 
 TASKS: dict[str, dict[str, Any]] = {
     "recall": {
@@ -48,12 +49,12 @@ def compiled_in_haste() -> Iterator[None]:
 
 def config(task: str, model: str, **values: Any) -> ConfigDict:
     """A locked config of a few steps; `values` by flat name with __ for dots, such as model__num_layers=2."""
-    c = importlib.import_module(f"configs.{task}").get_config(model)
+    c = cli.load(f"{ROOT}/configs/{task}.py:{model}")
     c.data.update(TASKS.get(task, {}))
     if task in TASKS:
         c.data.update(val_examples=32, test_examples=32)
         c.batch_size, c.eval_examples = 16, 32
-    common.set_width(c.model, 8)
+    models.set_width(c.model, 8)
     c.model.num_layers = 1
     if "num_heads" in c.model:
         c.model.num_heads, c.model.mlp_dim = 2, 16

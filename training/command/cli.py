@@ -21,13 +21,13 @@ from typing import Any, NamedTuple, NoReturn
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+import models
+from models.options import KINDS, flat
 from training.command.validate import validate
-from training.run.run_folder import flat
 
 ROOT = Path(__file__).parents[2]
 MISTAKE, FAILURE = 2, 1  # exit status: the user can mend the command, or the machine or the numbers failed
 INTERRUPTED, READER_GONE = 130, 141  # by Ctrl-C, and by a pipe that was closed, as shells count them
-KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", tuple: "a tuple"}
 KEY = re.compile(r"[a-z_]+(\.[a-z_0-9]+)* (=|is|has|,)")
 
 
@@ -131,7 +131,10 @@ def parse(argv: Sequence[str], description: str = "") -> Options:
 
 
 def load(where: str) -> ConfigDict:
-    """The config of `FILE:ARGUMENT`. Raises ValueError or FileNotFoundError in one line."""
+    """The config of `FILE:ARGUMENT`, its model completed by the architecture's defaults.
+
+    Raises ValueError or FileNotFoundError in one line.
+    """
     file, _, argument = where.partition(":")
     module = _import(file)
     if not hasattr(module, "get_config"):
@@ -139,9 +142,11 @@ def load(where: str) -> ConfigDict:
     if not argument:
         raise ValueError(f"--config = {where} names no architecture; give one, as in --config={file}:gru")
     try:
-        return module.get_config(argument)
+        config = module.get_config(argument)
+        config.model = models.configured(config.model.name, config.model)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
+    return config
 
 
 def _import(file: str) -> ModuleType:

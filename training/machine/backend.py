@@ -29,7 +29,7 @@ def configure(config: ConfigDict, workdir: Path) -> None:
 
     What the environment says already (XLA_FLAGS, JAX_COMPILATION_CACHE_DIR) stays.
     """
-    if sys.platform == "linux" and config.get("keep_pages", True):  # runs begun before the key kept them
+    if sys.platform == "linux" and config.keep_pages:
         # XLA's CPU backend allocates its buffers anew at every step; faulting in the pages of large ones costs a
         # tenth of a step and more. Small ones have no such cost, and one heap for all threads slows them.
         for parameter, value in _KEEP_PAGES.items():

@@ -3,7 +3,7 @@
 import json
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -11,12 +11,19 @@ from ml_collections import ConfigDict
 
 import data
 import models
+from configs import common
 from data.task import Task
 from models.contract import Architecture
+from models.options import nested
 from training.run.checkpoint import CheckpointError, Checkpoints
 from training.step import params, train_step
 
 WHICH = ("best", "last", "average")
+BEFORE: dict[str, dict[str, Any]] = {
+    "": {"keep_pages": True},
+    "multi30k_joined": {"data.test_range": 0},
+}
+"""By task ("" is every one), what runs have that were begun before there was a key, where it is not today's default."""
 
 
 class Restored(NamedTuple):
@@ -27,11 +34,22 @@ class Restored(NamedTuple):
 
 
 def read_config(workdir: Path) -> ConfigDict:
-    """The run's config. Raises FileNotFoundError where the folder holds no run."""
+    """The run's config, with what it lacks because it was begun before there was such a key.
+
+    Here alone old configs are completed; whatever reads a config finds every key. Raises FileNotFoundError where the
+    folder holds no run.
+    """
     path = workdir / "config.json"
     if not path.is_file():
         raise FileNotFoundError(f"--workdir = {workdir} holds no run (there is no {path}); give the folder of a run")
-    return ConfigDict(json.loads(path.read_text())["config"])
+    recorded = json.loads(path.read_text())["config"]
+    config = common.base(recorded["task"], recorded["model"]["name"])
+    del config.batch_size  # which some tasks have not, and no run was begun before
+    for values in (BEFORE[""], BEFORE.get(config.task, {})):
+        config.update(nested(values))
+    config.update(recorded)
+    config.model = models.configured(recorded["model"]["name"], recorded["model"], old=True)
+    return config
 
 
 def restore(workdir: Path, which: str = "best", *, data_dir: str | None = None) -> Restored:

@@ -22,6 +22,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from models.options import flat
 from training.machine import provenance
 from training.run import identity
 
@@ -43,14 +44,6 @@ def naming(path: Path) -> Iterator[None]:
         raise OSError(
             f"{path}: could not be written ({error.strerror}); mend it and run the same command again"
         ) from None
-
-
-def flat(config: dict, prefix: str = "") -> dict[str, Any]:
-    """`{"model": {"num_heads": 4}}` -> `{"model.num_heads": 4}`."""
-    items: dict[str, Any] = {}
-    for key, value in config.items():
-        items |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return items
 
 
 def check_same_run(workdir: Path, config: ConfigDict, *, accept_changes: bool) -> None:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import models
-from configs import common
 from data import pipeline
 from experiments.probes import gradient_by_time as probe
 from models.cells import TanhCell
@@ -39,7 +38,6 @@ def compiled_in_haste():
 @pytest.fixture
 def linear(monkeypatch):
     monkeypatch.setitem(models.MODELS, "linear_decoder", LinearDecoder)
-    monkeypatch.setitem(common.FAMILIES, "linear_decoder", "recurrent_decoder")
 
 
 @pytest.mark.parametrize("scale", [0.01, 0.8, 1.0, 1.2])  # the first: to norms whose squares float32 does not hold

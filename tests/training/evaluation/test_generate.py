@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 import models
-from configs import common
 from data.spec import Spec
 from models.decoding import greedy
 from tests.training import runs
@@ -32,8 +31,8 @@ def compiled_in_haste():
 
 
 def build(name, spec):
-    config = common.model(name)
-    common.set_width(config, 8)
+    config = models.configured(name)
+    models.set_width(config, 8)
     config.num_layers = 1
     return models.build(name, config, spec, jax.random.key(3))
 

@@ -8,7 +8,6 @@ import pytest
 from matplotlib import pyplot
 
 import models
-from configs import common
 from data.spec import Spec
 from data.tasks.translation import Translation
 from tests.training import runs
@@ -42,8 +41,8 @@ def compiled_in_haste():
 
 
 def build(name, spec=PAIRS):
-    config = common.model(name)
-    common.set_width(config, 8)
+    config = models.configured(name)
+    models.set_width(config, 8)
     if "num_heads" in config:
         config.num_heads = 2
     return models.build(name, config, spec, jax.random.key(0))

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import models
-from configs import common
 from data.batch import pad_rows
 from data.spec import Spec
 from training.evaluation import scoring
@@ -35,8 +34,8 @@ FILLED = [pad_rows(b, 8) for b in BATCHES]
 
 @pytest.fixture(scope="module")
 def model():
-    config = common.model("gru")
-    common.set_width(config, 8)
+    config = models.configured("gru")
+    models.set_width(config, 8)
     config.num_layers = 1
     return models.build("gru", config, SPEC, jax.random.key(0))
 

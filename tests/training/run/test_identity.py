@@ -2,11 +2,11 @@
 
 import pytest
 
-from configs import recall, translate
+from models.options import flat
+from training.command import cli
 from training.run import identity
-from training.run.run_folder import flat
 
-RECALL = flat(recall.get_config("gru").to_dict())
+RECALL = flat(cli.load("configs/recall.py:gru"))
 
 
 @pytest.mark.parametrize("key", ["wandb.mode", "wandb.group", "every.log", "every.save", "keep", "profile"])
@@ -28,7 +28,7 @@ def test_what_changes_numbers_counts(key):
 
 
 def test_where_text_lies_is_no_part_of_a_run():
-    text = flat(translate.get_config("gru").to_dict())
+    text = flat(cli.load("configs/translate.py:gru"))
     for key in ("data.dir", "data.cache_dir", "data.train_source", "data.test_target"):
         assert key in text and identity.differing(text, {**text, key: "elsewhere"}) == []
     assert identity.differing(text, {**text, "data.source_language": "cs"}) == ["data.source_language"]

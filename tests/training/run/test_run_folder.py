@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from configs import recall
+from models.options import flat
+from training.command import cli
 from training.run.run_folder import (
     check_same_data,
     check_same_run,
     claimed,
-    flat,
     record,
     restored_on_error,
     write_json,
@@ -17,7 +17,7 @@ from training.run.run_folder import (
 
 
 def config(**values):
-    c = recall.get_config("gru")
+    c = cli.load("configs/recall.py:gru")
     c.update_from_flattened_dict(values)
     return c
 

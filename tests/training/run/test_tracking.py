@@ -5,15 +5,15 @@ import sys
 
 import pytest
 
-from configs import recall
 from tests.training.runs import wandb_record
+from training.command import cli
 from training.run.tracking import Tracker, describe, has_wandb_credentials, open_metrics
 
 ROW = {"loss": 1.25, "nll": 1.25, "learning_rate": 0.001, "target_tokens_per_second": 12345.6, "padding_share": 0.05}
 
 
 def config(mode="disabled"):
-    c = recall.get_config("gru")
+    c = cli.load("configs/recall.py:gru")
     c.wandb.mode = mode
     return c
 

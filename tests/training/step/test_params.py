@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 import models
-from configs import common
 from data.spec import Spec
+from tests.models.sizes import SIZES
 from training.step import params
 
 SPEC = Spec("tokens", 9, 11, "tokens", 11, 5, 4, free_running=True, eos=2)
 
 
 def build(name, **values):
-    config = common.model(name)
-    common.set_width(config, 8)
+    config = models.configured(name)
+    models.set_width(config, 8)
     config.update(num_layers=1, **values)
     return models.build(name, config, SPEC, jax.random.key(0)), config
 
@@ -36,7 +36,7 @@ def test_skeleton_puts_every_array_back(name):
     assert rebuilt.keys() == flat.keys()
     for key in flat:
         np.testing.assert_array_equal(rebuilt[key], flat[key] + 1)
-    assert params.count(flat) == models.MODELS[name].expected_params(config, SPEC)
+    assert params.count(flat) == SIZES[name](config, SPEC)
 
 
 def test_skeleton_keeps_none_of_the_arrays(gru):

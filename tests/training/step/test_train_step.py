@@ -18,7 +18,7 @@ SPEC = Spec("tokens", 9, 9, "tokens", 9, 5, 4, free_running=True, eos=2)
 
 def config(**values):
     c = common.base("reverse", "gru_attention")
-    c.model.update({"hidden_size": 8, "embed_size": 8, "num_layers": 1})
+    c.model = models.configured("gru_attention", {"hidden_size": 8, "num_layers": 1})
     c.update_from_flattened_dict(values)
     return c
 

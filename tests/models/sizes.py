@@ -1,0 +1,102 @@
+"""The number of parameters of every architecture in closed form, from the sizes alone: what its page would say.
+
+Dims: E embedding width, H hidden width, C encoder's output width, D model width, F feed-forward width, N positions.
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+GATES = {"rnn": 1, "lstm": 4, "gru": 3}
+PARTS = {"rnn": 1, "lstm": 2, "gru": 1}  # of a carry
+
+
+def inputs(config, spec, E: int) -> int:
+    """Tables for tokens, a linear map for features; one table for both sides where their ids mean the same."""
+    alike = spec.shared_vocabulary and spec.source_size == spec.target_size
+    source = {"features": spec.source_size + 1, "tokens": spec.source_size, "none": 0}[spec.source]
+    shared = spec.source == "tokens" and config.tie_embeddings and alike
+    return (spec.target_size + (0 if shared else source)) * E
+
+
+def head(config, spec, D: int, E: int) -> int:
+    """A bias and a kernel, or the target's table and, where widths differ, a map in between."""
+    if not (config.tie_embeddings and spec.output == "tokens" and spec.output_size == spec.target_size):
+        return (D + 1) * spec.output_size
+    return spec.output_size + (D * E if D != E else 0)
+
+
+def cell(kind: str, in_size: int, H: int) -> int:
+    """The GRU's candidate has a bias of its own on the recurrent side."""
+    return GATES[kind] * H * (in_size + H + 1) + (H if kind == "gru" else 0)
+
+
+def cells(kind: str, config, in_size: int, directions: int = 1) -> int:
+    H = config.hidden_size
+    widths = [in_size] + [H * directions] * config.num_layers
+    return directions * sum(cell(kind, width, H) for width, _ in pairwise(widths))
+
+
+def recurrent_decoder(kind: str, config, spec) -> int:
+    E, H = config.embed_size, config.hidden_size
+    return inputs(config, spec, E) + cells(kind, config, E) + head(config, spec, H, E)
+
+
+def encoder_decoder(kind: str, config, spec, decoder_in_size: int) -> int:
+    E, H, directions = config.embed_size, config.hidden_size, 2 if config.bidirectional else 1
+    bridge = config.num_layers * PARTS[kind] * (2 * H + 1) * H if config.bidirectional else 0
+    stacks = cells(kind, config, E, directions) + bridge + cells(kind, config, decoder_in_size)
+    return inputs(config, spec, E) + stacks + head(config, spec, H, E)
+
+
+def fixed_context(kind: str, config, spec) -> int:
+    H, C = config.hidden_size, config.hidden_size * (2 if config.bidirectional else 1)
+    if config.context == "start":
+        return encoder_decoder(kind, config, spec, config.embed_size)
+    return encoder_decoder(kind, config, spec, config.embed_size + C) + (C + H + 1) * H
+
+
+def recurrent_attention(kind: str, config, spec) -> int:
+    H, C = config.hidden_size, config.hidden_size * (2 if config.bidirectional else 1)
+    additive = (H + C + 1) * config.attention.size
+    scores = {"additive": additive, "concat": additive, "general": H * C, "dot": 0, "scaled_dot": 0}
+    fed = H if config.attention.input_feeding else 0
+    base = encoder_decoder(kind, config, spec, config.embed_size + fed)
+    return base + scores[config.attention.score] + (C + H + 1) * H
+
+
+def layers(config, N: int, attentions: int = 1) -> int:
+    D, F = config.hidden_size, config.mlp_dim
+    layer = attentions * (4 * D * D + 4 * D) + (2 * D * F + F + D) + (attentions + 1) * 2 * D
+    table = max(N, 1) * D if config.positions == "learned" else 0
+    return config.num_layers * layer + table + (2 * D if config.norm == "pre" else 0)
+
+
+def transformer(config, spec) -> int:
+    D = config.hidden_size
+    stacks = layers(config, spec.max_source_length) + layers(config, spec.max_target_length, attentions=2)
+    return inputs(config, spec, D) + stacks + head(config, spec, D, D)
+
+
+def transformer_decoder(config, spec) -> int:
+    D = config.hidden_size
+    return (
+        inputs(config, spec, D)
+        + layers(config, spec.max_source_length + spec.max_target_length)
+        + head(config, spec, D, D)
+    )
+
+
+SIZES: dict[str, Callable[[Any, Any], int]] = {
+    "rnn": lambda config, spec: fixed_context("rnn", config, spec),
+    "lstm": lambda config, spec: fixed_context("lstm", config, spec),
+    "gru": lambda config, spec: fixed_context("gru", config, spec),
+    "rnn_attention": lambda config, spec: recurrent_attention("rnn", config, spec),
+    "lstm_attention": lambda config, spec: recurrent_attention("lstm", config, spec),
+    "gru_attention": lambda config, spec: recurrent_attention("gru", config, spec),
+    "rnn_decoder": lambda config, spec: recurrent_decoder("rnn", config, spec),
+    "lstm_decoder": lambda config, spec: recurrent_decoder("lstm", config, spec),
+    "gru_decoder": lambda config, spec: recurrent_decoder("gru", config, spec),
+    "transformer": transformer,
+    "transformer_decoder": transformer_decoder,
+}
