@@ -6,7 +6,6 @@
 `train` below is the whole story; its chapters are in training/.
 """
 
-import json
 import signal
 import sys
 import time
@@ -25,9 +24,8 @@ from training.machine import backend, mesh
 from training.machine.clock import Clock, run_start
 from training.machine.profiling import Profile
 from training.machine.signals import StopRequest
-from training.run import run_folder, run_report
+from training.run import resume, run_folder, run_report
 from training.run.checkpoint import Checkpoints
-from training.run.ledger import Ledger
 from training.run.tracking import Tracker
 from training.step.intervals import due
 from training.trainer import Probe, Trainer
@@ -42,15 +40,14 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
     begun = run_start()
     backend.configure(config, workdir)
     run_folder.check_same_run(workdir, config, accept_changes=accept_changes)
+    newest, best = Checkpoints(workdir / "checkpoints", config.keep), Checkpoints(workdir / "best", 1)
     main_process = jax.process_index() == 0
 
     # What is learned, and by what.
     with run_folder.restored_on_error(workdir):
         task = data.build(config.task, config.data, tokenizer_dir=workdir / "tokenizer")
         model = models.build(config.model.name, config.model, task.spec, jax.random.key(config.seed))
-        ledger = Ledger()
-        clock = Clock(ledger.seconds)
-        trainer = Trainer(model, task.spec, config, mesh.make(), clock)
+        trainer = Trainer(model, task.spec, config, mesh.make(), Clock({}))
         plan = pipeline.train_plan(task, config)
         validation = list(pipeline.eval_batches(task, "val", config, limit=config.eval_examples))
         content = task.content_hash("train", "val")
@@ -58,19 +55,16 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
 
     with run_folder.claimed(workdir, jax.process_index()), StopRequest() as stop:
         # Where an earlier start of this run got to.
-        newest, best = Checkpoints(workdir / "checkpoints", config.keep), Checkpoints(workdir / "best", 1)
-        done, patience = 0, config.early_stopping.patience
-        if restored := newest.restore_newest(trainer.state):
-            done, trainer.state, meta = restored
-            ledger = Ledger(**meta)
-            clock = trainer.clock = Clock(ledger.seconds)
+        past = resume.find(workdir, config, newest, best, trainer.state, trainer.weights)
+        if past.summary:
+            print(f"{workdir} is finished; its summary stays as it is", file=sys.stderr)
+            return past.summary
+        done, trainer.state, ledger, _ = past
+        clock = trainer.clock = Clock(ledger.seconds)
+        patience = config.early_stopping.patience
         if main_process:
             run_folder.record(workdir, config, content)
-        if done < config.steps and not ledger.out_of_patience(patience):
             (workdir / "summary.json").unlink(missing_ok=True)  # of a run that now goes further
-        elif (workdir / "summary.json").is_file():
-            print(f"{workdir} is finished; its summary stays as it is", file=sys.stderr)
-            return json.loads((workdir / "summary.json").read_text())
         batches = pipeline.train_batches(task, config, start=done, plan=plan)
 
         with (

@@ -1,9 +1,12 @@
 """Checkpoints through Orbax: written whole or not at all, checked when read, the newest whole one wins.
 
 A folder holds one sub-folder a step. Orbax writes to a temporary name and renames, so a kill leaves
-nothing half-written under a final name; a checksum over the arrays catches what a disk or a copy broke.
+nothing half-written under a final name. Checksums over the arrays and over what is kept beside them tell
+a damaged checkpoint, which is set aside, from one that is whole and of other code, which nobody touches.
 """
 
+import contextlib
+import json
 import logging
 import shutil
 import warnings
@@ -19,7 +22,11 @@ logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax reports every file
 
 
 class CheckpointError(OSError):
-    """A checkpoint could not be written or none could be read; the message names the path."""
+    """A checkpoint could not be written, or its bytes are damaged; the message names the path."""
+
+
+class MisfitError(ValueError):
+    """A whole checkpoint holds other arrays than this run; the message names one of them."""
 
 
 def checksum(state: Any) -> int:
@@ -30,12 +37,36 @@ def checksum(state: Any) -> int:
     return value
 
 
+def arrays(state: Any) -> dict[str, str]:
+    """Name -> type and shape of every leaf, such as `params/decoder/bias` -> `float32[64]`."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}"
+        for path, leaf in leaves
+    }
+
+
+def _meta_checksum(meta: dict) -> int:
+    """CRC-32 over everything that is kept beside the arrays, but this number itself."""
+    rest = {name: value for name, value in meta.items() if name != "checksum"}
+    return zlib.crc32(json.dumps(rest, sort_keys=True).encode())
+
+
 class Checkpoints:
     """The checkpoints of one folder, of which the newest `keep` stay (None: all, and the folder is only read)."""
 
     def __init__(self, folder: Path, keep: int | None):
+        """Raises ValueError for a path whose checkpoints could not be read back."""
+        # Orbax looks for what it wrote by a pattern, to which brackets mean a choice; tensorstore turns \\ into /.
+        odd = [character for character in "[]\\" if character in str(folder.absolute())]
+        if odd and (keep is not None or "\\" in odd):
+            raise ValueError(
+                f"{folder.absolute()}: the path holds {' and '.join(odd)}, and checkpoints there cannot be read back; "
+                "give a --workdir without"
+            )
         self.folder = folder
         self._keep = keep
+        self._reads_back = keep is None  # whether what this process wrote here has been read once
         self._manager_: ocp.CheckpointManager | None = None
 
     @property
@@ -62,7 +93,8 @@ class Checkpoints:
         if self._is_there(step, state):
             return
         self._check_room(step, state)
-        meta = meta | {"checksum": checksum(state)}
+        meta = meta | {"arrays": arrays(state), "arrays_checksum": checksum(state)}
+        meta["checksum"] = _meta_checksum(meta)
         try:
             for later in self.steps():
                 if later >= step:  # of a course that the run no longer takes; Orbax writes none below the newest
@@ -70,13 +102,14 @@ class Checkpoints:
             args = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
             self._manager.save(step, args=args)
         except Exception as error:  # tensorstore reports a full disk as ValueError, Python as OSError
-            # Orbax's unfinished tasks would complain as the process ends, after the line that says what happened.
-            logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+            _silence_what_is_unfinished()
             raise CheckpointError(
                 f"{self.folder / str(step)}: the checkpoint could not be written ({_first_line(error)}); earlier ones "
                 "are kept: free some disk and run the same command again"
             ) from error
+        if not self._reads_back:
+            self.restore(step, state)
+            self._reads_back = True
 
     def _check_room(self, step: int, state: Any) -> None:
         """Says in time that a disk is full; a write that fails half-way has Orbax's threads print tracebacks."""
@@ -89,37 +122,72 @@ class Checkpoints:
             )
 
     def restore(self, step: int, template: Any) -> tuple[Any, dict]:
-        """State with the structure and shardings of `template`, and meta. Raises CheckpointError."""
+        """State with the structure and shardings of `template`, and meta.
+
+        Raises CheckpointError where the bytes are damaged, MisfitError where they are whole and of other arrays.
+        """
+        meta = self._read_meta(step, template)
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
-        try:
-            args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), meta=ocp.args.JsonRestore())
-            restored = self._manager.restore(step, args=args)
-        except Exception as error:  # whatever a broken file raises, it is not whole
-            raise CheckpointError(f"{self.folder / str(step)}: unreadable ({_first_line(error)})") from error
-        meta = dict(restored.meta)
-        if checksum(restored.state) != meta.pop("checksum"):
+        state = self._read(step, state=ocp.args.StandardRestore(abstract)).state
+        if checksum(state) != meta.pop("arrays_checksum"):
             raise CheckpointError(f"{self.folder / str(step)}: its arrays do not match their checksum")
-        return restored.state, meta
+        return state, meta
+
+    def check_fits(self, template: Any) -> None:
+        """Raises MisfitError where the newest checkpoint is whole and holds other arrays than `template`."""
+        with contextlib.suppress(CheckpointError):
+            for step in self.steps()[-1:]:
+                self._read_meta(step, template)
+
+    def _read_meta(self, step: int, template: Any) -> dict:
+        """What was saved beside the arrays, and the arrays' checksum. Raises as `restore`."""
+        path = self.folder / str(step)
+        meta = self._read(step, meta=ocp.args.JsonRestore()).meta
+        if not isinstance(meta, dict):
+            raise CheckpointError(f"{path}: unreadable (its metadata are {meta!r:.20})")
+        if "checksum" in meta and not {"arrays", "arrays_checksum"} & meta.keys():
+            raise MisfitError(
+                f"{path} is of an earlier version of this code; go back to that (its commit is in "
+                "config.json), or use another --workdir"
+            )
+        if _meta_checksum(meta) != meta.pop("checksum", None):
+            raise CheckpointError(f"{path}: its metadata do not match their checksum")
+        there, here = meta.pop("arrays"), arrays(template)
+        for name in sorted(there.keys() | here.keys()):
+            was, now = there.get(name, "missing"), here.get(name, "missing")
+            if was != now:
+                raise MisfitError(
+                    f"{path} does not fit: {name} is {was} there and {now} here; go back to the code "
+                    "and the config of that run (its config.json has both), or use another --workdir"
+                )
+        return meta
+
+    def _read(self, step: int, **items: Any) -> Any:
+        """Raises CheckpointError for whatever a broken file raises."""
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**items))
+        except Exception as error:
+            _silence_what_is_unfinished()
+            raise CheckpointError(f"{self.folder / str(step)}: unreadable ({_first_line(error)})") from error
 
     def restore_newest(self, template: Any) -> tuple[int, Any, dict] | None:
-        """The newest whole checkpoint; broken ones are set aside with a warning. None where none is left."""
+        """The newest whole checkpoint; damaged ones are set aside with a warning. None where none is left.
+
+        Raises MisfitError where it holds other arrays than `template`.
+        """
         for step in reversed(self.steps()):
             try:
                 return step, *self.restore(step, template)
             except CheckpointError as error:
                 warnings.warn(f"{error}; set aside, trying the one before", stacklevel=2)
                 self._set_aside(step)
-                if not self.steps():
-                    warnings.warn(
-                        f"{self.folder}: no whole checkpoint is left; starting again from step 0", stacklevel=2
-                    )
         return None
 
     def _is_there(self, step: int, state: Any) -> bool:
         """Whether this very checkpoint was written before: a run killed after a save does its steps again, alike."""
         try:
             return step in self.steps() and checksum(self.restore(step, state)[0]) == checksum(state)
-        except CheckpointError:
+        except (CheckpointError, MisfitError):
             return False
 
     def _set_aside(self, step: int) -> None:
@@ -136,6 +204,12 @@ class Checkpoints:
         if self._manager_ is not None:
             self._manager_.close()
             self._manager_ = None
+
+
+def _silence_what_is_unfinished() -> None:
+    """Orbax's unfinished tasks would complain as the process ends, after the line that says what happened."""
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
 
 
 def _first_line(error: Exception) -> str:

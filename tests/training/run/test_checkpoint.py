@@ -1,14 +1,16 @@
 """Checkpoints come back as they were written, and a broken one never passes for whole."""
 
 import gc
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 
-from training.run.checkpoint import CheckpointError, Checkpoints, checksum
+from training.run.checkpoint import CheckpointError, Checkpoints, MisfitError, checksum
 
 # A failed read leaves coroutines of Orbax behind that nobody waits for.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -101,7 +103,6 @@ def test_nothing_whole_is_nothing(saved):
         assert Checkpoints(saved, 3).restore_newest(state(0)) is None
     messages = [str(warning.message) for warning in caught]
     assert sum("set aside" in message for message in messages) == 3
-    assert "starting again from step 0" in messages[-1]
 
 
 def test_half_written_checkpoint_does_not_count(saved):
@@ -146,8 +147,82 @@ def test_reading_leaves_no_trace(saved, tmp_path):
 def test_other_shapes_are_refused(saved):
     wide = state(0)
     wide["params"]["bias"] = jnp.zeros(5)
-    with pytest.raises(CheckpointError, match="checkpoints/3"):
-        Checkpoints(saved, 3).restore(3, wide)
+    with pytest.raises(
+        MisfitError, match=r"checkpoints/3 does not fit: params/bias is float32\[3\] there and float32\[5\]"
+    ):
+        Checkpoints(saved, 3).restore_newest(wide)
+    with pytest.raises(MisfitError, match="params/bias"):
+        Checkpoints(saved, 3).check_fits(wide)
+    assert Checkpoints(saved, 3).steps() == [1, 2, 3] and not (saved / "broken").exists()
+
+
+def test_more_and_fewer_arrays_are_refused(saved):
+    fewer, more = state(0), state(0)
+    del fewer["params"]["bias"]
+    more["average"] = jnp.zeros(2)
+    for template, said in (
+        (fewer, "params/bias is float32.* there and missing here"),
+        (more, "average is missing there"),
+    ):
+        with pytest.raises(MisfitError, match=said):
+            Checkpoints(saved, 3).restore_newest(template)
+
+
+def test_damage_is_damage_whatever_else_is_wrong(saved):
+    """A template that does not fit makes no broken checkpoint whole, nor the other way round."""
+    flip_a_bit(saved / "3")
+    wide = state(0) | {"average": jnp.zeros(2)}
+    with pytest.raises(MisfitError):
+        Checkpoints(saved, 3).restore_newest(wide)
+    assert (saved / "3").is_dir()
+
+
+def test_earlier_versions_are_left_alone(saved):
+    path = saved / "3" / "meta" / "metadata"
+    meta = json.loads(path.read_text())
+    path.write_text(json.dumps({"checksum": meta["arrays_checksum"], **META}))
+    with pytest.raises(MisfitError, match="checkpoints/3 is of an earlier version"):
+        Checkpoints(saved, 3).restore_newest(state(0))
+
+
+@pytest.mark.parametrize("name", ["lr[0.1]", "a[", "b]", "c\\d"])
+def test_paths_that_cannot_be_read_back_are_refused(tmp_path, name):
+    with pytest.raises(ValueError, match="cannot be read back; give a --workdir without"):
+        Checkpoints(tmp_path / name / "checkpoints", keep=1)
+
+
+@pytest.mark.parametrize("name", ["a b", "ü*?", "$x;'\"", "{a}:%20#&"])
+def test_other_odd_paths_are_read_back(tmp_path, name):
+    checkpoints = Checkpoints(tmp_path / name, keep=1)
+    checkpoints.save(1, state(1), META)
+    assert_equal(Checkpoints(tmp_path / name, keep=None).restore(1, state(0))[0], state(1))
+    checkpoints.close()
+
+
+def test_the_first_save_is_read_back(tmp_path, monkeypatch):
+    """Whatever comes between writing and reading is met at the first save, and not at the end of a run."""
+    save = ocp.CheckpointManager.save
+
+    def careless(self, step, **words):
+        save(self, step, **words)
+        truncate(tmp_path / "some" / str(step))
+
+    monkeypatch.setattr("orbax.checkpoint.CheckpointManager.save", careless)
+    checkpoints = Checkpoints(tmp_path / "some", keep=2)
+    with pytest.raises(CheckpointError, match="some/1: unreadable"):
+        checkpoints.save(1, state(1), META)
+    checkpoints.close()
+
+
+@pytest.mark.parametrize("bit", range(0, 8 * 240, 61))
+def test_no_flipped_bit_beside_the_arrays_passes(saved, bit):
+    """Best losses and totals are under a checksum as well."""
+    path = saved / "3" / "meta" / "metadata"
+    raw = bytearray(path.read_bytes())
+    raw[bit // 8 % len(raw)] ^= 1 << bit % 8
+    path.write_bytes(raw)
+    with pytest.warns(UserWarning, match=r"checkpoints/3: .*trying the one before"):
+        assert Checkpoints(saved, 3).restore_newest(state(0))[0] == 2
 
 
 def test_checksum_sees_every_leaf():

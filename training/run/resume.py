@@ -1,0 +1,69 @@
+"""Where earlier starts of a run got to, or why there is no going on from there."""
+
+import dataclasses
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from data import whole_file
+from training.run.checkpoint import Checkpoints, MisfitError
+from training.run.ledger import Ledger
+from training.step import params
+from training.step.train_step import State
+
+
+class Past(NamedTuple):
+    done: int  # steps
+    state: State
+    ledger: Ledger
+    summary: dict[str, Any] | None  # of a run that is finished
+
+
+def find(
+    workdir: Path, config: ConfigDict, newest: Checkpoints, best: Checkpoints, state: State, weights: params.Params
+) -> Past:
+    """What the newest whole checkpoint holds; a run that has none begins with `state`.
+
+    Only damaged checkpoints are moved, and nothing else is touched. Raises MisfitError where a whole one holds other
+    arrays than `state` or `weights`, ValueError where the run has gone beyond `config.steps` or is finished and
+    nothing of it can go on.
+    """
+    there = newest.steps()
+    restored = newest.restore_newest(state)
+    best.check_fits({"params": weights})
+    path = workdir / "summary.json"
+    if restored is None:
+        if path.is_file():
+            summary = whole_file.read_json(path, "move it away to train again from step 0, or use another --workdir")
+            if (summary.get("final") or {}).get("step") == config.steps:
+                return Past(config.steps, state, Ledger(), summary)
+            raise ValueError(
+                f"{newest.folder} holds no checkpoint to go on from, and {path} is of a finished run; "
+                "use another --workdir"
+            )
+        if there:
+            warnings.warn(f"{newest.folder}: no whole checkpoint is left; starting again from step 0", stacklevel=2)
+        return Past(0, state, Ledger(), None)
+
+    done, state, meta = restored
+    if unknown := meta.keys() - {field.name for field in dataclasses.fields(Ledger)}:
+        raise MisfitError(
+            f"{newest.folder / str(done)} counts {', '.join(unknown)}, which this code does not; go back to "
+            "the code of that run (its commit is in config.json), or use another --workdir"
+        )
+    ledger = Ledger(**meta)
+    evaluated = (ledger.latest or {}).get("step")
+    if done > config.steps or (done == config.steps != evaluated):
+        raise ValueError(
+            f"steps = {config.steps} is not more than the {done} that {workdir} has done already; "
+            "use more, or another --workdir"
+        )
+    summary = None
+    if path.is_file() and (done == config.steps or ledger.out_of_patience(config.early_stopping.patience)):
+        try:
+            summary = whole_file.read_json(path, "it is written anew")
+        except ValueError as error:
+            warnings.warn(str(error), stacklevel=2)
+    return Past(done, state, ledger, summary)
