@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from data import checks, files, pipeline
+from data import checks, files, pipeline, whole_file
 from data.tasks.language import Language
 from data.tasks.translation import Translation
 from training.command.cli import Parser, user_errors
@@ -26,7 +26,6 @@ from training.evaluation import quality, scoring
 from training.evaluation.generate import GREEDY, Decoding, Generator, Sample, search, source_batch
 from training.evaluation.pictures import attention_maps, attention_names, draw_attention
 from training.machine import backend, mesh
-from training.run import run_folder
 from training.run.restore import WHICH, Restored, read_config, restore
 from training.step import params
 
@@ -217,10 +216,9 @@ def main(argv: Sequence[str]) -> None:
         folder = options.workdir / "eval"
         folder.mkdir(exist_ok=True)
         part = f"{split}-first{options.limit}" if options.limit else split  # a part never replaces the whole
-        run_folder.write_json(folder / f"{part}.json", found)
+        whole_file.write_json(folder / f"{part}.json", found)
         path = folder / f"{part}.predictions.txt"
-        with run_folder.naming(path):
-            path.write_text("".join(line + "\n" for line in predictions))
+        whole_file.write_text(path, "".join(line + "\n" for line in predictions))
     for note in run.task.notes:
         print(f"{run.config.task}: {note}", file=sys.stderr)
     shown = ("loss", "perplexity", "token_accuracy", "exact_match", "bits_per_byte", "bleu", "bleu_lowercase", "chrf")

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 import data
 import models
-from data import pipeline
+from data import pipeline, whole_file
 from training.command import cli
 from training.evaluation import samples
 from training.machine import backend, mesh
@@ -56,6 +56,8 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
     with run_folder.claimed(workdir, jax.process_index()), StopRequest() as stop:
         # Where an earlier start of this run got to.
         past = resume.find(workdir, config, newest, best, trainer.state, trainer.weights)
+        if main_process and not (past.summary and run_folder.read_record(workdir, damaged_is_none=True)):
+            run_folder.record(workdir, config, content)
         if past.summary:
             print(f"{workdir} is finished; its summary stays as it is", file=sys.stderr)
             return past.summary
@@ -63,7 +65,6 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
         clock = trainer.clock = Clock(ledger.seconds)
         patience = config.early_stopping.patience
         if main_process:
-            run_folder.record(workdir, config, content)
             (workdir / "summary.json").unlink(missing_ok=True)  # of a run that now goes further
         batches = pipeline.train_batches(task, config, start=done, plan=plan)
 
@@ -116,7 +117,7 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
             tracker.say(run_report.closing(summary, workdir))
             tracker.summarise(summary)
             if main_process:
-                run_folder.write_json(workdir / "summary.json", summary)
+                whole_file.write_json(workdir / "summary.json", summary)
             return summary
 
 

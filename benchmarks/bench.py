@@ -26,6 +26,7 @@ from benchmarks import beam5, matmul, multi30k_turns, start, turns
 from benchmarks.cases import CASES, Case, flops
 from benchmarks.same_work import check_same_work
 from benchmarks.turns import Contender, Measured, Running, ratio_interval
+from data import whole_file
 from training.command import cli
 from training.command.printed import print_whole
 from training.machine import provenance
@@ -172,7 +173,9 @@ def main(argv: Sequence[str]) -> None:
             sys.exit(f"error: {error}")
         if options.json:
             about = {"commit": provenance.commit(), "device": provenance.device(), "versions": provenance.versions()}
-            options.json.write_text(json.dumps(about | {"matmul_flops": peak, "cases": found}, indent=1) + "\n")
+            whole_file.write_text(
+                options.json, json.dumps(about | {"matmul_flops": peak, "cases": found}, indent=1) + "\n"
+            )
     print_tables(found)
 
 

@@ -33,6 +33,7 @@ from benchmarks.cases import flops
 from benchmarks.chips import PEAKS, vendor_peak
 from benchmarks.gpu_parts import PARTS, START_SECONDS, Entry, Part, tiny
 from benchmarks.turns import ROOT, Running, ratio_interval
+from data import whole_file
 from training.command import cli
 
 TURN_SECONDS, WARM_UP = 0.25, 3  # a turn takes as many steps as fill this; rounds thrown away
@@ -251,7 +252,7 @@ def run(options: argparse.Namespace, parts: Sequence[Part], found: Results, on_g
                 rate = found["parts"]["matmul"]["bfloat16_flops_per_second"]
                 add_shares(result, vendor_peak(found["device"]["kind"]), rate)
             found["parts"][name] = result
-            options.json.write_text(json.dumps(found, indent=1) + "\n")
+            whole_file.write_text(options.json, json.dumps(found, indent=1) + "\n")
         result = found["parts"][name]
         print(lines_of(name, result), flush=True)
         if name == "agreement" and not result.get("agrees"):

@@ -10,7 +10,6 @@ import io
 import json
 import os
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
+from data import whole_file
 from data.checks import one_of
 
 PAD, BOS, EOS, UNK = range(4)
@@ -203,22 +203,10 @@ def save(tokenizer: Tokenizer, folder: str | Path, role: str, wanted: Mapping[st
     Two processes that write at once write the same bytes, so either may come last.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     state = tokenizer.state()
     described = {**wanted, "size": tokenizer.size, "sha256": hashlib.sha256(state).hexdigest()}
     for name, content in ((f"{role}.model", state), (f"{role}.json", json.dumps(described, indent=1).encode())):
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, folder / name)
-        except BaseException as error:
-            Path(temporary).unlink(missing_ok=True)
-            if isinstance(error, OSError):
-                why = f"could not be written ({error.strerror}); mend it and run the same command again"
-                raise OSError(f"{folder / name}: {why}") from None
-            raise
+        whole_file.write_bytes(folder / name, content)
 
 
 def load(folder: str | Path, role: str, wanted: Mapping[str, Any] | None = None) -> Tokenizer | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import eval
 import train
+from data import whole_file
 from training.command.cli import Parser, load, user_errors
 from training.command.printed import print_whole
 from training.run.restore import restore
@@ -91,7 +92,8 @@ def draw(results: dict[str, dict], chance: dict[str, float], path: Path) -> None
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
     axes.legend(frameon=False, loc="center right")
-    figure.savefig(path, dpi=150)
+    with whole_file.replacing(path) as partial:
+        figure.savefig(partial, dpi=150)
     pyplot.close(figure)
 
 

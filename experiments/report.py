@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from data import whole_file
 from experiments.engine import results
 from experiments.page import answer, sections, svg
 from experiments.page.markup import Markup, join, tag
@@ -73,10 +74,7 @@ def main(argv: Sequence[str]) -> int:
             )
         check_folder("--out", options.out.parent)
         text = page(options.scale, options.results)
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        partial = options.out.with_name(options.out.name + ".tmp")
-        partial.write_text(text)
-        partial.replace(options.out)
+        whole_file.write_text(options.out, text)
     print(options.out)
     return 0
 

@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from data import whole_file
 from experiments.analysis.statistics import t_interval
 
 # Okabe & Ito's palette (2008), one colour a family; variants of a family differ in line and marker.
@@ -191,7 +192,7 @@ def legend(figure: Figure, axes: Sequence[Axes], columns: int = 4) -> None:
 
 def save(figure: Figure, folder: Path) -> None:
     """`figure.svg` and `figure.png`, the same bytes for the same figure."""
-    folder.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context(SETTINGS):
-        figure.savefig(folder / "figure.svg", metadata={"Date": None})
-        figure.savefig(folder / "figure.png", metadata={"Software": None})
+        for name, metadata in (("figure.svg", {"Date": None}), ("figure.png", {"Software": None})):
+            with whole_file.replacing(folder / name) as partial:
+                figure.savefig(partial, metadata=metadata)

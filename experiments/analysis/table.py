@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from data import whole_file
+
 FORMAT = 1  # of the files; raise it when what a column means changes
 COLUMNS = (
     "run",
@@ -138,22 +140,18 @@ def write(table: Table, folder: Path) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    folder.mkdir(parents=True, exist_ok=True)
     ordered = _in_order(table)
     arrow = pyarrow.table({name: column.tolist() for name, column in ordered.items()})
     arrow = arrow.replace_schema_metadata({"longreach": json.dumps({"format": FORMAT})})
-    partial = folder / "table.parquet.tmp"
-    parquet.write_table(arrow, partial, compression="zstd")
-    partial.replace(folder / "table.parquet")
+    with whole_file.replacing(folder / "table.parquet") as partial:
+        parquet.write_table(arrow, partial, compression="zstd")
 
     names = [name for name in ordered if name not in PARQUET_ONLY]
-    partial = folder / "table.csv.tmp"
-    with partial.open("w", newline="") as file:
+    with whole_file.replacing(folder / "table.csv") as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names)
         for row in table.rows():
             writer.writerow([_shown(row[name]) for name in names])
-    partial.replace(folder / "table.csv")
 
 
 def _in_order(table: Table) -> dict[str, np.ndarray]:

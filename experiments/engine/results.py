@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from data import whole_file
 from experiments.analysis import style, table
 from experiments.analysis.finding import Finding
 from experiments.analysis.table import Table
 from experiments.engine import fingerprint, schedule, statement, trial
 from experiments.engine.schedule import Due, Key
 from experiments.questions.question import Question, Run
-from training.run import run_folder
 
 OWN, PUBLISHED = Path("results"), Path("docs/results")
 STALE = ("refuse", "keep", "rerun")
@@ -258,7 +258,7 @@ def draw(
         "seeds": sorted(int(seed) for seed in shown.values("seed")),
         "statement": _stated(question, everything),
     }
-    run_folder.write_json(folder / "verdict.json", verdict)
+    whole_file.write_json(folder / "verdict.json", verdict)
     return findings
 
 
@@ -305,7 +305,7 @@ def write_commands(name: str, scale: str, runs: Sequence[Due], folder: Path) -> 
         trial_of = "" if due.role == schedule.REPORT else f"-trial-{due.tuned:.3g}"
         words.append(f"--workdir=runs/by-hand/{name}/{due.key.name}{trial_of}-seed{due.key.seed}")
         lines.append(shlex.join(words))
-    (folder / "commands.sh").write_text("\n".join(lines) + "\n")
+    whole_file.write_text(folder / "commands.sh", "\n".join(lines) + "\n")
 
 
 def _word(value: Any) -> str:

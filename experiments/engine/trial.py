@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 import data
 import models
 import train
+from data import whole_file
 from experiments.analysis.table import FORMAT
 from experiments.engine import fingerprint, record, schedule
 from experiments.probes import PROBES
@@ -26,7 +27,6 @@ from experiments.probes.measurement import Measurement
 from experiments.questions.question import Probing
 from models.contract import Architecture
 from training.machine import backend, provenance
-from training.run import run_folder
 from training.run.restore import Restored, restore
 
 OF_RUN = "run"  # the probe's name in rows that every run has
@@ -104,7 +104,7 @@ def first_start(workdir: Path) -> str:
     """When the run was begun, however often it was stopped since: a prediction has to be older than that."""
     path = workdir / "began.txt"
     if not path.exists():
-        path.write_text(datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
+        whole_file.write_text(path, datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
     return path.read_text()
 
 
@@ -156,7 +156,7 @@ def write(job: Job, begun: str, rows: Sequence[tuple[str, int, Measurement]]) ->
     fields = ("probe", "step", *Measurement._fields)
     listed = [[probe, step, *one] for probe, step, one in rows]
     content = {"format": FORMAT, "run": {**job.columns, **origin}, "fields": fields, "measurements": listed}
-    run_folder.write_json(Path(job.workdir) / ROWS, content)
+    whole_file.write_json(Path(job.workdir) / ROWS, content)
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -7,12 +7,12 @@ import jax
 import numpy as np
 from flax import nnx
 
+from data import whole_file
 from data.batch import Batch
 from data.task import Task
 from data.tasks.text import TextTask
 from data.tasks.translation import Translation
 from models.contract import Architecture
-from training.run.run_folder import naming
 
 MOST_LABELS = 40  # a side; longer sequences are drawn without
 
@@ -79,8 +79,8 @@ def draw_attention(path: Path, maps: dict[str, np.ndarray], task: Task, batch: B
                 panel.set_ylabel(name.rpartition(".")[0], fontsize=8)
             _label(panel.xaxis, keys if number == len(maps) else [], rotation=90)
             _label(panel.yaxis, queries if head == 0 else [], rotation=0)
-    with naming(path):
-        figure.savefig(path, dpi=120)
+    with whole_file.replacing(path) as partial:
+        figure.savefig(partial, dpi=120)
     pyplot.close(figure)
 
 

@@ -128,7 +128,13 @@ class Checkpoints:
         """
         meta = self._read_meta(step, template)
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
-        state = self._read(step, state=ocp.args.StandardRestore(abstract)).state
+        try:
+            state = self._read(step, state=ocp.args.StandardRestore(abstract)).state
+        except CheckpointError as error:
+            if "arrays" in meta:
+                raise
+            raise MisfitError(f"{error}, or of other code; use another --workdir") from error
+        meta.pop("arrays", None)
         if checksum(state) != meta.pop("arrays_checksum"):
             raise CheckpointError(f"{self.folder / str(step)}: its arrays do not match their checksum")
         return state, meta
@@ -145,14 +151,12 @@ class Checkpoints:
         meta = self._read(step, meta=ocp.args.JsonRestore()).meta
         if not isinstance(meta, dict):
             raise CheckpointError(f"{path}: unreadable (its metadata are {meta!r:.20})")
-        if "checksum" in meta and not {"arrays", "arrays_checksum"} & meta.keys():
-            raise MisfitError(
-                f"{path} is of an earlier version of this code; go back to that (its commit is in "
-                "config.json), or use another --workdir"
-            )
+        if "checksum" in meta and not {"arrays", "arrays_checksum"} & meta.keys():  # of an earlier version
+            meta["arrays_checksum"] = meta.pop("checksum")
+            return meta
         if _meta_checksum(meta) != meta.pop("checksum", None):
             raise CheckpointError(f"{path}: its metadata do not match their checksum")
-        there, here = meta.pop("arrays"), arrays(template)
+        there, here = meta["arrays"], arrays(template)
         for name in sorted(there.keys() | here.keys()):
             was, now = there.get(name, "missing"), here.get(name, "missing")
             if was != now:

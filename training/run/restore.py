@@ -1,6 +1,5 @@
 """A trained run, read back from its folder: config, task, model."""
 
-import json
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from configs import common
 from data.task import Task
 from models.contract import Architecture
 from models.options import nested
+from training.run import run_folder
 from training.run.checkpoint import CheckpointError, Checkpoints
 from training.step import params, train_step
 
@@ -37,12 +37,13 @@ def read_config(workdir: Path) -> ConfigDict:
     """The run's config, with what it lacks because it was begun before there was such a key.
 
     Here alone old configs are completed; whatever reads a config finds every key. Raises FileNotFoundError where the
-    folder holds no run.
+    folder holds no run, ValueError where its config.json is damaged.
     """
-    path = workdir / "config.json"
-    if not path.is_file():
+    found = run_folder.read_record(workdir)
+    if found is None:
+        path = workdir / "config.json"
         raise FileNotFoundError(f"--workdir = {workdir} holds no run (there is no {path}); give the folder of a run")
-    recorded = json.loads(path.read_text())["config"]
+    recorded = found["config"]
     config = common.base(recorded["task"], recorded["model"]["name"])
     del config.batch_size  # which some tasks have not, and no run was begun before
     for values in (BEFORE[""], BEFORE.get(config.task, {})):

@@ -60,10 +60,10 @@ def find(
             f"steps = {config.steps} is not more than the {done} that {workdir} has done already; "
             "use more, or another --workdir"
         )
-    summary = None
+    found: dict[str, Any] | None = None
     if path.is_file() and (done == config.steps or ledger.out_of_patience(config.early_stopping.patience)):
         try:
-            summary = whole_file.read_json(path, "it is written anew")
+            found = whole_file.read_json(path, "it is written anew")
         except ValueError as error:
             warnings.warn(str(error), stacklevel=2)
-    return Past(done, state, ledger, summary)
+    return Past(done, state, ledger, found)

@@ -22,28 +22,31 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from data import whole_file
 from models.options import flat
 from training.machine import provenance
 from training.run import identity
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes whole or not at all."""
-    partial = path.with_name(path.name + ".tmp")
-    with naming(path):
-        partial.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
-        partial.replace(path)
-
-
-@contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Puts the path in front of what the system says when writing fails."""
+def read_record(workdir: Path, *, damaged_is_none: bool = False) -> dict[str, Any] | None:
+    """config.json, where there is one. Raises ValueError where it is damaged, unless that counts as none."""
+    path = workdir / "config.json"
+    if not path.exists():
+        return None
+    way_out = "bring it back from a copy, or train.py --accept_changes writes it anew from its --config"
     try:
-        yield
-    except OSError as error:
-        raise OSError(
-            f"{path}: could not be written ({error.strerror}); mend it and run the same command again"
-        ) from None
+        found = whole_file.read_json(path, way_out)
+        config = found.get("config")
+        whole = (
+            isinstance(config, dict) and {"task", "data", "seed"} <= config.keys() and "name" in config.get("model", {})
+        )
+        if not whole:
+            raise ValueError(f"{path} holds no config of a run; {way_out}")
+    except ValueError:
+        if not damaged_is_none:
+            raise
+        return None
+    return found
 
 
 def check_same_run(workdir: Path, config: ConfigDict, *, accept_changes: bool) -> None:
@@ -53,9 +56,9 @@ def check_same_run(workdir: Path, config: ConfigDict, *, accept_changes: bool) -
     the run began with.
     """
     path = workdir / "config.json"
-    if not path.exists():
+    recorded = read_record(workdir, damaged_is_none=accept_changes)
+    if not recorded:
         return
-    recorded = json.loads(path.read_text())
     there, here = flat(recorded["config"]), flat(json.loads(config.to_json()))
     differing = identity.differing(there, here)
     if differing and not accept_changes:
@@ -68,16 +71,16 @@ def check_same_run(workdir: Path, config: ConfigDict, *, accept_changes: bool) -
             "the checkpoints of this run; use another --workdir"
         )
     for name, now in (("versions", provenance.versions()), ("device", provenance.device())):
-        changed = [k for k in now if recorded[name].get(k) != now[k]]
-        if changed:
-            was = ", ".join(f"{k} {recorded[name].get(k)} -> {now[k]}" for k in changed)
+        before = recorded.get(name) or {}
+        if changed := [k for k in now if before.get(k) != now[k]]:
+            was = ", ".join(f"{k} {before.get(k)} -> {now[k]}" for k in changed)
             warnings.warn(f"{path}: {was}: resuming will not be bit for bit the same", stacklevel=2)
 
 
 def check_same_data(workdir: Path, content: Mapping[str, str], *, accept_changes: bool) -> None:
     """Raises ValueError, or warns where changes are accepted, when a split's text is not what the run began with."""
     path = workdir / "config.json"
-    began_with = json.loads(path.read_text()).get("data", {}) if path.exists() else {}
+    began_with = (read_record(workdir, damaged_is_none=accept_changes) or {}).get("data") or {}
     if changed := [split for split in content if began_with.get(split, content[split]) != content[split]]:
         said = f"{path}: the text of {' and '.join(changed)} has changed since this run began"
         if not accept_changes:
@@ -98,11 +101,10 @@ def record(workdir: Path, config: ConfigDict, content: Mapping[str, str]) -> Non
     path = workdir / "config.json"
     plain = json.loads(config.to_json())
     origin = {"commit": provenance.commit(), "versions": provenance.versions(), "device": provenance.device()}
-    if path.exists():
-        before = json.loads(path.read_text())
-        if not identity.differing(flat(before["config"]), flat(plain)) and before.get("data", content) == content:
-            origin = {name: before[name] for name in origin}
-    write_json(path, {"config": plain, "data": dict(content), **origin})
+    before = read_record(workdir, damaged_is_none=True) or {"config": {}}
+    if not identity.differing(flat(before["config"]), flat(plain)) and before.get("data", content) == content:
+        origin |= {name: before[name] for name in origin if name in before}
+    whole_file.write_json(path, {"config": plain, "data": dict(content), **origin})
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from training.run.run_folder import naming
+from data import whole_file
 
 Row = Mapping[str, float | int | str]
 
@@ -117,7 +117,7 @@ class Tracker:
         """One line of metrics.jsonl, one of the log, and the same to wandb under `kind/`."""
         if not self._active:
             return
-        with naming(Path(self._file.name)):
+        with whole_file.naming(Path(self._file.name)):
             self._file.write(json.dumps({"kind": kind, "step": step, **row}) + "\n")
             self._file.flush()
         if self._wandb:
@@ -176,10 +176,7 @@ def open_metrics(path: Path, first_step: int):
                 row = json.loads(line)
                 if row["step"] <= first_step:
                     rows.append(line)
-        whole = path.with_suffix(".tmp")
-        with naming(path):
-            whole.write_text("".join(row + "\n" for row in rows))
-            whole.replace(path)
+        whole_file.write_text(path, "".join(row + "\n" for row in rows))
     return path.open("a")
 
 
@@ -225,7 +222,7 @@ def start_wandb(workdir: Path, config: ConfigDict):
         mode = "online" if has_wandb_credentials() else "offline"
     id_file = workdir / "wandb_id"
     if not id_file.exists():
-        id_file.write_text(secrets.token_hex(4))
+        whole_file.write_text(id_file, secrets.token_hex(4))
     settings = dict(
         project=config.wandb.project,
         group=config.wandb.group,

@@ -177,12 +177,17 @@ def test_damage_is_damage_whatever_else_is_wrong(saved):
     assert (saved / "3").is_dir()
 
 
-def test_earlier_versions_are_left_alone(saved):
+def test_earlier_versions_are_read_and_left_alone(saved):
+    """They do not say which arrays they hold, so that damage is not told from other code."""
     path = saved / "3" / "meta" / "metadata"
     meta = json.loads(path.read_text())
     path.write_text(json.dumps({"checksum": meta["arrays_checksum"], **META}))
-    with pytest.raises(MisfitError, match="checkpoints/3 is of an earlier version"):
-        Checkpoints(saved, 3).restore_newest(state(0))
+    step, found, kept = Checkpoints(saved, 3).restore_newest(state(0))
+    assert step == 3 and kept == META
+    assert_equal(found, state(3))
+    with pytest.raises(MisfitError, match="checkpoints/3: unreadable .*, or of other code"):
+        Checkpoints(saved, 3).restore_newest(state(0) | {"average": jnp.zeros(2)})
+    assert (saved / "3").is_dir()
 
 
 @pytest.mark.parametrize("name", ["lr[0.1]", "a[", "b]", "c\\d"])

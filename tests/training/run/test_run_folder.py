@@ -1,18 +1,20 @@
 """One folder is one run: claimed by one process, refused to another config."""
 
 import json
+import re
 
 import pytest
 
+from data.whole_file import write_json
 from models.options import flat
 from training.command import cli
+from training.run.restore import read_config
 from training.run.run_folder import (
     check_same_data,
     check_same_run,
     claimed,
     record,
     restored_on_error,
-    write_json,
 )
 
 
@@ -28,16 +30,6 @@ def change(path, **values):
 
 def test_flat_names_every_value():
     assert flat({"a": 1, "b": {"c": 2, "d": {"e": None}}}) == {"a": 1, "b.c": 2, "b.d.e": None}
-
-
-def test_json_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "summary.json"
-    write_json(path, {"b": 1, "a": [None, 0.5]})
-    assert json.loads(path.read_text()) == {"a": [None, 0.5], "b": 1}
-    with pytest.raises(TypeError):
-        write_json(path, {"a": object()})
-    assert json.loads(path.read_text())["b"] == 1
-    assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]
 
 
 def test_same_config_passes_and_an_empty_folder_as_well(tmp_path):
@@ -147,3 +139,22 @@ def test_folder_is_claimed_by_one_process(tmp_path):
             pass
     with claimed(tmp_path / "run"):
         pass
+
+
+@pytest.mark.parametrize(
+    "content", ["", '{"config": {"ta', "[]", '{"config": 3}', '{"config": {"task": "recall"}}', "\x00" * 9]
+)
+def test_a_damaged_config_is_one_line_and_written_anew_when_told(tmp_path, content):
+    path = tmp_path / "config.json"
+    path.write_text(content)
+    said = f"^{re.escape(str(path))} (is|holds) .*--accept_changes writes it anew"
+    for read in (
+        lambda: check_same_run(tmp_path, config(), accept_changes=False),
+        lambda: check_same_data(tmp_path, {"train": "a"}, accept_changes=False),
+        lambda: read_config(tmp_path),
+    ):
+        with pytest.raises(ValueError, match=said):
+            read()
+    check_same_run(tmp_path, config(), accept_changes=True)
+    record(tmp_path, config(), {"train": "a"})
+    assert read_config(tmp_path).task == "recall"
