@@ -17,6 +17,7 @@ from models.fused_attention import Fused, attend_fused
 from models.layers import Linear, glorot
 from models.shapes import Array, Bool, Float, Int, Key
 from models.taps import Tapper
+from models.tiled_attention import Tiles, attend_tiled
 from models.widened import widened
 
 
@@ -40,6 +41,7 @@ class View(NamedTuple):
     visible: Bool[Array, "#B #T S"]
     bias: Float[Array, "#B H T S"] | None = None  # added to the scores
     fused: Fused | None = None  # the same for a fused kernel, where one is to be used
+    tiles: Tiles | None = None  # the same for a long sequence's own keys, where nothing is tapped
 
 
 def attend(
@@ -54,8 +56,8 @@ def attend(
     """softmax(Q K^T / sqrt(K)) V (Vaswani et al. 2017, equation 1), softmax in float32.
 
     Keys come in blocks, each with its view, so that in decoding what never changes and what a beam
-    reorders need not be copied together. A query that sees no key gets zeros. A view for a fused kernel stands
-    alone, without dropout and taps.
+    reorders need not be copied together. A query that sees no key gets zeros. A view for a fused kernel or
+    with tiles stands alone, without taps.
 
     Taps: `{name}attention`, the weights before dropout, (B, H, T, S) over all blocks; `{name}heads`, the
     gates of the heads, (B, H), all 1. Adding -1 to a gate masks that head (an array (H,) serves all rows),
@@ -64,6 +66,9 @@ def attend(
     if views[0].fused is not None:
         (block,) = blocks
         return attend_fused(query_BHTK, block.key, block.value, views[0].fused)
+    if views[0].tiles is not None and (key is None or dropout_rate == 0.0):
+        (block,) = blocks
+        return attend_tiled(query_BHTK, block.key, block.value, views[0].tiles)
     query_BHTK = query_BHTK * query_BHTK.shape[-1] ** -0.5
     scores = [_scores(query_BHTK, block, view) for block, view in zip(blocks, views, strict=True)]
     B, _, T, _ = query_BHTK.shape

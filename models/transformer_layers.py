@@ -20,6 +20,7 @@ from models.padding import lengths_of, put_back, to_front
 from models.positions import POSITIONS, positions_of
 from models.shapes import Array, Bool, Float, Int, Key
 from models.taps import Tapper
+from models.tiled_attention import Tiles, worthwhile
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": jax.nn.relu,
@@ -202,7 +203,10 @@ class Stack(nnx.Module):
         visible_BTT = real_BT[:, None, :] & (jnp.tri(x_BTD.shape[1], dtype=bool) if self.causal else True)
         if past is not None:
             position_BT = past.mask.sum(1, dtype=jnp.int32)[:, None] + position_BT
-        views = [View(visible_BTT, self.positions.bias(position_BT, position_BT), fused)]
+        tiles = None
+        if fused is None and past is None and not tap.taps and worthwhile(x_BTD.shape[1]):
+            tiles = Tiles(real_BT, position_BT, self.causal, self.positions.bias)
+        views = [View(visible_BTT, self.positions.bias(position_BT, position_BT), fused, tiles)]
         x_BTD, keys = self._run(x_BTD, position_BT, views, tap, past=past, encoded=encoded, key=key)
         if order_BT is not None:
             x_BTD = put_back(x_BTD, order_BT)

@@ -1,0 +1,119 @@
+"""Attention in tiles against the plain form: outputs, gradients, padding, biases, and what it holds at once."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import models
+from data.spec import Spec
+from models import tiled_attention
+from models.attention import Keys, View, attend
+from models.positions import POSITIONS, positions_of
+from models.taps import Tapper
+from models.tiled_attention import Tiles, attend_tiled
+from training.command import cli
+
+B, H, K = 3, 2, 8
+NO_BIAS = POSITIONS["none"](1, H * K, H, nnx.Rngs(0)).bias
+ALIBI = POSITIONS["alibi"](1, H * K, H, nnx.Rngs(0)).bias
+
+
+@pytest.fixture(autouse=True)
+def small_tiles(monkeypatch):
+    monkeypatch.setattr(tiled_attention, "SIDE", 16)
+
+
+def normal(seed, *shape, dtype=jnp.float32):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
+
+
+def mask_of(kind, T):
+    """Padded on the right, on the left with a gap, and nothing but padding."""
+    mask_BT = np.ones((B, T), bool)
+    if kind == "padded":
+        mask_BT[0, T - 20 :] = mask_BT[1, :18] = mask_BT[1, 25] = mask_BT[2] = False
+    return jnp.asarray(mask_BT)
+
+
+def study(attention, arrays, weight_BHTK):
+    """The output, and the gradients with respect to queries, keys and values."""
+
+    def run(*arrays):
+        context_BHTK = attention(*arrays)
+        return (context_BHTK.astype(jnp.float32) * weight_BHTK).sum(), context_BHTK
+
+    gradients, context_BHTK = jax.jit(jax.grad(run, argnums=(0, 1, 2), has_aux=True))(*arrays)
+    return [context_BHTK, *gradients]
+
+
+@pytest.mark.parametrize("bias", [NO_BIAS, ALIBI], ids=["no bias", "alibi"])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(("T", "padding"), [(48, "none"), (41, "padded")])
+def test_tiles_give_what_the_whole_matrix_gives(T, padding, causal, bias):
+    mask_BT = mask_of(padding, T)
+    position_BT = positions_of(mask_BT)
+    visible_BTS = mask_BT[:, None, :] & (jnp.tri(T, dtype=bool) if causal else True)
+    view = View(visible_BTS, bias(position_BT, position_BT))
+    arrays, weight_BHTK = [normal(n, B, H, T, K) for n in range(3)], normal(3, B, H, T, K)
+
+    def whole(query, key, value):
+        return attend(query, [Keys(key, value)], [view], "", Tapper(None, ()))
+
+    def tiled(query, key, value):
+        return attend_tiled(query, key, value, Tiles(mask_BT, position_BT, causal, bias))
+
+    expected = study(whole, arrays, weight_BHTK)
+    for found, right in zip(study(tiled, arrays, weight_BHTK), expected, strict=True):
+        np.testing.assert_allclose(found, right, rtol=1e-5, atol=1e-5)
+    if padding == "padded":
+        assert (np.asarray(expected[0])[2] == 0).all()  # a row without keys
+
+
+def test_bfloat16_is_summed_in_float32():
+    arrays, weight_BHTK = [normal(n, B, H, 48, K) for n in range(3)], normal(3, B, H, 48, K)
+    everything = Tiles(jnp.ones((1, 48), bool), jnp.arange(48)[None], True, NO_BIAS)
+
+    def tiled(query, key, value):
+        return attend_tiled(query, key, value, everything)
+
+    exact = study(tiled, arrays, weight_BHTK)
+    rounded = study(tiled, [x.astype(jnp.bfloat16) for x in arrays], weight_BHTK)
+    for found, right in zip(rounded, exact, strict=True):
+        assert found.dtype == jnp.bfloat16
+        np.testing.assert_allclose(np.asarray(found, np.float32), right, atol=0.06)
+
+
+def test_a_causal_pattern_costs_half():
+    assert len(tiled_attention.tiles_of(16 * 10, causal=False)) == 100
+    assert len(tiled_attention.tiles_of(16 * 10, causal=True)) == 55
+
+
+def test_memory_is_linear_in_the_sequence():
+    def bytes_of(T):
+        everything = Tiles(jnp.ones((1, T), bool), jnp.arange(T)[None], True, NO_BIAS)
+        gradient = jax.grad(lambda *arrays: attend_tiled(*arrays, everything).sum(), argnums=(0, 1, 2))
+        compiled = jax.jit(gradient).lower(*[jax.ShapeDtypeStruct((B, H, T, K), jnp.float32)] * 3).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert bytes_of(2048) < 2.2 * bytes_of(1024)
+
+
+@pytest.mark.parametrize("positions", ["rotary", "alibi"])
+def test_a_long_language_model_is_computed_in_tiles_with_the_same_logits(positions, monkeypatch):
+    config = cli.load("configs/shakespeare.py:transformer_decoder").model
+    config.update(hidden_size=16, mlp_dim=16, num_heads=2, num_layers=2, positions=positions)
+    spec = Spec("none", 0, 11, "tokens", 11, 0, 40)
+    model = models.build("transformer_decoder", config, spec, jax.random.key(0))
+    nothing, target = np.zeros((2, 0), np.int32), np.random.default_rng(0).integers(3, 11, (2, 40))
+
+    def logits():
+        return jax.jit(lambda: model(nothing, nothing.astype(bool), target).logits)
+
+    assert "while" in logits().lower().as_text()
+    found = logits()()
+    monkeypatch.setattr(tiled_attention, "worthwhile", lambda T: False)
+    monkeypatch.setattr("models.transformer_layers.worthwhile", lambda T: False)
+    assert "while" not in logits().lower().as_text()
+    np.testing.assert_allclose(found, logits()(), atol=1e-5)
