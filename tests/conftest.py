@@ -1,4 +1,4 @@
-"""What every test shares: one CPU device, and the folder of real text.
+"""What every test shares: one CPU device, a compiler that does not try hard, and the folder of real text.
 
 Tests of several devices or processes start their own (`tests/training/processes.py`).
 """
@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
+# Compiling is most of what tests cost. These four make it six times cheaper and the programs, which are small, slower.
+# Subprocesses inherit them; a test of how fast something is, or of one program's bits against another's, sets its own.
+IN_HASTE = (
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+)
+
 os.environ["JAX_PLATFORMS"] = "cpu"  # before jax is imported
+if IN_HASTE not in os.environ.get("XLA_FLAGS", ""):  # pytest's workers inherit it from the first process
+    os.environ["XLA_FLAGS"] = f"{IN_HASTE} {os.environ.get('XLA_FLAGS', '')}".strip()
 
 
 @pytest.fixture(scope="session")
