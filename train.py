@@ -6,8 +6,14 @@
 `train` below is the whole story; its chapters are in training/.
 """
 
-import signal
 import sys
+
+from training.command import usage
+
+if __name__ == "__main__":
+    usage.answer(sys.argv[1:], __doc__)  # before what follows is imported, which takes seconds
+
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path

@@ -9,10 +9,10 @@ Expected: not measured yet. The constant 1 has a squared error of 0.1667.
 from configs import common
 
 SMALL = {
-    "length": 65,
+    "length": 65,  # numbers in the list
     "positions": "anywhere",  # of the two markers: anywhere, or one in each of the halves
-    "val_examples": 5120,
-    "test_examples": 5120,
+    "val_examples": 5120,  # of the split val
+    "test_examples": 5120,  # of the split test
 }
 
 

@@ -69,9 +69,9 @@ def base(task: str, name: str) -> ConfigDict:
     config.wandb = ConfigDict(
         {
             "mode": "auto",  # auto (online with credentials, else offline), online, offline, disabled
-            "project": "longreach",
-            "group": task,
-            "name": name,
+            "project": "longreach",  # where runs are shown
+            "group": task,  # runs shown together
+            "name": name,  # of this run
         }
     )
     return config

@@ -9,12 +9,12 @@ Expected: not measured yet.
 from configs import common
 
 SMALL = {
-    "num_symbols": 8,
-    "block_length": 5,
+    "num_symbols": 8,  # kinds of symbols that a block is of
+    "block_length": 5,  # symbols to give back
     "num_blanks": 64,  # the last is the marker
     "offset": "anywhere",  # of the block in the source: start or anywhere
-    "val_examples": 1024,
-    "test_examples": 4096,
+    "val_examples": 1024,  # of the split val
+    "test_examples": 4096,  # of the split test
 }
 
 

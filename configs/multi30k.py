@@ -40,9 +40,9 @@ PRESETS: dict[str, dict] = {
 DATA = {
     "dir": "",  # raw files, or where TFDS keeps data sets; empty: downloaded through TFDS
     "source_language": "de",  # de, en or fr
-    "target_language": "en",
+    "target_language": "en",  # de, en or fr
     "tokenizer": {"name": "unigram", "vocab_size": 6000, "joint": True},  # unigram, bpe, char, byte
-    "lowercase": True,
+    "lowercase": True,  # read everything in lower case
     "max_length": 128,  # tokens; longer training pairs are left out and counted
     "train_examples": 0,  # the first so many; 0 for all
     "num_buckets": 20,  # static shapes: each takes seconds to compile; 10 leave 11 % padding, 20 leave 7.5

@@ -13,7 +13,7 @@ from configs import common, multi30k
 
 SETTINGS = {
     "all_lengths": {
-        "min_words": 10,
+        "min_words": 10,  # of the source
         "max_words": 60,  # of the source, in train and val
         "test_words": 60,  # in the other splits
     },
@@ -44,7 +44,7 @@ def get_config(model):
             **multi30k.DATA,
             **data,
             "train_passes": 2,  # how often the sentences are dealt out to examples, each time among others
-            "eval_passes": 3,
+            "eval_passes": 3,  # the same in the other splits
             "test_range": 10,  # words; each range of lengths of a test split is dealt from all of its sentences
             "joins": 0,  # the seed of that
             "tokenizer": {"name": "unigram", "vocab_size": 4000, "joint": True},

@@ -11,11 +11,11 @@ from configs import common
 
 SETTINGS = {
     "small": {
-        "min_length": 1,
-        "max_length": 20,
+        "min_length": 1,  # bits at least
+        "max_length": 20,  # at most, but in the split test_long
         "long_length": 100,  # above max_length: longer strings in the split test_long; 0 for none
-        "val_examples": 2000,
-        "test_examples": 4000,
+        "val_examples": 2000,  # of the split val
+        "test_examples": 4000,  # of the split test
     },
     # Trained to 40, tested to 500.
     "deletang": {

@@ -11,16 +11,16 @@ model that knows the values but not their keys.
 from configs import common
 
 SMALL = {
-    "num_pairs": 8,
+    "num_pairs": 8,  # pairs of a key and its value to be read
     "min_pairs": 1,  # training draws from min_pairs to num_pairs; evaluation always has num_pairs
-    "num_queries": 8,
-    "num_keys": 32,
-    "num_values": 32,
-    "source_length": 72,
+    "num_queries": 8,  # keys that are asked for
+    "num_keys": 32,  # kinds of keys
+    "num_values": 32,  # kinds of values
+    "source_length": 72,  # tokens to read; pairs lie among blanks
     "target_length": 8,  # as many as queries: they stand close together
     "query_power": 1.0,  # of the gaps before queries, where the target is longer
-    "val_examples": 1152,
-    "test_examples": 4608,
+    "val_examples": 1152,  # of the split val
+    "test_examples": 4608,  # of the split test
 }
 
 

@@ -9,11 +9,11 @@ Expected: not measured yet.
 from configs import common
 
 SMALL = {
-    "num_symbols": 14,
-    "num_kept": 8,
-    "num_blanks": 56,
-    "val_examples": 1024,
-    "test_examples": 2048,
+    "num_symbols": 14,  # kinds of symbols
+    "num_kept": 8,  # symbols to give back
+    "num_blanks": 56,  # blanks that they lie among
+    "val_examples": 1024,  # of the split val
+    "test_examples": 2048,  # of the split test
 }
 
 

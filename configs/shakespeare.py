@@ -19,9 +19,9 @@ def get_config(model):
     config.data.update(
         {
             "dir": "",  # the folder of the text; empty: tiny_shakespeare through TFDS
-            "file": "input.txt",
+            "file": "input.txt",  # its name there
             "tokenizer": {"name": "char", "vocab_size": 0},  # char (0: every character), byte, unigram, bpe
-            "lowercase": False,
+            "lowercase": False,  # read everything in lower case
             "length": 128,  # tokens of a window
             "train_examples": 0,  # the first so many documents; 0 for all
             "cache_dir": "",  # of tokenizers; empty: ~/.cache/longreach

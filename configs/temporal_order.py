@@ -9,10 +9,10 @@ Expected: not measured yet.
 from configs import common
 
 SMALL = {
-    "length": 65,
+    "length": 65,  # symbols of the sequence
     "positions": "anywhere",  # of the two symbols: anywhere, or the windows of pascanu
-    "val_examples": 5120,
-    "test_examples": 5120,
+    "val_examples": 5120,  # of the split val
+    "test_examples": 5120,  # of the split test
 }
 
 

@@ -18,13 +18,13 @@ def get_config(model):
     config.tokens_per_batch = 4096  # rows times the longer of source and target, at most
     config.data.update(
         {
-            "name": "ted_hrlr_translate/pt_to_en",
+            "name": "ted_hrlr_translate/pt_to_en",  # of the data set, with its config
             "dir": "",  # where TFDS keeps data sets, or the folder of one; empty: TFDS's own place
             "source_language": "",  # translation; empty: the data set's own direction
-            "target_language": "",
+            "target_language": "",  # the same
             "feature": "text",  # of a text data set
             "tokenizer": {"name": "unigram", "vocab_size": 8000, "joint": True},  # unigram, bpe, char, byte
-            "lowercase": False,
+            "lowercase": False,  # read everything in lower case
             "max_length": 128,  # translation: tokens; longer training pairs are left out and counted
             "length": 256,  # text: tokens of a window
             "train_examples": 0,  # the first so many pairs or documents; 0 for all

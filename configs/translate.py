@@ -19,15 +19,15 @@ def get_config(model):
         {
             "dir": "",  # the folder of the files
             "source_language": "de",  # the endings of the files
-            "target_language": "en",
-            "train_source": "",
-            "train_target": "",  # files named one by one, instead of those in dir
-            "val_source": "",
-            "val_target": "",
-            "test_source": "",
-            "test_target": "",
+            "target_language": "en",  # the endings of the files
+            "train_source": "",  # a file named by itself, instead of one in dir
+            "train_target": "",  # a file named by itself, instead of one in dir
+            "val_source": "",  # a file named by itself, instead of one in dir
+            "val_target": "",  # a file named by itself, instead of one in dir
+            "test_source": "",  # a file named by itself, instead of one in dir
+            "test_target": "",  # a file named by itself, instead of one in dir
             "tokenizer": {"name": "unigram", "vocab_size": 8000, "joint": True},  # unigram, bpe, char, byte
-            "lowercase": False,
+            "lowercase": False,  # read everything in lower case
             "max_length": 128,  # tokens; longer training pairs are left out and counted
             "train_examples": 0,  # the first so many; 0 for all
             "num_buckets": 16,  # static shapes

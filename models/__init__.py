@@ -46,9 +46,21 @@ def configured(name: str, values: Mapping[str, Any] | None = None, *, old: bool 
 
 def has_no_key(name: str, key: str) -> str:
     """What to say of a key that architecture `name` does not have: who has it, and what there is instead."""
-    others = [other for other, kind in MODELS.items() if key in kind.options()]
+    others = who_has(key)
     whose = f" ({', '.join(others)} have)" if others else ""
     return f"{name} has no {key}{whose}; choose from {', '.join(f'model.{own}' for own in MODELS[name].options())}"
+
+
+def who_has(key: str) -> list[str]:
+    """The architectures that can be configured with `key`."""
+    return [name for name, kind in MODELS.items() if key in kind.options()]
+
+
+def described(name: str) -> dict[str, str]:
+    """What each key of architecture `name` is for, and what it can be."""
+    known = MODELS[name].options()
+    said = {key: "; ".join(filter(None, (option.comment, option.allowed))) for key, option in known.items()}
+    return {"name": "set by the argument", **said}
 
 
 def widths(name: str) -> dict[str, int]:

@@ -37,6 +37,15 @@ class Option:
     def kind(self) -> type:
         return int if self.width else type(self.default)
 
+    @property
+    def allowed(self) -> str:
+        """In words, what it can be; empty where it is anything of its kind."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        if self.below is not None:
+            return f"{self.least or 0:g} or more and less than {self.below:g}"
+        return "" if self.least is None else f"{self.least:g} or more"
+
     def check(self, key: str, value: Any) -> None:
         """Raises ValueError, in one line, for a value that the key cannot have."""
         kind = type(value)

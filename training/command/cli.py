@@ -13,7 +13,7 @@ import re
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, NoReturn
@@ -23,9 +23,9 @@ from ml_collections import ConfigDict, config_flags
 
 import models
 from models.options import KINDS, flat
+from training.command import usage
 from training.command.validate import validate
 
-ROOT = Path(__file__).parents[2]
 MISTAKE, FAILURE = 2, 1  # exit status: the user can mend the command, or the machine or the numbers failed
 INTERRUPTED, READER_GONE = 130, 141  # by Ctrl-C, and by a pipe that was closed, as shells count them
 KEY = re.compile(r"[a-z_]+(\.[a-z_0-9]+)* (=|is|has|,)")
@@ -92,11 +92,9 @@ def parse(argv: Sequence[str], description: str = "") -> Options:
 
     Raises SystemExit with status 2 and one line on stderr for whatever cannot be run.
     """
+    usage.answer(argv, description)
     values = _flags()
-    if {"--help", "-help", "-h"} & set(argv):
-        print(f"{description}\n{values.get_help()}".strip())
-        sys.exit(0)
-    where, words = _take_config(argv)
+    where, words = _take_config([word for word in argv if word not in usage.WORDS])
     file = where.partition(":")[0]
     with user_errors(file):
         config = load(where)
@@ -105,6 +103,9 @@ def parse(argv: Sequence[str], description: str = "") -> Options:
         config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=["", *words])
         _read(values, file, words, config)
         config = values.config
+    if usage.WORDS & set(argv):
+        print(usage.of_config(where, flat(config), models.described(name)))
+        sys.exit(0)
     with user_errors(file, config):
         if config.model.name != name:
             raise ValueError(f"model.name = {config.model.name!r} is set by the argument; use --config={file}:MODEL")
@@ -152,7 +153,7 @@ def load(where: str) -> ConfigDict:
 def _import(file: str) -> ModuleType:
     path = Path(file)
     if not path.is_file():
-        there = [f"configs/{p.name}" for p in sorted((ROOT / "configs").glob("*.py")) if p.stem not in NO_CONFIGS]
+        there = [f"configs/{path.name}" for path in usage.config_files()]
         raise FileNotFoundError(f"--config = {file} is no file; {_hint(file, there)}choose from {', '.join(there)}")
     spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
     if spec is None or spec.loader is None:
@@ -165,16 +166,11 @@ def _import(file: str) -> ModuleType:
     return module
 
 
-NO_CONFIGS = ("__init__", "common")
-
-
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
-    flags.DEFINE_string("workdir", None, "folder of the run; a run that is there already goes on", flag_values=values)
-    flags.DEFINE_bool("accept_changes", False, "go on with a run whose config has changed", flag_values=values)
-    flags.DEFINE_string("coordinator", None, "host:port of process 0, for several processes", flag_values=values)
-    flags.DEFINE_integer("num_processes", None, "how many there are", flag_values=values)
-    flags.DEFINE_integer("process_id", None, "which of them this is, from 0", flag_values=values)
+    define: dict[type, Callable] = {str: flags.DEFINE_string, bool: flags.DEFINE_bool, int: flags.DEFINE_integer}
+    for name, (kind, default, text) in usage.FLAGS.items():
+        define[kind](name, default, text, flag_values=values)
     return values
 
 
@@ -206,6 +202,9 @@ def _check_keys(file: str, words: Sequence[str], config: ConfigDict) -> None:
         if below:
             way_out = f"use --config={file}:{value}" if key == "model" and value else f"set one of {', '.join(below)}"
             raise ValueError(f"{file}: {key} = {value!r} is a group of keys; {way_out}")
+        if key.startswith("model.") and models.who_has(own := key.removeprefix("model.")):
+            told = f"{key} = {value!r}" if value else key
+            raise ValueError(f"{file}: {told} is not a key; {models.has_no_key(config.model.name, own)}")
         last = {leaf.split(".")[-1]: leaf for leaf in reversed(leaves)}
         near = [key.split(".")[-1]] if "." in key else difflib.get_close_matches(key, last, n=1)  # its group left out
         same_name = [last[name] for name in near if name in last]
@@ -258,7 +257,7 @@ def _raised_here(error: BaseException) -> bool:
     """Whether a line of this project raised it, rather than a library that was given something odd."""
     frames = traceback.extract_tb(error.__traceback__)
     path = Path(frames[-1].filename).resolve()
-    return path.is_relative_to(ROOT) and "site-packages" not in path.parts
+    return path.is_relative_to(usage.ROOT) and "site-packages" not in path.parts
 
 
 def _exit(message: str, status: int = MISTAKE) -> NoReturn:

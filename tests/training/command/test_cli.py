@@ -10,12 +10,13 @@ import pytest
 import train
 from data import TASKS
 from models import MODELS
-from models.options import flat
+from models.contract import Architecture
+from models.options import EVERY, flat
 from tests.training.processes import ROOT, command, run, write_text
-from training.command import cli
+from training.command import cli, usage
 from training.run import run_folder
 
-FILES = sorted(path for path in (ROOT / "configs").glob("*.py") if path.stem not in cli.NO_CONFIGS)
+FILES = usage.config_files()
 RECALL = "configs/recall.py"
 
 
@@ -85,6 +86,7 @@ MISTAKES = {
     "metric": ("--config.best.metric=accuracy", "choose from loss, perplexity, token_accuracy, exact_match"),
     "wandb mode": ("--config.wandb.mode=of", "choose from auto, online, offline, disabled"),
     "dtype": ("--config.model.dtype=float16", "model.dtype = 'float16' is not"),
+    "another architecture's key": ("--config.model.embed_size=8", "transformer has no embed_size (rnn, lstm, gru, "),
     "width": ("--config.model.hidden_size=0", "model.hidden_size = 0 is not a positive number"),
 }
 
@@ -216,6 +218,25 @@ def test_config_of_every_task_and_architecture(path, name):
     config = cli.parse([f"--config={file}:{name}", "--workdir=runs/never"]).config
     assert (config.task, config.model.name) == (path.stem, name)
     assert config.wandb.group == path.stem and config.wandb.name == name
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_new_architecture_gets_two_layers_of_the_task_s_width(monkeypatch, path):
+    class Newcomer(Architecture):
+        """Has no keys but those of every architecture."""
+
+    monkeypatch.setitem(MODELS, "newcomer", Newcomer)
+    model = cli.load(f"configs/{path.name}:newcomer").model
+    assert model.num_layers == 2 and set(flat(model)) == {"name", *EVERY}
+    others = [cli.load(f"configs/{path.name}:{name}").model for name in ("gru_decoder", "transformer_decoder")]
+    assert [model.hidden_size] * 2 == [other.hidden_size for other in others]
+
+
+def test_a_config_file_that_sets_what_the_model_does_not_have(capsys, tmp_path):
+    text = (ROOT / "configs" / "parity.py").read_text()
+    (tmp_path / "mine.py").write_text(text.replace("config.model.hidden_size", "config.model.hiden_size"))
+    said = refusal(capsys, f"--config={tmp_path}/mine.py:gru", "--workdir=runs/never")
+    assert "mine.py: model.hiden_size = 64 is not a key; gru has no hiden_size; choose from model.hidden_size" in said
 
 
 def test_same_keys_outside_data_and_model():

@@ -9,8 +9,11 @@ import pytest
 
 import train
 from data import pipeline
+from data.whole_file import write_json
+from models.options import flat, nested
 from tests.training import runs
-from tests.training.processes import write_text
+from tests.training.processes import ROOT, write_text
+from training.command import cli
 from training.evaluation import scoring
 from training.machine import mesh
 from training.run.checkpoint import CheckpointError, Checkpoints
@@ -102,6 +105,38 @@ def test_config_comes_back_as_it_was(trained):
     config = read_config(workdir)
     assert config.to_dict() == json.loads((workdir / "config.json").read_text())["config"]
     assert config.data.tokenizer.name == "char" and config.optimizer.learning_rate == 0.5
+
+
+LATER = ("keep_pages", "loss_positions", "profile", "model.remat", "model.variational_dropout")
+
+
+def test_a_run_begun_before_there_were_some_keys_is_the_same_model(trained, tmp_path):
+    workdir, _ = trained
+    old = shutil.copytree(workdir, tmp_path / "old")
+    recorded = json.loads((old / "config.json").read_text())
+    plain = flat(recorded["config"])
+    recorded["config"] = nested({key: plain[key] for key in plain if key not in LATER} | {"replicas": 1})
+    write_json(old / "config.json", recorded)
+    now, then = read_config(workdir), read_config(old)
+    assert (now.keep_pages, then.keep_pages) == (True, True)  # on in the configs of text, and for all before the key
+    assert {key: flat(then)[key] for key in plain} == plain
+    batch = next(iter(pipeline.eval_batches(restore(workdir).task, "val", now)))
+    arrays = [batch[name] for name in ("source", "source_mask", "target_in")]
+    logits = [restore(folder, "last").model(*arrays).logits for folder in (workdir, old)]
+    np.testing.assert_array_equal(*logits)
+
+
+def test_what_differs_from_todays_default_is_what_runs_had_then(tmp_path):
+    for task, model in (("multi30k_joined", "transformer"), ("recall", "gru")):
+        config = cli.load(f"{ROOT}/configs/{task}.py:{model}").to_dict()
+        del config["keep_pages"], config["cpu_devices"]
+        config["data"].pop("test_range", None)
+        config["model"].pop("fused_attention", None)
+        (tmp_path / "config.json").write_text(json.dumps({"config": config}))
+        old = read_config(tmp_path)
+        assert (old.keep_pages, old.cpu_devices) == (True, 1)
+        assert old.data.get("test_range") == (0 if task == "multi30k_joined" else None)
+        assert old.model.get("fused_attention") == ("never" if model == "transformer" else None)
 
 
 def test_what_is_not_there_is_said_in_one_line(trained, tmp_path):
