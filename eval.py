@@ -7,6 +7,10 @@ python eval.py --workdir=RUN --input=- < FILE                           translat
 python eval.py --workdir=RUN --attention=FOLDER --split=val             attention pictures
 """
 
+# Before what takes time to import: Ctrl-C counts from now on.
+import training.machine.signals  # noqa: F401
+
+# isort: split
 import argparse
 import dataclasses
 import math

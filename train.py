@@ -6,6 +6,10 @@
 `train` below is the whole story; its chapters are in training/.
 """
 
+# Before what takes time to import: Ctrl-C counts from now on.
+from training.machine import signals
+
+# isort: split
 import sys
 
 from training.command import usage
@@ -13,7 +17,6 @@ from training.command import usage
 if __name__ == "__main__":
     usage.answer(sys.argv[1:], __doc__)  # before what follows is imported, which takes seconds
 
-import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +32,6 @@ from training.evaluation import samples
 from training.machine import backend, mesh
 from training.machine.clock import Clock, run_start
 from training.machine.profiling import Profile
-from training.machine.signals import StopRequest
 from training.run import resume, run_folder, run_report
 from training.run.checkpoint import Checkpoints
 from training.run.tracking import Tracker
@@ -59,7 +61,7 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
         content = task.content_hash("train", "val")
         run_folder.check_same_data(workdir, content, accept_changes=accept_changes)
 
-    with run_folder.claimed(workdir, jax.process_index()), StopRequest() as stop:
+    with run_folder.claimed(workdir, jax.process_index()), signals.StopRequest() as stop:
         # Where an earlier start of this run got to.
         past = resume.find(workdir, config, newest, best, trainer.state, trainer.weights)
         if main_process and not (past.summary and run_folder.read_record(workdir, damaged_is_none=True)):
@@ -132,8 +134,8 @@ def main(argv: Sequence[str]) -> None:
     with cli.user_errors(options.config_file, options.config):
         mesh.start_processes(options.coordinator, options.num_processes, options.process_id)
         done = train(options.config, options.workdir, accept_changes=options.accept_changes)
-        if not done and StopRequest.received == signal.SIGINT:
-            sys.exit(cli.INTERRUPTED)  # so that a loop of runs in a shell ends with it
+        if not done:
+            sys.exit(signals.status())  # so that neither a loop of runs nor `train && eval` goes on
 
 
 if __name__ == "__main__":

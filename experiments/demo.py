@@ -6,6 +6,10 @@ Trains `gru`, `gru_attention` and `transformer` for some minutes on two CPU core
 distance and draws the figure. Nothing is downloaded. The same command goes on where an earlier one was stopped.
 """
 
+# Before what takes time to import: Ctrl-C counts from now on.
+from training.machine import signals
+
+# isort: split
 import sys
 from pathlib import Path
 from typing import Any
@@ -29,7 +33,7 @@ def run(name: str, workdir: Path, steps: int) -> dict[str, Any]:
     config.wandb.mode = "disabled"
     config.lock()
     if not train.train(config, workdir, accept_changes=True):
-        sys.exit(130)  # asked to stop; the message is out
+        sys.exit(signals.status())  # asked to stop; the message is out
     return eval.evaluate(restore(workdir), "test")[0]
 
 

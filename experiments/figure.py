@@ -6,6 +6,10 @@ python -m experiments.figure long_range --scale=cpu --from-runs    the table fir
 Where there is no table of one's own, the committed one of docs/results is copied to results/ and drawn there.
 """
 
+# Before what takes time to import: Ctrl-C counts from now on.
+import training.machine.signals  # noqa: F401
+
+# isort: split
 import argparse
 import sys
 from collections.abc import Sequence

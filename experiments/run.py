@@ -9,6 +9,10 @@ What is finished stays: Ctrl-C, a kill, or a run that fails cost nothing that wa
 what comes out, `runs/QUESTION/SCALE/` the runs.
 """
 
+# Before what takes time to import: Ctrl-C counts from now on.
+from training.machine import signals
+
+# isort: split
 import argparse
 import signal
 import sys
@@ -30,7 +34,7 @@ from experiments.engine.trial import Job
 from experiments.engine.workers import DONE, FAILED, STOPPED, End, Worker, first_end
 from experiments.questions import QUESTIONS, find
 from experiments.questions.question import SCALES, Question
-from training.command.cli import FAILURE, INTERRUPTED, Parser, check_folder, user_errors
+from training.command.cli import FAILURE, Parser, check_folder, user_errors
 from training.command.printed import print_whole
 
 TICK = 0.5  # seconds between looks at the clock and the bars
@@ -97,7 +101,7 @@ class Engine:
         if not left:
             print("every run is finished; table, figure and verdict are written anew", file=sys.stderr)
             return
-        before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, self._note) for number in signals.asking()}
         workers: list[Worker] = []
         try:
             jobs = min(self.jobs, len(left))
@@ -230,8 +234,8 @@ class Engine:
             again = "the same command goes on from here"
             runs = "1 run is" if len(left) == 1 else f"{len(left)} runs are"
             print(f"{runs} not finished{why}; {again}", file=sys.stderr)
-        if self._signals and self.received == signal.SIGINT:
-            return INTERRUPTED
+        if self._signals:
+            return signals.status(self.received)
         return FAILURE if self.failed else 0
 
 

@@ -28,6 +28,8 @@ NO_NUMBERS = (
     "training.machine.clock",
     "training.machine.programs",
     "training.machine.backend",
+    "training.machine.lasting_stderr",
+    "training.machine.signals",
     "training.machine.provenance",
     "training.run.run_folder",
     "training.run.tracking",

@@ -77,9 +77,9 @@ def test_another_seed_ends_with_other_parameters(undisturbed, text):
     assert summary(workdir)["params_sha256"] != summary(undisturbed)["params_sha256"]
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_stopped_run_saves_and_says_how_to_go_on(undisturbed, text, number, status):
-    """Ctrl-C has the status that ends a shell's loop; a scheduler's SIGTERM is no failure."""
+    """An unfinished run has a status that ends a shell's loop and keeps `train && eval` from going on."""
     workdir = sibling(undisturbed, f"stopped{status}")
     process = start(command(workdir, text))
     wait_until(lambda: any(step >= 4 for step in steps_done(workdir)), process)

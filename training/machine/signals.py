@@ -1,15 +1,51 @@
-"""Stopping on request: SIGTERM and Ctrl-C let the step finish; a second Ctrl-C does not wait."""
+"""Being asked to end, from the first moment on. Every program imports this before anything that takes time to import.
 
+Until a run trains there is nothing to save: Ctrl-C ends the process with one line. While it trains, SIGTERM, SIGHUP
+and Ctrl-C let the step finish, and a second Ctrl-C does not wait. The exit status is what a shell counts: 128 + the
+signal's number. SIGTERM and SIGHUP end a process that has nothing to save by themselves, with that same status.
+"""
+
+import contextlib
+import multiprocessing
+import os
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import jax
-import numpy as np
-from jax.experimental import multihost_utils
+from training.machine import lasting_stderr
 
-Handler = Callable[[int, FrameType | None], Any] | int | None  # as `signal.signal` takes and returns it
+ROOT = Path(__file__).parents[2]
+PROGRAMS = ("train.py", "eval.py", "experiments")
+
+_undo: list[Callable[[], None]] = []
+
+
+def asking() -> list[signal.Signals]:
+    """The signals that ask to end. `nohup` takes SIGHUP out; a terminal's Ctrl-C reaches a child through its parent."""
+    numbers = [signal.SIGTERM]
+    if not _is_child():
+        numbers.append(signal.SIGINT)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    return numbers
+
+
+def status(number: int | None = None) -> int:
+    """The exit status of who ended early because of a signal, here or in another process of the run."""
+    return 128 + (number or StopRequest.received or signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def undone_at_once(undo: Callable[[], None]) -> Iterator[None]:
+    """Has Ctrl-C call `undo` where it ends the process within the body."""
+    _undo.append(undo)
+    try:
+        yield
+    finally:
+        _undo.remove(undo)
 
 
 class StopRequest:
@@ -19,20 +55,24 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.requested = False
-        self._before: dict[int, Handler] = {}
+        self._before: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in asking():
             self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler)  # type: ignore[arg-type]
 
     def agreed(self, *, at: bool) -> bool:
         """Whether to end now. One process ends when asked; several must end at the same step, and ask each other
         only where `at` is true, since asking costs a round trip."""
+        import jax
+        import numpy as np
+        from jax.experimental import multihost_utils
+
         if jax.process_count() == 1:
             return self.requested
         return at and bool(multihost_utils.process_allgather(np.asarray(self.requested)).any())
@@ -41,3 +81,29 @@ class StopRequest:
         if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.requested, StopRequest.received = True, number
+
+
+def _end_at_once(number: int, frame: FrameType | None) -> None:
+    """Raises nothing: an exception would be lost, or told with a traceback, wherever a library calls back."""
+    for act in (*reversed(_undo), sys.stdout.flush, lambda: os.write(2, b"error: stopped\n")):
+        with contextlib.suppress(Exception):
+            act()
+    os._exit(status(number))
+
+
+def _is_child() -> bool:
+    """Whether another process of the project started this one; it has its name before it has its parent."""
+    return multiprocessing.current_process().name != "MainProcess"
+
+
+def _is_program() -> bool:
+    """Whether this process is one of the project's programs, rather than a test or a notebook that imports them."""
+    file = Path(getattr(sys.modules["__main__"], "__file__", None) or "/").absolute()
+    return file.is_relative_to(ROOT) and file.relative_to(ROOT).parts[:1] in [(name,) for name in PROGRAMS]
+
+
+if _is_child():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+elif _is_program():
+    signal.signal(signal.SIGINT, _end_at_once)
+    lasting_stderr.install()

@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 
 from data import whole_file
 from models.options import flat
-from training.machine import provenance
+from training.machine import provenance, signals
 from training.run import identity
 
 
@@ -116,9 +116,8 @@ def restored_on_error(workdir: Path) -> Iterator[None]:
     cache = workdir.parent / ".jax_cache"
     places = (workdir / "tokenizer", workdir, cache, *workdir.parents)
     new = [path for path in places if not path.exists()] if jax.process_index() == 0 else []
-    try:
-        yield
-    except BaseException:
+
+    def take_back() -> None:
         for path in new:
             alone = path == cache and path.is_dir() and not any(other != cache for other in cache.parent.iterdir())
             if path.name == "tokenizer" or alone:
@@ -126,7 +125,13 @@ def restored_on_error(workdir: Path) -> Iterator[None]:
             else:
                 with contextlib.suppress(OSError):
                     path.rmdir()
-        raise
+
+    with signals.undone_at_once(take_back):
+        try:
+            yield
+        except BaseException:
+            take_back()
+            raise
 
 
 @contextlib.contextmanager

@@ -1,0 +1,96 @@
+"""Being asked to end, and being left by whoever reads, at any moment: real processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.training.processes import ROOT, command, start, summary, write_text
+from training.machine import signals
+from training.machine.lasting_stderr import Lasting
+
+
+def wait_for_library(process, name):
+    """Until a process has loaded a shared library, or a moment after that: a place in its imports."""
+    deadline = time.monotonic() + 120
+    while name not in Path(f"/proc/{process.pid}/maps").read_text():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def interrupted_quietly(process):
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert (process.returncode, output) == (130, "error: stopped\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc to find the moment")
+@pytest.mark.parametrize(
+    ("library", "then"), [("_multiarray_umath", 0.0), ("jaxlib", 0.0), ("jaxlib", 0.7), ("jaxlib", 2)]
+)
+def test_ctrl_c_while_a_run_starts_is_one_line(tmp_path, library, then):
+    process = start(command(tmp_path / "runs" / "run", write_text(tmp_path / "text")))
+    wait_for_library(process, library)
+    time.sleep(then)
+    interrupted_quietly(process)
+    assert not (tmp_path / "runs").exists()  # nor is anything left of what was begun
+
+
+PROGRAMS = {
+    "eval": ["eval.py", "--workdir=nowhere"],
+    "run": ["-m", "experiments.run", "parity", "--dry-run"],
+    "demo": ["-m", "experiments.demo", "--folder=nowhere"],
+    "report": ["-m", "experiments.report", "--results=nowhere"],
+    "figure": ["-m", "experiments.figure", "parity", "--results=nowhere"],
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc to find the moment")
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_ctrl_c_while_a_program_is_imported_is_one_line(name):
+    process = start([sys.executable, *PROGRAMS[name]])
+    wait_for_library(process, "_multiarray_umath")
+    interrupted_quietly(process)
+
+
+@pytest.mark.parametrize("reader", ["head", "nobody"])
+def test_a_reader_that_leaves_costs_no_step(tmp_path, reader):
+    words = command(tmp_path / "run", write_text(tmp_path / "text"), "--config.steps=6")
+    shell = '"$@" 2>&1 | head -n 1; exit ${PIPESTATUS[0]}' if reader == "head" else '"$@" 2>&-'
+    env = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
+    done = subprocess.run(["bash", "-c", shell, "bash", *words], cwd=ROOT, env=env, capture_output=True, timeout=300)
+    assert done.returncode == 0 and done.stdout.count(b"\n") == (reader == "head")
+    assert summary(tmp_path / "run")["final"]["step"] == 6
+
+
+def test_what_refuses_once_is_not_asked_again():
+    read, write = os.pipe()
+    stream = os.fdopen(write, "w", buffering=1)
+    lasting = Lasting(stream)
+    print("heard", file=lasting, flush=True)
+    assert os.read(read, 100) == b"heard\n" and lasting.encoding == stream.encoding
+    os.close(read)
+    for _ in range(3):
+        print("unheard", file=lasting, flush=True)
+    stream.close()  # which writes what is left
+
+
+def test_nohup_is_respected():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert signal.SIGHUP not in signals.asking()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert set(signals.asking()) == {signal.SIGHUP, signal.SIGINT, signal.SIGTERM}
+
+
+def test_a_program_that_only_imports_them_keeps_its_handlers():
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_who_was_not_asked_but_stopped_with_the_others_has_a_status():
+    assert (signals.status(signal.SIGINT), signals.status()) == (130, 143)
