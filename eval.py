@@ -28,7 +28,7 @@ from data.tasks.translation import Translation
 from training.command.cli import Parser, user_errors
 from training.evaluation import quality, scoring
 from training.evaluation.generate import GREEDY, Decoding, Generator, Sample, search, source_batch
-from training.evaluation.pictures import attention_maps, attention_names, draw_attention
+from training.evaluation.pictures import attention_names, picture
 from training.machine import backend, mesh
 from training.run.restore import WHICH, Restored, read_config, restore
 from training.step import params
@@ -113,10 +113,9 @@ def draw(run: Restored, split: str, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []
     for batch in pipeline.eval_batches(run.task, split, run.config, limit=PICTURES):
-        maps = attention_maps(run.model, batch)
         for row in np.flatnonzero(batch["index"] >= 0):
             paths.append(folder / f"{split}-{batch['index'][row]}.png")
-            draw_attention(paths[-1], maps, run.task, batch, int(row))
+            picture(paths[-1], run.model, run.task, batch, int(row))
     return paths
 
 

@@ -17,6 +17,7 @@ from training.command import usage
 if __name__ == "__main__":
     usage.answer(sys.argv[1:], __doc__)  # before what follows is imported, which takes seconds
 
+import functools
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -106,8 +107,6 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
                         scores = trainer.evaluate(validation)
                         for probe in probes:
                             scores |= probe(trainer.model, task, done)
-                        if tracker.mirrored:
-                            samples.show(tracker, trainer.model, task, validation[len(validation) // 2], done, workdir)
                     tracker.write("val", done, scores)
                     if ledger.note_evaluation(done, scores, config.best.metric):
                         with clock.pause("save"):
@@ -115,6 +114,11 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
                 if now.save or ledger.out_of_patience(patience):
                     with clock.pause("save"):
                         newest.save(done, trainer.state, ledger.to_json())
+                if now.eval and tracker.mirrored:
+                    with clock.pause("eval"):
+                        middle = validation[len(validation) // 2]
+                        tracker.show(done, functools.partial(samples.make, trainer.model, task, middle, workdir))
+                tracker.mirror()
 
             if done < config.steps and not ledger.out_of_patience(patience):
                 ledger.check(done)

@@ -66,6 +66,7 @@ def base(task: str, name: str) -> ConfigDict:
     config.deterministic = False  # ask the compiler for deterministic GPU kernels
     config.profile = False  # trace a few steps into RUN/profile
     config.workers = 0  # processes that make batches; 0: threads
+    config.tracker = ConfigDict({"name": "wandb"})  # what mirrors the run: wandb, tensorboard, trackio
     config.wandb = ConfigDict(
         {
             "mode": "auto",  # auto (online with credentials, else offline), online, offline, disabled

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from experiments.questions import QUESTIONS
 from experiments.questions.question import SCALES, Tuning
 from training.command.cli import Parser, user_errors
-from training.run.tracking import has_wandb_credentials
+from training.mirrors.wandb_account import has_wandb_credentials
 
 PROJECT = "longreach"
 TITLE = "Longreach: comparison"

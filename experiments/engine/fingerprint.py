@@ -33,6 +33,9 @@ NO_NUMBERS = (
     "training.machine.provenance",
     "training.run.run_folder",
     "training.run.tracking",
+    "training.run.display",
+    "training.mirrors.mirror",
+    "training.mirrors.wandb_account",
     "training.run.checkpoint",
     "training.run.resume",
     "training.run.restore",
@@ -48,7 +51,7 @@ NO_NUMBERS = (
     "experiments.analysis.table",
 )
 
-NOT_A_RESULT = ("wandb.", "profile", "keep", "workers", "every.log", "every.save", "model.remat")
+NOT_A_RESULT = ("wandb.", "tracker.", "profile", "keep", "workers", "every.log", "every.save", "model.remat")
 """Keys that change what is written or how fast, and no number beyond rounding."""
 WHERE_TEXT_LIES = ("data.dir", "data.cache_dir")
 """What the text is, the task says; but for `translate`, whose folder is all that says it."""

@@ -9,11 +9,10 @@ from ml_collections import ConfigDict
 import data
 import models
 from data import checks
-from training.run.tracking import has_wandb_credentials
+from training.mirrors import mirror, wandb_account
 from training.step.optimizer import OPTIMIZERS, SCHEDULES
 
 METRICS = ("loss", "perplexity", "token_accuracy", "exact_match")
-WANDB_MODES = ("auto", "online", "offline", "disabled")
 
 WHOLE = {  # the least that each may be
     "seed": 0,
@@ -44,7 +43,8 @@ def validate(config: ConfigDict) -> None:
     _choice(config, "optimizer.name", OPTIMIZERS)
     _choice(config, "schedule.name", SCHEDULES)
     _choice(config, "best.metric", METRICS)
-    _choice(config, "wandb.mode", WANDB_MODES)
+    _choice(config, "wandb.mode", wandb_account.MODES)
+    _choice(config, "tracker.name", mirror.TRACKERS)
     for key, least in WHOLE.items():
         value = _at(config, key)
         if value is not None and value < least:
@@ -73,8 +73,8 @@ def validate(config: ConfigDict) -> None:
             f"optimizer.weight_decay = {config.optimizer.weight_decay} does nothing with optimizer.name = "
             f"{config.optimizer.name}; use adamw"
         )
-    if config.wandb.mode == "online" and not has_wandb_credentials():
-        raise ValueError("wandb.mode = 'online' needs credentials and there are none; run wandb login, or use offline")
+    if config.tracker.name == "wandb":
+        wandb_account.check(config)
     models.check_values(config.model)
 
 

@@ -1,7 +1,13 @@
-"""Attention weights as pictures: one panel a layer and head, queries down, keys across."""
+"""Attention weights as pictures: one panel a layer and head, queries down, keys across.
+
+A picture is bounded, however long the example and however many the heads: it shows the first tokens, cells of several
+tokens and the first heads where there are more, and says so.
+"""
 
 import functools
+import warnings
 from pathlib import Path
+from typing import cast
 
 import jax
 import numpy as np
@@ -14,7 +20,14 @@ from data.tasks.text import TextTask
 from data.tasks.translation import Translation
 from models.contract import Architecture
 
-MOST_LABELS = 40  # a side; longer sequences are drawn without
+MOST_LABELS = 80  # a side; longer sequences are drawn without
+MOST_CELLS = 256  # a side of a panel
+MOST_PANELS = 12  # a side of the picture: layers and heads
+MOST_WEIGHTS = 2**25  # of one example, in all layers and heads; longer examples are cut
+MOST_PIXELS = 4e7
+DPI = 120
+UNLABELLED = 4.0  # inches
+LONGEST_LABEL = 16  # characters
 
 
 def attention_names(model: Architecture) -> list[str]:
@@ -50,41 +63,103 @@ def labels(task: Task, batch: Batch, row: int) -> tuple[list[str], list[str]]:
     return shown, [str(token) for token in batch["target_in"][row][:length]]
 
 
-def draw_attention(path: Path, maps: dict[str, np.ndarray], task: Task, batch: Batch, row: int) -> None:
-    """Draws the maps (B, H, T, S) of one row of the batch; padding is left out."""
+def picture(path: Path, model: Architecture, task: Task, batch: Batch, row: int) -> None:
+    """Draws what one row of the batch attends to; the first tokens of an example that has too many weights to hold."""
+    names, (graph, state) = tuple(attention_names(model)), nnx.split(model)
+    S, T = batch["source"].shape[1], batch["target_in"].shape[1]
+    one, said = _beginning(batch, row, S, T), ""
+    while _size(graph, state, names, one) > MOST_WEIGHTS:
+        cut_S, cut_T = one["source"].shape[1], one["target_in"].shape[1]
+        cut_S, cut_T = (cut_S // 2, cut_T) if cut_S > cut_T else (cut_S, cut_T // 2)
+        one = _beginning(batch, row, cut_S, cut_T)
+        said = f"the first {cut_S:,} of {S:,} source and {cut_T:,} of {T:,} target tokens"
+    draw_attention(path, attention_maps(model, one), task, one, 0, said)
+
+
+def _size(graph, state, names: tuple[str, ...], batch: Batch) -> int:
+    """How many weights there would be."""
+    capture = functools.partial(_capture, graph, names=names)
+    arrays = {name: batch[name] for name in ("source", "source_mask", "target_in")}
+    return sum(weights.size for weights in jax.eval_shape(capture, state, **arrays).values())
+
+
+def _beginning(batch: Batch, row: int, S: int, T: int) -> Batch:
+    """One row of a batch, with its first `S` source and `T` target positions."""
+    lengths = {"source": S, "source_mask": S}
+    arrays = cast(dict[str, np.ndarray], batch).items()
+    whole = {name: array[row : row + 1] for name, array in arrays}
+    return cast(Batch, {n: a[:, : lengths.get(n, T)] if a.ndim > 1 else a for n, a in whole.items()})
+
+
+def draw_attention(path: Path, maps: dict[str, np.ndarray], task: Task, batch: Batch, row: int, said: str = "") -> None:
+    """Draws the maps (B, H, T, S) of one row of the batch; padding is left out. `said` goes on top."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     sources, targets = labels(task, batch, row)
-    _, _, num_queries, num_keys = next(iter(maps.values())).shape
+    _, heads, num_queries, num_keys = next(iter(maps.values())).shape
     source_S, target_T = np.flatnonzero(batch["source_mask"][row]), np.arange(len(targets))
     if num_keys == batch["source"].shape[1] and num_queries == batch["target_in"].shape[1]:
         keys, queries, key_places, query_places = sources, targets, source_S, target_T
     else:  # decoder-only: source and target are one sequence
         keys = queries = sources + targets
         key_places = query_places = np.concatenate([source_S, batch["source"].shape[1] + target_T])
-    columns, single = next(iter(maps.values())).shape[1], len(maps) == 1 and next(iter(maps.values())).shape[1] == 1
+    layers = list(maps.items())[:MOST_PANELS]
+    columns, single = min(heads, MOST_PANELS), len(maps) == 1 and heads == 1
+    a_query, a_key = (-(-max(len(side), 1) // MOST_CELLS) for side in (queries, keys))  # tokens of a cell
+    notes = [said] if said else []
+    if len(layers) < len(maps) or columns < heads:
+        notes.append(f"the first {len(layers)} of {len(maps)} layers and {columns} of {heads} heads")
+    if max(a_query, a_key) > 1:
+        notes.append(f"a cell is a mean over {a_query} queries and a sum over {a_key} keys")
+
     unit, least = (0.26, 1.2) if single else (0.09, 1.5)
-    size = (columns * max(least, unit * len(keys) + 0.6), len(maps) * max(least, unit * len(queries) + 0.6))
-    figure, axes = pyplot.subplots(len(maps), columns, squeeze=False, layout="constrained", figsize=size)
-    for number, (panels, (name, weights)) in enumerate(zip(axes, maps.items(), strict=True), start=1):
-        for head, panel in enumerate(panels):
-            shown_TS = weights[row, head][np.ix_(query_places, key_places)]
-            panel.imshow(shown_TS, vmin=0, vmax=1, cmap="Blues", aspect="auto")
-            if number == 1 and columns > 1:
-                panel.set_title(f"head {head}", fontsize=8)
-            if head == 0:
-                panel.set_ylabel(name.rpartition(".")[0], fontsize=8)
-            _label(panel.xaxis, keys if number == len(maps) else [], rotation=90)
-            _label(panel.yaxis, queries if head == 0 else [], rotation=0)
-    with whole_file.replacing(path) as partial:
-        figure.savefig(partial, dpi=120)
-    pyplot.close(figure)
+    width, height = (UNLABELLED if len(s) > MOST_LABELS else max(least, unit * len(s) + 0.6) for s in (keys, queries))
+    most_labels = MOST_LABELS
+    if columns * width * len(layers) * height * DPI**2 > MOST_PIXELS:
+        width = height = least
+        most_labels = 0
+    # Tokens are not mathematics, and some have no glyph.
+    with warnings.catch_warnings(), matplotlib.rc_context({"text.parse_math": False, "text.usetex": False}):
+        warnings.simplefilter("ignore", UserWarning)
+        size = (columns * width, len(layers) * height)
+        figure, axes = pyplot.subplots(len(layers), columns, squeeze=False, layout="constrained", figsize=size)
+        for number, (panels, (name, weights)) in enumerate(zip(axes, layers, strict=True), start=1):
+            for head, panel in enumerate(panels):
+                shown_TS = pooled(weights[row, head][np.ix_(query_places, key_places)], a_query, a_key)
+                panel.imshow(shown_TS, vmin=0, vmax=1, cmap="Blues", aspect="auto")
+                if number == 1 and columns > 1:
+                    panel.set_title(f"head {head}", fontsize=8)
+                if head == 0:
+                    panel.set_ylabel(name.rpartition(".")[0], fontsize=8)
+                _label(panel.xaxis, keys if number == len(layers) else [], most_labels, rotation=90)
+                _label(panel.yaxis, queries if head == 0 else [], most_labels, rotation=0)
+        if notes:
+            figure.suptitle("\n".join(notes), fontsize=6)
+        try:
+            with whole_file.replacing(path) as partial:
+                figure.savefig(partial, dpi=DPI)
+        finally:
+            pyplot.close(figure)
 
 
-def _label(axis, labels: list[str], rotation: int) -> None:
+def pooled(weights_TS: np.ndarray, a_query: int, a_key: int) -> np.ndarray:
+    """Mean weights over `a_query` queries, which share out the same 1 over sums of `a_key` keys."""
+    by_key_TK = np.add.reduceat(weights_TS, range(0, weights_TS.shape[1], a_key), axis=1)
+    starts = np.arange(0, len(weights_TS), a_query)
+    counts_Q = np.diff([*starts, len(weights_TS)])
+    return np.add.reduceat(by_key_TK, starts, axis=0) / counts_Q[:, None]
+
+
+def _label(axis, labels: list[str], most: int, rotation: int) -> None:
     """Tokens as tick labels where they can be read."""
-    shown = labels if len(labels) <= MOST_LABELS else []
+    shown = [_readable(label) for label in labels] if len(labels) <= most else []
     axis.set_ticks(range(len(shown)), shown, rotation=rotation, fontsize=6)
+
+
+def _readable(token: str) -> str:
+    """What cannot be printed is shown as Python writes it; a long token is cut."""
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in token)
+    return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…"

@@ -1,8 +1,11 @@
 """Sample outputs and an attention picture of a run in progress, for its dashboard."""
 
 from pathlib import Path
+from typing import NamedTuple
 
+import jax
 import numpy as np
+from flax import nnx
 
 from data.batch import Batch, take
 from data.task import Task
@@ -10,17 +13,25 @@ from data.tasks.language import Language
 from data.tasks.translation import Translation
 from models.contract import Architecture
 from training.evaluation.generate import Generator, Sample
-from training.evaluation.pictures import attention_maps, attention_names, draw_attention, labels
-from training.run.tracking import Tracker
+from training.evaluation.pictures import attention_names, labels, picture
 
 ROWS = 8
 
 
-def show(tracker: Tracker, model: Architecture, task: Task, batch: Batch, step: int, workdir: Path) -> None:
+class Samples(NamedTuple):
+    columns: list[str]
+    rows: list[list[str]]
+    pictures: dict[str, Path]
+
+
+def make(model: Architecture, task: Task, batch: Batch, workdir: Path) -> Samples:
     """Outputs for the first rows of a validation batch beside their targets, and what attention looks at.
 
     Greedy where there is a source; a language model draws the second half of a window after reading the first.
     """
+    if jax.process_count() > 1:  # only the first process is here
+        graph, state = nnx.split(model)
+        model = nnx.merge(graph, jax.tree.map(lambda array: array.addressable_data(0), state))
     real = np.flatnonzero(batch["index"] >= 0)[:ROWS]
     head = take(batch, real)
     rows = []
@@ -44,6 +55,5 @@ def show(tracker: Tracker, model: Architecture, task: Task, batch: Batch, step: 
     pictures = {}
     if attention_names(model):
         pictures["attention"] = workdir / "attention.png"
-        draw_attention(pictures["attention"], attention_maps(model, head), task, head, 0)
-    if rows or pictures:
-        tracker.show(step, ["source", "target", "output"], rows, pictures)
+        picture(pictures["attention"], model, task, head, 0)
+    return Samples(["source", "target", "output"], rows, pictures)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-NO_NUMBER = ("every.log", "every.save", "keep", "profile", "wandb")
+NO_NUMBER = ("every.log", "every.save", "keep", "profile", "tracker", "wandb")
 """Keys, or the first word of several, that say what is printed, tracked and stored."""
 SPEED = ("deterministic", "keep_pages", "model.remat", "workers")
 """Keys that change time and memory, and numbers by rounding at most. They count where time is measured."""

@@ -38,6 +38,7 @@ def test_modules_of_a_run():
         "experiments.probes.gradient_by_time",
         "experiments.questions",
         "training.run.tracking",
+        "training.mirrors",
     )
     assert not [name for name in gru if name.startswith(others)]
     transformer = fingerprint.modules("copying", ["transformer_decoder"], [])

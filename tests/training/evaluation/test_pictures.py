@@ -11,6 +11,7 @@ import models
 from data.spec import Spec
 from data.tasks.translation import Translation
 from tests.training import runs
+from training.evaluation import pictures
 from training.evaluation.pictures import attention_maps, attention_names, draw_attention, labels
 
 PAIRS = Spec("tokens", 9, 9, "tokens", 9, 5, 4, free_running=True, eos=2)
@@ -123,9 +124,54 @@ def test_labels_are_pieces_of_text_or_symbols():
 
 def test_long_examples_are_drawn_without_labels(tmp_path, figures):
     made = batch() | {
-        "source": np.full((2, 50), 3, np.int32),
-        "source_mask": np.ones((2, 50), bool),
+        "source": np.full((2, 100), 3, np.int32),
+        "source_mask": np.ones((2, 100), bool),
     }
-    draw_attention(tmp_path / "long.png", {"attention": np.full((2, 1, 4, 50), 0.02)}, SYMBOLS, made, row=0)
+    draw_attention(tmp_path / "long.png", {"attention": np.full((2, 1, 4, 100), 0.01)}, SYMBOLS, made, row=0)
     (panel,) = figures[0].axes
     assert len(panel.get_xticks()) == 0 and len(panel.get_yticks()) == 4
+
+
+def rows_of(length):
+    """A batch whose source and target are both so long."""
+    made = batch()
+    long = {name: np.resize(made[name], (2, length)) for name in made if name != "index"}
+    return made | long | {"source_mask": np.ones((2, length), bool), "target_weights": np.ones((2, length), np.float32)}
+
+
+@pytest.mark.parametrize("length", [400, 3000])
+def test_a_long_example_has_a_small_picture_that_says_what_it_shows(tmp_path, figures, monkeypatch, length):
+    monkeypatch.setattr(pictures, "MOST_WEIGHTS", 2**22)
+    pictures.picture(tmp_path / "long.png", build("transformer_decoder"), SYMBOLS, rows_of(length), 1)
+    (figure,) = figures
+    height, width, _ = pyplot.imread(tmp_path / "long.png").shape
+    assert height * width < 5e6
+    for panel in figure.axes:
+        shown = np.asarray(panel.images[0].get_array())
+        assert max(shown.shape) <= pictures.MOST_CELLS
+        np.testing.assert_allclose(shown.sum(axis=1), 1, rtol=1e-4)  # the cells still share out all of the attention
+    said = figure.get_suptitle()
+    assert "a cell is a mean over" in said
+    assert ("first" in said) == (length == 3000)
+
+
+def test_many_layers_and_heads_are_cut(tmp_path, figures, monkeypatch):
+    monkeypatch.setattr(pictures, "MOST_PANELS", 2)
+    maps = {f"decoder.{layer}.attention": np.full((1, 4, 9, 9), 1 / 9) for layer in range(3)}
+    made = rows_of(9)
+    draw_attention(tmp_path / "many.png", maps, SYMBOLS, made, row=0)
+    assert "the first 2 of 3 layers and 2 of 4 heads" in figures[0].get_suptitle()
+
+
+TOKENS = ("$^$", "$x_", "a$", "\\frac{", "\n", "\x00", "\u4e2d", "<s>", "w" * 500, "")
+
+
+def test_any_token_can_be_a_label(tmp_path, figures, monkeypatch):
+    monkeypatch.setattr(TEXT, "target_pieces", lambda ids: [*TOKENS])
+    made = rows_of(len(TOKENS))
+    maps = {"decoder.attention": np.full((2, 1, len(TOKENS), len(TOKENS)), 1 / len(TOKENS))}
+    draw_attention(tmp_path / "odd.png", maps, TEXT, made, row=0)
+    (panel,) = figures[0].axes
+    shown = [label.get_text() for label in panel.get_yticklabels()]
+    assert shown[:4] == list(TOKENS[:4]) and shown[4:6] == ["\\n", "\\x00"]
+    assert len(shown[8]) == pictures.LONGEST_LABEL

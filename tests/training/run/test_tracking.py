@@ -7,7 +7,10 @@ import pytest
 
 from tests.training.runs import wandb_record
 from training.command import cli
-from training.run.tracking import Tracker, describe, has_wandb_credentials, open_metrics
+from training.evaluation.samples import Samples
+from training.mirrors.wandb_account import has_wandb_credentials
+from training.run.display import describe
+from training.run.tracking import Tracker, open_metrics
 
 ROW = {"loss": 1.25, "nll": 1.25, "learning_rate": 0.001, "target_tokens_per_second": 12345.6, "padding_share": 0.05}
 
@@ -106,7 +109,7 @@ def test_wandb_writes_an_offline_run_without_account_or_network(stranger):
     with Tracker(workdir, config("auto"), first_step=0) as tracker:
         assert tracker.mirrored
         tracker.write("train", 50, ROW)
-        tracker.show(50, ["source", "target", "output"], [["a", "b", "c"]], {})
+        tracker.show(50, lambda: Samples(["source", "target", "output"], [["a", "b", "c"]], {}))
         tracker.summarise({"final": {"loss": 1.0}})
     group, name, number = b"recall", b"gru-seed0", (workdir / "wandb_id").read_bytes()
     record = wandb_record(workdir, b"train/loss", b"samples", group, name, number)
@@ -135,4 +138,6 @@ def test_credentials_are_found(stranger, monkeypatch, where):
         netrc = stranger / "home" / ".netrc"
         netrc.write_text("machine api.wandb.ai login user password secret\n")
         netrc.chmod(0o600)
+        assert not has_wandb_credentials()  # of another server than the one that is asked for
+        monkeypatch.delenv("WANDB_BASE_URL")
     assert has_wandb_credentials()

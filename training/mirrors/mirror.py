@@ -1,0 +1,154 @@
+"""What mirrors a run beside its folder: wandb, TensorBoard's event files or Trackio, by `tracker.name`.
+
+The folder is the record; a mirror is never read back and never ends a run. Whatever it raises, and whatever it takes
+too long for, is said once, and the run goes on without it.
+"""
+
+import functools
+import os
+import re
+import secrets
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from ml_collections import ConfigDict
+
+from data import whole_file
+
+TRACKERS = ("wandb", "tensorboard", "trackio")
+ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+START, CALL, FINISH = 90.0, 60.0, 120.0  # seconds that a mirror may take
+
+Row = Mapping[str, float | int | str | None]
+
+
+class Writer(Protocol):
+    """One library's way of writing. Any method may raise anything."""
+
+    def log(self, step: int, row: Row) -> None:
+        """Numbers of one step."""
+
+    def show(self, step: int, columns: Sequence[str], rows: Sequence[Sequence[str]], pictures: Mapping[str, Path]):
+        """A table of sample outputs, and pictures by name."""
+
+    def curve(self, name: str, x: str, rows: Sequence[Row]) -> None:
+        """Rows of numbers against their value of `x`: a table and a line for every other column."""
+
+    def summarise(self, values: Mapping[str, Any]) -> None:
+        """What is known of the run as a whole."""
+
+    def finish(self, *, failed: bool) -> None:
+        """Ends the record."""
+
+
+class NotInstalled(Exception):
+    """The message says how to install it."""
+
+
+class Mirror:
+    """A writer that cannot end a run, or none. Use as a context manager, or call `close`."""
+
+    def __init__(self, workdir: Path, config: ConfigDict, *, first_step: int = 0):
+        self._name = config.get("tracker", {"name": "wandb"})["name"]
+        self._writer: Writer | None = None
+        self._writer = self._tried(START, start, self._name, workdir, config, first_step)
+
+    @property
+    def listens(self) -> bool:
+        return self._writer is not None
+
+    def log(self, step: int, row: Row) -> None:
+        if self._writer:
+            self._tried(CALL, self._writer.log, step, row)
+
+    def show(self, step: int, columns: Sequence[str], rows: Sequence[Sequence[str]], pictures: Mapping[str, Path]):
+        if self._writer:
+            self._tried(CALL, self._writer.show, step, columns, rows, pictures)
+
+    def curve(self, name: str, x: str, rows: Sequence[Row]) -> None:
+        if self._writer and rows:
+            self._tried(CALL, self._writer.curve, name, x, rows)
+
+    def summarise(self, values: Mapping[str, Any]) -> None:
+        if self._writer:
+            self._tried(CALL, self._writer.summarise, values)
+
+    def close(self, *, failed: bool = False) -> None:
+        if self._writer:
+            self._tried(FINISH, functools.partial(self._writer.finish, failed=failed))
+        self._writer = None
+
+    def __enter__(self) -> "Mirror":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close(failed=error[0] is not None)
+
+    def _tried(self, seconds: float, function: Callable, *arguments: Any) -> Any:
+        """What the function returns; None, said on stderr, where it raises or is still busy after so many seconds."""
+        try:
+            return within(seconds, function, *arguments)
+        except NotInstalled as missing:
+            said = str(missing)
+        except Exception as error:  # of a library, a service, a network or a disk: anything
+            lines = str(error).strip().splitlines()
+            said = f"{self._name}: {lines[0] if lines else type(error).__name__}; going on without it"
+        print(f"{said} (the run's folder has everything)", file=sys.stderr, flush=True)
+        self._writer = None
+        return None
+
+
+def within(seconds: float, function: Callable, *arguments: Any) -> Any:
+    """Calls in a thread of its own. Raises what the function raises, or TimeoutError, and then leaves it behind."""
+    found: list[Any] = []
+    raised: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            found.append(function(*arguments))
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if raised:
+        raise raised[0] if isinstance(raised[0], Exception) else RuntimeError(repr(raised[0]))
+    if not found:
+        raise TimeoutError(f"no answer in {seconds:.0f} seconds")
+    return found[0]
+
+
+def start(name: str, workdir: Path, config: ConfigDict, first_step: int) -> Writer | None:
+    """The writer of that name. None where it is switched off. Raises NotInstalled, or whatever the library raises."""
+    try:
+        if name == "tensorboard":
+            from training.mirrors.tensorboard import TensorBoard
+
+            return TensorBoard(workdir, config, first_step)
+        if name == "trackio":
+            from training.mirrors.trackio import Trackio
+
+            return Trackio(workdir, config)
+        from training.mirrors.wandb_run import start_wandb
+
+        return start_wandb(workdir, config)
+    except ModuleNotFoundError as error:
+        package = {"tensorboard": "tensorboardX"}.get(name, name)
+        raise NotInstalled(f"{name} is not installed; run python -m pip install {package}") from error
+
+
+def run_id(workdir: Path, *, fresh: bool = False) -> str:
+    """The id in RUN/wandb_id, so that a resumed run goes on there; at first that of WANDB_RUN_ID, or a new one."""
+    file = workdir / "wandb_id"
+    kept = file.read_text(encoding="utf-8", errors="replace").strip() if file.is_file() else ""
+    for known in () if fresh else (kept, os.environ.get("WANDB_RUN_ID", "")):
+        if ID.fullmatch(known):
+            break
+    else:
+        known = secrets.token_hex(4)
+    whole_file.write_text(file, known)
+    return known
