@@ -120,16 +120,22 @@ def draw(run: Restored, split: str, folder: Path) -> list[Path]:
 
 
 def add_split(task: Text, source: str | None, target: str) -> str:
-    """Makes a pair of files (or, for a language model, one) a split of the task, and returns its name."""
+    """Makes a pair of files (or, for a language model, one) a split of the task, and returns its name.
+
+    The name ends with what the files hold: it is never that of a split, nor of other files that are called the same.
+    """
     name = Path(source or target).name.removesuffix(".gz")
     if isinstance(task, Language):
         if source:
             raise ValueError(f"--source = {source}: a language model has no source to read; give --target alone")
-        task.add_split(name, [files.read_text(target)])
+        text = files.read_text(target)
+        name += f"-{files.content_hash([text])[:8]}"
+        task.add_split(name, [text])
     else:
         if not source:
             raise ValueError(f"--target = {target} needs --source, the file that it translates; give both")
         pairs = files.read_parallel(source, target)
+        name += f"-{files.content_hash([*pairs.source, *pairs.target])[:8]}"
         task.add_split(name, pairs.source, pairs.target)
         task.notes += pairs.notes
     return name
@@ -216,6 +222,7 @@ def main(argv: Sequence[str]) -> None:
                 print(path)
             return
         found, predictions = evaluate(run, split, decoding(options), limit=options.limit)
+        found |= {"split": split, "source": options.source, "target": options.target, "checkpoint": options.checkpoint}
         folder = options.workdir / "eval"
         folder.mkdir(exist_ok=True)
         part = f"{split}-first{options.limit}" if options.limit else split  # a part never replaces the whole

@@ -148,10 +148,29 @@ def test_files_instead_of_a_split(translation, text, folder, on_val, ending):
     else:
         eval.main([f"--workdir={translation}", *words])
         name = "mine.de"
-    found = json.loads((translation / "eval" / f"{name}.json").read_text())
-    assert found["num_examples"] == 24
+    (path,) = (translation / "eval").glob(f"{name}-????????.json")
+    found = json.loads(path.read_text())
+    assert found["num_examples"] == 24 and found["split"] == path.stem and found["target"] in words[1]
     for key in ("loss", "bleu", "chrf", "exact_match"):
         assert found[key] == pytest.approx(on_val[0][key], rel=1e-4)
+
+
+def test_files_replace_neither_a_split_nor_each_other(translation, folder):
+    evaluate(translation)
+    before = (translation / "eval" / "val.json").read_bytes()
+    for name, lines in (("one", "zwei\ndrei\n"), ("other", "vier\n")):
+        (folder / name).mkdir()
+        (folder / name / "val").write_text(lines)
+        (folder / name / "target").write_text(lines)
+        eval.main(
+            [f"--workdir={translation}", f"--source={folder / name / 'val'}", f"--target={folder / name / 'target'}"]
+        )
+    assert (translation / "eval" / "val.json").read_bytes() == before
+    found = [json.loads(path.read_text()) for path in (translation / "eval").glob("val-????????.json")]
+    assert sorted((one["num_examples"], one["source"]) for one in found) == [
+        (1, str(folder / "other" / "val")),
+        (2, str(folder / "one" / "val")),
+    ]
 
 
 def test_skipped_pairs_are_said(translation, folder, capsys):
@@ -277,7 +296,8 @@ def test_a_language_model_is_scored_on_any_text(language, folder):
     whole = (folder / "language_text" / "input.txt").read_text()
     (folder / "val.txt").write_text(whole[int(len(whole) * 0.9) :])
     eval.main([f"--workdir={language}", "--data_dir=gone", f"--target={folder / 'val.txt'}"])
-    found, on_split = json.loads((language / "eval" / "val.txt.json").read_text()), evaluate(language)
+    (path,) = (language / "eval").glob("val.txt-????????.json")
+    found, on_split = json.loads(path.read_text()), evaluate(language)
     assert found["bits_per_byte"] == pytest.approx(on_split["bits_per_byte"])
 
 

@@ -1,6 +1,5 @@
 """What is known of every run, whatever the question: its size, its cost, and how its training went."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from experiments.probes.measurement import Measurement
 from models import flops
+from training.run import metrics_file
 from training.run.restore import Restored
 
 LATE = 0.75  # of the steps; after that, a run that has converged gains little
@@ -37,7 +37,7 @@ def of_training(workdir: Path, summary: Mapping[str, Any]) -> Iterator[Measureme
 
 def read_validation(workdir: Path) -> list[tuple[int, float]]:
     """(step, loss) of every evaluation."""
-    rows = (json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines())
+    rows = metrics_file.rows(workdir / "metrics.jsonl")
     return [(row["step"], row["loss"]) for row in rows if row["kind"] == "val"]
 
 

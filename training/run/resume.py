@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from data import whole_file
+from training.run import metrics_file
 from training.run.checkpoint import Checkpoints, MisfitError
 from training.run.ledger import Ledger
 from training.step import params
@@ -60,6 +61,8 @@ def find(
             f"steps = {config.steps} is not more than the {done} that {workdir} has done already; "
             "use more, or another --workdir"
         )
+    if said := metrics_file.lost(workdir / "metrics.jsonl", done, len(ledger.step_seconds)):
+        warnings.warn(said, stacklevel=2)
     found: dict[str, Any] | None = None
     if path.is_file() and (done == config.steps or ledger.out_of_patience(config.early_stopping.patience)):
         try:

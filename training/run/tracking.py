@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from data import whole_file
 from training.evaluation.samples import Samples
 from training.mirrors.mirror import Mirror
+from training.run import metrics_file
 from training.run.display import Display, Row, describe
 
 MOST_SECONDS = 120.0  # that samples and pictures of one evaluation may take
@@ -118,11 +119,6 @@ class Tracker:
 def open_metrics(path: Path, first_step: int):
     """Opens for appending, without the rows that a killed run wrote beyond the step it resumes from."""
     if path.exists():
-        rows = []
-        for line in path.read_text().splitlines():
-            with contextlib.suppress(json.JSONDecodeError):  # the last line of a killed run may be cut
-                row = json.loads(line)
-                if row["step"] <= first_step:
-                    rows.append(line)
-        whole_file.write_text(path, "".join(row + "\n" for row in rows))
+        kept = [json.dumps(row) + "\n" for row in metrics_file.rows(path) if row["step"] <= first_step]
+        whole_file.write_text(path, "".join(kept))
     return path.open("a")

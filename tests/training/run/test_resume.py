@@ -1,6 +1,7 @@
 """No command destroys what another has finished: what does not fit is refused, and every file stays as it is."""
 
 import dataclasses
+import json
 import re
 import shutil
 
@@ -106,6 +107,16 @@ def test_a_damaged_summary_is_written_anew(workdir, content):
         again = train.train(config("recall", "gru"), workdir)
     assert again["params_sha256"] in before and again["best"]["step"] in (4, 8)
     assert (workdir / "summary.json").read_text().startswith('{\n "best"')
+
+
+def test_lost_rows_are_said_and_the_others_kept(workdir):
+    path = workdir / "metrics.jsonl"
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([b"\xff" * 9, *lines[1:]]))
+    with pytest.warns(UserWarning, match=r"metrics.jsonl: up to step 8, 1 of its 4 rows of training are lost"):
+        train.train(config("recall", "gru", steps=10), workdir, accept_changes=True)
+    kept = path.read_bytes().split(b"\n")
+    assert kept[: len(lines) - 2] == lines[1:-1] and json.loads(kept[-2])["step"] == 10
 
 
 def test_what_another_version_counted_is_refused(workdir, monkeypatch):

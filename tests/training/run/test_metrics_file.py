@@ -1,0 +1,38 @@
+"""Every row that is whole counts, and those that are lost are said."""
+
+import json
+
+from training.run import metrics_file
+
+ROWS = [{"kind": kind, "step": step, "loss": 0.5} for step in (2, 4, 6) for kind in ("train", "val")]
+
+
+def written(path, *more):
+    path.write_bytes(b"".join(json.dumps(row).encode() + b"\n" for row in ROWS) + b"\n".join(more))
+    return path
+
+
+def test_whole_rows_come_back_whatever_stands_between(tmp_path):
+    odd = (
+        b'{"kind": "tr',
+        b"",
+        b"\xff\xfe",
+        b"[1]",
+        b"3",
+        b'{"step": 3}',
+        b'{"kind": "train", "step": "3"}',
+        b"\x00" * 50,
+    )
+    path = written(tmp_path / "metrics.jsonl", *odd, json.dumps(ROWS[0]).encode())
+    assert list(metrics_file.rows(path)) == [*ROWS, ROWS[0]]
+    assert list(metrics_file.rows(tmp_path / "absent")) == []
+
+
+def test_lost_rows_are_counted(tmp_path):
+    path = written(tmp_path / "metrics.jsonl", b'{"torn')
+    assert metrics_file.lost(path, 6, 3) == metrics_file.lost(path, 4, 2) == ""
+    path.write_bytes(path.read_bytes().replace(b'{"kind": "train", "step": 4', b'{"kind": "train", "st\x00\x00'))
+    assert "metrics.jsonl: up to step 6, 1 of its 3 rows of training are lost" in metrics_file.lost(path, 6, 3)
+    path.unlink()
+    assert "the file is gone" in metrics_file.lost(path, 6, 3)
+    assert metrics_file.lost(path, 0, 0) == ""

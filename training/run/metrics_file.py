@@ -1,0 +1,30 @@
+"""Reading `metrics.jsonl`, which a kill may have torn and a disk may have damaged: every row that is whole counts."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The whole rows, in order; none where there is no file."""
+    for line in path.read_bytes().split(b"\n") if path.is_file() else []:
+        try:
+            row = json.loads(line)
+        except ValueError:  # torn, damaged, or the empty one at the end
+            continue
+        if isinstance(row, dict) and isinstance(row.get("step"), int) and isinstance(row.get("kind"), str):
+            yield row
+
+
+def lost(path: Path, step: int, logged: int) -> str:
+    """What to say where fewer rows of training up to `step` are left than the `logged` of the run; else nothing."""
+    left = sum(row["kind"] == "train" and row["step"] <= step for row in rows(path))
+    if left >= logged:
+        return ""
+    what = (
+        f"{logged - left} of its {logged} rows of training"
+        if path.is_file()
+        else "the file is gone, and with it its rows"
+    )
+    return f"{path}: up to step {step}, {what} are lost; training goes on, and so does the file"
