@@ -19,19 +19,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from data import checks, files, pipeline, whole_file
+from data import checks, files, whole_file
 from data.tasks.language import Language
 from data.tasks.translation import Translation
 from training.command.cli import Parser, user_errors
 from training.evaluation import quality, scoring
 from training.evaluation.generate import GREEDY, Decoding, Generator, Sample, search, source_batch
 from training.evaluation.pictures import attention_names, picture
-from training.machine import backend, mesh
+from training.machine import backend
 from training.run.restore import WHICH, Restored, read_config, restore
-from training.step import params
 
 PICTURES = 8  # examples drawn by --attention
 
@@ -46,13 +44,10 @@ def evaluate(
     `limit` takes the first so many examples (0: all).
     """
     task, spec = run.task, run.task.spec
-    batches = list(pipeline.eval_batches(task, split, run.config, limit=limit))
+    batches = list(run.batches(split, limit=limit))
 
     # Teacher-forced: every answer of the split, and what is known of each example.
-    devices = mesh.make()
-    weights = jax.device_put(params.flatten(run.model), mesh.replicated(devices))
-    eval_step = scoring.make_eval_step(params.Skeleton(run.model), spec, devices)
-    scored = list(scoring.scored(eval_step, weights, batches))
+    scored = list(scoring.scorer(run.model, spec)(batches))
     answers, examples = quality.gather(scored)
     found: dict[str, Any] = {"checkpoint_step": run.step, "num_examples": len(examples.number)}
     found |= quality.means(answers)
@@ -83,7 +78,7 @@ def evaluate(
     found["by_source_length"] = []
     if spec.source != "none":
         found["by_source_length"] = quality.by_source_length(answers, examples, length_E, width, text)
-    found["by_distance"] = quality.by_distance(answers, task.chance)
+    found["by_distance"] = quality.by_distance(answers)
     found["chance"] = dict(task.chance)
     return found, predictions
 
@@ -112,7 +107,7 @@ def draw(run: Restored, split: str, folder: Path) -> list[Path]:
     """Attention pictures of the first examples of a split."""
     folder.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []
-    for batch in pipeline.eval_batches(run.task, split, run.config, limit=PICTURES):
+    for batch in run.batches(split, limit=PICTURES):
         for row in np.flatnonzero(batch["index"] >= 0):
             paths.append(folder / f"{split}-{batch['index'][row]}.png")
             picture(paths[-1], run.model, run.task, batch, int(row))

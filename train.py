@@ -81,7 +81,7 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
             Tracker(workdir, config, first_step=done, active=main_process) as tracker,
             Profile(workdir / "profile", active=config.profile and main_process) as profile,
         ):
-            tracker.say(run_report.opening(config, trainer.weights, task, done, workdir))
+            tracker.say(run_report.opening(config.model.name, config.task, task.notes, trainer.weights, done, workdir))
             clock.tell = tracker.doing
             clock.lap()
             while done < config.steps and not ledger.out_of_patience(patience):
@@ -97,7 +97,7 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
                     trainer.wait()
                     ledger.start_to_first_step_seconds = time.time() - begun
 
-                now = due(config, done)
+                now = due(config.every, config.steps, done)
                 if now.log:
                     trainer.wait()
                     row = ledger.row(done, clock.lap(), perplexity=trainer.has_perplexity)
@@ -125,7 +125,7 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
                 newest.save(done, trainer.state, ledger.to_json())
                 tracker.say(f"stopped at step {done} as asked, and saved; the same command goes on from there")
                 return {}
-            summary = run_report.summarise(config, trainer.state["params"], ledger)
+            summary = run_report.summarise(ledger, trainer.state["params"], config.best.metric)
             tracker.say(run_report.closing(summary, workdir))
             tracker.summarise(summary)
             if main_process:

@@ -1,6 +1,6 @@
 """Tasks, corpora, tokenizers and batches, in numpy. This room knows no model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ TASKS: dict[str, Callable[..., Task]] = {
 }
 
 
-def build(name: str, data_config: Any, *, tokenizer_dir: str | Path | None = None) -> Task:
+def build(name: str, data_config: Mapping[str, Any], *, tokenizer_dir: str | Path | None = None) -> Task:
     """The task `name` with the values of `config.data`; text tasks keep their tokenizer in `tokenizer_dir`.
 
     Raises ValueError for an unknown name or a value that the task cannot have.

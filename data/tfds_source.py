@@ -28,7 +28,9 @@ class TfdsParallel:
     Of training, the first `train_examples` rows are read; 0 for all.
     """
 
-    def __init__(self, builder: Any, source_language: str, target_language: str, train_examples: int = 0):
+    def __init__(
+        self, builder: tfds.core.DatasetBuilder, source_language: str, target_language: str, train_examples: int = 0
+    ):
         languages = sorted(getattr(builder.info.features, "languages", ()))
         for key, language in (("source", source_language), ("target", target_language)):
             if language not in languages:
@@ -54,7 +56,7 @@ class TfdsParallel:
 class TfdsText:
     """A prepared TFDS text data set as documents (`data/files.py`); `train_examples` as above."""
 
-    def __init__(self, builder: Any, feature: str, train_examples: int = 0):
+    def __init__(self, builder: tfds.core.DatasetBuilder, feature: str, train_examples: int = 0):
         if feature not in builder.info.features:
             raise ValueError(
                 f"data.feature = {feature!r} is not in {builder.info.full_name}; "
@@ -75,7 +77,7 @@ class TfdsText:
         return Text(kept, [f"{where}: {skipped} of {len(documents)} documents skipped as blank"] if skipped else [])
 
 
-def prepared(name: str, folder: str) -> Any:
+def prepared(name: str, folder: str) -> tfds.core.DatasetBuilder:
     """The builder of data set `name` with its files in place, downloaded and prepared where they are not.
 
     Raises FileNotFoundError where `folder` is not there, ValueError where the data set is unknown, cannot
@@ -102,7 +104,7 @@ def multi30k_corpus(folder: str, source_language: str, target_language: str, tra
     return TfdsParallel(prepared("multi30k", folder), source_language, target_language, train_examples)
 
 
-def parts(builder: Any) -> dict[str, str]:
+def parts(builder: tfds.core.DatasetBuilder) -> dict[str, str]:
     """TFDS split expressions by this project's names: train, val, and the others as they are called there."""
     names = list(builder.info.splits)
     found = {"val" if name == "validation" else name: name for name in names}
@@ -113,7 +115,7 @@ def parts(builder: Any) -> dict[str, str]:
     return {split: found[split] for split in ("train", "val", *(n for n in found if n not in ("train", "val")))}
 
 
-def read_rows(builder: Any, part: str, most: int = 0) -> Sequence[dict[str, Any]]:
+def read_rows(builder: tfds.core.DatasetBuilder, part: str, most: int = 0) -> Sequence[dict[str, Any]]:
     """The rows of a part, or the first `most` of them: of a large data set, a few are read at once."""
     source = builder.as_data_source(split=part)
     return source.__getitems__(range(min(len(source), most or len(source))))
@@ -123,7 +125,7 @@ def text(value: bytes | str) -> str:
     return value.decode("utf-8") if isinstance(value, bytes) else str(value)
 
 
-def _builder(name: str, folder: str) -> Any:
+def _builder(name: str, folder: str) -> tfds.core.DatasetBuilder:
     options: dict[str, Any] = {"data_dir": folder or None, "file_format": "array_record"}
     if name == "multi30k":
         return Multi30k(**options)
@@ -143,7 +145,7 @@ def _builder(name: str, folder: str) -> Any:
         raise ValueError(f"data.name = {name!r} is no TFDS data set; {hint}") from None
 
 
-def _prepare(builder: Any, name: str) -> None:
+def _prepare(builder: tfds.core.DatasetBuilder, name: str) -> None:
     unreachable = _unreachable(builder)
     if unreachable:
         raise ValueError(f"data.name = {name!r} cannot be downloaded here ({unreachable}); {_elsewhere(name)}")
@@ -163,7 +165,7 @@ def _prepare(builder: Any, name: str) -> None:
         ) from None
 
 
-def _unreachable(builder: Any) -> str:
+def _unreachable(builder: tfds.core.DatasetBuilder) -> str:
     """Why the data set's server cannot be reached, or "": TFDS itself would try for minutes."""
     urls = [url for url in getattr(builder, "urls", None) or builder.url_infos if url.startswith("http")]
     if not urls:

@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -153,16 +153,28 @@ class Bytes:
         return b""
 
 
-KINDS: dict[str, Any] = {"unigram": SentencePiece, "bpe": SentencePiece, "char": Characters, "byte": Bytes}
+class Settings(NamedTuple):
+    """Of `config.data.tokenizer`, checked."""
+
+    name: str
+    vocab_size: int  # 0 where it is not chosen
 
 
-def settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`name` and `vocab_size` of `config.data.tokenizer`, checked. Raises ValueError."""
+KINDS: dict[str, type[SentencePiece] | type[Characters] | type[Bytes]] = {
+    "unigram": SentencePiece,
+    "bpe": SentencePiece,
+    "char": Characters,
+    "byte": Bytes,
+}
+
+
+def settings(config: Mapping[str, Any]) -> Settings:
+    """Raises ValueError for a value that no tokenizer has."""
     name, vocab_size = config["name"], int(config["vocab_size"])
     one_of("data.tokenizer.name", name, KINDS)
     if vocab_size < 0 or (KINDS[name] is SentencePiece and vocab_size <= SPECIALS):
         raise ValueError(f"data.tokenizer.vocab_size = {vocab_size} is too small; use {SPECIALS + 1} or more")
-    return {"name": name, "vocab_size": 0 if name == "byte" else vocab_size}
+    return Settings(name, 0 if name == "byte" else vocab_size)
 
 
 def obtain(
@@ -186,7 +198,7 @@ def obtain(
     folder = Path(cache_dir or default_cache_dir()).expanduser() / "tokenizers" / _content_hash(wanted, training_lines)
     tokenizer = load(folder, "tokenizer", wanted)
     if tokenizer is None:
-        tokenizer = KINDS[wanted["name"]].train(training_lines, **wanted)
+        tokenizer = KINDS[wanted.name].train(training_lines, *wanted)
         save(tokenizer, folder, "tokenizer", wanted)
     if tokenizer_dir is not None:
         save(tokenizer, tokenizer_dir, role, wanted)
@@ -197,19 +209,19 @@ def default_cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "longreach"
 
 
-def save(tokenizer: Tokenizer, folder: str | Path, role: str, wanted: Mapping[str, Any]) -> None:
+def save(tokenizer: Tokenizer, folder: str | Path, role: str, wanted: Settings) -> None:
     """Writes `role.model`, then `role.json`, each in one rename: who sees the second sees a whole first.
 
     Two processes that write at once write the same bytes, so either may come last.
     """
     folder = Path(folder)
     state = tokenizer.state()
-    described = {**wanted, "size": tokenizer.size, "sha256": hashlib.sha256(state).hexdigest()}
+    described = {**wanted._asdict(), "size": tokenizer.size, "sha256": hashlib.sha256(state).hexdigest()}
     for name, content in ((f"{role}.model", state), (f"{role}.json", json.dumps(described, indent=1).encode())):
         whole_file.write_bytes(folder / name, content)
 
 
-def load(folder: str | Path, role: str, wanted: Mapping[str, Any] | None = None) -> Tokenizer | None:
+def load(folder: str | Path, role: str, wanted: Settings | None = None) -> Tokenizer | None:
     """The tokenizer that `save` wrote, or None where there is none.
 
     Raises ValueError where it was made with other settings than `wanted`, or its file is damaged.
@@ -221,12 +233,12 @@ def load(folder: str | Path, role: str, wanted: Mapping[str, Any] | None = None)
     state = description.with_suffix(".model").read_bytes()
     if hashlib.sha256(state).hexdigest() != stored["sha256"]:
         raise ValueError(f"{description.with_suffix('.model')} is damaged; remove {folder} and run again")
-    if wanted is not None and {key: stored[key] for key in wanted} != dict(wanted):
+    if wanted is not None and (stored["name"], stored["vocab_size"]) != wanted:
         raise ValueError(
             f"{description} holds data.tokenizer.name = {stored['name']}, vocab_size = {stored['vocab_size']}, but "
-            f"the config asks for {wanted['name']}, {wanted['vocab_size']}; change the config or use a new folder"
+            f"the config asks for {wanted.name}, {wanted.vocab_size}; change the config or use a new folder"
         )
-    return cast(Tokenizer, KINDS[stored["name"]](state))
+    return KINDS[stored["name"]](state)
 
 
 def _content(ids: Iterable[int]) -> list[int]:
@@ -239,14 +251,14 @@ def _content(ids: Iterable[int]) -> list[int]:
     return kept
 
 
-def _content_hash(wanted: Mapping[str, Any], lines: Sequence[str]) -> str:
+def _content_hash(wanted: Settings, lines: Sequence[str]) -> str:
     """Of the settings, the library's version and the text."""
     version = ""
-    if KINDS[wanted["name"]] is SentencePiece:
+    if KINDS[wanted.name] is SentencePiece:
         import sentencepiece
 
         version = sentencepiece.__version__
-    digest = hashlib.sha256(json.dumps([dict(wanted), version, MAX_TRAINING_LINES], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([wanted._asdict(), version, MAX_TRAINING_LINES], sort_keys=True).encode())
     for line in lines:
         digest.update(line.encode() + b"\n")
     return digest.hexdigest()[:32]

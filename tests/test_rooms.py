@@ -1,8 +1,10 @@
 """The plan of the house: imports point one way, and what a synthetic task does not need is not needed."""
 
 import ast
+import graphlib
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,22 @@ MAY_IMPORT = {
     "benchmarks": {"benchmarks", "configs", "training", "data", "models"},
     "experiments": {"experiments", "benchmarks", "configs", "train", "eval", "training", "data", "models"},
 }
+
+
+FLOORS = (  # within training and experiments, from the ground up
+    "training.machine",
+    "training.step",
+    "training.run",
+    "training.evaluation",
+    "training.command training.trainer",
+    "experiments.analysis",
+    "experiments.questions experiments.probes",
+    "experiments.engine",
+    "experiments.page",
+    "experiments.demo experiments.figure experiments.report experiments.run experiments.wandb_dashboard",
+)
+FLOOR_OF = {place: number for number, places in enumerate(FLOORS) for place in places.split()}
+COUNTERPARTS = ("configs", "data/tasks", "experiments/questions")  # a task has its config, and may have its question
 
 
 def room_of(path: Path) -> str:
@@ -42,6 +60,14 @@ def imported(source: str) -> set[str]:
     return names
 
 
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def place_of(module: str) -> str:
+    return ".".join(module.split(".")[:2])
+
+
 def top(names: set[str]) -> set[str]:
     return {name.split(".")[0] for name in names}
 
@@ -58,6 +84,37 @@ def test_every_room_is_here():
 def test_imports_point_one_way(path):
     names = imported(path.read_text())
     assert top(names) & (MAY_IMPORT.keys() | {"tests"}) <= MAY_IMPORT[room_of(path)]
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if room_of(p) in ("training", "experiments")], ids=module_of)
+def test_rooms_within_a_room_point_down(path):
+    """A module imports from its own room and from lower floors; rooms of one floor do not meet."""
+    here = place_of(module_of(path))
+    if here in ("training", "experiments"):  # an empty __init__.py
+        assert not path.read_text()
+        return
+    assert here in FLOOR_OF, f"{here} stands on no floor; give it one in FLOORS"
+    others = {place_of(name) for name in imported(path.read_text())} - {here}
+    assert not {other for other in others if FLOOR_OF.get(other, -1) >= FLOOR_OF[here]}
+
+
+def test_imports_have_no_circle():
+    modules = {module_of(path): path for path in FILES}
+    graph = {}
+    for name, path in modules.items():
+        named = imported(path.read_text()) & modules.keys()
+        graph[name] = {n for n in named if not any(other.startswith(f"{n}.") for other in named)}  # the package's part
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_no_two_modules_share_a_name():
+    """But for counterparts: a task, its config and its question are one thing in three rooms."""
+    found = defaultdict(list)
+    for path in FILES:
+        if path.stem != "__init__" and room_of(path) != "benchmarks":
+            found[path.stem].append(str(path.relative_to(ROOT).parent))
+    shared = {name: sorted(rooms) for name, rooms in found.items() if len(rooms) > 1}
+    assert not {name: rooms for name, rooms in shared.items() if not set(rooms) <= set(COUNTERPARTS)}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -26,7 +26,7 @@ class Trainer:
     def __init__(self, model: Architecture, spec: Spec, config: ConfigDict, devices: Mesh, clock: Clock):
         self._devices, self.clock = devices, clock
         self._micro_batches = config.optimizer.accumulation
-        self.has_perplexity = has_perplexity(spec, config)
+        self.has_perplexity = has_perplexity(spec, config.best.metric)
         self.skeleton = params.Skeleton(model)
         self.state = jax.device_put(train_step.init_state(params.flatten(model), config), mesh.replicated(devices))
         self._dials = train_step.make_dials(config)
@@ -65,9 +65,9 @@ class Trainer:
         return scoring.evaluate(self._eval_step, self.weights, batches, perplexity=self.has_perplexity)
 
 
-def has_perplexity(spec: Spec, config: ConfigDict) -> bool:
-    """Whether the loss has one. Raises ValueError where the best is to be chosen by it and there is none."""
+def has_perplexity(spec: Spec, metric: str) -> bool:
+    """Whether the loss has one. Raises ValueError where `metric`, which chooses the best, is it and there is none."""
     has = spec.loss == "cross_entropy"
-    if config.best.metric == "perplexity" and not has:
+    if metric == "perplexity" and not has:
         raise ValueError("best.metric = 'perplexity' is not measured where answers are real numbers; use loss")
     return has

@@ -6,14 +6,9 @@ as another. Neighbouring distances are taken together until each has enough answ
 
 from collections.abc import Iterator
 
-import jax
-
-from data import pipeline
 from experiments.probes.measurement import Measurement
 from training.evaluation import quality, scoring
-from training.machine import mesh
 from training.run.restore import Restored
-from training.step import params
 
 
 def measure(run: Restored, *, split: str = "test", limit: int = 0) -> Iterator[Measurement]:
@@ -22,12 +17,9 @@ def measure(run: Restored, *, split: str = "test", limit: int = 0) -> Iterator[M
     For real-valued answers, `token_accuracy` is the share whose error is below 0.04. `limit` takes the first so many
     examples. Raises ValueError for a task whose answers have no distance.
     """
-    devices = mesh.make()
-    weights = jax.device_put(params.flatten(run.model), mesh.replicated(devices))
-    step = scoring.make_eval_step(params.Skeleton(run.model), run.task.spec, devices)
-    batches = pipeline.eval_batches(run.task, split, run.config, limit=limit)
-    answers, _ = quality.gather(scoring.scored(step, weights, batches))
-    rows = quality.by_distance(answers, run.task.chance)
+    score = scoring.scorer(run.model, run.task.spec)
+    answers, _ = quality.gather(score(run.batches(split, limit=limit)))
+    rows = quality.by_distance(answers)
     if not rows:
         raise ValueError(f"accuracy_by_distance: the answers of {run.config.task} have no distance; use another probe")
     for row in rows:

@@ -6,17 +6,13 @@ task deals its lengths out evenly.
 
 from collections.abc import Iterator, Sequence
 
-import jax
 import numpy as np
 
-from data import pipeline
 from data.task import Task
 from data.tasks.translation import Translation
 from experiments.probes.measurement import Measurement
 from training.evaluation import quality, scoring
-from training.machine import mesh
 from training.run.restore import Restored
-from training.step import params
 
 
 def measure(
@@ -32,12 +28,9 @@ def measure(
     spec, task = run.task.spec, run.task
     if spec.source == "none":
         raise ValueError(f"accuracy_by_length: {run.config.task} has no source that could be long; use another probe")
-    devices = mesh.make()
-    weights = jax.device_put(params.flatten(run.model), mesh.replicated(devices))
-    step = scoring.make_eval_step(params.Skeleton(run.model), spec, devices)
+    score = scoring.scorer(run.model, spec)
     for split in splits:
-        batches = pipeline.eval_batches(task, split, run.config, limit=limit)
-        answers, examples = quality.gather(scoring.scored(step, weights, batches))
+        answers, examples = quality.gather(score(run.batches(split, limit=limit)))
         for row in quality.by_source_length(answers, examples, lengths(task, split, examples), width, None):
             place = (row["low"] + row["high"]) / 2
             for name in ("token_accuracy", "exact_match", "loss"):

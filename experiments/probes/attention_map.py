@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data import pipeline
 from data.batch import Batch
 from experiments.probes.measurement import Measurement
 from models.seq2seq_attention import WEIGHTS_TAP
@@ -35,7 +34,7 @@ def measure(run: Restored, *, split: str = "val", examples: int = 256) -> Iterat
         return skeleton(weights)(source, source_mask, target_in, taps=dict.fromkeys(names)).taps
 
     found: dict[tuple[str, int, str], list[np.ndarray]] = {}
-    for batch in pipeline.eval_batches(run.task, split, run.config, limit=examples):
+    for batch in run.batches(split, limit=examples):
         arrays = (jnp.asarray(batch[name]) for name in ("source", "source_mask", "target_in"))
         for name, captured in look(weights, *arrays).items():
             weights_BHQK = np.asarray(captured, np.float64)

@@ -1,9 +1,7 @@
 """Quality of translations: corpus BLEU and chrF of a split, by sacreBLEU (Papineni et al. 2002; Post 2018)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from data import pipeline
-from data.batch import Batch
 from data.tasks.translation import Translation
 from experiments.probes.measurement import Measurement
 from models.contract import Architecture
@@ -35,7 +33,7 @@ class Translator:
             raise ValueError(f"bleu: {run.config.model.name} does not decode; use another probe")
         self._task = run.task
         self._decoding = search(beam_size)
-        self._batches: Sequence[Batch] = list(pipeline.eval_batches(run.task, split, run.config, limit=limit))
+        self._batches = list(run.batches(split, limit=limit))
         self._index = sorted(int(i) for batch in self._batches for i in batch["index"] if i >= 0)
         sources, references = run.task.source_text(split), run.task.target_text(split)
         self.sources = [sources[i] for i in self._index]  # as in the file; so are the references

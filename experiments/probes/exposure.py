@@ -5,16 +5,12 @@ Dims: B batch, T target length.
 
 from collections.abc import Iterator
 
-import jax
 import numpy as np
 
-from data import pipeline
 from experiments.probes.measurement import Measurement
 from training.evaluation import scoring
 from training.evaluation.generate import Generator
-from training.machine import mesh
 from training.run.restore import Restored
-from training.step import params
 
 
 def measure(run: Restored, *, split: str = "val", limit: int = 512) -> Iterator[Measurement]:
@@ -28,16 +24,13 @@ def measure(run: Restored, *, split: str = "val", limit: int = 512) -> Iterator[
         raise ValueError(f"exposure: outputs of {run.config.task} are not fed back; use another probe")
     if not run.model.decodes:
         raise ValueError(f"exposure: {run.config.model.name} does not decode; use another probe")
-    batches = list(pipeline.eval_batches(run.task, split, run.config, limit=limit))
-    devices = mesh.make()
-    weights = jax.device_put(params.flatten(run.model), mesh.replicated(devices))
-    step = scoring.make_eval_step(params.Skeleton(run.model), spec, devices)
+    batches = list(run.batches(split, limit=limit))
     tokens = Generator(run.model, spec).split(batches)
 
     longest = max(batch["target_in"].shape[1] for batch in batches)
     right = {name: np.zeros(longest) for name in ("teacher_forced", "free_running")}
     asked = np.zeros(longest)
-    for batch, scores in scoring.scored(step, weights, batches):
+    for batch, scores in scoring.scorer(run.model, spec)(batches):
         counted_BT = batch["target_weights"] > 0
         T = counted_BT.shape[1]
         asked[:T] += counted_BT.sum(0)

@@ -8,15 +8,14 @@ Dims: B batch, S source length, T target length, N = S or T or S + T (as the tap
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data import pipeline
 from data.batch import Batch
 from experiments.probes.measurement import Measurement
+from models.contract import Taps
 from training.machine import mesh
 from training.run.restore import Restored
 from training.step import params
@@ -47,7 +46,7 @@ def measure(
     names = [name for name in run.model.tap_names() if name.rpartition(".")[2] in parts]
     gradient = Gradient(run, names)
     found: dict[str, dict[int, list[float]]] = {name: {} for name in names}
-    for batch in pipeline.eval_batches(run.task, split, run.config, limit=examples):
+    for batch in run.batches(split, limit=examples):
         for name, norm_BN in gradient(batch).items():
             for place, norm in zip(*_placed(batch, name, norm_BN), strict=True):
                 found[name].setdefault(int(place), []).append(float(norm))
@@ -71,10 +70,10 @@ class Gradient:
         skeleton, score = params.Skeleton(run.model), LOSSES[run.task.spec.loss]
         self._weights, self._names = params.flatten(run.model), names
 
-        def output(weights: params.Params, taps: Mapping[str, Any], arrays: Mapping[str, jax.Array]):
+        def output(weights: params.Params, taps: Taps, arrays: Mapping[str, jax.Array]):
             return skeleton(weights)(arrays["source"], arrays["source_mask"], arrays["target_in"], taps=taps)
 
-        def loss(taps: Mapping[str, Any], weights: params.Params, arrays: Mapping[str, jax.Array]) -> jax.Array:
+        def loss(taps: Taps, weights: params.Params, arrays: Mapping[str, jax.Array]) -> jax.Array:
             scores = score(output(weights, taps, arrays).logits, arrays["target_out"])
             return RAISED * (scores.nll * arrays["last"]).sum()
 

@@ -6,13 +6,13 @@ decoding, where there are no taps, a head is masked by zeros in its rows of the 
 Dims: B batch, H heads, K head width.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data import pipeline
+from data.batch import Batch
 from experiments.probes.bleu import Translator
 from experiments.probes.measurement import Measurement
 from models.contract import Architecture
@@ -33,7 +33,7 @@ def measure(run: Restored, *, split: str = "val", limit: int = 512, sentences: i
     names = [name for name in run.model.tap_names() if name.endswith("heads")]
     if not names:
         raise ValueError(f"head_importance: {run.config.model.name} has no heads to mask; use another probe")
-    batches = list(pipeline.eval_batches(run.task, split, run.config, limit=limit))
+    batches = list(run.batches(split, limit=limit))
     score = _Score(run, names)
     heads = {name: score.heads(batches[0], name) for name in names}
     loss, accuracy, answers = score.means(batches, {})
@@ -99,10 +99,10 @@ class _Score:
         self._sums = jax.jit(sums)
         self._shapes = lambda arrays: jax.eval_shape(gates, self._weights, arrays)
 
-    def heads(self, batch, name: str) -> int:
+    def heads(self, batch: Batch, name: str) -> int:
         return self._shapes(_arrays(batch))[name].shape[1]
 
-    def means(self, batches, masked: Mapping[str, int]) -> tuple[float, float, float]:
+    def means(self, batches: Sequence[Batch], masked: Mapping[str, int]) -> tuple[float, float, float]:
         """(loss, accuracy, answers) with one head of each tap in `masked` silenced."""
         total = np.zeros(3)
         for batch in batches:
@@ -113,5 +113,5 @@ class _Score:
         return total[0] / total[2], total[1] / total[2], total[2]
 
 
-def _arrays(batch) -> dict[str, jax.Array]:
+def _arrays(batch: Batch) -> dict[str, jax.Array]:
     return jax.tree.map(jnp.asarray, mesh.read_by_step(batch))

@@ -6,7 +6,7 @@ Dims: B batch, N decoded length.
 import dataclasses
 import functools
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -88,7 +88,7 @@ class Generator:
 
     def _start(self, batch: Batch, number: int) -> Decoded:
         """Hands the batch to the devices and does not wait for them."""
-        spec, arrays = self._spec, dict[str, Any]()
+        spec, arrays = self._spec, dict[str, jax.Array | np.ndarray]()
         if self._mesh:
             batch = pad_rows(batch, self._mesh.size)
         max_len, expected_len = batch["target_out"].shape[1], None
@@ -110,7 +110,7 @@ class Generator:
         for row, seen, ids in zip(prefix, mask, prompts, strict=False):
             row[: len(ids) + 1], seen[: len(ids) + 1] = [self._spec.bos, *ids], True
         nothing = jnp.zeros((rows, 0), jnp.int32)
-        arrays: dict[str, Any] = {"prefix": jnp.asarray(prefix), "prefix_mask": jnp.asarray(mask)}
+        arrays: dict[str, jax.Array] = {"prefix": jnp.asarray(prefix), "prefix_mask": jnp.asarray(mask)}
         if fillers:
             arrays["limit"] = jnp.where(jnp.arange(rows) < len(prompts), max_len, 0)
         if self._sampled:

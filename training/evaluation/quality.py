@@ -4,16 +4,21 @@ Dims: B batch, T target length, N answers, E examples.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from data.batch import Batch
+from training.evaluation.scoring import Scored
 
 LEAST_ANSWERS = 500  # a bin of distances
 MOST_BINS = 32  # as many different values each have a bin of their own
 WORDS_A_BIN = 5
+
+
+Row = dict[str, float]
+"""Of a table in RUN/eval/SPLIT.json: what was measured from `low` to `high`, both counted in."""
 
 
 class Answers(NamedTuple):
@@ -32,7 +37,7 @@ class Examples(NamedTuple):
     source_length: np.ndarray  # (E,) tokens
 
 
-def gather(scored) -> tuple[Answers, Examples]:
+def gather(scored: Iterable[Scored]) -> tuple[Answers, Examples]:
     """Collects what `training.evaluation.scoring.scored` yields."""
     answers, examples = [], []
     for batch, scores in scored:
@@ -85,12 +90,12 @@ def _filled(ranges: list[tuple[int, int]], values: np.ndarray) -> list[tuple[int
     return joined
 
 
-def by_distance(answers: Answers, chance: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Accuracy and loss against how many tokens back the answer lies, with chance; [] where nothing has a distance."""
+def by_distance(answers: Answers) -> list[Row]:
+    """Accuracy and loss against how many tokens back the answer lies; [] where nothing has a distance."""
     known = answers.distance >= 0
     if not known.any():
         return []
-    rows = []
+    rows: list[Row] = []
     for low, high in _filled(bins(answers.distance[known]), answers.distance[known]):
         here = (answers.distance >= low) & (answers.distance <= high)
         rows.append(
@@ -100,7 +105,6 @@ def by_distance(answers: Answers, chance: Mapping[str, float]) -> list[dict[str,
                 "num_answers": int(here.sum()),
                 "token_accuracy": float(answers.correct[here].mean(dtype=np.float64)),
                 "loss": float(answers.nll[here].mean(dtype=np.float64)),
-                "chance": dict(chance),
             }
         )
     return rows
@@ -140,18 +144,18 @@ class Text(NamedTuple):
 
 def by_source_length(
     answers: Answers, examples: Examples, length_E: np.ndarray, width: int, text: Text | None
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """The means within bins of `length_E` (tokens, or words of text), `width` each, and BLEU where there is text.
 
     Width 0 lets `bins` choose.
     """
-    rows = []
+    rows: list[Row] = []
     for low, high in bins(length_E, width):
         here = np.flatnonzero((length_E >= low) & (length_E <= high))
         mine = np.isin(answers.example, examples.number[here])
         if not mine.any():
             continue
-        row: dict[str, Any] = {"low": low, "high": high, "num_examples": len(here)}
+        row: Row = {"low": low, "high": high, "num_examples": len(here)}
         row |= means(Answers(*(column[mine] for column in answers)))
         if text:
             part = text.part(here.tolist())

@@ -6,18 +6,17 @@ Dims: B batch, T target length.
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from data.batch import Batch
-from models.contract import Spec
+from models.contract import Architecture, Spec
 from training.machine import mesh as meshes
 from training.machine.programs import Programs
 from training.step import train_step
-from training.step.params import Params, Skeleton
+from training.step.params import Params, Skeleton, flatten
 
 EvalStep = Callable[[Params, Batch], Mapping[str, jax.Array]]
 Scored = tuple[Batch, dict[str, np.ndarray]]
@@ -32,7 +31,7 @@ def make_eval_step(skeleton: Skeleton, spec: Spec, mesh: Mesh, compiling=context
 
 def scored(eval_step: EvalStep, params: Params, batches: Iterable[Batch]) -> Iterator[Scored]:
     """Each batch with its `nll`, `correct` and `prediction`, (B, T) numpy; the device works one batch ahead."""
-    waiting: tuple[Batch, Any] | None = None
+    waiting: tuple[Batch, Mapping[str, jax.Array]] | None = None
     for batch in batches:
         following = batch, eval_step(params, batch)
         if waiting:
@@ -40,6 +39,14 @@ def scored(eval_step: EvalStep, params: Params, batches: Iterable[Batch]) -> Ite
         waiting = following
     if waiting:
         yield _fetch(*waiting)
+
+
+def scorer(model: Architecture, spec: Spec) -> Callable[[Iterable[Batch]], Iterator[Scored]]:
+    """Returns batches -> what `scored` yields of them, for a model that stays as it is."""
+    mesh = meshes.make()
+    eval_step = make_eval_step(Skeleton(model), spec, mesh)
+    weights = jax.device_put(flatten(model), meshes.replicated(mesh))
+    return lambda batches: scored(eval_step, weights, batches)
 
 
 def _fetch(batch: Batch, output: Mapping[str, jax.Array]) -> Scored:

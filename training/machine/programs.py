@@ -14,12 +14,12 @@ class Programs:
 
     def __init__(
         self,
-        function: Any,  # from jax.jit
+        function: jax.stages.Wrapped,
         compiling: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
     ):
         """`compiling` is entered around each compilation."""
         self._function, self._compiling = function, compiling
-        self._compiled: dict[tuple, Any] = {}
+        self._compiled: dict[tuple, jax.stages.Compiled] = {}
 
     def __call__(self, first: Any, arrays: Mapping[str, jax.Array], *rest: Any) -> Any:
         shape = tuple(array.shape for array in arrays.values())

@@ -15,6 +15,9 @@ from training.machine import provenance
 ACTIVITIES = ("training", "compile", "eval", "save")
 
 
+Metrics = Mapping[str, jax.Array | np.ndarray]  # scalars of one step, that the device may still be working on
+
+
 class NonFiniteError(FloatingPointError):
     """The loss, the gradient norm or the update stopped being a number."""
 
@@ -39,21 +42,16 @@ class Ledger:
     stale_evaluations: int = 0  # since the best
 
     def __post_init__(self) -> None:
-        self._window: list[Mapping[str, Any]] = []
+        self._window: list[Metrics] = []
         self._mark = (self.target_tokens, self.filled, self.positions)
 
-    def count(self, batch: Batch, metrics: Mapping[str, Any] | None = None) -> None:
-        """Takes one step's batch and metrics, which may follow through `note`; nothing waits for the device."""
+    def count(self, batch: Batch, metrics: Metrics) -> None:
+        """Takes one step's batch and metrics; nothing waits for the device."""
         source, target = int(batch["source_mask"].sum()), int(np.count_nonzero(batch["target_weights"]))
         self.source_tokens += source
         self.target_tokens += target
         self.filled += filled_positions(batch)
         self.positions += batch["source_mask"].size + batch["target_in"].size
-        if metrics is not None:
-            self.note(metrics)
-
-    def note(self, metrics: Mapping[str, Any]) -> None:
-        """Takes the metrics of a step, device or host scalars."""
         self._window.append(metrics)
 
     def row(self, step: int, seconds: float, *, perplexity: bool) -> dict[str, float]:
@@ -80,7 +78,7 @@ class Ledger:
         self._mark = (self.target_tokens, self.filled, self.positions)
         return row
 
-    def check(self, step: int) -> list[Mapping[str, Any]]:
+    def check(self, step: int) -> list[Mapping[str, np.ndarray]]:
         """The metrics of the steps since the last row, up to `step`, fetched.
 
         Raises NonFiniteError naming the first bad step.

@@ -11,6 +11,8 @@ from ml_collections import ConfigDict
 import data
 import models
 from configs import common
+from data import pipeline
+from data.batch import Batch
 from data.task import Task
 from models.contract import Architecture
 from models.options import nested
@@ -31,6 +33,10 @@ class Restored(NamedTuple):
     task: Task
     model: Architecture  # with the chosen parameters in place
     step: int  # of the checkpoint; of the newest, for an average
+
+    def batches(self, split: str, *, limit: int = 0) -> pipeline.Batches[Batch]:
+        """Every example of a split exactly once, or the first `limit` of them."""
+        return pipeline.eval_batches(self.task, split, self.config, limit=limit)
 
 
 def read_config(workdir: Path) -> ConfigDict:

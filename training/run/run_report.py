@@ -1,35 +1,33 @@
 """What a run says of itself in words and in summary.json."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
-
-from data.task import Task
 from training.machine import provenance
 from training.run.ledger import Ledger
 from training.step import params
 
 
-def opening(config: ConfigDict, weights: params.Params, task: Task, done: int, workdir: Path) -> str:
+def opening(model: str, task: str, notes: Sequence[str], weights: params.Params, done: int, workdir: Path) -> str:
     """Which model on which task, how large, on which devices; a line for each note of the task; where it resumes."""
     device = provenance.device()
     lines = [
-        f"{config.model.name} on {config.task}: {params.count(weights):,} parameters "
+        f"{model} on {task}: {params.count(weights):,} parameters "
         f"({params.count(weights, embeddings=False):,} without embeddings), "
         f"{device['count']} x {device['kind']}, {workdir}"
     ]
-    lines += [f"{config.task}: {note}" for note in task.notes]
+    lines += [f"{task}: {note}" for note in notes]
     if done:
         lines.append(f"resuming after step {done}")
     return "\n".join(lines)
 
 
-def summarise(config: ConfigDict, weights: params.Params, ledger: Ledger) -> dict[str, Any]:
-    """The contents of summary.json; seconds, bytes, and metrics on validation."""
+def summarise(ledger: Ledger, weights: params.Params, metric: str) -> dict[str, Any]:
+    """The contents of summary.json; seconds, bytes, and metrics on validation, the best by `metric`."""
     return {
         "final": ledger.latest,
-        "best": {**(ledger.best or {}), "metric": config.best.metric},
+        "best": {**(ledger.best or {}), "metric": metric},
         "num_params": params.count(weights),
         "num_params_non_embedding": params.count(weights, embeddings=False),
         "params_sha256": params.sha256(weights),

@@ -11,8 +11,8 @@ class Due(NamedTuple):
     save: bool
 
 
-def due(config: ConfigDict, done: int) -> Due:
-    """After `done` steps; after the last, everything."""
-    every, last = config.every, done == config.steps
+def due(every: ConfigDict, steps: int, done: int) -> Due:
+    """After `done` of `steps`; after the last, everything. `every` is the config's."""
+    last = done == steps
     evaluating, saving = last or done % every.eval == 0, last or done % every.save == 0
     return Due(evaluating or saving or done % every.log == 0, evaluating, saving)

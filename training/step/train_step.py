@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from models.contract import Spec
+from models.contract import Architecture, Output, Spec
 from training.step import optimizer
 from training.step.intervals import due
 from training.step.losses import LOSSES, in_parts
@@ -50,7 +50,7 @@ def make_dials(config: ConfigDict) -> Callable[[int], Dials]:
         return optimizer.learning_rates(config, block * BLOCK, BLOCK)
 
     def dials(done: int) -> Dials:
-        return Dials(seed, rates(done // BLOCK)[done % BLOCK], np.bool_(due(config, done + 1).log))
+        return Dials(seed, rates(done // BLOCK)[done % BLOCK], np.bool_(due(config.every, config.steps, done + 1).log))
 
     return dials
 
@@ -63,7 +63,7 @@ def init_state(params: Params, config: ConfigDict) -> State:
     return state
 
 
-def forward(model, batch: Arrays, key: jax.Array | None = None):
+def forward(model: Architecture, batch: Arrays, key: jax.Array | None = None) -> Output:
     """The teacher-forced output for a batch."""
     return model(batch["source"], batch["source_mask"], batch["target_in"], key=key)
 

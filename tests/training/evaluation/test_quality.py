@@ -58,18 +58,17 @@ def test_means(gathered):
 
 
 def test_by_distance(gathered):
-    rows = by_distance(gathered[0], {"token_accuracy": 0.1})
-    chance = {"token_accuracy": 0.1}
+    rows = by_distance(gathered[0])
     assert rows == [
-        {"low": 3, "high": 3, "num_answers": 2, "token_accuracy": 1.0, "loss": 2.0, "chance": chance},
-        {"low": 4, "high": 4, "num_answers": 2, "token_accuracy": 0.5, "loss": 3.0, "chance": chance},
-        {"low": 9, "high": 9, "num_answers": 1, "token_accuracy": 1.0, "loss": 5.0, "chance": chance},
+        {"low": 3, "high": 3, "num_answers": 2, "token_accuracy": 1.0, "loss": 2.0},
+        {"low": 4, "high": 4, "num_answers": 2, "token_accuracy": 0.5, "loss": 3.0},
+        {"low": 9, "high": 9, "num_answers": 1, "token_accuracy": 1.0, "loss": 5.0},
     ]
 
 
 def test_by_distance_is_empty_where_nothing_has_one(gathered):
     nowhere = gathered[0]._replace(distance=np.full(5, -1))
-    assert by_distance(nowhere, {}) == []
+    assert by_distance(nowhere) == []
 
 
 def test_by_source_length(gathered):
