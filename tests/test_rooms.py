@@ -27,7 +27,7 @@ MAY_IMPORT = {
 
 FLOORS = (  # within training and experiments, from the ground up
     "training.machine",
-    "training.step",
+    "training.step training.mirrors",
     "training.run",
     "training.evaluation",
     "training.command training.trainer",

@@ -1,7 +1,6 @@
 """Sample outputs and an attention picture of a run in progress, for its dashboard."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -14,14 +13,9 @@ from data.tasks.translation import Translation
 from models.contract import Architecture
 from training.evaluation.generate import Generator, Sample
 from training.evaluation.pictures import attention_names, labels, picture
+from training.mirrors.writer import Samples
 
 ROWS = 8
-
-
-class Samples(NamedTuple):
-    columns: list[str]
-    rows: list[list[str]]
-    pictures: dict[str, Path]
 
 
 def make(model: Architecture, task: Task, batch: Batch, workdir: Path) -> Samples:

@@ -5,47 +5,18 @@ too long for, is said once, and the run goes on without it.
 """
 
 import functools
-import os
-import re
-import secrets
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ml_collections import ConfigDict
 
-from data import whole_file
+from training.mirrors.writer import NotInstalled, Row, Writer
 
 TRACKERS = ("wandb", "tensorboard", "trackio")
-ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 START, CALL, FINISH = 90.0, 60.0, 120.0  # seconds that a mirror may take
-
-Row = Mapping[str, float | int | str | None]
-
-
-class Writer(Protocol):
-    """One library's way of writing. Any method may raise anything."""
-
-    def log(self, step: int, row: Row) -> None:
-        """Numbers of one step."""
-
-    def show(self, step: int, columns: Sequence[str], rows: Sequence[Sequence[str]], pictures: Mapping[str, Path]):
-        """A table of sample outputs, and pictures by name."""
-
-    def curve(self, name: str, x: str, rows: Sequence[Row]) -> None:
-        """Rows of numbers against their value of `x`: a table and a line for every other column."""
-
-    def summarise(self, values: Mapping[str, Any]) -> None:
-        """What is known of the run as a whole."""
-
-    def finish(self, *, failed: bool) -> None:
-        """Ends the record."""
-
-
-class NotInstalled(Exception):
-    """The message says how to install it."""
 
 
 class Mirror:
@@ -139,16 +110,3 @@ def start(name: str, workdir: Path, config: ConfigDict, first_step: int) -> Writ
     except ModuleNotFoundError as error:
         package = {"tensorboard": "tensorboardX"}.get(name, name)
         raise NotInstalled(f"{name} is not installed; run python -m pip install {package}") from error
-
-
-def run_id(workdir: Path, *, fresh: bool = False) -> str:
-    """The id in RUN/wandb_id, so that a resumed run goes on there; at first that of WANDB_RUN_ID, or a new one."""
-    file = workdir / "wandb_id"
-    kept = file.read_text(encoding="utf-8", errors="replace").strip() if file.is_file() else ""
-    for known in () if fresh else (kept, os.environ.get("WANDB_RUN_ID", "")):
-        if ID.fullmatch(known):
-            break
-    else:
-        known = secrets.token_hex(4)
-    whole_file.write_text(file, known)
-    return known

@@ -7,7 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from training.mirrors.mirror import Row
+from training.mirrors.writer import Row
 
 
 class TensorBoard:

@@ -6,8 +6,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from training.mirrors.mirror import Row, run_id
-from training.run.run_folder import flat
+from models.options import flat
+from training.mirrors.writer import Row, run_id
 
 
 class Trackio:

@@ -8,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from training.mirrors import wandb_account
-from training.mirrors.mirror import NotInstalled, Row, run_id
+from training.mirrors.writer import NotInstalled, Row, run_id
 
 START, UPLOAD = 30.0, 60.0  # seconds that wandb may take online
 

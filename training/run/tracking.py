@@ -10,8 +10,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from data import whole_file
-from training.evaluation.samples import Samples
 from training.mirrors.mirror import Mirror
+from training.mirrors.writer import Samples
 from training.run import metrics_file
 from training.run.display import Display, Row, describe
 

@@ -7,8 +7,8 @@ import pytest
 
 from tests.training.runs import wandb_record
 from training.command import cli
-from training.evaluation.samples import Samples
 from training.mirrors.wandb_account import has_wandb_credentials
+from training.mirrors.writer import Samples
 from training.run.display import describe
 from training.run.tracking import Tracker, open_metrics
 
