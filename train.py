@@ -33,6 +33,7 @@ from training.evaluation import samples
 from training.machine import backend, mesh
 from training.machine.clock import Clock, run_start
 from training.machine.profiling import Profile
+from training.machine.watchdog import Watchdog
 from training.run import resume, run_folder, run_report
 from training.run.checkpoint import Checkpoints
 from training.run.tracking import Tracker
@@ -75,14 +76,15 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
         patience = config.early_stopping.patience
         if main_process:
             (workdir / "summary.json").unlink(missing_ok=True)  # of a run that now goes further
-        batches = pipeline.train_batches(task, config, start=done, plan=plan)
 
         with (
             Tracker(workdir, config, first_step=done, active=main_process) as tracker,
             Profile(workdir / "profile", active=config.profile and main_process) as profile,
+            Watchdog(tracker.say, done) as watchdog,
         ):
             tracker.say(run_report.opening(config.model.name, config.task, task.notes, trainer.weights, done, workdir))
-            clock.tell = tracker.doing
+            clock.listeners = [tracker.doing, watchdog.doing]
+            batches = watchdog.fed(pipeline.train_batches(task, config, start=done, plan=plan))
             clock.lap()
             while done < config.steps and not ledger.out_of_patience(patience):
                 if stop.agreed(at=done % config.every.log == 0):
@@ -91,6 +93,7 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
                 ledger.count(batch, trainer.step(done, batch))
                 done += 1
                 tracker.advance(done)
+                watchdog.advance(done)
                 if traced := profile.advance(trainer.wait):
                     tracker.say(traced)
                 if ledger.start_to_first_step_seconds is None:

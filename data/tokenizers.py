@@ -229,7 +229,9 @@ def load(folder: str | Path, role: str, wanted: Settings | None = None) -> Token
     description = Path(folder) / f"{role}.json"
     if not description.is_file():
         return None
-    stored = json.loads(description.read_text(encoding="utf-8"))
+    stored = whole_file.read_json(description, f"remove {folder} and run again")
+    if not {"name", "sha256", *(wanted or ())} <= stored.keys():
+        raise ValueError(f"{description} describes no tokenizer; remove {folder} and run again")
     state = description.with_suffix(".model").read_bytes()
     if hashlib.sha256(state).hexdigest() != stored["sha256"]:
         raise ValueError(f"{description.with_suffix('.model')} is damaged; remove {folder} and run again")

@@ -30,6 +30,8 @@ NO_NUMBERS = (
     "training.machine.backend",
     "training.machine.lasting_stderr",
     "training.machine.signals",
+    "training.machine.watchdog",
+    "training.run.metrics_file",
     "training.machine.provenance",
     "training.run.run_folder",
     "training.run.tracking",

@@ -137,15 +137,16 @@ class Notes:
         """The last finding of each probe and step: a resumed run measures some of them again."""
         if not self._path.exists():
             return {}
-        whole = [line for text in self._path.read_text().splitlines() if (line := _line(text))]
+        whole = [line for text in self._path.read_bytes().split(b"\n") if (line := _line(text))]
         return {(line["probe"], line["step"]): line["found"] for line in whole}
 
 
-def _line(text: str) -> dict[str, Any] | None:
+def _line(text: bytes) -> dict[str, Any] | None:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:  # torn, or empty
+        found = json.loads(text)
+    except ValueError:  # torn, damaged or empty
         return None
+    return found if isinstance(found, dict) and {"probe", "step", "found"} <= found.keys() else None
 
 
 def write(job: Job, begun: str, rows: Sequence[tuple[str, int, Measurement]]) -> None:
@@ -162,9 +163,9 @@ def write(job: Job, begun: str, rows: Sequence[tuple[str, int, Measurement]]) ->
 def read(path: Path) -> list[dict[str, Any]]:
     """The table's rows of one run; [] where it is not finished, or was written in another format."""
     try:
-        content = json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        content = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
         return []
-    if content.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
         return []
     return [{**content["run"], **dict(zip(content["fields"], one, strict=True))} for one in content["measurements"]]

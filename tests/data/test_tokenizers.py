@@ -64,6 +64,10 @@ def test_the_run_folder_comes_first_and_needs_no_text(tmp_path):
     (folder / "joint.model").write_bytes(made.state()[:-5])
     with pytest.raises(ValueError, match=r"joint\.model is damaged; remove"):
         tokenizers.load(folder, "joint")
+    for content, said in (("", "is empty"), ('{"name', "is damaged"), ("{}", "describes no tokenizer")):
+        (folder / "joint.json").write_text(content)
+        with pytest.raises(ValueError, match=rf"joint\.json {said}.*; remove .* and run again"):
+            tokenizers.load(folder, "joint")
 
 
 @pytest.mark.parametrize("name", ["unigram", "bpe"])

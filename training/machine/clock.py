@@ -19,7 +19,7 @@ class Clock:
 
     def __init__(self, seconds: dict[str, float]):
         self.seconds = seconds
-        self.tell: Callable[[str], None] = lambda activity: None  # what goes on from now; "" is training
+        self.listeners: list[Callable[[str], None]] = []  # told what goes on from now; "" is training
         self._activity = ""
         self._lap_start = time.perf_counter()
         self._apart = 0.0  # seconds of this lap that were not training
@@ -30,7 +30,7 @@ class Clock:
         """Counts the body's seconds under `activity`, but for those of a pause within it."""
         outer, self._inner = self._inner, 0.0
         interrupted, self._activity = self._activity, activity
-        self.tell(activity)
+        self._tell(activity)
         start = time.perf_counter()
         try:
             yield
@@ -40,7 +40,11 @@ class Clock:
             self._apart += own
             self.seconds[activity] = self.seconds.get(activity, 0.0) + own
             self._activity = interrupted
-            self.tell(interrupted)
+            self._tell(interrupted)
+
+    def _tell(self, activity: str) -> None:
+        for listener in self.listeners:
+            listener(activity)
 
     def lap(self) -> float:
         """Seconds of training since the last lap."""

@@ -47,7 +47,7 @@ def test_a_second_within_two_pauses_counts_once_and_for_the_inner(now):
 
 def test_who_watches_is_told_what_goes_on(now):
     watch, told = clock.Clock({}), []
-    watch.tell = told.append
+    watch.listeners = [told.append]
     with watch.pause("eval"), watch.pause("compile"):
         now(1)
     assert told == ["eval", "compile", "eval", ""]

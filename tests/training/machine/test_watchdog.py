@@ -1,0 +1,109 @@
+"""A run that stands still says what it waits for, once; a slow one is left in peace."""
+
+import re
+import time
+
+import pytest
+
+import train
+from tests.training.runs import compiled_in_haste, config
+from training.machine.watchdog import Watchdog
+
+
+class Time:
+    seconds = 0.0
+
+    def __call__(self):
+        return self.seconds
+
+
+@pytest.fixture
+def now():
+    return Time()
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+def test_a_minute_without_a_step_is_said_with_step_and_cause(now, said):
+    watchdog = Watchdog(said.append, now=now)
+    watchdog.advance(1840)
+    now.seconds = 59
+    watchdog.look()
+    assert said == []
+    now.seconds = 61
+    watchdog.look()
+    assert said == ["step 1,840: 61 s without a step, waiting for the device"]
+
+
+@pytest.mark.parametrize(
+    ("activity", "cause"),
+    [("eval", "the evaluation"), ("save", "the checkpoint to be written"), ("probing", "probing")],
+)
+def test_what_the_clock_knows_is_the_cause(now, said, activity, cause):
+    watchdog = Watchdog(said.append, now=now)
+    watchdog.doing(activity)
+    now.seconds = 70
+    watchdog.look()
+    assert said == [f"step 0: 70 s without a step, waiting for {cause}"]
+
+
+def test_compiling_takes_its_time(now, said):
+    watchdog = Watchdog(said.append, now=now)
+    watchdog.doing("compile")
+    now.seconds = 600
+    watchdog.look()
+    watchdog.doing("")  # the minute counts from here
+    now.seconds = 650
+    watchdog.look()
+    assert said == []
+
+
+def test_steps_that_are_slow_by_themselves_are_said_once(now, said):
+    watchdog = Watchdog(said.append, now=now)
+    for done in range(1, 20):
+        watchdog.advance(done)
+        for _ in range(18):
+            now.seconds += 5
+            watchdog.look()
+    assert len(said) == 1
+    now.seconds += 100  # but a stand of twice the time is news
+    watchdog.look()
+    assert len(said) == 2
+
+
+def test_a_batch_that_does_not_come_is_waited_for(now, said):
+    def batches():
+        yield "first"
+        now.seconds += 90
+        watchdog.look()
+        yield "second"
+
+    watchdog = Watchdog(said.append, now=now)
+    assert list(watchdog.fed(batches())) == ["first", "second"]
+    assert said == ["step 0: 90 s without a step, waiting for the next batch"]
+
+
+def test_the_thread_looks_by_itself_and_ends(said):
+    with Watchdog(said.append, limit=0.05):
+        deadline = time.monotonic() + 20
+        while not said and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert len(said) >= 1
+    time.sleep(0.1)
+    count = len(said)
+    time.sleep(0.3)
+    assert len(said) == count
+
+
+def test_a_run_is_watched(tmp_path, monkeypatch, capsys):
+    def slow(*words):
+        time.sleep(4)
+        return {}
+
+    monkeypatch.setattr("training.machine.watchdog.LIMIT", 0.2)
+    with compiled_in_haste():
+        train.train(config("recall", "gru", steps=4), tmp_path / "run", probes=[slow])
+    assert re.search(r"step 4: \d s without a step, waiting for the evaluation", capsys.readouterr().err)

@@ -1,0 +1,72 @@
+"""Says so where a run stands still: what it waits for, at which step, and for how long."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+LIMIT = 60.0  # seconds
+
+WAITS_FOR = {"": "the device", "eval": "the evaluation", "save": "the checkpoint to be written"}
+"""By what the clock calls it. Compiling takes its time, and is told when it begins."""
+
+
+class Watchdog:
+    """Looks from a thread of its own. Use as a context manager around the steps.
+
+    It speaks after `limit` seconds (0: LIMIT) in which nothing was done, then only of a stand twice as long as the one
+    before: where steps are slow by themselves, that is said once.
+    """
+
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        done: int = 0,
+        *,
+        limit: float = 0.0,
+        now: Callable[[], float] = time.monotonic,
+    ):
+        self._say, self._limit, self._now = say, limit or LIMIT, now
+        self._done, self._activity, self._since = done, "", now()
+        self._over = threading.Event()
+
+    def __enter__(self) -> "Watchdog":
+        self._since = self._now()
+        threading.Thread(target=self._watch, daemon=True, name="watchdog").start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+
+    def advance(self, done: int) -> None:
+        """A step was handed to the device, which takes some before it makes one wait."""
+        self._done, self._since = done, self._now()
+
+    def doing(self, activity: str) -> None:
+        """What goes on from now, in the clock's words."""
+        self._activity, self._since = activity, self._now()
+
+    def fed(self, batches: Iterator[T]) -> Iterator[T]:
+        """The batches; whoever asks for one waits for it."""
+        while True:
+            self.doing("the next batch")
+            batch = next(batches, None)
+            self.doing("")
+            if batch is None:
+                return
+            yield batch
+
+    def look(self) -> None:
+        """Speaks where it is time to."""
+        stood, activity = self._now() - self._since, self._activity
+        if stood >= self._limit and activity != "compile":
+            self._say(
+                f"step {self._done:,}: {stood:.0f} s without a step, waiting for {WAITS_FOR.get(activity, activity)}"
+            )
+            self._limit = 2 * stood
+
+    def _watch(self) -> None:
+        while not self._over.wait(min(self._limit / 4, 5.0)):
+            self.look()
