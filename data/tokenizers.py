@@ -230,7 +230,7 @@ def load(folder: str | Path, role: str, wanted: Settings | None = None) -> Token
     if not description.is_file():
         return None
     stored = whole_file.read_json(description, f"remove {folder} and run again")
-    if not {"name", "sha256", *(wanted or ())} <= stored.keys():
+    if not {"name", "vocab_size", "sha256"} <= stored.keys():
         raise ValueError(f"{description} describes no tokenizer; remove {folder} and run again")
     state = description.with_suffix(".model").read_bytes()
     if hashlib.sha256(state).hexdigest() != stored["sha256"]:
