@@ -75,7 +75,7 @@ def test_a_changed_weight_is_noticed(case, tmp_path):
 
 
 def test_a_run_that_joeynmt_cannot_hold_is_refused(tmp_path):
-    config = {"model": {"name": "transformer", "positions": "rotary"}}
+    config = {"task": "multi30k", "seed": 0, "data": {}, "model": {"name": "transformer", "positions": "rotary"}}
     (tmp_path / "config.json").write_text(json.dumps({"config": config}))
     with pytest.raises(RuntimeError, match="has model.positions = rotary"):
         beam5.case_of(tmp_path, tmp_path)
