@@ -25,10 +25,11 @@ from data import checks, files, whole_file
 from data.tasks.language import Language
 from data.tasks.translation import Translation
 from training.command.cli import Parser, user_errors
-from training.evaluation import quality, scoring
+from training.evaluation import mirrored, quality, scoring
 from training.evaluation.generate import GREEDY, Decoding, Generator, Sample, search, source_batch
 from training.evaluation.pictures import attention_names, picture
 from training.machine import backend
+from training.mirrors.mirror import Mirror
 from training.run.restore import WHICH, Restored, read_config, restore
 
 PICTURES = 8  # examples drawn by --attention
@@ -224,6 +225,8 @@ def main(argv: Sequence[str]) -> None:
         whole_file.write_json(folder / f"{part}.json", found)
         path = folder / f"{part}.predictions.txt"
         whole_file.write_text(path, "".join(line + "\n" for line in predictions))
+        with Mirror(options.workdir, run.config) as mirror:
+            mirrored.send(mirror, part, found)
     for note in run.task.notes:
         print(f"{run.config.task}: {note}", file=sys.stderr)
     shown = ("loss", "perplexity", "token_accuracy", "exact_match", "bits_per_byte", "bleu", "bleu_lowercase", "chrf")

@@ -29,7 +29,7 @@ import data
 import models
 from data import pipeline, whole_file
 from training.command import cli
-from training.evaluation import samples
+from training.evaluation import samples, translator
 from training.machine import backend, mesh
 from training.machine.clock import Clock, run_start
 from training.machine.profiling import Profile
@@ -58,6 +58,7 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
         task = data.build(config.task, config.data, tokenizer_dir=workdir / "tokenizer")
         model = models.build(config.model.name, config.model, task.spec, jax.random.key(config.seed))
         trainer = Trainer(model, task.spec, config, mesh.make(), Clock({}))
+        probes = [*probes, *translator.while_training(config, task, model)]
         plan = pipeline.train_plan(task, config)
         validation = list(pipeline.eval_batches(task, "val", config, limit=config.eval_examples))
         content = task.content_hash("train", "val")

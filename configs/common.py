@@ -49,7 +49,7 @@ def base(task: str, name: str) -> ConfigDict:
     )
     config.best = ConfigDict(
         {
-            "metric": "loss",  # loss, perplexity (lowest), token_accuracy, exact_match (highest)
+            "metric": "loss",  # loss, perplexity (lowest), token_accuracy, exact_match, bleu, chrf (highest)
         }
     )
     config.every = ConfigDict(
@@ -57,10 +57,12 @@ def base(task: str, name: str) -> ConfigDict:
             "log": 50,  # steps
             "eval": 500,  # steps
             "save": 500,  # steps
+            "decode": 0,  # steps, a multiple of eval: BLEU and chrF of greedy translations of validation; 0: never
         }
     )
     config.keep = 3  # newest checkpoints kept, beside the best
     config.eval_examples = 0  # of the validation split at each evaluation; 0 for all
+    config.decode_examples = 500  # of the validation split at each of every.decode; 0 for all
     config.cpu_devices = 1  # devices that a CPU is split into; a batch is shared out between them
     config.keep_pages = False  # Linux CPUs: freed memory stays with the process; faster for large models, not for small
     config.deterministic = False  # ask the compiler for deterministic GPU kernels

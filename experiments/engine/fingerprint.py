@@ -53,7 +53,18 @@ NO_NUMBERS = (
     "experiments.analysis.table",
 )
 
-NOT_A_RESULT = ("wandb.", "tracker.", "profile", "keep", "workers", "every.log", "every.save", "model.remat")
+NOT_A_RESULT = (
+    "wandb.",
+    "tracker.",
+    "profile",
+    "keep",
+    "workers",
+    "every.log",
+    "every.save",
+    "every.decode",
+    "decode_examples",
+    "model.remat",
+)
 """Keys that change what is written or how fast, and no number beyond rounding."""
 WHERE_TEXT_LIES = ("data.dir", "data.cache_dir")
 """What the text is, the task says; but for `translate`, whose folder is all that says it."""

@@ -21,7 +21,7 @@ import models
 import train
 from data import whole_file
 from experiments.analysis.table import FORMAT
-from experiments.engine import fingerprint, record, schedule
+from experiments.engine import fingerprint, mirrored_probes, record, schedule
 from experiments.probes import PROBES
 from experiments.probes.measurement import Measurement
 from experiments.questions.question import Probing
@@ -89,6 +89,7 @@ def run(job: Job) -> bool:
     probing_seconds += time.perf_counter() - probing_since
     rows.append((OF_RUN, config.steps, Measurement("probing_seconds", probing_seconds)))
     write(job, begun, rows)
+    mirrored_probes.send(workdir, config, rows)
     return True
 
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from data.tasks.translation import Translation
 from experiments.probes import bleu_counts
-from experiments.probes.bleu import Translator
 from experiments.probes.measurement import Measurement
+from training.evaluation.translator import Translator
 from training.run.restore import Restored
 
 

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from data.batch import Batch
-from experiments.probes.bleu import Translator
 from experiments.probes.measurement import Measurement
 from models.contract import Architecture
+from training.evaluation.translator import Translator
 from training.machine import mesh
 from training.run.restore import Restored
 from training.step import params

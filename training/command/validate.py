@@ -9,10 +9,11 @@ from ml_collections import ConfigDict
 import data
 import models
 from data import checks
+from training.evaluation import translator
 from training.mirrors import mirror, wandb_account
 from training.step.optimizer import OPTIMIZERS, SCHEDULES
 
-METRICS = ("loss", "perplexity", "token_accuracy", "exact_match")
+METRICS = ("loss", "perplexity", "token_accuracy", "exact_match", *translator.METRICS)
 
 WHOLE = {  # the least that each may be
     "seed": 0,
@@ -30,6 +31,8 @@ WHOLE = {  # the least that each may be
     "every.log": 1,
     "every.eval": 1,
     "every.save": 1,
+    "every.decode": 0,
+    "decode_examples": 0,
 }
 POSITIVE = ("optimizer.learning_rate", "optimizer.eps")
 NOT_NEGATIVE = ("optimizer.weight_decay", "optimizer.clip_norm")
@@ -68,6 +71,13 @@ def validate(config: ConfigDict) -> None:
             f"schedule.warmup_steps = {config.schedule.warmup_steps} is more than steps = {config.steps}; "
             f"use at most {config.steps}"
         )
+    decode, evaluate, metric = config.every.decode, config.every.eval, config.best.metric
+    if decode % evaluate:
+        raise ValueError(
+            f"every.decode = {decode} is no multiple of every.eval = {evaluate}; use 0 (off) or {evaluate}"
+        )
+    if metric in translator.METRICS and decode != evaluate:
+        raise ValueError(f"best.metric = {metric!r} needs every.decode = every.eval; use every.decode = {evaluate}")
     if config.optimizer.weight_decay and config.optimizer.name != "adamw":
         raise ValueError(
             f"optimizer.weight_decay = {config.optimizer.weight_decay} does nothing with optimizer.name = "

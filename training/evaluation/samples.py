@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-import jax
 import numpy as np
-from flax import nnx
 
 from data.batch import Batch, take
 from data.task import Task
@@ -13,6 +11,7 @@ from data.tasks.translation import Translation
 from models.contract import Architecture
 from training.evaluation.generate import Generator, Sample
 from training.evaluation.pictures import attention_names, labels, picture
+from training.machine import mesh
 from training.mirrors.writer import Samples
 
 ROWS = 8
@@ -23,9 +22,7 @@ def make(model: Architecture, task: Task, batch: Batch, workdir: Path) -> Sample
 
     Greedy where there is a source; a language model draws the second half of a window after reading the first.
     """
-    if jax.process_count() > 1:  # only the first process is here
-        graph, state = nnx.split(model)
-        model = nnx.merge(graph, jax.tree.map(lambda array: array.addressable_data(0), state))
+    model = mesh.of_this_process(model)  # only the first process is here
     real = np.flatnonzero(batch["index"] >= 0)[:ROWS]
     head = take(batch, real)
     rows = []

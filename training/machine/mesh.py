@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from data.batch import Batch, pad_rows
@@ -87,6 +88,14 @@ def read_by_step(batch: Batch) -> dict[str, np.ndarray]:
 def place(batch: Batch, mesh: Mesh, micro_batches: int = 1) -> dict[str, jax.Array]:
     """The batch's arrays on the devices, rows filled up to a multiple of devices and micro-batches."""
     return put(read_by_step(pad_rows(batch, mesh.size * micro_batches)), by_rows(mesh))
+
+
+def of_this_process(model: nnx.Module) -> Any:
+    """The model with arrays of this process alone, for what not every process does in step with the others."""
+    if jax.process_count() == 1:
+        return model
+    graph, state = nnx.split(model)
+    return nnx.merge(graph, jax.tree.map(lambda array: array.addressable_data(0), state))
 
 
 def put(arrays: Any, sharding: NamedSharding) -> Any:

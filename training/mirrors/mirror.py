@@ -23,7 +23,7 @@ class Mirror:
     """A writer that cannot end a run, or none. Use as a context manager, or call `close`."""
 
     def __init__(self, workdir: Path, config: ConfigDict, *, first_step: int = 0):
-        self._name = config.get("tracker", {"name": "wandb"})["name"]
+        self._name = config.tracker.name
         self._writer: Writer | None = None
         self._writer = self._tried(START, start, self._name, workdir, config, first_step)
 

@@ -64,6 +64,8 @@ SHOWN = (
     "perplexity",
     "token_accuracy",
     "exact_match",
+    "bleu",
+    "chrf",
     "learning_rate",
     "gradient_norm",
     "target_tokens_per_second",

@@ -12,6 +12,7 @@ from experiments.probes import bleu as probe
 from tests.experiments.probes.restored import restored
 from tests.training import processes, runs
 from training.evaluation.generate import search
+from training.evaluation.translator import Translator
 from training.run.restore import Restored
 
 
@@ -41,7 +42,7 @@ def test_it_is_what_eval_gives(tmp_path, beam_size):
 
 def test_a_perfect_translation_scores_100(tmp_path):
     run = translation(tmp_path, "gru")
-    translator = probe.Translator(run, "val", limit=8)
+    translator = Translator(run, "val", limit=8)
     perfect = translator.translate(run.model)
     assert perfect._replace(hypotheses=perfect.references).scores()["bleu"] == pytest.approx(100)
     assert perfect.references == run.task.target_text("val")[:8]

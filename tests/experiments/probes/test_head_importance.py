@@ -10,6 +10,7 @@ from experiments.probes import head_importance as probe
 from tests.experiments.probes.restored import restored
 from tests.experiments.probes.test_bleu import translation
 from tests.training import runs
+from training.evaluation.translator import Translator
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +61,7 @@ def test_zeros_in_the_output_map_are_what_the_tap_does(name):
 def test_bleu_of_a_masked_head_is_that_of_the_model_without_it(tmp_path):
     run = translation(tmp_path, "transformer")
     run.task.decode_target = lambda ids: " ".join(map(str, ids))  # words enough for BLEU to count
-    said = bleu.Translator(run, "val", limit=8).translate(run.model).hypotheses
+    said = Translator(run, "val", limit=8).translate(run.model).hypotheses
     run.task.target_text = lambda split: said  # of an untrained model: its own translations are right
     found = {(one.measure, one.part): one for one in probe.measure(run, limit=8, sentences=8)}
     assert found["bleu_lowercase", ""].value == pytest.approx(100)

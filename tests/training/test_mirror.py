@@ -1,0 +1,154 @@
+"""Nothing that mirrors a run ends it: whatever fails or hangs is said once and left out."""
+
+import sys
+import time
+
+import pytest
+
+import train
+from tests.training import runs, wandb_files
+from training.evaluation import samples
+from training.mirrors import mirror, wandb_account, wandb_run, writer
+from training.mirrors.mirror import Mirror
+
+
+@pytest.fixture(autouse=True)
+def nobody(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nothing answers there
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "NETRC", "WANDB_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+
+
+class Failing:
+    """A writer whose methods fail in one way."""
+
+    def __init__(self, fail):
+        self.fail, self.calls = fail, 0
+
+    def __getattr__(self, name):
+        def method(*arguments, **options):
+            self.calls += 1
+            self.fail()
+
+        return method
+
+
+def hang():
+    time.sleep(60)
+
+
+def refuse():
+    raise ConnectionError("the service is gone\nsecond line")
+
+
+@pytest.mark.parametrize(("fail", "said"), [(refuse, "the service is gone"), (hang, "no answer in 0 seconds")])
+def test_what_fails_or_hangs_is_said_once_and_left_out(tmp_path, monkeypatch, capsys, fail, said):
+    failing = Failing(fail)
+    monkeypatch.setattr(mirror, "start", lambda *_: failing)
+    for limit in ("CALL", "FINISH"):
+        monkeypatch.setattr(mirror, limit, 0.2)
+    with Mirror(tmp_path, runs.config("recall", "gru")) as made:
+        assert made.listens
+        made.log(1, {"loss": 1.0})
+        made.log(2, {"loss": 1.0})
+        made.curve("x", "y", [{"y": 1.0}])
+        made.summarise({})
+        assert not made.listens
+    error = capsys.readouterr().err
+    assert failing.calls == 1 and said in error and error.count("\n") == 1
+
+
+def test_a_key_without_a_network_trains_offline_at_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    assert train.train(runs.config("parity", "rnn", steps=2, wandb__mode="auto"), tmp_path / "run")
+    assert "does not answer; going on offline" in capsys.readouterr().err
+    assert any("train/loss" in row for row in wandb_files.read(tmp_path / "run").history)
+
+
+@pytest.mark.parametrize("kept", ["", "  \n", "a/b", "x" * 200, "\x00"])
+def test_an_id_that_wandb_would_refuse_is_replaced(tmp_path, kept):
+    (tmp_path / "wandb_id").write_text(kept)
+    found = writer.run_id(tmp_path)
+    assert writer.ID.fullmatch(found) and writer.run_id(tmp_path) == found
+
+
+def test_an_id_in_use_is_left_to_whoever_uses_it(tmp_path, capsys):
+    config = runs.config("recall", "gru", wandb__mode="offline")
+    (tmp_path / "wandb_id").write_text("taken")
+    with Mirror(tmp_path, config) as first, Mirror(tmp_path, config) as second:
+        assert first.listens and second.listens
+    assert "is in use" in capsys.readouterr().err and (tmp_path / "wandb_id").read_text() != "taken"
+
+
+@pytest.mark.parametrize(("said", "mode"), [("disabled", None), ("offline", "offline"), ("dryrun", "offline")])
+def test_the_environment_says_the_mode_where_the_config_does_not(monkeypatch, tmp_path, said, mode):
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_MODE", said)
+    assert wandb_account.mode_of("auto") == (mode or "disabled")
+    assert wandb_account.mode_of("online") == "online"
+    run = wandb_run.start_wandb(tmp_path, runs.config("recall", "gru", wandb__mode="auto"))
+    assert (run is None) == (mode is None) and (tmp_path / "wandb").exists() == (mode is not None)
+    if run:
+        run.finish(failed=False)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"wandb__project": "team/project"}, "wandb.project = 'team/project' holds /.*WANDB_ENTITY"),
+        ({"wandb__project": ""}, "is empty"),
+        ({"wandb__project": "p" * 129}, "longer than 128"),
+        ({"wandb__mode": "online"}, "wandb.mode = 'online' needs credentials"),
+    ],
+)
+def test_what_wandb_would_refuse_is_one_line_before_anything_is_built(values, said):
+    config = runs.config("recall", "gru", **{"wandb__mode": "offline", **values})
+    with pytest.raises(ValueError, match=said):
+        wandb_account.check(config)
+
+
+def test_a_mode_of_the_environment_that_cannot_be(monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "online")
+    with pytest.raises(ValueError, match="WANDB_MODE = 'online' needs credentials"):
+        wandb_account.mode_of("auto")
+    monkeypatch.setenv("WANDB_MODE", "sometimes")
+    with pytest.raises(ValueError, match="WANDB_MODE = 'sometimes' is not known"):
+        wandb_account.mode_of("auto")
+
+
+def test_samples_that_fail_leave_a_run_that_has_saved_first(tmp_path, monkeypatch, capsys):
+    seen = []
+
+    def fail(model, task, batch, workdir):
+        seen.append(sorted(path.name for path in (workdir / "checkpoints").iterdir() if path.name.isdigit()))
+        raise MemoryError("too large to draw")
+
+    monkeypatch.setattr(samples, "make", fail)
+    assert train.train(runs.config("recall", "gru", wandb__mode="offline"), tmp_path / "run")
+    error = capsys.readouterr().err
+    assert error.count("too large to draw; the run goes on without them") == 1
+    assert seen == [["4"]]  # once, and when step 4 was saved
+
+
+@pytest.mark.parametrize(("name", "package"), [("tensorboard", "tensorboardX"), ("trackio", "trackio")])
+def test_a_tracker_that_is_not_installed_says_how_to(tmp_path, monkeypatch, capsys, name, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    assert train.train(runs.config("parity", "rnn", steps=2, tracker__name=name), tmp_path / "run")
+    assert f"{name} is not installed; run python -m pip install {package}" in capsys.readouterr().err
+
+
+def test_tensorboard_files_hold_rows_and_pictures(tmp_path):
+    pytest.importorskip("tensorboardX", reason="needs the optional package: pip install tensorboardX")
+    config = runs.config("recall", "gru_attention", steps=2, tracker__name="tensorboard")
+    train.train(config, tmp_path / "run")
+    (file,) = (tmp_path / "run" / "tensorboard").iterdir()
+    for tag in (b"train/loss", b"val/token_accuracy", b"attention", b"samples", b"summary"):
+        assert tag in file.read_bytes()
+
+
+def test_trackio_keeps_rows(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    pytest.importorskip("trackio", reason="needs the optional package: pip install trackio")
+    train.train(runs.config("recall", "gru", steps=2, tracker__name="trackio"), tmp_path / "run")
+    assert b"train/loss" in b"".join(file.read_bytes() for file in (tmp_path / "trackio").glob("*.db*"))
