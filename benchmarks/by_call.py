@@ -35,7 +35,11 @@ class ByCall:
         if any(config.model.get(rate, 0.0) for rate in ("dropout_rate", "input_dropout_rate", "output_dropout_rate")):
             raise ValueError(f"by_call: {name} has dropout, which step has not; set its rates to 0")
         devices = mesh.make()
-        skeleton, score, transform = params.Skeleton(model), LOSSES[spec.loss], optimizer.build(config)
+        skeleton, score, transform = (
+            params.Skeleton(model),
+            LOSSES[spec.loss],
+            optimizer.transformation(config.optimizer),
+        )
         source_B0 = np.zeros((len(batch["source"]), 0), np.int32)
         memory, self._state = model.start(jnp.asarray(source_B0), jnp.asarray(source_B0 > 0), 1)
 

@@ -61,7 +61,7 @@ class Stack(nnx.Module):
 def build_stack(case: Case, config: ConfigDict) -> tuple[params.Params, Any, Any, dict]:
     """(parameters, loss, step, batch) of a stack and a squared error."""
     model = Stack(config.model, CELLS[case.model])
-    skeleton, transform = params.Skeleton(model), optimizer.build(config)
+    skeleton, transform = params.Skeleton(model), optimizer.transformation(config.optimizer)
 
     def loss(weights, arrays):
         return jnp.square(skeleton(weights)(arrays["inputs"]) - arrays["targets"]).mean()
@@ -113,7 +113,7 @@ def build(case: Case, weights_file: Path | None = None) -> Program:
         np.savez(weights_file, **named)
     devices = mesh.make()
     placed = mesh.put(arrays, mesh.by_rows(devices))
-    state = jax.device_put(train_step.init_state(weights, config), mesh.replicated(devices))
+    state = jax.device_put(train_step.initial_state(weights, config.optimizer), mesh.replicated(devices))
     before, dials = jax.jit(loss)(state["params"], placed), train_step.make_dials(config)(0)
     held = {"state": state}
     compiled = jax.jit(mesh.within(devices, train_step), donate_argnums=0).lower(state, placed, dials).compile()

@@ -28,7 +28,8 @@ class Trainer:
         self._micro_batches = config.optimizer.accumulation
         self.has_perplexity = has_perplexity(spec, config.best.metric)
         self.skeleton = params.Skeleton(model)
-        self.state = jax.device_put(train_step.init_state(params.flatten(model), config), mesh.replicated(devices))
+        state = train_step.initial_state(params.flatten(model), config.optimizer)
+        self.state = jax.device_put(state, mesh.replicated(devices))
         self._dials = train_step.make_dials(config)
         update = mesh.within(devices, train_step.make_train_step(self.skeleton, spec, config))
         self._train_step = Programs(jax.jit(update, donate_argnums=0), self._compiling)

@@ -20,6 +20,7 @@ import data
 import models
 import train
 from data import whole_file
+from data.task import Task
 from experiments.analysis.table import FORMAT
 from experiments.engine import fingerprint, mirrored_probes, record, schedule
 from experiments.probes import PROBES
@@ -60,7 +61,7 @@ def run(job: Job) -> bool:
     first = Restored(config, *_build(config, workdir), 0)
     size = list(record.of_model(first))
 
-    def watch(model: Architecture, task: Any, step: int) -> Mapping[str, float]:
+    def watch(model: Architecture, task: Task, step: int) -> Mapping[str, float]:
         notes.take(Restored(config, task, model, step), "evaluations")
         return {}
 
@@ -109,7 +110,7 @@ def first_start(workdir: Path) -> str:
     return path.read_text()
 
 
-def _build(config: ConfigDict, workdir: Path) -> tuple[Any, Architecture]:
+def _build(config: ConfigDict, workdir: Path) -> tuple[Task, Architecture]:
     """The task, and the model as train.py initialises it."""
     task = data.build(config.task, config.data, tokenizer_dir=workdir / "tokenizer")
     return task, models.build(config.model.name, config.model, task.spec, jax.random.key(config.seed))

@@ -146,7 +146,7 @@ def _training(name, spec, config, model, batch, devices, decoded) -> Timed:
     """One update, as train.py makes it."""
     skeleton, arrays = params.Skeleton(model), mesh.place(batch, devices, config.optimizer.accumulation)
     weights = jax.tree.map(jnp.copy, params.flatten(model))  # they are given away
-    held = {"state": jax.device_put(train_step.init_state(weights, config), mesh.replicated(devices))}
+    held = {"state": jax.device_put(train_step.initial_state(weights, config.optimizer), mesh.replicated(devices))}
     dials = train_step.make_dials(config)(0)
     update = mesh.within(devices, train_step.make_train_step(skeleton, spec, config))
     program, taken, size = in_turn.compiled(update, held["state"], arrays, dials, donate=(0,))

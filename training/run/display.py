@@ -2,9 +2,10 @@
 
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ml_collections import ConfigDict
+if TYPE_CHECKING:  # only a terminal needs it
+    from rich.progress import Progress, TaskID
 
 Row = Mapping[str, float | int | str]
 
@@ -15,13 +16,12 @@ DOING = {"compile": "compiling", "eval": "evaluating", "save": "saving"}
 class Display:
     """What whoever watches sees: on a terminal a bar with lines above it, elsewhere plain lines, on stderr."""
 
-    def __init__(self, config: ConfigDict, first_step: int):
-        self._steps = config.steps
-        self._progress: Any = None
+    def __init__(self, title: str, steps: int, first_step: int):
+        self._progress: Progress | None = None
         self._latest = ""  # of the training rows, as the bar shows it
         self._programs = 0
         if sys.stderr.isatty():
-            self._progress, self._bar = start_progress(config, first_step)
+            self._progress, self._bar = start_progress(title, steps, first_step)
 
     def advance(self, step: int) -> None:
         """Moves the progress bar."""
@@ -52,12 +52,6 @@ class Display:
         if self._progress:
             self._progress.stop()
 
-    def __enter__(self) -> "Display":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
 
 SHOWN = (
     "loss",
@@ -79,7 +73,7 @@ def describe(kind: str, step: int, steps: int, row: Row) -> str:
     return f"step {step}/{steps} {kind}  {values}"
 
 
-def start_progress(config: ConfigDict, first_step: int):
+def start_progress(title: str, steps: int, first_step: int) -> tuple["Progress", "TaskID"]:
     """A bar with steps, time left, loss and speed."""
     from rich import progress
     from rich.console import Console
@@ -92,6 +86,6 @@ def start_progress(config: ConfigDict, first_step: int):
         progress.TimeRemainingColumn(),
         console=Console(stderr=True),
     )
-    task = bar.add_task(f"{config.task}:{config.model.name}", total=config.steps, completed=first_step, now="")
+    task = bar.add_task(title, total=steps, completed=first_step, now="")
     bar.start()
     return bar, task

@@ -73,7 +73,7 @@ def restore(workdir: Path, which: str = "best", *, data_dir: str | None = None) 
         config.data.dir = data_dir
     task = data.build(config.task, config.data, tokenizer_dir=workdir / "tokenizer")
     model = models.build(config.model.name, models.portable(config.model), task.spec, jax.random.key(config.seed))
-    template = train_step.init_state(params.flatten(model), config)
+    template = train_step.initial_state(params.flatten(model), config.optimizer)
     weights, number = _weights(workdir, which, template)
     return Restored(config, task, params.Skeleton(model)(weights), number)
 

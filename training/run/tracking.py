@@ -32,7 +32,7 @@ class Tracker:
             return
         self._file = open_metrics(workdir / "metrics.jsonl", first_step)
         self._mirror = Mirror(workdir, config, first_step=first_step)
-        self._display = Display(config, first_step)
+        self._display = Display(f"{config.task}:{config.model.name}", config.steps, first_step)
 
     def __enter__(self) -> "Tracker":
         return self

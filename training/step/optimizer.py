@@ -62,20 +62,18 @@ OPTIMIZERS: dict[str, Callable[[ConfigDict], optax.GradientTransformation]] = {
 }
 
 
-def learning_rates(config: ConfigDict, first: int, count: int) -> np.ndarray:
-    """(count,) float32: the rates of `count` updates after `first` of them, as `config.schedule` asks.
+def learning_rates(schedule: ConfigDict, peak: float, steps: int, first: int, count: int) -> np.ndarray:
+    """(count,) float32: the rates of `count` updates after `first` of them, of `steps`, as `config.schedule` asks.
 
     With a warm-up the very first update already moves.
     """
-    s = config.schedule
-    curve = SCHEDULES[s.name](config.optimizer.learning_rate, s.warmup_steps, config.steps, s.final_fraction)
-    first += 1 if s.warmup_steps else 0
+    curve = SCHEDULES[schedule.name](peak, schedule.warmup_steps, steps, schedule.final_fraction)
+    first += 1 if schedule.warmup_steps else 0
     rates = jax.jit(lambda first: jnp.broadcast_to(curve(first + jnp.arange(count)), count))
     return np.asarray(rates(first), np.float32)
 
 
-def build(config: ConfigDict) -> optax.GradientTransformation:
-    """The transformation of gradients (already summed and divided) into unit updates, clipping first."""
-    update = OPTIMIZERS[config.optimizer.name](config.optimizer)
-    norm = config.optimizer.clip_norm
+def transformation(config: ConfigDict) -> optax.GradientTransformation:
+    """Of gradients (already summed and divided) into unit updates, clipping first, as `config.optimizer` asks."""
+    update, norm = OPTIMIZERS[config.name](config), config.clip_norm
     return optax.chain(optax.clip_by_global_norm(norm) if norm else optax.identity(), update)

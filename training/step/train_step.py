@@ -47,7 +47,9 @@ def make_dials(config: ConfigDict) -> Callable[[int], Dials]:
 
     @functools.lru_cache(maxsize=1)
     def rates(block: int) -> np.ndarray:
-        return optimizer.learning_rates(config, block * BLOCK, BLOCK)
+        return optimizer.learning_rates(
+            config.schedule, config.optimizer.learning_rate, config.steps, block * BLOCK, BLOCK
+        )
 
     def dials(done: int) -> Dials:
         return Dials(seed, rates(done // BLOCK)[done % BLOCK], np.bool_(due(config.every, config.steps, done + 1).log))
@@ -55,10 +57,11 @@ def make_dials(config: ConfigDict) -> Callable[[int], Dials]:
     return dials
 
 
-def init_state(params: Params, config: ConfigDict) -> State:
-    """The state before the first step."""
-    state = {"params": params, "optimizer": optimizer.build(config).init(params), "step": jnp.zeros((), jnp.int32)}
-    if config.optimizer.ema_decay:
+def initial_state(params: Params, config: ConfigDict) -> State:
+    """The state before the first step, with an average of the parameters where `config.optimizer` asks for one."""
+    moments = optimizer.transformation(config).init(params)
+    state = {"params": params, "optimizer": moments, "step": jnp.zeros((), jnp.int32)}
+    if config.ema_decay:
         state["ema"] = jax.tree.map(jnp.copy, params)
     return state
 
@@ -75,7 +78,7 @@ def make_train_step(skeleton: Skeleton, spec: Spec, config: ConfigDict) -> Train
     `token_accuracy`; `gradient_norm` before clipping; `learning_rate`; and, on steps that are logged,
     `gradient_norm/MODULE` and `update_ratio` (|update| / |params|), which are zero on the steps between.
     """
-    transform = optimizer.build(config)
+    transform = optimizer.transformation(config.optimizer)
     score = LOSSES[spec.loss]
     micro_batches, decay = config.optimizer.accumulation, config.optimizer.ema_decay
     smoothing = config.label_smoothing

@@ -91,7 +91,7 @@ def test_a_call_a_step_gives_the_update_of_the_scan(model):
     trained = by_call.ByCall(run.model, run.task.spec, run.config, batch)
     devices, skeleton = mesh.make(), params.Skeleton(run.model)
     update = jax.jit(train_step.make_train_step(skeleton, run.task.spec, run.config))
-    state = train_step.init_state(params.flatten(run.model), run.config)
+    state = train_step.initial_state(params.flatten(run.model), run.config.optimizer)
     for number in range(2):
         state, _ = update(state, mesh.place(batch, devices), train_step.make_dials(run.config)(number))
         weights = trained.step()

@@ -19,7 +19,7 @@ from training.machine import mesh
 from training.run.checkpoint import CheckpointError, Checkpoints
 from training.run.restore import WHICH, read_config, restore
 from training.step import params
-from training.step.train_step import init_state
+from training.step.train_step import initial_state
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def trained(tmp_path_factory):
 
 def kept(workdir, step):
     run = restore(workdir)
-    template = init_state(params.flatten(run.model), run.config)
+    template = initial_state(params.flatten(run.model), run.config.optimizer)
     return Checkpoints(workdir / "checkpoints", keep=None).restore(step, template)[0]["params"]
 
 

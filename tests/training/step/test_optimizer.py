@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from configs import common
-from training.step.optimizer import OPTIMIZERS, SCHEDULES, build, learning_rates
+from training.step.optimizer import OPTIMIZERS, SCHEDULES, learning_rates, transformation
 
 
-def rates_of(c):
-    return learning_rates(c, 0, c.steps)
+def rates_of(c, first=0, count=1000):
+    return learning_rates(c.schedule, c.optimizer.learning_rate, c.steps, first, count)
 
 
 def config(optimizer="adam", name="cosine", **values):
@@ -25,7 +25,7 @@ def config(optimizer="adam", name="cosine", **values):
 def test_every_schedule_warms_up_linearly_to_its_peak(name):
     rates = rates_of(config(name=name))
     assert rates.shape == (1000,)
-    np.testing.assert_array_equal(learning_rates(config(name=name), 40, 70), rates[40:110])
+    np.testing.assert_array_equal(rates_of(config(name=name), 40, 70), rates[40:110])
     np.testing.assert_allclose(rates[[0, 49, 99]], [0.005, 0.25, 0.5], rtol=1e-5)
 
 
@@ -49,7 +49,7 @@ def test_schedule_without_warmup_starts_at_its_peak():
 def test_every_optimizer_descends(name):
     params = {"kernel": jnp.array([[3.0, -2.0], [1.0, 4.0]]), "bias": jnp.array([1.0, 2.0])}
     c = config(name)
-    transform = build(c)
+    transform = transformation(c.optimizer)
     state = transform.init(params)
 
     def loss(p):
@@ -64,7 +64,7 @@ def test_every_optimizer_descends(name):
 
 def test_clipping_bounds_the_global_norm():
     c = config("sgd", momentum=0.0, clip_norm=2.0)
-    transform = build(c)
+    transform = transformation(c.optimizer)
     gradients = {"a": jnp.full(3, 30.0), "b": jnp.full(4, 40.0)}
     updates, _ = transform.update(gradients, transform.init(gradients), gradients)
     norm = np.sqrt(sum(float((u**2).sum()) for u in updates.values()))
@@ -73,7 +73,7 @@ def test_clipping_bounds_the_global_norm():
 
 def test_weight_decay_spares_vectors():
     c = config("adamw", weight_decay=0.1)
-    transform = build(c)
+    transform = transformation(c.optimizer)
     params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
     zero = jax.tree.map(jnp.zeros_like, params)
     updates, _ = transform.update(zero, transform.init(params), params)

@@ -41,7 +41,7 @@ def batch(rows=8):
 def take_steps(c, count=1, data=None):
     model = models.build(c.model.name, c.model, SPEC, jax.random.key(0))
     take = jax.jit(train_step.make_train_step(params.Skeleton(model), SPEC, c))
-    state = train_step.init_state(params.flatten(model), c)
+    state = train_step.initial_state(params.flatten(model), c.optimizer)
     arrays = mesh.place(data or batch(), mesh.make(), c.optimizer.accumulation)
     dials = train_step.make_dials(c)
     for done in range(count):
@@ -108,7 +108,7 @@ def test_runs_that_differ_in_numbers_share_their_program():
         c = config(**values)
         model = models.build(c.model.name, c.model, SPEC, jax.random.key(c.seed))
         take = jax.jit(train_step.make_train_step(params.Skeleton(model), SPEC, c))
-        state = train_step.init_state(params.flatten(model), c)
+        state = train_step.initial_state(params.flatten(model), c.optimizer)
         return take.lower(state, mesh.place(batch(), mesh.make()), train_step.make_dials(c)(0)).as_text()
 
     other = {"seed": 7, "optimizer.learning_rate": 0.5, "schedule.name": "linear", "steps": 30, "every.log": 2}
