@@ -16,15 +16,17 @@ class Offline(NamedTuple):
     summary: dict[str, Any]
     config: dict[str, Any]
     files: list[Path]  # tables and pictures
+    sweeps: set[str]
 
 
 def read(workdir: Path) -> Offline:
     """All folders of a run, in the order of their start."""
-    found = Offline([], [], {}, {}, [])
+    found = Offline([], [], {}, {}, [], set())
     for path in sorted((workdir / "wandb").glob("offline-run-*/run-*.wandb"), key=lambda path: path.stat().st_mtime):
         for record in records(path.read_bytes()):
             if record.HasField("run"):
                 found.ids.append(record.run.run_id)
+                found.sweeps.update({record.run.sweep_id} - {""})
                 found.config.update(_items(record.run.config.update))
             elif record.HasField("history"):
                 found.history.append(_items(record.history.item))
