@@ -138,6 +138,14 @@ def test_no_drawer_for_everything_and_no_code_from_strings(path):
     assert not {call.id for call in calls if isinstance(call, ast.Name)} & {"exec", "eval"}
 
 
+def test_files_are_short_and_need_no_exception():
+    texts = [path.read_text() for path in FILES]
+    lengths = sorted(len(text.splitlines()) for text in texts)
+    assert lengths[-1] <= 400 and lengths[len(lengths) // 2] <= 120
+    for exception, most in (("# fmt: skip", 10), ("# type: ignore", 0)):
+        assert sum(text.count(exception) for text in texts) <= most, exception
+
+
 ALONE = """
 import sys
 from importlib.abc import MetaPathFinder

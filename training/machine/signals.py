@@ -13,12 +13,14 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from training.machine import lasting_stderr
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ("train.py", "eval.py", "experiments")
+
+Handler = Callable[[int, FrameType | None], Any] | int | None  # as `signal.signal` takes and returns it
 
 _undo: list[Callable[[], None]] = []
 
@@ -55,7 +57,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.requested = False
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Handler] = {}
 
     def __enter__(self) -> "StopRequest":
         for number in asking():
@@ -64,7 +66,7 @@ class StopRequest:
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            signal.signal(number, handler)
 
     def agreed(self, *, at: bool) -> bool:
         """Whether to end now. One process ends when asked; several must end at the same step, and ask each other
