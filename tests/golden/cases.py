@@ -1,0 +1,165 @@
+"""What has golden numbers, by walking the tables, and how each of it is run: tiny, and a pure function of the code.
+
+`moved` multiplies every parameter by 1 plus that share of noise. Rounding differs from machine to machine by less, so
+numbers that such a move leaves as they are hold on any.
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+import data
+import models
+from data import pipeline
+from experiments.probes import PROBES
+from models.decoding import METHODS
+from tests.models.test_contract import FAST
+from tests.training import runs
+from training.machine import mesh
+from training.run.restore import Restored
+from training.step import params, train_step
+
+Values = Mapping[str, Any]  # of a config, as `runs.config` takes them
+Texts = Mapping[str, Values]  # by task, for those that read text
+Numbers = dict[str, Any]
+
+STEPS = 3
+PLAIN = {
+    "optimizer__name": "sgd",
+    "optimizer__momentum": 0.0,
+    "optimizer__clip_norm": 0.0,
+    "optimizer__learning_rate": 0.2,
+    "schedule__name": "constant",
+    "model__dropout_rate": 0.1,
+}
+
+
+def run_of(task: str, model: str, values: Values, *, drawn: float, moved: float = 0.0) -> Restored:
+    """A model of a task, initialised as a run is; or `drawn` with this standard deviation, so that no bias is zero and
+    nothing is nearly uniform."""
+    config = runs.config(task, model, **values)
+    made = data.build(config.task, config.data)
+
+    def build() -> models.Architecture:
+        return models.build(model, config.model, made.spec, jax.random.key(config.seed))
+
+    graph, state = nnx.split(nnx.eval_shape(build))
+    if not drawn:
+        state = jax.jit(lambda: nnx.state(build()), compiler_options=FAST)()
+    random = np.random.default_rng(0)
+
+    def array(leaf: Any) -> jax.Array:
+        value = drawn * random.normal(size=leaf.shape) if drawn else np.asarray(leaf, np.float64)
+        return jnp.asarray(value * (1 + moved * random.normal(size=leaf.shape)), jnp.float32)
+
+    return Restored(config, made, nnx.merge(graph, jax.tree.map(array, state)), 0)
+
+
+def training(run: Restored) -> Numbers:
+    """Loss and norm of the gradient of the first batch, and of the fourth after three steps of plain SGD."""
+    devices, config = mesh.make(), run.config
+    make = train_step.make_train_step(params.Skeleton(run.model), run.task.spec, config)
+    step = jax.jit(make, compiler_options=FAST)
+    state, dials = train_step.init_state(params.flatten(run.model), config), train_step.make_dials(config)
+    batches, found = pipeline.train_batches(run.task, config), []
+    for number, batch in enumerate(itertools.islice(batches, STEPS + 1)):
+        state, metrics = step(state, mesh.place(batch, devices), dials(number))
+        found.append({name: float(metrics[name]) for name in ("loss", "gradient_norm")})
+    batches.close()
+    return {"at first": found[0], f"after {STEPS} steps": found[STEPS]}
+
+
+class Probed(NamedTuple):
+    """A probe's model and options."""
+
+    task: str = "reverse"
+    model: str = "transformer"
+    options: Mapping[str, Any] = {}
+    values: Values = {}
+    drawn: float = 0.8
+    counted: Sequence[str] = ()  # the measures that are no time; all where it is empty
+
+
+COUNTED = ("num_params", "num_params_non_embedding", "flops_per_token", "state_bytes", "training_flops")
+PROBED = {
+    "gradient_by_time": Probed(model="rnn_decoder", options={"places": 4, "quantiles": (0.5,)}),
+    "exposure": Probed("translate", "gru_attention"),
+    "bleu": Probed("translate", options={"beam_size": 2}),
+    "bleu_by_length": Probed("translate", options={"split": "val", "edges": (1, 6, 12), "draws": 2}),
+    "throughput": Probed(
+        model="gru_decoder",
+        options={"seconds": 0.0, "size": 32, "decoded": 3},
+        values={"data__min_length": 6},
+        counted=(*COUNTED, "decoding_flops"),
+    ),
+}
+"""Of the probes that need another model than `Probed()`."""
+
+
+def probe(name: str, texts: Texts, moved: float = 0.0) -> Numbers:
+    """Every measurement, as "measure, part, place, number of answers"; None where it is a time."""
+    how = PROBED.get(name, Probed())
+    run = run_of(how.task, how.model, {**texts.get(how.task, {}), **how.values}, drawn=how.drawn, moved=moved)
+    found: Numbers = {}
+    for one in PROBES[name](run, **how.options):
+        place = "" if math.isnan(one.place) else f"at {one.place:g}"
+        answers = "" if math.isnan(one.answers) else f"of {one.answers:g}"
+        timed = bool(how.counted) and one.measure not in how.counted
+        label = " ".join(filter(None, (one.measure, one.part, place, "" if timed else answers)))
+        assert timed or label not in found, f"probe {name} gives {label} twice"
+        found[label] = None if timed else float(one.value)
+    return found
+
+
+OPTIONS: dict[str, tuple[str, Values]] = {
+    "beam": ("beam", {"beam_size": 3}),
+    "sample within top k and p": ("sample", {"temperature": 0.8, "top_k": 4, "top_p": 0.9}),
+}
+DECODED = {name: (name, {}) for name in METHODS} | OPTIONS
+
+
+def decoding(name: str, texts: Texts, moved: float = 0.0) -> Numbers:
+    """The tokens of each row, by architecture."""
+    method, options = DECODED[name]
+    found: Numbers = {}
+    for model in ("gru_attention", "transformer"):
+        run = run_of("translate", model, texts["translate"], drawn=0.8, moved=moved)
+        batch = next(pipeline.eval_batches(run.task, "val", run.config, limit=8))
+        graph, state = nnx.split(run.model)
+        spec, key = run.task.spec, {"key": jax.random.key(4)} if method == "sample" else {}
+
+        @functools.partial(jax.jit, compiler_options=FAST)
+        def decode(state, source, mask, graph=graph, spec=spec, key=key):
+            known = {"bos": spec.bos, "eos": spec.eos, "pad": spec.pad, "max_len": 12}
+            return METHODS[method](nnx.merge(graph, state), source, mask, **known, **options, **key).tokens
+
+        tokens_BN = np.asarray(decode(state, jnp.asarray(batch["source"]), jnp.asarray(batch["source_mask"])))
+        found[model] = [" ".join(map(str, row)) for row in tokens_BN.tolist()]
+    return found
+
+
+def architecture(name: str, texts: Texts, moved: float = 0.0) -> Numbers:
+    return training(run_of("reverse", name, PLAIN, drawn=0.0, moved=moved))
+
+
+def task(name: str, texts: Texts, moved: float = 0.0) -> Numbers:
+    return training(run_of(name, "gru_decoder", {**PLAIN, **texts.get(name, {})}, drawn=0.4, moved=moved))
+
+
+Case = Callable[..., Numbers]
+"""(name, texts, moved) -> numbers."""
+
+CASES: dict[str, tuple[Case, Mapping[str, Any]]] = {
+    "architectures": (architecture, models.MODELS),
+    "tasks": (task, data.TASKS),
+    "probes": (probe, PROBES),
+    "decoding": (decoding, DECODED),
+}
+"""By kind: how one is run, and the table of them."""
