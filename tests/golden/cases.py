@@ -4,7 +4,6 @@
 numbers that such a move leaves as they are hold on any.
 """
 
-import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +19,6 @@ import models
 from data import pipeline
 from experiments.probes import PROBES
 from models.decoding import METHODS
-from tests.models.test_contract import FAST
 from tests.training import runs
 from training.machine import mesh
 from training.run.restore import Restored
@@ -52,7 +50,7 @@ def run_of(task: str, model: str, values: Values, *, drawn: float, moved: float 
 
     graph, state = nnx.split(nnx.eval_shape(build))
     if not drawn:
-        state = jax.jit(lambda: nnx.state(build()), compiler_options=FAST)()
+        state = jax.jit(lambda: nnx.state(build()))()
     random = np.random.default_rng(0)
 
     def array(leaf: Any) -> jax.Array:
@@ -66,7 +64,7 @@ def training(run: Restored) -> Numbers:
     """Loss and norm of the gradient of the first batch, and of the fourth after three steps of plain SGD."""
     devices, config = mesh.make(), run.config
     make = train_step.make_train_step(params.Skeleton(run.model), run.task.spec, config)
-    step = jax.jit(make, compiler_options=FAST)
+    step = jax.jit(make)
     state, dials = train_step.init_state(params.flatten(run.model), config), train_step.make_dials(config)
     batches, found = pipeline.train_batches(run.task, config), []
     for number, batch in enumerate(itertools.islice(batches, STEPS + 1)):
@@ -135,7 +133,7 @@ def decoding(name: str, texts: Texts, moved: float = 0.0) -> Numbers:
         graph, state = nnx.split(run.model)
         spec, key = run.task.spec, {"key": jax.random.key(4)} if method == "sample" else {}
 
-        @functools.partial(jax.jit, compiler_options=FAST)
+        @jax.jit
         def decode(state, source, mask, graph=graph, spec=spec, key=key):
             known = {"bos": spec.bos, "eos": spec.eos, "pad": spec.pad, "max_len": 12}
             return METHODS[method](nnx.merge(graph, state), source, mask, **known, **options, **key).tokens

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import jax
 
+from tests import conftest  # noqa: F401 compiles as the tests do
 from tests.golden import cases, numbers, text
-from tests.training import runs
 
 MOVED = {"decoding": 1e-4}  # a choice between two tokens must be clear
 OTHERWISE = 1e-6
@@ -23,7 +23,7 @@ OTHERWISE = 1e-6
 def main() -> int:
     jax.config.update("jax_platforms", "cpu")
     held, made, frail, furthest = numbers.read(), dict[str, dict](), list[str](), 0.0
-    with runs.compiled_in_haste(), tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
         texts = text.write(Path(folder))
         for kind, (case, table) in cases.CASES.items():
             made[kind] = {}

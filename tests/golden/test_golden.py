@@ -13,7 +13,6 @@ import re
 import pytest
 
 from tests.golden import cases, numbers, text
-from tests.training import runs
 
 WALKED = [(kind, name) for kind, (_, table) in cases.CASES.items() for name in sorted(table)]
 
@@ -28,8 +27,7 @@ def test_numbers_are_as_they_were(kind, name, texts):
     held = numbers.read()
     if name not in held[kind]:
         pytest.fail(numbers.fault(kind, name, {}, held))
-    with runs.compiled_in_haste():
-        found = cases.CASES[kind][0](name, texts)
+    found = cases.CASES[kind][0](name, texts)
     if fault := numbers.fault(kind, name, found, held):
         pytest.fail(fault)
 
