@@ -63,9 +63,8 @@ def run_of(task: str, model: str, values: Values, *, drawn: float, moved: float 
 def training(run: Restored) -> Numbers:
     """Loss and norm of the gradient of the first batch, and of the fourth after three steps of plain SGD."""
     devices, config = mesh.make(), run.config
-    make = train_step.make_train_step(params.Skeleton(run.model), run.task.spec, config)
-    step = jax.jit(make)
-    state, dials = train_step.init_state(params.flatten(run.model), config), train_step.make_dials(config)
+    step = jax.jit(train_step.make_train_step(params.Skeleton(run.model), run.task.spec, config))
+    state, dials = train_step.initial_state(params.flatten(run.model), config.optimizer), train_step.make_dials(config)
     batches, found = pipeline.train_batches(run.task, config), []
     for number, batch in enumerate(itertools.islice(batches, STEPS + 1)):
         state, metrics = step(state, mesh.place(batch, devices), dials(number))
@@ -116,11 +115,12 @@ def probe(name: str, texts: Texts, moved: float = 0.0) -> Numbers:
     return found
 
 
-OPTIONS: dict[str, tuple[str, Values]] = {
+DECODED: dict[str, tuple[str, Values]] = {
+    **{name: (name, {}) for name in METHODS},
     "beam": ("beam", {"beam_size": 3}),
     "sample within top k and p": ("sample", {"temperature": 0.8, "top_k": 4, "top_p": 0.9}),
 }
-DECODED = {name: (name, {}) for name in METHODS} | OPTIONS
+"""By name: the method and its options."""
 
 
 def decoding(name: str, texts: Texts, moved: float = 0.0) -> Numbers:
