@@ -174,7 +174,8 @@ class Engine:
         )
 
     def _take(self, one: Todo, end: End) -> None:
-        how = STOPPED if end.how == FAILED and self._stop and "SIGTERM" in end.message else end.how
+        asked = any(name in end.message for name in ("SIGTERM", "SIGHUP"))
+        how = STOPPED if end.how == FAILED and self._stop and asked else end.how
         if how == DONE:
             self.store.reread(one.due, Path(end.job.workdir))
             if record := self.finished(one.due):

@@ -6,7 +6,6 @@ signal's number. SIGTERM and SIGHUP end a process that has nothing to save by th
 """
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import sys
@@ -95,7 +94,8 @@ def _end_at_once(number: int, frame: FrameType | None) -> None:
 
 def _is_child() -> bool:
     """Whether another process of the project started this one; it has its name before it has its parent."""
-    return multiprocessing.current_process().name != "MainProcess"
+    there = sys.modules.get("multiprocessing.process")  # whose import takes long, and every child has it
+    return there is not None and there.current_process().name != "MainProcess"
 
 
 def _is_program() -> bool:

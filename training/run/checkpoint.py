@@ -157,7 +157,7 @@ class Checkpoints:
         if _meta_checksum(meta) != meta.pop("checksum", None):
             raise CheckpointError(f"{path}: its metadata do not match their checksum")
         there, here = meta["arrays"], arrays(template)
-        for name in sorted(there.keys() | here.keys()):
+        for name in sorted(there.keys() | here.keys(), key=lambda name: (not name.startswith("params"), name)):
             was, now = there.get(name, "missing"), here.get(name, "missing")
             if was != now:
                 raise MisfitError(
