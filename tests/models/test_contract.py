@@ -19,7 +19,7 @@ from models import MODELS
 from models.decoding import beam_search, greedy
 from tests.models.sizes import SIZES
 
-B, S, T, V, W = 3, 5, 4, 9, 2
+B, S, T, V, W = 3, 5, 6, 9, 2
 TOKENS = Spec("tokens", 11, V, "tokens", V, max_source_length=9, max_target_length=9)
 SPECS = {
     "tokens": TOKENS,
@@ -27,12 +27,6 @@ SPECS = {
     "none": dataclasses.replace(TOKENS, source="none", source_size=0, max_source_length=0),
 }
 LENGTHS = np.array([5, 2, 4])  # of the sources
-FAST = {  # compiling is what these tests cost
-    "xla_backend_optimization_level": 0,
-    "xla_llvm_disable_expensive_passes": True,
-    "xla_cpu_use_fusion_emitters": False,
-}
-jit = functools.partial(jax.jit, compiler_options=FAST)
 
 NAMES = sorted(MODELS)
 CASES = [(name, kind) for name in NAMES for kind in SPECS if kind != "none" or not MODELS[name].needs_source]
@@ -110,17 +104,38 @@ def loss_of(graph, params, taps, batch):
 def study(name: str, kind: str, dtype: str = "float32"):
     """params, taps, batch -> ((loss, output), gradients with respect to params and taps), compiled."""
     graph, _ = abstract(name, kind, dtype=dtype)
-    return jit(jax.value_and_grad(functools.partial(loss_of, graph), argnums=(0, 1), has_aux=True))
+    return jax.jit(jax.value_and_grad(functools.partial(loss_of, graph), argnums=(0, 1), has_aux=True))
+
+
+@functools.cache
+def taps(name: str, kind: str) -> dict:
+    """A zero at every tap that the batch as it is fills."""
+    graph, params = built(name, kind)
+    ask = dict.fromkeys(nnx.merge(graph, params).tap_names())
+    _, output = jax.eval_shape(functools.partial(loss_of, graph), params, ask, batch(kind))
+    return {tap: jnp.zeros(value.shape, value.dtype) for tap, value in output.taps.items()}
 
 
 @functools.cache
 def base(name: str, kind: str):
     """The study of the batch as it is, with a zero at every tap."""
-    graph, params = built(name, kind)
-    ask = dict.fromkeys(nnx.merge(graph, params).tap_names())
-    _, output = jax.eval_shape(functools.partial(loss_of, graph), params, ask, batch(kind))
-    zeros = {tap: jnp.zeros(value.shape, value.dtype) for tap, value in output.taps.items()}
-    return study(name, kind)(params, zeros, batch(kind))
+    _, params = built(name, kind)
+    return study(name, kind)(params, taps(name, kind), batch(kind))
+
+
+@functools.cache
+def dropped(name: str, remat: bool = False):
+    """(params, key) -> ((loss, logits), gradients) with dropout, compiled; and whether it computes anything anew."""
+    graph, _ = abstract(name, "tokens", dropout_rate=0.3, remat=remat)
+    _, params = built(name, "tokens")
+    data = batch("tokens")
+
+    def loss(params, key):
+        logits = nnx.merge(graph, params)(data["source"], data["mask"], data["target_in"], key=key).logits
+        return optax.softmax_cross_entropy_with_integer_labels(logits, data["target_out"]).mean(), logits
+
+    traced = jax.jit(jax.value_and_grad(loss, has_aux=True)).trace(params, jax.random.key(0))
+    return traced.lower().compile(), "remat" in str(traced.jaxpr)
 
 
 def assert_close(ours, expected, atol=1e-5):
@@ -188,7 +203,7 @@ def decode(graph, params, batch, prefix=None, prefix_mask=None):
 def test_decoding_step_by_step_gives_the_teacher_forced_logits(name, kind):
     graph, params = built(name, kind)
     (_, output), _ = base(name, kind)
-    logits = jit(functools.partial(decode, graph))(params, batch(kind))
+    logits = jax.jit(functools.partial(decode, graph))(params, batch(kind))
     assert_close(logits, output.logits)
     assert not np.allclose(logits[:, 1], logits[:, 2], atol=1e-3)
 
@@ -201,7 +216,7 @@ def test_decoding_after_a_prefix(name, kind):
     known_B = np.array([2, 0, 1])
     mask_BP = np.arange(2) < known_B[:, None]
     prefix_BP = jnp.where(mask_BP, batch(kind)["target_in"][:, :2], 5)
-    logits = jit(functools.partial(decode, graph))(params, batch(kind), prefix_BP, jnp.asarray(mask_BP))
+    logits = jax.jit(functools.partial(decode, graph))(params, batch(kind), prefix_BP, jnp.asarray(mask_BP))
     for row, known in enumerate(known_B):
         assert_close(logits[row], output.logits[row, known : known + T - 2])
 
@@ -218,7 +233,7 @@ def test_no_target_position_sees_a_later_one(name):
         one = {field: value[:1] for field, value in batch("tokens").items()}
         return nnx.merge(graph, params)(one["source"], one["mask"], ids).logits[0] @ weights_V
 
-    gradient_TVE = jit(jax.jacrev(outputs))(params)["inputs"]["target"]["table"][...]
+    gradient_TVE = jax.jit(jax.jacrev(outputs))(params)["inputs"]["target"]["table"][...]
     sees_TT = np.abs(gradient_TVE[:, ids[0]]).max(-1)
     assert np.all(np.triu(sees_TT, 1) == 0)
     assert np.all(sees_TT[np.tril_indices(T)] > 0)  # and it sees all that came before
@@ -235,7 +250,7 @@ def test_it_overfits_one_batch(name):
         updates, state = optimizer.update(gradient, state)
         return (optax.apply_updates(params, updates), state), loss
 
-    losses = jit(lambda params: jax.lax.scan(update, (params, optimizer.init(params)), length=120)[1])(params)
+    losses = jax.jit(lambda params: jax.lax.scan(update, (params, optimizer.init(params)), length=120)[1])(params)
     assert losses[0] > 1.5 and losses[-1] < 0.05, losses[::20]
 
 
@@ -257,9 +272,9 @@ def test_it_runs_in_bfloat16(name):
 def test_beams_agree_with_greedy_search_and_with_the_call(name):
     """Beam 1 is greedy; a beam's score is what the teacher-forced call gives its tokens, whatever was reordered."""
     graph, params = built(name, "tokens")
-    data, limits = batch("tokens"), {"bos": 1, "eos": 2, "pad": 0, "max_len": 6}
+    data, limits = batch("tokens"), {"bos": 1, "eos": 2, "pad": 0, "max_len": T}
 
-    @jit
+    @jax.jit
     def decode(params):
         inputs = nnx.merge(graph, params), data["source"], data["mask"]
         search = functools.partial(beam_search, *inputs, **limits, length_penalty=0.0)
@@ -271,8 +286,8 @@ def test_beams_agree_with_greedy_search_and_with_the_call(name):
     assert (by_three.scores >= by_greed.scores - 1e-5).mean() > 0.5
     tokens_BN = np.asarray(by_three.tokens)
     fed_BN = np.concatenate([np.ones((B, 1), np.int32), tokens_BN[:, :-1]], axis=1)
-    logits = nnx.merge(graph, params)(data["source"], data["mask"], jnp.asarray(fed_BN)).logits
-    gains_BN = np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), tokens_BN[:, :, None], axis=2)[:, :, 0]
+    (_, output), _ = study(name, "tokens")(params, taps(name, "tokens"), {**data, "target_in": jnp.asarray(fed_BN)})
+    gains_BN = np.take_along_axis(np.asarray(jax.nn.log_softmax(output.logits)), tokens_BN[:, :, None], axis=2)[:, :, 0]
     ended_BN = np.cumsum(tokens_BN == 2, axis=1) - (tokens_BN == 2)  # what follows EOS has no part in the score
     np.testing.assert_allclose((gains_BN * (ended_BN == 0)).sum(1), by_three.scores, rtol=1e-4)
 
@@ -285,7 +300,7 @@ def test_room_for_more_tokens_is_zeros_at_the_end(name, kind):
     states = []
     for room in (2, 5):
         model = nnx.merge(graph, params)
-        states.append(jit(lambda model=model, room=room: model.start(data["source"], data["mask"], room)[1])())
+        states.append(jax.jit(lambda model=model, room=room: model.start(data["source"], data["mask"], room)[1])())
     for small, large in zip(*map(jax.tree.leaves, states), strict=True):
         assert small.ndim == large.ndim and max(large.shape, default=0) >= max(small.shape, default=0)
         filled = np.pad(small, [(0, b - a) for a, b in zip(small.shape, large.shape, strict=True)])
@@ -296,33 +311,18 @@ def test_room_for_more_tokens_is_zeros_at_the_end(name, kind):
 def test_remat_changes_nothing_but_memory(name):
     """The same loss and gradients, dropout included; what the backward pass reads is computed anew."""
     _, params = built(name, "tokens")
-    data, found, recomputed = batch("tokens"), [], []
-    for remat in (False, True):
-        graph, _ = abstract(name, "tokens", dropout_rate=0.3, remat=remat)
-
-        def loss(params, graph=graph):
-            model = nnx.merge(graph, params)
-            logits = model(data["source"], data["mask"], data["target_in"], key=jax.random.key(1)).logits
-            return optax.softmax_cross_entropy_with_integer_labels(logits, data["target_out"]).mean()
-
-        found.append(jit(jax.value_and_grad(loss))(params))
-        recomputed.append("remat" in str(jax.make_jaxpr(jax.grad(loss))(params)))
-    assert_close(found[1], found[0], atol=1e-6)
-    assert recomputed == [False, True]
+    (plain, without), (remat, anew) = dropped(name), dropped(name, remat=True)
+    assert_close(remat(params, jax.random.key(1)), plain(params, jax.random.key(1)), atol=1e-6)
+    assert (without, anew) == (False, True)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_dropout_follows_its_key(name):
-    graph, _ = abstract(name, "tokens", dropout_rate=0.3)
-    _, params = built(name, "tokens")
-    data = batch("tokens")
-
-    @jit
-    def logits(params, key):
-        return nnx.merge(graph, params)(data["source"], data["mask"], data["target_in"], key=key).logits
-
-    first, again, other, none = (
-        logits(params, key) for key in (jax.random.key(1), jax.random.key(1), jax.random.key(2), None)
+    graph, params = abstract(name, "tokens", dropout_rate=0.3)[0], built(name, "tokens")[1]
+    compiled, data = dropped(name)[0], batch("tokens")
+    first, again, other = (compiled(params, jax.random.key(seed))[0][1] for seed in (1, 1, 2))
+    none = jax.jit(lambda params: nnx.merge(graph, params)(data["source"], data["mask"], data["target_in"]).logits)(
+        params
     )
     np.testing.assert_array_equal(first, again)
     assert not np.allclose(first, other, atol=1e-3) and not np.allclose(first, none, atol=1e-3)

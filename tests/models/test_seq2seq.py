@@ -15,9 +15,8 @@ import models
 from models.attention_scores import SCORES, masked_softmax
 from models.scan import linear_of
 from tests.models.sizes import SIZES
-from tests.models.test_contract import FAST, TOKENS, batch, decode, noisy, tiny
+from tests.models.test_contract import TOKENS, batch, decode, noisy, tiny
 
-jit = functools.partial(jax.jit, compiler_options=FAST)
 DATA = batch("tokens")
 
 
@@ -38,9 +37,9 @@ def make(name: str, attention: dict | None = None, **changes):
 
 def forward(model, data=DATA, **arguments):
     graph, params = nnx.split(model)
-    return jit(lambda params: nnx.merge(graph, params)(data["source"], data["mask"], data["target_in"], **arguments))(
-        params
-    )
+    return jax.jit(
+        lambda params: nnx.merge(graph, params)(data["source"], data["mask"], data["target_in"], **arguments)
+    )(params)
 
 
 OPTIONS = [
@@ -61,7 +60,7 @@ def test_options_keep_the_contract(name, changes, attention):
     model = make(name, attention, **changes)
     graph, params = nnx.split(model)
     output = forward(model)
-    np.testing.assert_allclose(jit(functools.partial(decode, graph))(params, DATA), output.logits, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(functools.partial(decode, graph))(params, DATA), output.logits, atol=1e-5)
     for padding in ({"source_left": 2}, {"source_right": 2}):
         np.testing.assert_allclose(forward(model, batch("tokens", **padding)).logits, output.logits, atol=1e-5)
     expected = SIZES[name](configured(name, attention, **changes), TOKENS)
@@ -114,7 +113,7 @@ def test_an_empty_source_row_is_finite_and_alone(name):
         logits = nnx.merge(graph, params)(empty["source"], empty["mask"], empty["target_in"]).logits
         return jnp.sum(jnp.sin(logits)), logits
 
-    (_, logits), gradient = jit(jax.value_and_grad(total, has_aux=True))(params)
+    (_, logits), gradient = jax.jit(jax.value_and_grad(total, has_aux=True))(params)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((logits, gradient)))
     np.testing.assert_allclose(logits[0], forward(model).logits[0], atol=1e-5)
 
@@ -143,7 +142,7 @@ def test_variational_dropout_drops_the_same_features_at_all_steps(name, variatio
         return nnx.merge(graph, params)(DATA["source"], DATA["mask"], DATA["target_in"], key=key, taps=taps)
 
     shape = jax.eval_shape(lambda: call(None)).taps["decoder.inputs"].shape
-    gradient_BTE = jit(jax.grad(lambda added: (call(added).logits ** 2).sum()))(jnp.zeros(shape))
+    gradient_BTE = jax.jit(jax.grad(lambda added: (call(added).logits ** 2).sum()))(jnp.zeros(shape))
     readout_BTH = forward(model, key=key).readout
     for values_BTX in (gradient_BTE, readout_BTH):
         kept_TX = np.asarray(values_BTX[0] != 0)[-3:]  # real positions of the first row
@@ -167,7 +166,7 @@ def test_variational_dropout_between_layers(name, variational):
         return output if added_BTH is None else output.logits
 
     shape = jax.eval_shape(lambda: logits(None)).taps[below].shape
-    jacobian_TNH = jit(jax.jacrev(lambda added: logits(added)[0, -3:].sum(-1)))(jnp.zeros(shape))[:, 0]
+    jacobian_TNH = jax.jit(jax.jacrev(lambda added: logits(added)[0, -3:].sum(-1)))(jnp.zeros(shape))[:, 0]
     steps = jacobian_TNH.shape[1] - 3 + np.arange(3)
     kept_TH = np.asarray(jacobian_TNH[np.arange(3), steps] != 0)
     assert 0.1 < kept_TH.mean() < 0.9
