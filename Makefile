@@ -15,11 +15,12 @@ CPU_STAMP := $(VENV)/.installed
 STAMP := $(CPU_STAMP)$(if $(ACCELERATOR),-$(ACCELERATOR))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes
 
-.PHONY: help setup test demo peers lock clean
+.PHONY: help setup test test-fast demo peers lock clean
 
 help:
 	@echo "make setup   create $(VENV) and install the pinned packages (ACCELERATOR=cuda13 or tpu adds jax for it)"
 	@echo "make test    lint, types and all tests; LONGREACH_DATA=FOLDER adds those on real text"
+	@echo "make test-fast  lint, types and the tests that start no process and train little, for everyday work"
 	@echo "make demo    train three architectures on recall, then accuracy against distance: table and figure"
 	@echo "make peers   create .venv-peers with PyTorch and JoeyNMT, for benchmarks.bench --peers"
 	@echo "make lock    pin anew from pyproject.toml (needs uv)"
@@ -46,6 +47,12 @@ test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal --durations=10
+
+test-fast: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal -m "not processes and not slow"
 
 demo: setup
 	@$(BIN)/python -m experiments.demo

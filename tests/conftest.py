@@ -1,6 +1,7 @@
 """What every test shares: one CPU device, a compiler that does not try hard, and the folder of real text.
 
-Tests of several devices or processes start their own (`tests/training/processes.py`).
+Tests of several devices or processes start their own (`tests/training/processes.py`) and carry the mark `processes`;
+tests that train or compile for many seconds carry the mark `slow`. `make test-fast` leaves both out.
 """
 
 import os
@@ -18,6 +19,38 @@ IN_HASTE = (
 os.environ["JAX_PLATFORMS"] = "cpu"  # before jax is imported
 if IN_HASTE not in os.environ.get("XLA_FLAGS", ""):  # pytest's workers inherit it from the first process
     os.environ["XLA_FLAGS"] = f"{IN_HASTE} {os.environ.get('XLA_FLAGS', '')}".strip()
+
+TESTS = Path(__file__).parent
+PROCESSES = (  # files and folders most of whose tests start a process, a browser or a cluster
+    "benchmarks",
+    "experiments/engine/test_engine.py",
+    "experiments/engine/test_workers.py",
+    "experiments/test_report.py",
+    "models/test_shapes.py",
+    "test_howto.py",
+    "training/machine/test_mesh.py",
+    "training/run/test_tracking.py",
+    "training/test_reliability.py",
+)
+SLOW = (  # files and folders most of whose tests train
+    "experiments/probes",
+    "experiments/questions",
+    "test_eval.py",
+    "test_train.py",
+    "training/run/test_restore.py",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if not item.path.is_relative_to(TESTS):
+            continue
+        path = item.path.relative_to(TESTS)
+        names = {path.as_posix(), *(parent.as_posix() for parent in path.parents)}
+        for mark, places in (("processes", PROCESSES), ("slow", SLOW)):
+            if not names.isdisjoint(places):
+                item.add_marker(mark)
 
 
 @pytest.fixture(scope="session")

@@ -168,6 +168,7 @@ def train_alone(*words: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-c", ALONE, *words], cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.processes
 def test_synthetic_tasks_need_no_optional_package(tmp_path):
     small = ("--config.steps=2", "--config.schedule.warmup_steps=0", "--config.data.val_examples=8")
     small += ("--config.model.hidden_size=8", "--config.model.embed_size=8", "--config.batch_size=8")
@@ -177,6 +178,7 @@ def test_synthetic_tasks_need_no_optional_package(tmp_path):
     assert "wandb is not installed" in result.stderr
 
 
+@pytest.mark.processes
 def test_the_blocker_blocks(tmp_path):
     result = train_alone(
         "--config=configs/tfds.py:gru",

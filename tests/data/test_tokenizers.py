@@ -97,6 +97,7 @@ def _obtain_at_once(folder, barrier, results):
     results.put(tokenizers.obtain("joint", SETTINGS["unigram"], lambda: LINES, cache_dir=folder).state())
 
 
+@pytest.mark.processes
 def test_two_processes_at_once(tmp_path):
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(2), context.Queue()
@@ -111,6 +112,7 @@ def test_two_processes_at_once(tmp_path):
     assert left == ["tokenizer.json", "tokenizer.model"]  # nothing half-written stays
 
 
+@pytest.mark.processes
 def test_sentencepiece_is_silent_and_imported_only_where_used():
     code = (
         "import sys, data; assert 'sentencepiece' not in sys.modules and 'tensorflow_datasets' not in sys.modules\n"

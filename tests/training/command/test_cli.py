@@ -142,6 +142,7 @@ def refused_run(words: list[str], workdir: Path) -> str:
     return said
 
 
+@pytest.mark.processes
 def test_values_that_only_the_model_or_the_data_can_judge(tmp_path):
     """As real processes: what comes out once building has begun is told and cleaned up alike."""
     text, workdir = write_text(tmp_path / "text"), tmp_path / "run"
@@ -152,6 +153,7 @@ def test_values_that_only_the_model_or_the_data_can_judge(tmp_path):
     assert f"configs/translate.py: data.dir = {tmp_path}/missing is no folder" in said
 
 
+@pytest.mark.processes
 def test_an_architecture_that_needs_a_source_is_told_which_do_not(tmp_path):
     (tmp_path / "input.txt").write_text("To be, or not to be, that is the question.\n" * 40)
     workdir = tmp_path / "run"
@@ -187,6 +189,7 @@ def test_exit_status_tells_mistakes_from_failures(capsys, error, status):
     assert capsys.readouterr().err == f"error: {error}\n"
 
 
+@pytest.mark.processes
 def test_a_reader_that_has_seen_enough_ends_the_program_without_a_word():
     program = "from training.command import cli\nwith cli.user_errors():\n    while True: print('y')"
     writer = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)

@@ -146,9 +146,11 @@ json.dump([beam(batch()).tolist(), greedy.continuations(PROMPTS, 5).tolist()], s
 PROMPTS = [np.array([3, 4]), np.array([5]), np.array([6, 7, 8])]
 
 
+@pytest.mark.processes
 def test_devices_share_the_rows_of_a_batch():
     """Three rows between two devices: one more is filled up, and left out again."""
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
+    environment = os.environ | {"XLA_FLAGS": flags}
     done = subprocess.run([sys.executable, "-c", SHARED], capture_output=True, text=True, env=environment, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     beam = Generator(build("transformer", WITH_EOS), WITH_EOS, Beam(3))(batch())

@@ -1,5 +1,6 @@
 """One device, eight, or two processes: the same losses and the same parameters within rounding."""
 
+import os
 import signal
 import socket
 import sys
@@ -56,7 +57,8 @@ def assert_same(workdir, one):
 def test_eight_devices(one_device, text):
     model, one = one_device
     workdir = one.parent / "eight"
-    run(command(workdir, text, *EVERY, model=model), XLA_FLAGS="--xla_force_host_platform_device_count=8")
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
+    run(command(workdir, text, *EVERY, model=model), XLA_FLAGS=flags)
     assert summary(workdir)["device"]["count"] == 8
     assert_same(workdir, one)
 
