@@ -7,7 +7,6 @@
 import argparse
 import contextlib
 import difflib
-import importlib.util
 import os
 import re
 import sys
@@ -15,7 +14,6 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple, NoReturn
 
 from absl import flags
@@ -24,6 +22,7 @@ from ml_collections import ConfigDict, config_flags
 import models
 from models.options import KINDS, flat
 from training.command import usage
+from training.command.config_file import load
 from training.command.validate import validate
 
 MISTAKE, FAILURE = 2, 1  # exit status: the user can mend the command, or the machine or the numbers failed
@@ -38,6 +37,10 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
         )
+
+    def parse_known_args(self, args=None, namespace=None):
+        words = sys.argv[1:] if args is None else args
+        return super().parse_known_args([usage.at_home(word) for word in words], namespace)
 
     def error(self, message: str) -> NoReturn:
         _exit(f"{message}; see --help", MISTAKE)
@@ -94,8 +97,8 @@ def parse(argv: Sequence[str], description: str = "") -> Options:
     """
     usage.answer(argv, description)
     values = _flags()
-    where, words = _take_config([word for word in argv if word not in usage.WORDS])
-    file = where.partition(":")[0]
+    where, words = _take_config([usage.at_home(word) for word in argv if word not in usage.WORDS])
+    file, _ = usage.split(where)
     with user_errors(file):
         config = load(where)
         name, task = config.model.name, config.task
@@ -129,41 +132,6 @@ def parse(argv: Sequence[str], description: str = "") -> Options:
         values.num_processes,
         values.process_id,
     )
-
-
-def load(where: str) -> ConfigDict:
-    """The config of `FILE:ARGUMENT`, its model completed by the architecture's defaults.
-
-    Raises ValueError or FileNotFoundError in one line.
-    """
-    file, _, argument = where.partition(":")
-    module = _import(file)
-    if not hasattr(module, "get_config"):
-        raise ValueError(f"{file} has no get_config(model); copy one from configs/")
-    if not argument:
-        raise ValueError(f"--config = {where} names no architecture; give one, as in --config={file}:gru")
-    try:
-        config = module.get_config(argument)
-        config.model = models.configured(config.model.name, config.model)
-    except ValueError as error:
-        raise ValueError(f"{file}: {error}") from error
-    return config
-
-
-def _import(file: str) -> ModuleType:
-    path = Path(file)
-    if not path.is_file():
-        there = [f"configs/{path.name}" for path in usage.config_files()]
-        raise FileNotFoundError(f"--config = {file} is no file; {_hint(file, there)}choose from {', '.join(there)}")
-    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"--config = {file} is not a Python file; give one that ends in .py")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise ValueError(f"{file}: line {error.lineno} is not Python ({error.msg})") from None
-    return module
 
 
 def _flags() -> flags.FlagValues:

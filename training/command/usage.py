@@ -6,6 +6,8 @@ stands behind it in its config file or in `configs/common.py`; a model's keys ar
 
 import ast
 import io
+import os
+import re
 import sys
 import tokenize
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,6 +45,19 @@ def overview(description: str) -> str:
     return "\n".join([*lines, "--config=FILE:MODEL --help prints every key of that config."])
 
 
+def split(where: str) -> tuple[str, str]:
+    """`FILE:ARGUMENT` -> (FILE, ARGUMENT); a file's path may hold colons of its own, or begin with ~."""
+    found = re.fullmatch(r"(.*\.py)(?::(.*))?", where)
+    file, argument = found.groups() if found else where.partition(":")[::2]
+    return os.path.expanduser(file), argument or ""
+
+
+def at_home(word: str) -> str:
+    """A word of a command whose value is a path in the home folder; a shell leaves the ~ in `--workdir=~/x`."""
+    flag, path = found.groups() if (found := re.fullmatch(r"(--?[\w.-]+=)?(~/.*)", word)) else (word, "")
+    return (flag or "") + os.path.expanduser(path)
+
+
 def config_files() -> list[Path]:
     """The configs of the tasks."""
     return [path for path in sorted(CONFIGS.glob("*.py")) if path.stem not in ("__init__", "common")]
@@ -57,13 +72,13 @@ def architectures() -> list[str]:
 
 def of_config(where: str, config: Mapping[str, Any], model: Mapping[str, str]) -> str:
     """Every key of a config (flat) with value, type and comment, by group; `model` describes the model's keys."""
-    file = Path(where.partition(":")[0])
+    file = Path(split(where)[0])
     comments = {**comments_of(file), **{f"model.{key}": text for key, text in model.items()}}
     groups: dict[str, list[str]] = {}
     for key in config:
         groups.setdefault(key.partition(".")[0] if "." in key else "", []).append(key)
     width = max(len(f"{key}={value}") for key, value in config.items() if len(str(value)) < 24)
-    lines = [ast.get_docstring(ast.parse(file.read_text())) or "", ""]
+    lines = [ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "", ""]
     for group in sorted(groups):
         lines.append(f"{group or 'the run'}:")
         for key in groups[group]:
@@ -75,12 +90,12 @@ def of_config(where: str, config: Mapping[str, Any], model: Mapping[str, str]) -
 
 def comments_of(file: Path) -> dict[str, str]:
     """What a config file, and those that it imports, say behind their keys: {dotted key: comment}."""
-    tree = ast.parse(file.read_text())
+    tree = ast.parse(file.read_text(encoding="utf-8"))
     imported = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "configs"]
     others = [CONFIGS / f"{alias.name}.py" for node in imported for alias in node.names]
     found: dict[str, str] = {}
     for path in (file, *others):
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         tokens = tokenize.generate_tokens(io.StringIO(text).readline)
         behind = {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT and t.start[1]}
         for key, line in _keys(ast.parse(text)):

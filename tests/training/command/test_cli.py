@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import eval
 import train
 from data import TASKS
 from models import MODELS
@@ -53,6 +54,17 @@ def test_a_setting_comes_after_the_architecture():
     assert cli.parse(recall(model="gru,zoology_64_4")).config.data.num_keys == 4095
 
 
+def test_the_home_folder_is_found_in_any_path(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    options = cli.parse(
+        [f"--config={RECALL}:gru", "--workdir=~/x", "--config.wandb.name=~/b", "--config.wandb.group=~"]
+    )
+    wandb = options.config.wandb
+    assert (options.workdir, wandb.name, wandb.group) == (tmp_path / "x", f"{tmp_path}/b", "~")
+    assert eval.parse(["--workdir", "~/x", "--input=~/in"]).input == f"{tmp_path}/in"
+    assert eval.parse(["--workdir", "~/x", "--input=~/in"]).workdir == tmp_path / "x"
+
+
 MISTAKES = {
     "misspelt key": ("--config.sede=3", "sede = '3' is not a key; did you mean seed?"),
     "misspelt key below": ("--config.model.num_head=3", "model.num_head = '3' is not a key; did you mean model.num_h"),
@@ -60,7 +72,7 @@ MISTAKES = {
     "key without its group": ("--config.learning_rate=3", "did you mean optimizer.learning_rate?"),
     "key in two words": ("--config.learning_rat", "did you mean optimizer.learning_rate?"),
     "no such key at all": ("--config.xyzzy=3", "choose from batch_size, best"),
-    "a group": ("--config.every=3", "set one of every.eval, every.log, every.save"),
+    "a group": ("--config.every=3", "set one of every.decode, every.eval, every.log, every.save"),
     "the model as a value": ("--config.model=gru", f"use --config={RECALL}:gru"),
     "the model's name": ("--config.model.name=gru", f"use --config={RECALL}:MODEL"),
     "the task's name": ("--config.task=copying", "use --config=configs/copying.py:transformer"),
@@ -118,20 +130,6 @@ COMMANDS = {
 def test_a_wrong_command_is_one_line(capsys, mistake):
     words, told = COMMANDS[mistake]
     assert told in refusal(capsys, *words)
-
-
-CONFIGS = {
-    "def get_config(model:": "line 1 is not Python",
-    "x = 1": "has no get_config(model)",
-    "def get_config(model):\n    raise ValueError('seed = 7 is unlucky; use 8')": "seed = 7 is unlucky; use 8",
-}
-
-
-@pytest.mark.parametrize("text", CONFIGS)
-def test_a_broken_config_file_is_named(capsys, tmp_path, text):
-    (tmp_path / "mine.py").write_text(text)
-    said = refusal(capsys, f"--config={tmp_path}/mine.py:gru", "--workdir=runs/never")
-    assert f"{tmp_path}/mine.py" in said and CONFIGS[text] in said
 
 
 def refused_run(words: list[str], workdir: Path) -> str:
@@ -233,13 +231,6 @@ def test_a_new_architecture_gets_two_layers_of_the_task_s_width(monkeypatch, pat
     assert model.num_layers == 2 and set(flat(model)) == {"name", *EVERY}
     others = [cli.load(f"configs/{path.name}:{name}").model for name in ("gru_decoder", "transformer_decoder")]
     assert [model.hidden_size] * 2 == [other.hidden_size for other in others]
-
-
-def test_a_config_file_that_sets_what_the_model_does_not_have(capsys, tmp_path):
-    text = (ROOT / "configs" / "parity.py").read_text()
-    (tmp_path / "mine.py").write_text(text.replace("config.model.hidden_size", "config.model.hiden_size"))
-    said = refusal(capsys, f"--config={tmp_path}/mine.py:gru", "--workdir=runs/never")
-    assert "mine.py: model.hiden_size = 64 is not a key; gru has no hiden_size; choose from model.hidden_size" in said
 
 
 def test_same_keys_outside_data_and_model():
