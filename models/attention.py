@@ -44,6 +44,21 @@ class View(NamedTuple):
     tiles: Tiles | None = None  # the same for a long sequence's own keys, where nothing is tapped
 
 
+def plain(
+    query_TK: Float[Array, "T K"],
+    key_SK: Float[Array, "S K"],
+    value_SK: Float[Array, "S K"],
+    visible_TS: Bool[Array, "T S"],
+) -> Float[Array, "T K"]:
+    """One head of one example (Vaswani et al. 2017, equation 1), where each query sees a key.
+
+    For a reader, and for the tests, which hold it equal to `attend` (tests/models/test_plain.py).
+    """
+    scores_TS = query_TK @ key_SK.T / jnp.sqrt(query_TK.shape[1])
+    weights_TS = jax.nn.softmax(jnp.where(visible_TS, scores_TS, -jnp.inf), axis=1)
+    return weights_TS @ value_SK
+
+
 def attend(
     query_BHTK: Float[Array, "B H T K"],
     blocks: Sequence[Keys],
@@ -53,7 +68,7 @@ def attend(
     dropout_rate: float = 0.0,
     key: Key[Array, ""] | None = None,
 ) -> Float[Array, "B H T K"]:
-    """softmax(Q K^T / sqrt(K)) V (Vaswani et al. 2017, equation 1), softmax in float32.
+    """`plain` for all heads and rows at once, softmax in float32.
 
     Keys come in blocks, each with its view, so that in decoding what never changes and what a beam
     reorders need not be copied together. A query that sees no key gets zeros. A view for a fused kernel or

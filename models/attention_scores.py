@@ -2,7 +2,8 @@
 
 A score splits into what depends on the memory alone, `keys(memory)`, computed once for a source, and
 what depends on the query. The second part is written over `linear(name, x)` and the `weights` it names,
-so that it runs for all queries at once or inside a scan (`models/scan.py`) alike.
+so that it runs for all queries at once or inside a scan (`models/scan.py`) alike. `plain(q, m)` is one score as its
+paper writes it, for a reader and for the tests, which hold the two equal (tests/models/test_plain.py).
 
 Dims: B batch, T queries, S memory slots, D query width, E memory width, A score width.
 """
@@ -43,6 +44,10 @@ class Score(nnx.Module):
     def scores(linear: LinearFn, constants: Any, query_BTD: Float[Array, "B T D"]) -> Float[Array, "B T S"]:
         raise NotImplementedError
 
+    def plain(self, q: Float[Array, "D"], m: Float[Array, "E"]) -> Float[Array, ""]:
+        """The score of one query and one slot of the memory, as the paper writes it."""
+        raise NotImplementedError
+
 
 class AdditiveScore(Score):
     """v . tanh(W q + U m)  (Bahdanau et al. 2015, appendix A.1.2)."""
@@ -51,6 +56,11 @@ class AdditiveScore(Score):
         self.query = Linear(query_size, size, use_bias=False, dtype=dtype, rngs=rngs)
         self.memory = Linear(memory_size, size, use_bias=False, dtype=dtype, rngs=rngs)
         self.vector = nnx.Param(glorot(rngs.params(), (size, 1), jnp.float32)[:, 0])
+
+    def plain(self, q, m):
+        """Bahdanau et al. 2015, appendix A.1.2."""
+        W, U, v = self.query.kernel[...], self.memory.kernel[...], self.vector[...]
+        return v @ jnp.tanh(q @ W + m @ U)
 
     def keys(self, memory_BSE):
         return self.memory(memory_BSE)
@@ -77,6 +87,11 @@ class ConcatScore(AdditiveScore):
         joint = glorot(rngs.params(), (query_size + memory_size, size), jnp.float32)
         self.query.kernel[...], self.memory.kernel[...] = joint[:query_size], joint[query_size:]
 
+    def plain(self, q, m):
+        """Luong et al. 2015, section 3.1."""
+        W, v = jnp.concatenate([self.query.kernel[...], self.memory.kernel[...]]), self.vector[...]
+        return v @ jnp.tanh(jnp.concatenate([q, m]) @ W)
+
 
 class DotScore(Score):
     """q . m  (Luong et al. 2015, section 3.1)."""
@@ -85,6 +100,10 @@ class DotScore(Score):
 
     def __init__(self, query_size, memory_size, size, *, dtype=jnp.float32, rngs):
         pass
+
+    def plain(self, q, m):
+        """Luong et al. 2015, section 3.1."""
+        return q @ m
 
     def keys(self, memory_BSE):
         return memory_BSE
@@ -100,6 +119,10 @@ class DotScore(Score):
 class ScaledDotScore(DotScore):
     """q . m / sqrt(D)  (Vaswani et al. 2017, equation 1, on Luong's dot score)."""
 
+    def plain(self, q, m):
+        """Vaswani et al. 2017, section 3.2.1."""
+        return q @ m / jnp.sqrt(len(q))
+
     @staticmethod
     def scores(linear, constants, query_BTD):
         return linear("keys", query_BTD) / query_BTD.shape[-1] ** 0.5
@@ -112,6 +135,11 @@ class GeneralScore(DotScore):
 
     def __init__(self, query_size, memory_size, size, *, dtype=jnp.float32, rngs):
         self.memory = Linear(memory_size, query_size, use_bias=False, dtype=dtype, rngs=rngs)
+
+    def plain(self, q, m):
+        """Luong et al. 2015, section 3.1."""
+        W = self.memory.kernel[...]
+        return q @ (m @ W)
 
     def keys(self, memory_BSE):
         return self.memory(memory_BSE)

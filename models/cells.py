@@ -4,7 +4,8 @@ What depends on the input alone, `project(x)`, is computed for all time steps at
 state, `step(carry, projected)`, is all that a scan repeats. The gates' kernels stand side by side in one, in
 PyTorch's order, so that weights can be taken over; the gates themselves are arrays of their own, since XLA
 vectorises elementwise work on those and not on slices. Parameters and carry are float32; `dtype` is that of
-matmuls.
+matmuls. `plain(carry, x)` is the same step as its paper writes it, for a reader and for the tests, which hold the two
+equal (tests/models/test_plain.py).
 
 Dims: B batch, D input width, H hidden width, G = gates * H; `...` any leading axes.
 """
@@ -68,6 +69,15 @@ class Cell(nnx.Module):
         """The next carry from the input's share of the gates and the state's, which `recurrent` adds."""
         raise NotImplementedError
 
+    def plain(self, carry: tuple[Float[Array, "H"], ...], x: Float[Array, "D"]) -> tuple[Float[Array, "H"], ...]:
+        """The next carry of one example, as the paper writes it."""
+        raise NotImplementedError
+
+    def by_gate(self) -> list[tuple[Array, Array, Array]]:
+        """(W, U, b) of each gate, of x W + h U + b."""
+        kernels = (self.input_kernel[...], self.recurrent_kernel[...], self.bias[...])
+        return list(zip(*(jnp.split(kernel, self.gates, axis=-1) for kernel in kernels), strict=True))
+
     def recurrent(self) -> Dense:
         """The recurrent map in the dtype of the computation."""
         return Dense(self.recurrent_kernel[...].astype(self.dtype))
@@ -100,6 +110,12 @@ class Cell(nnx.Module):
 
 class TanhCell(Cell):
     """h_t = tanh(x_t W + b + h_{t-1} U)  (Elman 1990)."""
+
+    def plain(self, carry, x):
+        """Goodfellow et al. 2016, equations 10.8 and 10.9."""
+        (h,) = carry
+        ((W, U, b),) = self.by_gate()
+        return (jnp.tanh(x @ W + h @ U + b),)
 
     @staticmethod
     def update(recurrent, projected, carry):
@@ -159,6 +175,17 @@ class LSTMCell(Cell):
             rngs=rngs,
         )
 
+    def plain(self, carry, x):
+        """Graves 2013, equations 7 to 11, without what the gates read of the cell."""
+        h, c = carry
+        (W_i, U_i, b_i), (W_f, U_f, b_f), (W_g, U_g, b_g), (W_o, U_o, b_o) = self.by_gate()
+        i = jax.nn.sigmoid(x @ W_i + h @ U_i + b_i)
+        f = jax.nn.sigmoid(x @ W_f + h @ U_f + b_f)
+        g = jnp.tanh(x @ W_g + h @ U_g + b_g)
+        o = jax.nn.sigmoid(x @ W_o + h @ U_o + b_o)
+        c = f * c + i * g
+        return o * jnp.tanh(c), c
+
     @staticmethod
     def update(recurrent, projected, carry):
         enter, forget, candidate, leave = recurrent(projected)
@@ -167,7 +194,7 @@ class LSTMCell(Cell):
 
 
 class GRUCell(Cell):
-    """The GRU of cuDNN and PyTorch, reset after the matmul  (Cho et al. 2014a, in the form of v3):
+    """The GRU of cuDNN and PyTorch, reset after the matmul  (Cho et al. 2014a, in its first version):
 
     r, z = sigmoid(x_t W_rz + b_rz + h_{t-1} U_rz)
     n    = tanh(x_t W_n + b_n + r * (h_{t-1} U_n + b'_n))
@@ -179,6 +206,15 @@ class GRUCell(Cell):
     def __init__(self, in_size: int, hidden_size: int, **settings: Any):
         super().__init__(in_size, hidden_size, **settings)
         self.candidate_bias = nnx.Param(jnp.zeros(hidden_size, jnp.float32))
+
+    def plain(self, carry, x):
+        """Cho et al. 2014a (arXiv 1406.1078v1), section 2.3; later versions reset h before the matmul."""
+        (h,) = carry
+        (W_r, U_r, b_r), (W_z, U_z, b_z), (W_n, U_n, b_n) = self.by_gate()
+        r = jax.nn.sigmoid(x @ W_r + h @ U_r + b_r)
+        z = jax.nn.sigmoid(x @ W_z + h @ U_z + b_z)
+        n = jnp.tanh(x @ W_n + b_n + r * (h @ U_n + self.candidate_bias[...]))
+        return ((1 - z) * n + z * h,)
 
     def recurrent(self):
         kernel, _ = super().recurrent()

@@ -12,8 +12,7 @@ import pytest
 from flax import nnx
 
 import models
-from models.attention_scores import SCORES, masked_softmax
-from models.scan import linear_of
+from models.attention_scores import masked_softmax
 from tests.models.sizes import SIZES
 from tests.models.test_contract import TOKENS, batch, decode, noisy, tiny
 
@@ -171,31 +170,6 @@ def test_variational_dropout_between_layers(name, variational):
     kept_TH = np.asarray(jacobian_TNH[np.arange(3), steps] != 0)
     assert 0.1 < kept_TH.mean() < 0.9
     assert (kept_TH == kept_TH[:1]).all() == variational
-
-
-def reference_scores(name, score, query_D, memory_E):
-    """One score, as its paper writes it."""
-    if name in ("additive", "concat"):
-        hidden = query_D @ score.query.kernel[...] + memory_E @ score.memory.kernel[...]
-        return np.tanh(hidden) @ score.vector[...]
-    if name == "general":
-        return query_D @ (memory_E @ score.memory.kernel[...])
-    return query_D @ memory_E / (np.sqrt(len(query_D)) if name == "scaled_dot" else 1.0)
-
-
-@pytest.mark.parametrize("name", sorted(SCORES))
-def test_scores_are_those_of_the_papers(name):
-    memory_size = 4 if SCORES[name].same_width else 6
-    score = SCORES[name](4, memory_size, 5, rngs=nnx.Rngs(params=jax.random.key(0)))
-    query_BTD = jax.random.normal(jax.random.key(1), (2, 3, 4))
-    memory_BSE = jax.random.normal(jax.random.key(2), (2, 5, memory_size))
-    keys = score.keys(memory_BSE)
-    scores_BTS = score.scores(linear_of(score.weights(keys)), score.constants(keys), query_BTD)
-    assert scores_BTS.shape == (2, 3, 5)
-    for where in [(0, 0, 0), (1, 2, 4), (0, 1, 3)]:
-        b, t, s = where
-        expected = reference_scores(name, score, np.asarray(query_BTD[b, t]), np.asarray(memory_BSE[b, s]))
-        np.testing.assert_allclose(scores_BTS[where], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_masked_softmax_of_nothing_is_zero():
