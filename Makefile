@@ -22,7 +22,7 @@ help:
 	@echo "make test    lint, types and all tests; LONGREACH_DATA=FOLDER adds those on real text"
 	@echo "make test-fast  lint, types and the tests that start no process and train little, for everyday work"
 	@echo "make demo    train three architectures on recall, then accuracy against distance: table and figure"
-	@echo "make peers   create .venv-peers with PyTorch and JoeyNMT, for benchmarks.bench --peers"
+	@echo "make peers   create .venv-peers with PyTorch and JoeyNMT, for python -m benchmarks --peers"
 	@echo "make lock    pin anew from pyproject.toml (needs uv)"
 	@echo "make clean   remove $(VENV), .venv-peers and caches; runs/ stays"
 

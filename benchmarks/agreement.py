@@ -1,95 +1,74 @@
-"""Loss and gradient of every architecture on this machine's device, for a comparison with another's.
+"""Loss and gradient of every architecture on this machine's device against its CPU's, in float32 and in bfloat16."""
 
-    JAX_PLATFORMS=cpu python -m benchmarks.agreement cpu.npz float32 [ARCHITECTURE...]
-    python -m benchmarks.agreement gpu.npz bfloat16
-
-Parameters and batch are drawn by numpy, so they are the same everywhere. Sources are padded on both sides, and one is
-padding alone. `lstm:cudnn` is an LSTM by that back-end.
-"""
-
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
-from training.command import cli
+import models
+from benchmarks.cases import step
+from benchmarks.compare import Comparison
+from benchmarks.contender import Contender, config_of
+from data.spec import Spec
+from training.step.losses import cross_entropy
 
-B, S, T, V, WIDTH, HEADS = 8, 24, 16, 64, 64, 2
+B, S, T, V = 8, 24, 16, 64
 BOUNDS = {"float32": (1e-4, 0.99999), "bfloat16": (0.03, 0.99)}  # of the loss, relative; of the gradients' cosine
-CUDNN = ":cudnn"
 
 
-def compute(name: str, dtype: str) -> dict[str, np.ndarray]:
-    """{"loss": (), "gradient": all of it, flat} of one architecture."""
-    import jax
-    import jax.numpy as jnp
-    from flax import nnx
-
-    import models
-    from data.spec import Spec
-    from training.step.losses import cross_entropy
-
-    architecture = name.removesuffix(CUDNN)
-    config = models.configured(architecture)
-    models.set_width(config, WIDTH)
-    config.dtype = dtype
-    if "num_heads" in config:
-        config.num_heads = HEADS
-    if name.endswith(CUDNN):
-        config.backend = "cudnn"
+def compute(contender: Contender, platform: str | None = None) -> tuple[float, np.ndarray]:
+    """(loss, gradient of all parameters, flat) on the first device of a platform, in float32 at the highest precision.
+    Parameters and batch are drawn by numpy; sources are padded on both sides, and one is padding alone."""
+    config = config_of(contender).model
     spec = Spec("tokens", V, V, "tokens", V, S, T, free_running=True, shared_vocabulary=True, eos=2)
-    graph, shapes = nnx.split(nnx.eval_shape(lambda: models.build(architecture, config, spec, jax.random.key(0))))
+    graph, shapes = nnx.split(nnx.eval_shape(lambda: models.build(config.name, config, spec, jax.random.key(0))))
     random = np.random.default_rng(0)
-    params = jax.tree.map(lambda leaf: jnp.asarray(random.normal(size=leaf.shape) * 0.1, jnp.float32), shapes)
-    source, target_in, target_out = (jnp.asarray(random.integers(3, V, (B, length))) for length in (S, T, T))
+    params = jax.tree.map(lambda leaf: (random.normal(size=leaf.shape) * 0.1).astype(np.float32), shapes)
+    source, target_in, target_out = (random.integers(3, V, (B, length)) for length in (S, T, T))
     first, last = random.integers(0, S // 3, B)[:, None], random.integers(S // 2, S, B)[:, None]
-    mask = jnp.asarray((first <= np.arange(S)) & (np.arange(S) < last) & (np.arange(B)[:, None] > 0))
+    mask = (first <= np.arange(S)) & (np.arange(S) < last) & (np.arange(B)[:, None] > 0)
 
-    def loss(params):
-        logits = nnx.merge(graph, params)(source, mask, target_in).logits
-        return cross_entropy(logits, target_out).loss.mean()
+    def loss(params, *batch):
+        return cross_entropy(nnx.merge(graph, params)(*batch).logits, jnp.asarray(target_out)).loss.mean()
 
-    with jax.default_matmul_precision("highest" if dtype == "float32" else "default"):
-        value, gradient = jax.jit(jax.value_and_grad(loss))(params)
-    flat = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(gradient)])
-    return {"loss": np.asarray(value), "gradient": flat}
+    precision = jax.default_matmul_precision("highest" if config.dtype == "float32" else "default")
+    with precision, jax.default_device(jax.devices(platform)[0]):
+        value, gradient = jax.jit(jax.value_and_grad(loss))(params, source, mask, target_in)
+    return float(value), np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(gradient)])
 
 
-def compare(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], dtype: str) -> dict[str, float | bool]:
-    """How far two results of `compute` lie apart, and whether that is within the bounds of `dtype`."""
-    g, h = found["gradient"].astype(np.float64), expected["gradient"].astype(np.float64)
-    loss = abs(float(found["loss"]) / float(expected["loss"]) - 1)
-    cosine = float(g @ h / np.linalg.norm(g) / np.linalg.norm(h))
-    size = float(np.linalg.norm(g) / np.linalg.norm(h))
+def compare(found: tuple, expected: tuple, dtype: str) -> dict[str, float]:
+    """How far two results lie apart. Raises RuntimeError where that is beyond the bounds of `dtype`."""
+    g, h = found[1].astype(np.float64), expected[1].astype(np.float64)
+    loss, size = abs(found[0] / expected[0] - 1), float(np.linalg.norm(g) / np.linalg.norm(h))
+    said = {"loss error": loss, "gradient cosine": float(g @ h) / float(h @ h) / size, "gradient size": size}
     most, least = BOUNDS[dtype]
-    agrees = loss <= most and cosine >= least and abs(size - 1) <= max(10 * most, 1e-3)
-    return {"loss_error": loss, "gradient_cosine": cosine, "gradient_size": size, "agrees": bool(agrees)}
+    if not (loss <= most and said["gradient cosine"] >= least and abs(size - 1) <= max(10 * most, 1e-3)):
+        raise RuntimeError(f"it disagrees with the CPU: {', '.join(f'{key} {one:.6g}' for key, one in said.items())}")
+    return said
 
 
-def read(path: Path) -> dict[str, dict[str, np.ndarray]]:
-    """By architecture, what `main` wrote."""
-    found: dict[str, dict[str, np.ndarray]] = {}
-    with np.load(path) as arrays:
-        for key in arrays.files:
-            name, part = key.split("/")
-            found.setdefault(name, {})[part] = arrays[key]
-    return found
+class Agreement(Comparison):
+    """Stands before what is measured on a GPU: where something disagrees, nothing is."""
+
+    def measure(self) -> dict[str, Any]:
+        rows, failed = [], {}
+        for ours in self.contenders:
+            cudnn = "model.backend" in ours.values  # which has float32 alone
+            expected = compute(ours.but("on the CPU", **({"model__backend": "scan"} if cudnn else {})), "cpu")
+            for dtype in ("float32",) if cudnn else BOUNDS:
+                name = f"{ours.name} {dtype}"
+                try:
+                    besides = compare(compute(ours.but(name, model__dtype=dtype)), expected, dtype)
+                    rows.append({"program": name, "besides": besides})
+                except (RuntimeError, ValueError) as error:
+                    failed[name] = str(error)
+        return {"unit": self.unit, "programs": rows, "failed": failed}
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = cli.Parser(__doc__)
-    parser.add_argument("file", type=Path)
-    parser.add_argument("dtype", choices=tuple(BOUNDS))
-    parser.add_argument("names", nargs="*", metavar="ARCHITECTURE")
-    options = parser.parse_args(argv)
-    import models
-
-    arrays: dict[str, Any] = {}
-    for name in options.names or models.MODELS:
-        arrays |= {f"{name}/{part}": value for part, value in compute(name, options.dtype).items()}
-    np.savez(options.file, **arrays)
-
-
-if __name__ == "__main__":
-    main()
+def agreement() -> Agreement:
+    ours = [step(name, B, T, 64, 2, V).but(name) for name in models.MODELS]
+    ours.append(step("lstm", B, T, 64, 2, V).but("lstm, cuDNN", model__backend="cudnn"))
+    return Agreement("agreement", "loss and gradient against the CPU's", ours, on_gpu=True)

@@ -1,119 +1,79 @@
-"""What is measured: sizes, the work of a step in FLOPs, and one batch of data for every program.
+"""Cases of one training step: forward, backward, Adam at a constant rate, nothing else that a peer lacks.
 
-This file is read by our programs and by the peers', in their own environments: the standard library and
-numpy alone.
+On a GPU: the sizes of the papers, stacks beside cuDNN through torch, and a surface of lengths.
 """
 
-import dataclasses
 from typing import Any
 
-import numpy as np
+from benchmarks.compare import Comparison
+from benchmarks.contender import Contender
+
+CONSTANT = {"steps": 10**6, "every.log": 10**6, "schedule.name": "constant", "schedule.warmup_steps": 0}
+ADAM = {"learning_rate": 1e-3, "b1": 0.9, "b2": 0.999, "eps": 1e-8, "clip_norm": 0.0}
+BOUND = {"float32": 1e-3, "bfloat16": 0.02}  # of losses: TF32 on one side or both
 
 
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """One training step, the same for every program: forward, backward, Adam."""
-
-    name: str
-    model: str  # rnn, gru, lstm: a stack; gru_attention, transformer: an encoder-decoder; ..._decoder: a language model
-    batch: int
-    length: int  # of source and target
-    hidden: int
-    layers: int
-    mlp: int = 0
-    heads: int = 0
-    vocab: int = 0
-    dropout: float = 0.0
-    label_smoothing: float = 0.0
-    devices: int = 2  # that we split the CPU into
-    dtype: str = "float32"  # of the computation
-    attention_dropout: float | None = None  # of attention weights, where it is not `dropout`
-    backend: str = ""  # of an LSTM, or the fused_attention of a Transformer, where it is not the config's default
-    keep_pages: bool = True  # in our program; small arrays are allocated faster without
-    compiled: bool = False  # torch.compile, for torch's program
-
-    @property
-    def is_stack(self) -> bool:
-        return self.model in ("rnn", "gru", "lstm")
-
-    @property
-    def is_decoder(self) -> bool:
-        return self.model.endswith("_decoder")
-
-    @property
-    def attention_dropout_rate(self) -> float:
-        return self.dropout if self.attention_dropout is None else self.attention_dropout
-
-    @property
-    def tokens(self) -> int:
-        return self.batch * self.length
-
-    @property
-    def torch(self) -> str:
-        """What torch calls it."""
-        return {"rnn": "nn.RNN", "gru": "nn.GRU", "lstm": "nn.LSTM", "transformer": "nn.Transformer"}.get(
-            self.model, "nn.GRUCell in a loop"
-        )
+def step(model: str, batch: int, length: int, hidden: int, layers: int, vocab: int = 8000, **more: Any) -> Contender:
+    """Ours, on rows of the full length: no program gains by skipping padding. `more` has `__` for `.`."""
+    values = CONSTANT | {f"optimizer.{key}": value for key, value in ADAM.items()}
+    values |= {"batch_size": batch, "data.min_length": length, "data.max_length": length, "model.hidden_size": hidden}
+    values |= {"model.num_layers": layers, "data.num_symbols": vocab - 3}  # and three specials
+    values |= {} if model.startswith("transformer") else {"model.embed_size": hidden}
+    return Contender("ours", f"configs/reverse.py:{model}", values, "one_batch").but("ours", **more)
 
 
-def _stacks(model: str) -> list[Case]:
+def stack(model: str, batch: int, length: int, hidden: int, **more: Any) -> Contender:
+    """Ours: two layers of a cell alone."""
+    return step(model, batch, length, hidden, 2, **more).beside("parts", name="ours")
+
+
+def product(dtype: str, size: int) -> Comparison:
+    """What the machine can do, which shares are of."""
+    one = step("gru", 1, 1, size, 1, model__dtype=dtype).beside("parts", "product", "ours")
+    return Comparison(f"matmul_{dtype}", f"a product of {size} x {size} matrices", [one], "steps")
+
+
+def transformer_big(length: int, batch: int, peers: bool) -> Comparison:
+    """Vaswani et al. 2017, table 3, `big`, with a vocabulary of 32,768 and no dropout of attention weights."""
+    sizes: dict[str, Any] = {"model__num_heads": 16, "model__mlp_dim": 4096, "model__dropout_rate": 0.1}
+    ours = step("transformer", batch, length, 1024, 6, 32768, label_smoothing=0.1, model__dtype="bfloat16", **sizes)
+    both = [ours, ours.but("ours, attention not fused", model__fused_attention="never")]
+    both += [ours.beside("torch"), ours.beside("torch", "compiled")] if peers else []
+    question = "at least 45 % of the measured matmul rate, 1.2 times as fast as torch compiled"
+    return Comparison(f"transformer_big_{length}", question, both, seconds=40.0, bound=BOUND["bfloat16"], on_gpu=True)
+
+
+def cells(model: str, length: int, hidden: int, batch: int, dtype: str, peers: bool) -> Comparison:
+    """Layers of one cell against cuDNN's, which torch calls."""
+    ours = stack(model, batch, length, hidden, model__dtype=dtype)
+    has_cudnn = model == "lstm" and dtype == "float32"
+    both = [ours, *([ours.but("ours, cuDNN", model__backend="cudnn")] if has_cudnn else [])]
+    both += [ours.beside("torch", name="torch, cuDNN")] if peers else []
+    name = f"{model}_{length}_{hidden}_{dtype}"
+    return Comparison(name, "a stack of cells beside cuDNN", both, seconds=20.0, bound=BOUND[dtype], on_gpu=True)
+
+
+def surface(length: int, tokens: int = 16384) -> Comparison:
+    """Decoder-only models of 4.2 M parameters (without embeddings); as many tokens a step at every length."""
+
+    def system(name: str, hidden: int, **more: Any) -> Contender:
+        sizes = (max(1, tokens // length), length // 2, hidden, 2, 1024)
+        return step(f"{name}_decoder", *sizes, **{"model__dtype": "bfloat16", **more}).but(name)
+
+    transformer, lstm = system("transformer", 512, model__num_heads=8, model__mlp_dim=1024), system("lstm", 512)
+    systems = [transformer, transformer.but("transformer, attention not fused", model__fused_attention="never")]
+    systems += [system("rnn", 1024), system("gru", 592), lstm]
+    systems.append(lstm.but("lstm, cuDNN, float32", model__backend="cudnn", model__dtype="float32"))
+    return Comparison(f"surface_{length}", "training along the length", systems, seconds=30.0, bound=None, on_gpu=True)
+
+
+def gpu_cases(peers: bool) -> list[Comparison]:
+    """What matters most first."""
+    cell, lengths = ("rnn", "gru", "lstm"), (32, 128, 512, 1024, 2048, 4096)
     return [
-        Case(f"{model}_128", model, batch=64, length=128, hidden=256, layers=2),
-        Case(f"{model}_512", model, batch=64, length=512, hidden=256, layers=2),
-        Case(f"{model}_batch16", model, batch=16, length=128, hidden=256, layers=2, keep_pages=False),
-        Case(f"{model}_tiny", model, batch=64, length=64, hidden=64, layers=2, keep_pages=False),
+        product("bfloat16", 8192),
+        *(transformer_big(length, batch, peers) for length, batch in ((128, 128), (512, 32))),
+        *(cells(model, length, 256, 64, "float32", peers) for model in cell for length in (128, 512)),
+        *(cells(model, 128, 1024, 256, "bfloat16", peers) for model in cell),
+        *(surface(length) for length in lengths),
     ]
-
-
-TEXT: dict[str, Any] = {"batch": 64, "length": 32, "hidden": 256, "vocab": 8000}
-CASES: dict[str, Case] = {
-    case.name: case
-    for case in (
-        *_stacks("rnn"),
-        *_stacks("gru"),
-        *_stacks("lstm"),
-        Case("attention", "gru_attention", layers=1, **TEXT),
-        Case("transformer", "transformer", layers=3, mlp=1024, heads=8, dropout=0.1, label_smoothing=0.1, **TEXT),
-    )
-}
-GATES = {"rnn": 1, "gru": 3, "lstm": 4}
-
-
-def batch(case: Case) -> dict[str, np.ndarray]:
-    """`inputs` and `targets` (B, T, D) of a stack; `source`, `target_in`, `target_out` (B, T) of the others, all
-    of the full length: no program gains by skipping padding. A language model's source is empty."""
-    random = np.random.default_rng(0)
-    shape = (case.batch, case.length)
-    if case.is_stack:
-        return {name: random.standard_normal((*shape, case.hidden), np.float32) for name in ("inputs", "targets")}
-    tokens = {
-        name: random.integers(3, case.vocab, shape).astype(np.int32) for name in ("source", "target_in", "target_out")
-    }
-    return tokens | {"source": tokens["source"][:, :0]} if case.is_decoder else tokens
-
-
-def flops(case: Case) -> float:
-    """Of the matmuls of a step, a multiply-add counted as two; the backward pass takes twice the forward. Causal
-    attention counts as if it saw all keys."""
-    tokens, H = case.tokens, case.hidden
-    gates = GATES.get(case.model.removesuffix("_decoder"))
-    if gates:
-        forward = case.layers * 2 * tokens * 2 * H * gates * H
-    elif case.model == "gru_attention":
-        gru = 3 * H
-        encoder = 2 * 2 * tokens * (H + H) * gru
-        decoder = 2 * tokens * (3 * H) * gru + 2 * tokens * (3 * H) * H  # [y; a] and s; then W [c; s]
-        size = ATTENTION_SIZE
-        scores = 2 * tokens * (2 * H * size + H * size) + 2 * tokens * case.length * (size + 2 * H)
-        forward = encoder + 2 * case.batch * 2 * H * H + decoder + scores
-    else:
-        attention = 2 * tokens * (4 * H * H + 2 * case.length * H)
-        mlp = 2 * tokens * 2 * H * case.mlp
-        decoder = case.layers * (attention + mlp)
-        forward = decoder if case.is_decoder else decoder + case.layers * (2 * attention + mlp)
-    if case.vocab:
-        forward += 2 * tokens * H * case.vocab
-    return 3 * forward
-
-
-ATTENTION_SIZE = 128  # of the additive score

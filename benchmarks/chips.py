@@ -1,8 +1,5 @@
-"""What vendors say their GPUs can do: dense bfloat16 matmuls on tensor cores, in FLOP/s.
-
-Data sheets give the rate with 2:4 sparsity (in brackets), which is twice the dense one. The numbers are NVIDIA's as
-they are commonly quoted; its pages could not be opened when this table was written.
-"""
+"""What vendors say their GPUs can do: dense bfloat16 matmuls on tensor cores, in FLOP/s. Data sheets have twice that,
+with 2:4 sparsity (in brackets). The numbers are as commonly quoted: NVIDIA's pages could not be opened."""
 
 # The first name that the device's kind contains counts, so variants stand before their family.
 PEAKS: tuple[tuple[str, float, str], ...] = (

@@ -1,85 +1,70 @@
 """What every measured program says to the benchmark: it waits for a line, works, and answers in JSON.
 
-    describe    {"num_params": ..., "loss": without dropout, from the weights that were given}
-    step N      {"seconds": wall time of N training steps, waited for}
+    describe    {"num_params": ..., "loss": without dropout, from the weights that were given}, and of ours "flops" and
+                "tokens" of a step, where it is always the same
+    step N      {"seconds": wall time of N steps, waited for}, and how many "tokens" or "sentences" they took in
     quit        {"peak_memory_bytes": of the whole process, or of the accelerator}
 
-and, where a model is trained on text or translates it, `step N` also says how many target `tokens` were read, and
-
-    validate    {"loss": nats a token, of the weights as they now are}
-    translate   {"seconds": text in, text out}; the translations lie in a file
-
-The standard library alone: the peers have an environment of their own.
+`python -m benchmarks.protocol MODULE CASE FOLDER` serves the module's `program(case, folder)`: the case has the fields
+of `contender.Contender`, and the first program of a comparison leaves in the folder what the others begin with
+(`handover.py`). The standard library alone: the peers have an environment of their own.
 """
 
-import argparse
-import dataclasses
+import importlib
 import json
 import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from types import SimpleNamespace
 
-from benchmarks.cases import Case
-from benchmarks.text_case import TextCase
-
-AnyCase = TypeVar("AnyCase", Case, TextCase)
+Answer = Mapping[str, float]
 
 
-def peak_resident_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def peak_resident_bytes(whose: int = resource.RUSAGE_SELF) -> int:
+    return resource.getrusage(whose).ru_maxrss * 1024
 
 
-@dataclasses.dataclass
 class Program:
-    """One way to do the work of a case."""
+    """What a module's `program` returns; by default a training step on one batch, again and again."""
 
-    num_params: int
-    loss: Callable[[], float]
-    step: Callable[[], object]  # starts one training step
-    wait: Callable[[], object]  # until every step so far is done
-    peak_memory: Callable[[], int] = peak_resident_bytes
+    def __init__(self, said: Answer, step: Callable[[], object], wait: Callable[[], object], peak_memory=None):
+        """`step` starts one, `wait` returns when every step so far is done."""
+        self.said, self.step, self.wait = said, step, wait
+        self.peak_memory: Callable[[], int] = peak_memory or peak_resident_bytes
 
+    def describe(self) -> Answer:
+        return self.said
 
-def arguments(kind: type[AnyCase]) -> tuple[AnyCase, str, Path]:
-    """The case, the setting (`default`, `tuned`, or `freed`, ours alone), and the file of weights or the folder."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("case", type=lambda text: kind(**json.loads(text)))
-    parser.add_argument("setting", choices=("default", "tuned", "freed"))
-    parser.add_argument("files", type=Path)
-    options = parser.parse_args()
-    return options.case, options.setting, options.files
-
-
-def requests(answers: Mapping[str, Callable[[], Mapping[str, float]]], peak_memory: Callable[[], int]) -> Iterator[int]:
-    """Yields the numbers of steps that are asked for, which the caller takes and answers; answers what else is
-    asked, until told to quit or until the benchmark is gone."""
-    for line in sys.stdin:
-        command, *words = line.split()
-        if command == "step":
-            yield int(words[0])
-        elif command == "quit":
-            answer(peak_memory_bytes=peak_memory())
-            return
-        else:
-            answer(**answers[command]())
-
-
-def serve(program: Program) -> None:
-    """Answers for one training step on one batch."""
-
-    def describe() -> dict[str, float]:
-        return {"num_params": program.num_params, "loss": program.loss()}
-
-    for steps in requests({"describe": describe}, program.peak_memory):
-        start = time.perf_counter()
+    def take(self, steps: int) -> Answer:
+        """Returns when they are done; the answer may say their seconds, which are else those of this call."""
         for _ in range(steps):
-            program.step()
-        program.wait()
-        answer(seconds=time.perf_counter() - start)
+            self.step()
+        self.wait()
+        return {}
+
+    def serve(self) -> None:
+        for steps in self.requests():
+            start = time.perf_counter()
+            said = self.take(steps)
+            answer(**{"seconds": time.perf_counter() - start, **said})
+
+    def requests(self) -> Iterator[int]:
+        """Yields numbers of steps, which the caller answers; answers what else is asked, until told to quit."""
+        for line in sys.stdin:
+            if line.startswith("step"):
+                yield int(line.split()[1])
+            elif line.startswith("describe"):
+                answer(**self.describe())
+            else:
+                return answer(peak_memory_bytes=self.peak_memory())
 
 
 def answer(**values: float) -> None:
     print(json.dumps(values), flush=True)
+
+
+if __name__ == "__main__":
+    module, case, folder = sys.argv[1:]
+    importlib.import_module(module).program(SimpleNamespace(**json.loads(case)), Path(folder)).serve()

@@ -1,67 +1,38 @@
-"""Case `start`: from the start of `python train.py` to its first step, with an empty and with a filled cache.
+"""A start of `python train.py`, imports included, until the end of its first step.
 
-The first command of each round finds no compiled program (cold), the second what the first left (warm). Nothing of
-this depends on a peer.
+Its settings: `cold` finds no compiled program, `warm` what its first start left in the cache.
 """
 
-import argparse
 import json
+import resource
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from rich.table import Table
+from benchmarks.protocol import Program, peak_resident_bytes
 
-from benchmarks.turns import ROOT
-
-NAME = "start"
-MODELS = ("gru_attention", "transformer")
-ROUNDS = 3
+ONE_STEP = ("--config.steps=1", "--config.schedule.warmup_steps=1", "--config.wandb.mode=disabled")
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """The numbers of the case. Raises RuntimeError where a run fails."""
-    del options
-    found: dict[str, dict[str, list[float]]] = {model: {"cold": [], "warm": []} for model in MODELS}
-    for _ in range(ROUNDS):
-        for model in MODELS:
-            with tempfile.TemporaryDirectory() as folder:
-                for state in ("cold", "warm"):
-                    found[model][state].append(seconds_to_first_step(model, Path(folder) / state))
-    rows = [
-        {"program": f"{model} {state}", "seconds": seconds, "median_seconds": float(np.median(seconds))}
-        for model, states in found.items()
-        for state, seconds in states.items()
-    ]
-    return {"case": NAME, "programs": rows}
+class Start(Program):
+    def __init__(self, case: Any, folder: Path):
+        self.case, self.folder, self.said = case, folder, {"num_params": 0, "loss": 0.0}
+        self.peak_memory = lambda: peak_resident_bytes(resource.RUSAGE_CHILDREN)
+
+    def take(self, steps: int) -> dict[str, float]:
+        """One start after the other. Raises RuntimeError where a run fails."""
+        seconds = 0.0
+        for _ in range(steps):
+            cache = self.folder if self.case.setting == "warm" else tempfile.mkdtemp(dir=self.folder)
+            workdir = Path(tempfile.mkdtemp(dir=cache))  # the cache lies beside it
+            words = [sys.executable, "train.py", f"--config={self.case.config}", f"--workdir={workdir}", *ONE_STEP]
+            done = subprocess.run(words, capture_output=True, text=True)
+            if done.returncode:
+                raise RuntimeError(done.stderr.strip().splitlines()[-1])
+            seconds += json.loads((workdir / "summary.json").read_text())["start_to_first_step_seconds"]
+        return {"seconds": seconds}
 
 
-def seconds_to_first_step(model: str, workdir: Path) -> float:
-    """Of a tiny model on associative recall, imports included; the run ends at once."""
-    words = [
-        sys.executable,
-        "train.py",
-        f"--config=configs/recall.py:{model}",
-        f"--workdir={workdir}",
-        "--config.steps=1",
-        "--config.schedule.warmup_steps=1",
-        "--config.wandb.mode=disabled",
-    ]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{NAME}: {model}: {done.stderr.strip().splitlines()[-1]}")
-    return json.loads((workdir / "summary.json").read_text())["start_to_first_step_seconds"]
-
-
-def table(found: dict[str, Any]) -> Table:
-    made = Table(title="Start of the process to the first step")
-    for column in ("program", "s", "least", "most"):
-        made.add_column(column, justify="left" if column == "program" else "right", no_wrap=True)
-    for row in found["programs"]:
-        made.add_row(
-            row["program"], f"{row['median_seconds']:.1f}", f"{min(row['seconds']):.1f}", f"{max(row['seconds']):.1f}"
-        )
-    return made
+program = Start

@@ -1,132 +1,75 @@
-"""Processes that live together and step in turn, and what their times say.
+"""Programs that take turns: A B C A B C, so that what slows the machine for a while slows all of them alike.
 
-Whatever slows the machine for a while slows every program of the round alike, so ratios are steadier than times.
+A program has a process of its own (`contender.Running`) or shares this one (`Timed`), as a run and its probes do.
 """
 
 import dataclasses
-import json
-import os
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from types import TracebackType
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import jax
 import numpy as np
 
-from benchmarks.cases import Case
-from benchmarks.text_case import PROGRAMS, TextCase
-
-ROOT = Path(__file__).parents[1]
-PEERS = ROOT / ".venv-peers"
-PYTHON = "LONGREACH_PEERS_PYTHON"  # names another interpreter that has torch, as on a machine with a GPU
-MODULES = {
-    "ours": "benchmarks.ours",
-    "flax": "benchmarks.peers.flax_programs",
-    "torch": "benchmarks.peers.torch_programs",
-}
-
-
-def has_peers() -> bool:
-    """Whether `make peers` has been run to its end, or another interpreter is named."""
-    return PYTHON in os.environ or (PEERS / ".installed").exists()
-
-
-@dataclasses.dataclass(frozen=True)
-class Contender:
-    """A program in one setting: `ours`, `ours, pages freed` (`keep_pages` is off), `torch default`, `flax tuned` ..."""
-
-    program: str
-    setting: str = "default"
-
-    @property
-    def name(self) -> str:
-        if self.program == "ours":
-            return "ours, pages freed" if self.setting == "freed" else "ours"
-        return f"{self.program} {self.setting}"
-
-
-class Running:
-    """A contender's process. Use as a context manager."""
-
-    def __init__(self, contender: Contender, case: Case | TextCase, files: Path):
-        self.contender = contender
-        peers_python = os.environ.get(PYTHON, str(PEERS / "bin" / "python"))
-        python = peers_python if contender.program in ("torch", "joeynmt") else sys.executable
-        module = (PROGRAMS if isinstance(case, TextCase) else MODULES)[contender.program]
-        words = [python, "-m", module, json.dumps(dataclasses.asdict(case)), contender.setting]
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the process)
-        self._process = subprocess.Popen(
-            [*words, str(files)],
-            cwd=ROOT,
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )
-
-    def ask(self, command: str) -> dict[str, float]:
-        """The program's answer. Raises RuntimeError with the last line of its errors if it died."""
-        assert self._process.stdin and self._process.stdout
-        try:
-            self._process.stdin.write(command + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass
-        line = self._process.stdout.readline()
-        if not line:
-            self._errors.seek(0)
-            said = self._errors.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
-            raise RuntimeError(f"{self.contender.name}: {said[-1]}")
-        return json.loads(line)
-
-    def warm_up(self, seconds: float) -> float:
-        """Steps for so long, and at least three times; returns the least time of a step."""
-        begun = time.monotonic()
-        found: list[float] = []
-        while len(found) < 3 or time.monotonic() - begun < seconds:
-            found.append(self.ask("step 1")["seconds"])
-        return min(found)
-
-    def __enter__(self) -> "Running":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.communicate()
-        self._errors.close()
+TURN_SECONDS = 0.15  # a turn takes as many calls as fill this
+LEAST_ROUNDS = 5
+WARM_UP = 1  # rounds thrown away
 
 
 @dataclasses.dataclass
-class Measured:
-    """One contender in one case; `seconds` a step, one entry a turn, entries of one round together."""
+class Timed:
+    """A program that can be called, and what a step of it is; `seconds` are a step's, one entry a turn."""
 
     name: str
-    num_params: int
-    loss: float
-    peak_memory_bytes: int
-    seconds: list[float]
+    call: Callable[[], Any]  # starts one or more steps and returns what to wait for
+    flops: float  # of a step's products
+    tokens: float = 0.0  # of a step
+    steps: int = 1  # of a call
+    compile_seconds: float = 0.0
+    program_bytes: float = 0.0  # arguments, results and temporaries of the compiled program
+    seconds: list[float] = dataclasses.field(default_factory=list)
+
+    def turn(self, calls: int) -> float:
+        """Seconds of one of so many calls."""
+        begun = time.perf_counter()
+        for _ in range(calls):
+            last = self.call()
+        jax.block_until_ready(last)
+        return (time.perf_counter() - begun) / calls
 
     def quantile(self, share: float) -> float:
         return float(np.quantile(self.seconds, share))
 
 
-def rounds(running: Sequence[Running], steps: int, seconds: float) -> Iterator[list[float]]:
-    """Seconds a step of every process, round after round, for so many seconds and at least 10 rounds."""
-    begun, number = time.monotonic(), 0
-    while number < 10 or time.monotonic() - begun < seconds:
-        turn = [process.ask(f"step {steps}")["seconds"] / steps for process in running]
-        number += 1
-        yield turn
+def measure(programs: Sequence[Timed], seconds: float, calls=0, settle=0.0, warm_up=WARM_UP, least=LEAST_ROUNDS):
+    """Fills `seconds` of every program: rounds for so long, and at least `least` of them after the warm-up. A turn is
+    of so many `calls`; by default it fills TURN_SECONDS, by the fastest call in `settle` seconds of them."""
+    if not calls:
+        for program in programs:
+            program.turn(1)  # the first call sets up what compiling left
+    counts = [calls or max(1, round(TURN_SECONDS / _settled(program, settle))) for program in programs]
+    begun, rounds = 0.0, 0
+    while rounds < warm_up + least or time.perf_counter() - begun < seconds:
+        if rounds == warm_up:
+            begun = time.perf_counter()
+        for program, count in zip(programs, counts, strict=True):
+            taken = program.turn(count) / program.steps
+            if rounds >= warm_up:
+                program.seconds.append(taken)
+        rounds += 1
 
 
-def ratio_interval(ours: Sequence[float], theirs: Sequence[float], draws: int = 2000) -> tuple[float, float, float]:
-    """Ratio of medians (above 1: ours is faster) with a 95 % interval, by a bootstrap over rounds."""
-    a, b = np.asarray(ours), np.asarray(theirs)
+def _settled(program: Timed, seconds: float) -> float:
+    """The least time of a call; in the meantime the heap stops growing."""
+    begun, least = time.perf_counter(), program.turn(1)
+    while time.perf_counter() - begun < seconds:
+        least = min(least, program.turn(1))
+    return least
+
+
+def ratio_interval(first: Sequence[float], other: Sequence[float], draws: int = 2000) -> tuple[float, float, float]:
+    """Ratio of medians (above 1: the first is faster) with a 95 % interval, by a bootstrap over rounds."""
+    a, b = np.asarray(first), np.asarray(other)
     picked = np.random.default_rng(0).integers(len(a), size=(draws, len(a)))
     low, high = np.quantile(np.median(b[picked], axis=1) / np.median(a[picked], axis=1), [0.025, 0.975])
     return float(np.median(b) / np.median(a)), float(low), float(high)

@@ -1,234 +1,151 @@
 """PyTorch's stacks, an attention seq2seq as teaching codebases write it, and `nn.Transformer`.
 
-Runs in the peers' environment: python -m benchmarks.peers.torch_programs CASE SETTING WEIGHTS.
-`default` is what the documentation shows; `tuned` adds the allocator setting that we give ourselves.
+`default` is what the documentation shows; `tuned` has the allocator's settings that we give ourselves.
 """
 
-import ctypes
-import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks import protocol
-from benchmarks.cases import ATTENTION_SIZE, Case, batch
+from benchmarks.handover import Weights, read, renamed
 from benchmarks.protocol import Program
 
-Weights = dict[str, np.ndarray]
-
-
-def keep_pages() -> None:
-    """The settings of training/machine/backend.py for glibc's allocator."""
-    if sys.platform == "linux":
-        for parameter, value in {-4: 0, -1: 2**31 - 1, -2: 64 << 20, -8: 1}.items():
-            ctypes.CDLL(None).mallopt(parameter, value)
-
-
-def tensor(array: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array))
-
-
-@torch.no_grad()
-def take_cell(module: nn.Module, weights: Weights, name: str, suffix: str = "") -> None:
-    """Gives an RNN, GRU or LSTM (cell) our weights; gates stand in the same order. Its second bias is
-    redundant but for the GRU's candidate, and stays zero and is not counted there."""
-    getattr(module, f"weight_ih{suffix}").copy_(tensor(weights[f"{name}/input_kernel"].T))
-    getattr(module, f"weight_hh{suffix}").copy_(tensor(weights[f"{name}/recurrent_kernel"].T))
-    getattr(module, f"bias_ih{suffix}").copy_(tensor(weights[f"{name}/bias"]))
-    second = getattr(module, f"bias_hh{suffix}").zero_()
-    if f"{name}/candidate_bias" in weights:
-        candidate = tensor(weights[f"{name}/candidate_bias"])
-        second[-len(candidate) :] = candidate
+NAMES = r"""
+    \.(weight|bias)_(ih|hh)_l(\d+)_reverse .backward.\3.\1_\2    \.(weight|bias)_(ih|hh)_l(\d+) .layers.\3.\1_\2
+    ^decoder\.(weight|bias)_(ih|hh) decoder.layers.0.\1_\2
+    weight_ih input_kernel    weight_hh recurrent_kernel    bias_ih bias
+    body.(en|de)coder \1coder    self_attn attention    multihead_attn cross_attention
+    in_proj_ in_proj.    out_proj output    linear1 mlp.inner    linear2 mlp.outer    norm1 attention_residual.norm
+    (decoder\..*)norm2 \1cross_residual.norm    norm[23] mlp_residual.norm    coder\.norm coder.last_norm
+    embedding.weight inputs.target.table    output_bias head.bias    bridge bridge.maps.0
+    score_ score.    vector.weight vector    norm.weight norm.scale    \.weight$ .kernel
+"""
 
 
 @torch.no_grad()
-def take_linear(module: nn.Linear, weights: Weights, name: str) -> None:
-    module.weight.copy_(tensor(weights[f"{name}/kernel"].T))
-    if module.bias is not None:
-        module.bias.copy_(tensor(weights[f"{name}/bias"]))
-
-
-def redundant(module: nn.Module) -> int:
-    """Second biases that add nothing to the first: all of them, but for the GRU's candidate gate."""
-    found = 0
-    for part in module.modules():
-        for name, parameter in part.named_parameters(recurse=False):
-            if name.startswith("bias_hh"):
-                found += len(parameter) * 2 // 3 if isinstance(part, nn.GRU | nn.GRUCell) else len(parameter)
-    return found
+def take(model: nn.Module, weights: Weights, names: str = NAMES) -> int:
+    """Gives every parameter our values; returns how many they are. A cell's second bias adds nothing to the first but
+    for the GRU's candidate gate: the rest of it stays zero and is not counted."""
+    num_params = 0
+    for peers_name, parameter in model.named_parameters():
+        place, _, kind = (name := renamed(peers_name, names)).rpartition("/")
+        if kind == "bias_hh":
+            candidate = weights.get(f"{place}/candidate_bias", np.zeros(0, np.float32))
+            array = np.pad(candidate, (len(parameter) - len(candidate), 0))
+            num_params -= len(array) - len(candidate)
+        elif place.endswith("in_proj"):
+            parts = (place.replace("in_proj", part) for part in ("query", "key", "value"))
+            array = np.concatenate([weights[f"{part}/{kind}"] for part in parts], axis=-1)
+        else:
+            array = weights[name]
+        parameter.copy_(torch.tensor(array if kind == "table" else array.T).reshape(parameter.shape))
+        num_params += parameter.numel()
+    return num_params
 
 
 class Stack(nn.Module):
-    def __init__(self, case: Case, weights: Weights):
+    def __init__(self, c: Any, vocab: int):
         super().__init__()
-        kind = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[case.model]
-        self.rnn = kind(case.hidden, case.hidden, case.layers, batch_first=True)
-        for layer in range(case.layers):
-            take_cell(self.rnn, weights, f"stack/layers/{layer}", f"_l{layer}")
+        kind = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[c.name]
+        self.stack = kind(c.hidden_size, c.hidden_size, c.num_layers, batch_first=True)
 
-    def forward(self, data: dict[str, torch.Tensor]) -> torch.Tensor:
-        return functional.mse_loss(self.rnn(data["inputs"])[0], data["targets"])
+    def forward(self, batch: dict[str, torch.Tensor], smoothing: float) -> torch.Tensor:
+        return functional.mse_loss(self.stack(batch["inputs"])[0], batch["targets"])
 
 
 class AttentionSeq2Seq(nn.Module):
     """A bidirectional GRU encoder, and a decoder that runs a `GRUCell` and additive attention word by word."""
 
-    def __init__(self, case: Case, weights: Weights):
+    def __init__(self, c: Any, vocab: int):
         super().__init__()
-        H, A = case.hidden, ATTENTION_SIZE
-        self.embedding = nn.Embedding(case.vocab, H)
+        H, A = c.hidden_size, c.attention.size
+        self.embedding, self.output_bias = nn.Embedding(vocab, H), nn.Parameter(torch.zeros(vocab))
         self.encoder = nn.GRU(H, H, batch_first=True, bidirectional=True)
-        self.bridge = nn.Linear(2 * H, H)
-        self.cell = nn.GRUCell(2 * H, H)
-        self.keys, self.query = nn.Linear(2 * H, A, bias=False), nn.Linear(H, A, bias=False)
-        self.vector = nn.Linear(A, 1, bias=False)
-        self.combine = nn.Linear(3 * H, H)
-        self.output_bias = nn.Parameter(tensor(weights["head/bias"]).clone())
-        with torch.no_grad():
-            self.embedding.weight.copy_(tensor(weights["inputs/target/table"]))
-            self.vector.weight.copy_(tensor(weights["score/vector"][None]))
-        take_cell(self.encoder, weights, "encoder/layers/0", "_l0")
-        take_cell(self.encoder, weights, "encoder/backward/0", "_l0_reverse")
-        take_cell(self.cell, weights, "decoder/layers/0")
-        for module, name in (
-            (self.bridge, "bridge/maps/0"),
-            (self.keys, "score/memory"),
-            (self.query, "score/query"),
-            (self.combine, "combine"),
-        ):
-            take_linear(module, weights, name)
+        self.bridge, self.combine, self.decoder = nn.Linear(2 * H, H), nn.Linear(3 * H, H), nn.GRUCell(2 * H, H)
+        self.score_memory, self.score_query = nn.Linear(2 * H, A, bias=False), nn.Linear(H, A, bias=False)
+        self.score_vector = nn.Linear(A, 1, bias=False)
 
-    def forward(self, data: dict[str, torch.Tensor]) -> torch.Tensor:
+    def forward(self, batch: dict[str, torch.Tensor], smoothing: float) -> torch.Tensor:
         scale = self.embedding.embedding_dim**0.5
-        memory, last = self.encoder(self.embedding(data["source"]) * scale)
+        memory, last = self.encoder(self.embedding(batch["source"]) * scale)
         state = torch.tanh(self.bridge(torch.cat([last[0], last[1]], dim=-1)))
         attentional = torch.zeros_like(state)
-        keys = self.keys(memory)
-        embedded, logits = self.embedding(data["target_in"]) * scale, []
+        keys = self.score_memory(memory)
+        embedded, logits = self.embedding(batch["target_in"]) * scale, []
         for t in range(embedded.shape[1]):
-            state = self.cell(torch.cat([embedded[:, t], attentional], dim=-1), state)
-            scores = self.vector(torch.tanh(self.query(state)[:, None] + keys))[..., 0]
+            state = self.decoder(torch.cat([embedded[:, t], attentional], dim=-1), state)
+            scores = self.score_vector(torch.tanh(self.score_query(state)[:, None] + keys))[..., 0]
             context = torch.bmm(torch.softmax(scores, dim=-1)[:, None], memory)[:, 0]
             attentional = torch.tanh(self.combine(torch.cat([context, state], dim=-1)))
             logits.append(functional.linear(attentional, self.embedding.weight, self.output_bias))
-        return functional.cross_entropy(torch.stack(logits, dim=1).flatten(0, 1), data["target_out"].flatten())
+        return cross_entropy(torch.stack(logits, dim=1), batch, smoothing)
 
 
 class Transformer(nn.Module):
     """`nn.Transformer` with pre-norm between tied embeddings with sinusoids."""
 
-    def __init__(self, case: Case, weights: Weights):
+    def __init__(self, c: Any, vocab: int):
         super().__init__()
-        self.case = case
-        self.embedding = nn.Embedding(case.vocab, case.hidden)
-        self.dropout = nn.Dropout(case.dropout)
-        self.body = nn.Transformer(
-            case.hidden, case.heads, case.layers, case.layers, case.mlp, case.dropout, batch_first=True, norm_first=True
-        )
-        self.output_bias = nn.Parameter(tensor(weights["head/bias"]).clone())
-        self.register_buffer("sinusoids", self.positions(case.length, case.hidden))
-        with torch.no_grad():
-            self.embedding.weight.copy_(tensor(weights["inputs/target/table"]))
-            for side, stack in (("encoder", self.body.encoder), ("decoder", self.body.decoder)):
-                self.take_norm(stack.norm, weights, f"{side}/last_norm")
-                for number, layer in enumerate(stack.layers):
-                    self.take_layer(layer, weights, f"{side}/layers/{number}")
-
-    @staticmethod
-    def positions(length: int, size: int) -> torch.Tensor:
-        angles = torch.arange(length)[:, None] * 10000 ** (-torch.arange(0, size, 2) / size)
-        return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
-
-    @staticmethod
-    def take_norm(norm: nn.LayerNorm, weights: Weights, name: str) -> None:
-        norm.weight.copy_(tensor(weights[f"{name}/scale"]))
-        norm.bias.copy_(tensor(weights[f"{name}/bias"]))
-
-    def take_layer(self, layer: nn.Module, weights: Weights, name: str) -> None:
-        norms = [f"{name}/attention_residual/norm", f"{name}/mlp_residual/norm"]
-        attentions: list[tuple[nn.Module, str, tuple[str, ...]]] = [(layer.self_attn, f"{name}/attention", ("qkv",))]
-        if hasattr(layer, "multihead_attn"):
-            attentions.append((layer.multihead_attn, f"{name}/cross_attention", ("query", "kv")))
-            norms.insert(1, f"{name}/cross_residual/norm")
-        for number, norm in enumerate(norms, start=1):
-            self.take_norm(getattr(layer, f"norm{number}"), weights, norm)
-        for attention, place, parts in attentions:
-            kernels = [weights[f"{place}/{part}/kernel"] for part in parts]
-            attention.in_proj_weight.copy_(tensor(np.concatenate(kernels, axis=1).T))
-            attention.in_proj_bias.copy_(tensor(np.concatenate([weights[f"{place}/{part}/bias"] for part in parts])))
-            take_linear(attention.out_proj, weights, f"{place}/output")
-        take_linear(layer.linear1, weights, f"{name}/mlp/inner")
-        take_linear(layer.linear2, weights, f"{name}/mlp/outer")
+        H, layers = c.hidden_size, c.num_layers
+        self.embedding, self.output_bias = nn.Embedding(vocab, H), nn.Parameter(torch.zeros(vocab))
+        how: dict[str, Any] = {"batch_first": True, "norm_first": True}
+        self.body = nn.Transformer(H, c.num_heads, layers, layers, c.mlp_dim, c.dropout_rate, **how)
+        self.dropout = nn.Dropout(c.dropout_rate)
+        for part in self.body.modules():
+            if isinstance(part, nn.MultiheadAttention):
+                part.dropout = c.attention_dropout_rate
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
-        return self.dropout(self.embedding(ids) * self.case.hidden**0.5 + self.sinusoids)
+        size, position = self.embedding.embedding_dim, torch.arange(ids.shape[1], device=ids.device)
+        angles = position[:, None] * 10000 ** (-torch.arange(0, size, 2, device=ids.device) / size)
+        sinusoids = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
+        return self.dropout(self.embedding(ids) * size**0.5 + sinusoids)
 
-    def forward(self, data: dict[str, torch.Tensor]) -> torch.Tensor:
-        causal = nn.Transformer.generate_square_subsequent_mask(self.case.length, device=self.sinusoids.device)
-        states = self.body(
-            self.embed(data["source"]), self.embed(data["target_in"]), tgt_mask=causal, tgt_is_causal=True
-        )
-        logits = functional.linear(states, self.embedding.weight, self.output_bias)
-        return functional.cross_entropy(
-            logits.flatten(0, 1), data["target_out"].flatten(), label_smoothing=self.case.label_smoothing
-        )
+    def forward(self, batch: dict[str, torch.Tensor], smoothing: float) -> torch.Tensor:
+        source, target = self.embed(batch["source"]), self.embed(batch["target_in"])
+        causal = nn.Transformer.generate_square_subsequent_mask(target.shape[1], device=target.device)
+        states = self.body(source, target, tgt_mask=causal, tgt_is_causal=True)
+        return cross_entropy(functional.linear(states, self.embedding.weight, self.output_bias), batch, smoothing)
 
 
-def build(case: Case, weights: Weights) -> Program:
-    """The program, from our weights."""
-    kind = Stack if case.is_stack else Transformer if case.model == "transformer" else AttentionSeq2Seq
-    gpu = torch.cuda.is_available()
-    device = "cuda" if gpu else "cpu"
-    model = kind(case, weights).to(device)
-    for part in model.modules():
-        if isinstance(part, nn.MultiheadAttention):
-            part.dropout = case.attention_dropout_rate
-    data = {name: tensor(array).to(device) for name, array in batch(case).items()}
-    data = {name: x.long() if x.dtype == torch.int32 else x for name, x in data.items()}
-    if case.compiled:
+def cross_entropy(logits: torch.Tensor, batch: dict[str, torch.Tensor], smoothing: float) -> torch.Tensor:
+    return functional.cross_entropy(logits.flatten(0, 1), batch["target_out"].flatten(), label_smoothing=smoothing)
+
+
+def program(case: Any, folder: Path) -> Program:
+    """A training step, from our weights."""
+    given, compiled, gpu = read(folder), case.setting == "compiled", torch.cuda.is_available()
+    config, device, said = given.config.model, "cuda" if gpu else "cpu", dict[str, float]()
+    batch: dict[str, torch.Tensor] = {name: torch.from_numpy(array).to(device) for name, array in given.batch.items()}
+    batch = {name: x.long() if x.dtype == torch.int32 else x for name, x in batch.items()}
+
+    def build(**changed: Any) -> nn.Module:
+        kinds: dict[str, Any] = {"transformer": Transformer, "gru_attention": AttentionSeq2Seq}
+        model = kinds.get(config.name, Stack)(SimpleNamespace(**{**vars(config), **changed}), given.vocab)
+        said["num_params"] = take(model, given.weights)
+        return model.to(device)
+
+    def loss_of(model: nn.Module, smoothing: float) -> torch.Tensor:
+        with torch.autocast(device, torch.bfloat16, enabled=config.dtype == "bfloat16"):
+            return model(batch, smoothing)
+
+    with torch.no_grad():  # not by eval(), which takes other kernels than training does
+        said["loss"] = float(loss_of(build(dropout_rate=0.0, attention_dropout_rate=0.0), 0.0))
+    model = build()
+    if compiled:
         torch.set_float32_matmul_precision("high")  # TF32, as ours and cuDNN's cells have it
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True if case.compiled else None)
-    run = torch.compile(model) if case.compiled else model
-
-    def loss_of(module: nn.Module) -> torch.Tensor:
-        with torch.autocast(device, torch.bfloat16, enabled=case.dtype == "bfloat16"):
-            return module(data)
-
-    with torch.no_grad():
-        # Not eval(): that would take other kernels than training does.
-        dropouts = [(m, m.p) for m in model.modules() if isinstance(m, nn.Dropout)]
-        for part, _ in dropouts:
-            part.p = 0.0
-        attentions = [(m, m.dropout) for m in model.modules() if isinstance(m, nn.MultiheadAttention)]
-        for part, _ in attentions:
-            part.dropout = 0.0
-        before = float(loss_of(model))
-        for part, rate in dropouts:
-            part.p = rate
-        for part, rate in attentions:
-            part.dropout = rate
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True if compiled else None)
+    run = torch.compile(model) if compiled else model
 
     def step() -> None:
         optimizer.zero_grad()
-        loss_of(run).backward()
+        loss_of(run, given.config.label_smoothing).backward()
         optimizer.step()
 
-    num_params = sum(p.numel() for p in model.parameters()) - redundant(model)
-    if gpu:
-        return Program(num_params, lambda: before, step, torch.cuda.synchronize, torch.cuda.max_memory_allocated)
-    return Program(num_params, lambda: before, step, lambda: None)
-
-
-def main() -> None:
-    case, setting, weights_file = protocol.arguments(Case)
-    if setting == "tuned":
-        keep_pages()
-    with np.load(weights_file) as weights:
-        program = build(case, dict(weights))
-    protocol.serve(program)
-
-
-if __name__ == "__main__":
-    main()
+    wait, memory = (torch.cuda.synchronize, torch.cuda.max_memory_allocated) if gpu else (lambda: None, None)
+    return Program(said, step, wait, memory)

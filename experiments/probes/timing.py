@@ -15,12 +15,13 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 import models
-from benchmarks import in_turn
-from benchmarks.by_call import ByCall
+from benchmarks import turns
 from benchmarks.chips import vendor_peak
-from benchmarks.in_turn import Timed
+from benchmarks.turns import Timed
 from data import pipeline
 from data.batch import Batch
+from experiments.probes import compiled
+from experiments.probes.by_call import ByCall
 from experiments.probes.measurement import Measurement
 from models import flops
 from models.contract import Architecture, Spec
@@ -48,7 +49,7 @@ def measure(
 ) -> Iterator[Measurement]:
     """The run's own model, as `label` (or its architecture's name), and others `beside` it: label -> (FILE:ARGUMENT,
     overrides), on the run's task, data and batch. `by_call` names recurrent ones, new label ->
-    label, whose training with a call a time step is measured as well (`benchmarks/by_call.py`). `part` says
+    label, whose training with a call a time step is measured as well (`by_call.py`). `part` says
     which, `place` how many tokens a sequence has: those of source and target in `training`, those read before the first
     decoded one in `decoding`. For each phase:
 
@@ -96,8 +97,8 @@ def measure(
                 programs[name] = _by_call(name, run.task.spec, config, model, batch, programs[of])
                 dtypes[name] = dtypes[of]
         size = size or SIZE.get(jax.default_backend(), LARGE)
-        products = {dtype: in_turn.matmul(size, jnp.dtype(dtype), devices) for dtype in set(dtypes.values())}
-        in_turn.measure([*programs.values(), *products.values()], seconds)
+        products = {dtype: compiled.matmul(size, jnp.dtype(dtype), devices) for dtype in set(dtypes.values())}
+        turns.measure([*programs.values(), *products.values()], seconds)
         place = float(batch["source_mask"].shape[1] + (batch["target_in"].shape[1] if phase == "training" else 0))
         for name, program in programs.items():
             product = products[dtypes[name]]
@@ -149,7 +150,7 @@ def _training(name, spec, config, model, batch, devices, decoded) -> Timed:
     held = {"state": jax.device_put(train_step.initial_state(weights, config.optimizer), mesh.replicated(devices))}
     dials = train_step.make_dials(config)(0)
     update = mesh.within(devices, train_step.make_train_step(skeleton, spec, config))
-    program, taken, size = in_turn.compiled(update, held["state"], arrays, dials, donate=(0,))
+    program, taken, size = compiled.compiled(update, held["state"], arrays, dials, donate=(0,))
 
     def take() -> Any:
         held["state"], metrics = program(held["state"], arrays, dials)
@@ -194,7 +195,7 @@ def _decoding(name, spec, config, model, batch, devices, decoded) -> Timed:
         return jax.lax.fori_loop(0, decoded, one, (first_B, state))[0]
 
     memory, state = jax.jit(mesh.within(devices, start))(weights, arrays)
-    program, taken, size = in_turn.compiled(mesh.within(devices, decode), weights, memory, state)
+    program, taken, size = compiled.compiled(mesh.within(devices, decode), weights, memory, state)
     token_B, t = jnp.full(arrays["source"].shape[0], spec.bos, jnp.int32), jnp.zeros((), jnp.int32)
     work = flops.count(lambda weights: nnx.merge(graph, weights).step(token_B, t, memory, state)[0], weights)
     rows = int((batch["index"] >= 0).sum())

@@ -7,7 +7,7 @@ Decoder-only systems of one budget of parameters on one batch, measured in one p
 length, batch and size. Decoding: what one more token costs after so many have been read, without the reading.
 
 RNN back-ends. `scan`: ours, all steps in one compiled loop. `cuDNN`: a layer in one call, for the LSTM, on a GPU.
-`a call a step`: a call from Python for each time step and for its backward step (`benchmarks/by_call.py`),
+`a call a step`: a call from Python for each time step and for its backward step (`probes/by_call.py`),
 which is what the claim's RNNs ran as, but for the operations within a step, which are one program here. The task is to
 give a sequence back reversed; no answer matters here, and every token is real.
 """

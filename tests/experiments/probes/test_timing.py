@@ -4,10 +4,12 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import by_call, in_turn
-from benchmarks.in_turn import Timed
+from benchmarks import turns
+from benchmarks.turns import Timed
 from data import pipeline
+from experiments.probes import by_call
 from experiments.probes import timing as probe
+from experiments.probes.compiled import compiled
 from tests.experiments.probes.restored import restored
 from tests.training import runs
 from training.machine import mesh
@@ -33,7 +35,7 @@ def test_systems_are_measured_side_by_side(tmp_path):
     for phase, place, tokens in (("training", 12, 16 * 12), ("decoding", 6, 16)):
         for name in ("gru_decoder", "Transformer"):
             rate, seconds = (found[f"{phase}_{m}", name] for m in ("tokens_per_second", "step_seconds"))
-            assert rate.place == place and rate.answers >= in_turn.LEAST_ROUNDS
+            assert rate.place == place and rate.answers >= turns.LEAST_ROUNDS
             assert rate.value * seconds.value == pytest.approx(tokens)
             assert found[f"{phase}_step_seconds_p10", name].value <= seconds.value
             assert found[f"{phase}_tokens_per_second_p10", name].value <= rate.value
@@ -65,7 +67,7 @@ def test_nothing_is_read_from_the_cache_on_disk(tmp_path):
     before = jax.config.values["jax_compilation_cache_dir"]
     jax.config.update("jax_compilation_cache_dir", str(tmp_path))
     try:
-        in_turn.compiled(lambda x: x @ x + 2, np.ones((3, 3), np.float32))
+        compiled(lambda x: x @ x + 2, np.ones((3, 3), np.float32))
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
     assert list(tmp_path.iterdir()) == [] and jax.config.values["jax_enable_compilation_cache"]
@@ -74,14 +76,14 @@ def test_nothing_is_read_from_the_cache_on_disk(tmp_path):
 def test_turns_alternate_and_warm_up_is_thrown_away():
     called: list[str] = []
     programs = [Timed(name, lambda name=name: called.append(name), 1.0, steps=2) for name in "ab"]
-    in_turn.TURN_SECONDS, before = 0.0, in_turn.TURN_SECONDS
+    turns.TURN_SECONDS, before = 0.0, turns.TURN_SECONDS
     try:
-        in_turn.measure(programs, 0.0)
+        turns.measure(programs, 0.0)
     finally:
-        in_turn.TURN_SECONDS = before
-    rounds = in_turn.WARM_UP + in_turn.LEAST_ROUNDS
+        turns.TURN_SECONDS = before
+    rounds = turns.WARM_UP + turns.LEAST_ROUNDS
     assert called == ["a", "b", "a", "b"] + ["a", "b"] * rounds
-    assert len(programs[0].seconds) == in_turn.LEAST_ROUNDS
+    assert len(programs[0].seconds) == turns.LEAST_ROUNDS
 
 
 @pytest.mark.parametrize("model", ["rnn_decoder", "gru_decoder", "lstm_decoder"])

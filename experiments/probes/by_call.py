@@ -14,8 +14,8 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from benchmarks import in_turn
 from data.batch import Batch
+from experiments.probes.compiled import compiled
 from models.contract import Architecture
 from training.machine import mesh
 from training.step import optimizer, params
@@ -87,11 +87,9 @@ class ByCall:
         self._zeros = jax.jit(lambda: jax.tree.map(jnp.zeros_like, zeros), out_shardings=whole)
         first, state = self._inputs[0], self._state
         programs = [
-            in_turn.compiled(mesh.within(devices, forward), self.weights, first[0], state),
-            in_turn.compiled(mesh.within(devices, backward), self.weights, zeros, first, state, state, donate=(1,)),
-            in_turn.compiled(
-                mesh.within(devices, update), self.weights, self._moments, zeros, self._total, donate=(0, 1)
-            ),
+            compiled(mesh.within(devices, forward), self.weights, first[0], state),
+            compiled(mesh.within(devices, backward), self.weights, zeros, first, state, state, donate=(1,)),
+            compiled(mesh.within(devices, update), self.weights, self._moments, zeros, self._total, donate=(0, 1)),
         ]
         (self._forward, self._backward, self._update), seconds, sizes = zip(*programs, strict=True)
         kept = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) * len(self._inputs)

@@ -1,0 +1,102 @@
+"""The speed of every architecture beside what a user would otherwise pick: programs that step in turn, one table.
+
+    python -m benchmarks                                      training steps of every architecture, ours alone
+    python -m benchmarks gru_128 transformer --peers          two of them, beside torch and Flax (make peers, once)
+    python -m benchmarks text --peers --data=FOLDER --run=RUN      training and translating beside JoeyNMT
+    python -m benchmarks start pipeline                       the start of a run; what the input pipeline delivers
+    python -m benchmarks gpu --peers --minutes=9 --json=gpu.json   on a GPU; again, until nothing is left
+
+All programs of a case do the same work from the same weights (checked: parameters and losses are equal), live at the
+same time and step in turn. With --json, results are written after each case, and what is there is not measured again.
+LONGREACH_PEERS_PYTHON names another interpreter for the peers, as on a GPU one whose torch has CUDA.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import contender, suites
+from benchmarks.compare import Comparison, add_shares
+from benchmarks.table import table
+from data import whole_file
+from training.command import cli
+from training.command.printed import print_whole
+from training.machine import provenance
+
+
+def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[Comparison]]:
+    """The options, and what is to be measured."""
+    parser = cli.Parser(__doc__)
+    parser.add_argument("cases", nargs="*", default=["steps"], metavar="CASE", help="or a suite; --dry-run lists cases")
+    parser.add_argument("--peers", action="store_true", help="beside torch and Flax, or JoeyNMT")
+    parser.add_argument("--data", type=Path, help="folder with Multi30k's train.de.gz, train.en.gz, val...")
+    parser.add_argument("--run", type=Path, help="folder of the Transformer, trained on it, that translates")
+    parser.add_argument("--seconds", type=float, help="to measure each case for, at least")
+    parser.add_argument("--minutes", type=float, default=1e9, help="to stop after, between two cases")
+    parser.add_argument("--json", type=Path, help="file of results, which is added to")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be measured")
+    parser.add_argument("--tiny", action="store_true", help="every case in little, on any machine")
+    options = parser.parse_args(argv)
+    known, chosen = suites.known(options), dict[str, Comparison]()
+    for name in options.cases:
+        if name not in known:
+            parser.error(f"CASE = {name} is not a case; choose from {', '.join(known)}")
+        chosen |= {one.name: one for one in known[name]}
+    for one in () if options.dry_run else chosen.values():
+        for option in one.needs:
+            if not (folder := getattr(options, option)) or not folder.is_dir():
+                parser.error(f"CASE = {one.name} needs --{option}; {folder} is no folder; give one, as in --help")
+        if one.on_gpu and not options.tiny and (device := provenance.device())["platform"] != "gpu":
+            parser.error(f"there is no GPU, JAX computes on {device['kind']}; use --dry-run or --tiny")
+        if options.peers and not contender.has_peers(cuda=one.on_gpu and not options.tiny):
+            parser.error(f"--peers needs .venv-peers; run `make peers` once, or set {contender.PYTHON} (with CUDA)")
+    return options, [suites.as_asked(one, options) for one in chosen.values()]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status: 0 when nothing is left, 1 when something failed or disagreed, 2 for a mistake, 3 for more to do."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the programs of a case share the memory
+    options, chosen = parse(argv)
+    if options.dry_run:
+        print("\n".join(map(str, chosen)), f"\nin all about {sum(one.minutes for one in chosen):.0f} minutes")
+        return 0
+    about = {"commit": provenance.commit(), "device": provenance.device(), "versions": provenance.versions()}
+    about |= {"tiny": options.tiny, "peers": options.peers}
+    found: dict[str, Any] = about | {"cases": {}}
+    if options.json and options.json.exists():
+        found = json.loads(options.json.read_text())
+        for key in (key for key, value in about.items() if found.get(key) != value):
+            print(f"error: --json = {options.json} holds results of another {key}; give another", file=sys.stderr)
+            return 2
+    return measure(chosen, found, options)
+
+
+def measure(chosen: Sequence[Comparison], found: dict[str, Any], options: argparse.Namespace) -> int:
+    """Measures what is not in `found` yet, while there is time, and writes it there."""
+    begun, cases, status = time.monotonic(), found["cases"], 0
+    for one in chosen:
+        if one.name not in cases:
+            if time.monotonic() - begun > 60 * (options.minutes - one.minutes):
+                print(f"stopped before {one.name} for want of time; the same command goes on", file=sys.stderr)
+                status = 3
+                break
+            print(f"{one.name}: about {one.minutes:.1f} min", file=sys.stderr, flush=True)
+            cases[one.name] = one.measure()
+            add_shares(cases, one.name, found["device"]["kind"])
+            if options.json:
+                whole_file.write_text(options.json, json.dumps(found, indent=1) + "\n")
+        status = 1 if cases[one.name]["failed"] else status
+        if status and one.name == "agreement":
+            print("error: not every architecture agrees with the CPU; nothing is measured", file=sys.stderr)
+            break
+    print_whole(table({one.name: cases[one.name] for one in chosen if one.name in cases}))
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

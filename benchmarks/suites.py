@@ -1,0 +1,104 @@
+"""What a user can measure: suites of comparisons, by name."""
+
+import dataclasses
+import itertools
+from argparse import Namespace
+from typing import Any
+
+from benchmarks.agreement import agreement
+from benchmarks.cases import gpu_cases, product, stack, step
+from benchmarks.compare import Comparison
+from benchmarks.contender import Contender
+
+JOINT: dict[str, Any] = {  # a model that JoeyNMT has as well: 5.5 M parameters, one rate of dropout; it does not end
+    **{"model.hidden_size": 256, "model.num_layers": 3, "model.num_heads": 8, "model.mlp_dim": 512},
+    **{"model.dropout_rate": 0.2, "model.attention_dropout_rate": 0.2, "data.tokenizer.vocab_size": 6000},
+    **{"tokens_per_batch": 1024, "data.num_buckets": 20, "cpu_devices": 2, "steps": 10**6, "every.log": 10**6},
+    **{"optimizer.ema_decay": 0.0, "optimizer.eps": 1e-8, "schedule.name": "inverse_square_root"},
+}
+TINY: dict[str, Any] = {
+    **{"model.hidden_size": 16, "model.embed_size": 16, "model.num_layers": 1, "model.num_heads": 2},
+    **{"model.mlp_dim": 16, "batch_size": 2, "data.min_length": 4, "data.max_length": 4, "data.num_symbols": 13},
+    **{"data.tokenizer.vocab_size": 40, "tokens_per_batch": 256, "data.num_buckets": 2, "cpu_devices": 1},
+}
+
+
+def steps(options: Namespace) -> list[Comparison]:
+    """A training step of every kind of model, beside torch's and Flax's."""
+    large: dict[str, Any] = {"cpu_devices": 2, "keep_pages": True}
+    peers = ("default", "tuned") if options.peers else ()
+    made: dict[str, Contender] = {}
+    for model in ("rnn", "gru", "lstm"):
+        made[f"{model}_128"] = stack(model, 64, 128, 256, **large)
+        made[f"{model}_512"] = stack(model, 64, 512, 256, **large)
+        made[f"{model}_batch16"] = stack(model, 16, 128, 256, cpu_devices=2)
+        made[f"{model}_tiny"] = stack(model, 64, 64, 64, cpu_devices=2)
+    score: dict[str, Any] = {"model__bidirectional": True, "model__attention__size": 128}
+    made["attention"] = step("gru_attention", 64, 32, 256, 1, **score, **large)
+    rates: dict[str, Any] = {"model__dropout_rate": 0.1, "model__attention_dropout_rate": 0.1, "label_smoothing": 0.1}
+    made["transformer"] = step("transformer", 64, 32, 256, 3, model__num_heads=8, model__mlp_dim=1024, **rates, **large)
+    found: list[Comparison] = [product("float32", 2048)]
+    for name, ours in made.items():
+        contenders = [ours]
+        if ours.values.get("keep_pages"):  # small arrays are allocated faster without
+            contenders.append(ours.but("ours, pages freed", keep_pages=False))
+        contenders += [ours.beside(peer, how) for peer in ("torch", "flax") for how in peers]
+        found.append(Comparison(name, "a training step", contenders))
+    return found
+
+
+def text(options: Namespace) -> list[Comparison]:
+    """Training and translating real text, beside JoeyNMT with the same model, vocabulary and batch."""
+    where = {"data.dir": str(options.data)}
+    trained = Contender("ours", "configs/multi30k.py:transformer", JOINT | where)
+    translated = Contender("ours", "", where, run=str(options.run), split="test_2016_flickr")
+
+    def beside(ours: Contender) -> list[Contender]:
+        return [ours, *(ours.beside("joeynmt", how) for how in ("default", "tuned") if options.peers)]
+
+    passes: dict[str, Any] = {"needs": ("data", "run"), "steps": 1, "warm_up": 0, "least": 2}
+    return [  # in the rounds thrown away every shape of batch is met and compiled
+        Comparison("multi30k", "training", beside(trained), needs=("data",), steps=20, warm_up=5, least=5),
+        Comparison("beam5", "translating", beside(translated), "sentences", **passes),
+    ]
+
+
+def start(options: Namespace) -> list[Comparison]:
+    """From the start of `python train.py` to the end of its first step, with an empty and with a filled cache."""
+    both = itertools.product(("gru_attention", "transformer"), ("cold", "warm"))
+    ours = [Contender("start", f"configs/recall.py:{m}", setting=cache, name=f"{m} {cache}") for m, cache in both]
+    return [Comparison("start", "start to first step", ours, "steps", steps=1, seconds=0.0, warm_up=0, least=3)]
+
+
+def pipeline(options: Namespace) -> list[Comparison]:
+    """What training consumes, and what the input pipeline delivers alone."""
+    cases = {model: Contender("ours", f"configs/recall.py:{model}", name="training") for model in ("rnn", "gru")}
+    if options.data:
+        values = {"data.dir": str(options.data), "data.num_buckets": 4}  # few shapes to compile
+        cases["text"] = Contender("ours", "configs/multi30k.py:gru_attention", values, name="training")
+    found: list[Comparison] = []
+    for name, training in cases.items():
+        both = [training, training.beside("ours", "pipeline", "the pipeline alone")]
+        found.append(Comparison(f"pipeline_{name}", "a batch", both, "steps", steps=60, least=7))
+    return found
+
+
+SUITES = {"steps": steps, "text": text, "start": start, "pipeline": pipeline}
+SUITES["gpu"] = lambda options: [agreement(), *gpu_cases(options.peers)]
+
+
+def known(options: Namespace) -> dict[str, list[Comparison]]:
+    """Suites, and each of their cases; what shares are of comes before a step."""
+    made = {name: suite(options) for name, suite in SUITES.items()}
+    cases = {one.name: [one] for suite in made.values() for one in suite}
+    return made | cases | {one.name: [made["steps"][0], one] for one in made["steps"]}
+
+
+def as_asked(one: Comparison, options: Namespace) -> Comparison:
+    """With `seconds`; or `tiny`, so that any machine makes it at once, and without cuDNN, which needs a GPU."""
+    one = one if options.seconds is None else dataclasses.replace(one, seconds=options.seconds)
+    if not options.tiny:
+        return one
+    kept = [ours for ours in one.contenders if ours.values.get("model.backend") != "cudnn"]
+    small = [ours.but(ours.name, **{key: TINY.get(key, v) for key, v in ours.values.items()}) for ours in kept]
+    return dataclasses.replace(one, contenders=small, seconds=0.0, settle=0.0)

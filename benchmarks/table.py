@@ -1,0 +1,41 @@
+"""All that was measured, in one table: a row a program."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+COLUMNS = ["case", "program", "step (10 % to 90 %)", "ratio (95 %)", "a second", "matmul", "MFU", "memory", "besides"]
+
+
+def table(found: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Columns that nothing was found for are left out."""
+    rows: list[dict[str, str]] = []
+    for name, result in found.items():
+        first = len(rows)
+        rows += [cells(one, result["unit"], bool(n)) for n, one in enumerate(result["programs"])]
+        rows += [{"program": program, "besides": f"FAILED: {why}"} for program, why in result["failed"].items()]
+        rows[first]["case"] = name
+    made = Table(title="In turn on this machine; a ratio above 1: the first program of the case is faster")
+    columns = [column for column in COLUMNS if any(row.get(column) for row in rows)]
+    for column in columns:
+        made.add_column(column, justify="left" if column in ("case", "program") else "right", no_wrap=True)
+    for row in rows:
+        made.add_row(*(row.get(column, "") for column in columns))
+    return made
+
+
+def cells(one: Mapping[str, Any], unit: str, later: bool) -> dict[str, str]:
+    said = {"program": one["program"], "besides": ", ".join(f"{key} {v:.6g}" for key, v in one["besides"].items())}
+    if "median_seconds" not in one:
+        return said
+    unit_of_time, scale = ("ms", 1e3) if one["median_seconds"] < 1 else ("s", 1.0)
+    p10, median, p90 = (f"{scale * one[f'{share}_seconds']:.3g}" for share in ("p10", "median", "p90"))
+    return said | {
+        "step (10 % to 90 %)": f"{median} {unit_of_time} ({p10} to {p90})",
+        "ratio (95 %)": f"{one['ratio']:.2f} ({one['ratio_low']:.2f} to {one['ratio_high']:.2f})" if later else "",
+        "a second": f"{one['per_second']:,.4g} {unit}",
+        "matmul": f"{one['matmul_share']:.0%}" if "matmul_share" in one else "",
+        "MFU": f"{one['mfu']:.1%}" if "mfu" in one else "",
+        "memory": f"{one['peak_memory_bytes'] / 2**20:,.0f} MiB",
+    }

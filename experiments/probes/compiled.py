@@ -1,0 +1,44 @@
+"""What compiling costs, what a compiled program holds, and what this machine can do."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from benchmarks.turns import Timed
+from training.machine import backend, mesh
+
+
+def compiled(function: Callable, *arguments: Any, donate: tuple[int, ...] = ()) -> tuple[Any, float, float]:
+    """(the compiled function, seconds that this took, bytes that it needs), past the cache on disk: a program read
+    back from there says nothing of what compiling costs."""
+    before = jax.config.values["jax_enable_compilation_cache"]
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        begun = time.perf_counter()
+        program = jax.jit(function, donate_argnums=donate).lower(*arguments).compile()
+        taken = time.perf_counter() - begun
+    finally:
+        jax.config.update("jax_enable_compilation_cache", before)
+    backend.release_memory()
+    return program, taken, program_bytes(program)
+
+
+def program_bytes(program: Any) -> float:
+    """What a call holds on each device, by the compiler's plan; a donated argument's memory counts once."""
+    plan = program.memory_analysis()
+    if plan is None:
+        return float("nan")
+    whole = plan.argument_size_in_bytes + plan.output_size_in_bytes + plan.temp_size_in_bytes
+    return float(whole - plan.alias_size_in_bytes)
+
+
+def matmul(size: int, dtype: Any, devices: Mesh) -> Timed:
+    """A product of two square matrices, its rows shared out over the devices: what this machine can do."""
+    x = np.ones((size, size), dtype)
+    rows, whole = mesh.put(x, mesh.by_rows(devices)), mesh.put(x, mesh.replicated(devices))
+    program, taken, held = compiled(lambda a, b: a @ b, rows, whole)
+    return Timed("matmul", lambda: program(rows, whole), 2.0 * size**3, compile_seconds=taken, program_bytes=held)
