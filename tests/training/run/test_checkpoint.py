@@ -219,7 +219,7 @@ def test_the_first_save_is_read_back(tmp_path, monkeypatch):
     checkpoints.close()
 
 
-@pytest.mark.parametrize("bit", range(0, 8 * 240, 61))
+@pytest.mark.parametrize("bit", range(0, 8 * 240, 181))
 def test_no_flipped_bit_beside_the_arrays_passes(saved, bit):
     """Best losses and totals are under a checksum as well."""
     path = saved / "3" / "meta" / "metadata"
