@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.analysis import judge, table
+from experiments.analysis import table
 from experiments.engine import results
 from experiments.engine.results import Folders
 from experiments.questions import find
@@ -71,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
         if path.parent != folders.results or options.from_runs:
             table.write(everything, folders.results)
         findings = results.draw(question, name, options.scale, everything, folders.results, len(grid))
-        print(*judge.lines(findings, question.UNDER_REVIEW), sep="\n")
+        print(*results.said(question, options.scale, findings), sep="\n")
         if missing := results.missing(grid, everything):
             print(f"{missing} runs of the grid are not in {path}", file=sys.stderr)
         print(folders.results / "figure.png")

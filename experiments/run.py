@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import jax
 
-from experiments.analysis import judge, table
+from experiments.analysis import table
 from experiments.analysis.finding import Finding
 from experiments.engine import estimate, results, schedule
 from experiments.engine.progress import Progress, duration
@@ -36,6 +36,7 @@ from experiments.questions import QUESTIONS, find
 from experiments.questions.question import SCALES, Question
 from training.command.cli import FAILURE, Parser, check_folder, user_errors
 from training.command.printed import print_whole
+from training.mirrors import wandb_account
 
 TICK = 0.5  # seconds between looks at the clock and the bars
 
@@ -226,7 +227,7 @@ class Engine:
         """Says what came out, and returns the exit status."""
         findings, left = self.publish(), self.unfinished()
         if findings:
-            print(*judge.lines(findings, self.question.UNDER_REVIEW), sep="\n")
+            print(*results.said(self.question, self.scale, findings), sep="\n")
             print(f"{self.folders.results}/figure.png")
         for key, message in self.failed.items():
             print(f"failed: {key}: {message}", file=sys.stderr)
@@ -318,6 +319,8 @@ def main(argv: Sequence[str]) -> int:
         if options.jobs > engine.jobs:
             said = f"{options.question} measures time, so one run at a time has the whole machine"
             print(f"--jobs = {options.jobs}: {said}", file=sys.stderr)
+        if options.wandb != "disabled":
+            wandb_account.mode_of(options.wandb)
         check_folder("--runs", options.runs)
         check_folder("--results", options.results)
         if options.dry_run:

@@ -4,9 +4,10 @@
     python -m experiments.wandb_dashboard --scale=cpu            sends it to the project `longreach`
 
 The dashboard is plain data here; `translate` turns it into objects of the package `wandb-workspaces`, which is needed
-for sending alone. Panels name what `training/run/tracking.py` logs. In the workspace runs are grouped by question (the
+for sending alone. Panels name what runs, eval.py and probes log. In the workspace runs are grouped by question (the
 wandb group, which is the task for a run of train.py alone) and architecture (the job type); in the report a question's
-runs by architecture and cell of its grid, so that seeds become one line, without the trials of a learning rate.
+runs by architecture and cell of its grid, without the trials of a learning rate: seeds become one line with a band from
+least to most.
 """
 
 import argparse
@@ -54,6 +55,23 @@ SECTIONS = (
             Panel("Validation accuracy, tokens", LINES, ("val/token_accuracy",)),
             Panel("Validation, whole answers right", LINES, ("val/exact_match",)),
             Panel("Training loss", LINES, ("train/loss",)),
+            Panel("Validation BLEU, greedy", LINES, ("val/bleu",)),
+            Panel("Validation chrF, greedy", LINES, ("val/chrf",)),
+        ),
+    ),
+    Section(
+        "Reach",
+        (
+            Panel("Accuracy by distance", LINES, x="distance", pattern=".*by_distance/token_accuracy", log_x=True),
+            Panel("BLEU by source length", LINES, x="source_length", pattern=".*by_.*length/bleu_lowercase"),
+            Panel("Accuracy by source length", LINES, x="source_length", pattern=".*by_.*length/token_accuracy"),
+            Panel(
+                "Gradient norm by steps before the loss",
+                LINES,
+                x="steps_before_loss",
+                pattern="gradient_by_time/.*/gradient_norm_q50",
+                log_y=True,
+            ),
         ),
     ),
     Section(
@@ -165,7 +183,8 @@ def _panel(panel: Panel, layout: Any, reports: Any) -> Any:
     if panel.kind == LINES:
         lines = {"metric_regex": panel.pattern} if panel.pattern else {"y": list(panel.y)}
         over_seeds = {"groupby_aggfunc": "mean", "groupby_rangefunc": "minmax"}
-        return reports.LinePlot(title=panel.title, x=panel.x, log_y=log_y, layout=layout, **lines, **over_seeds)
+        logs = {"log_x": log_x, "log_y": log_y}
+        return reports.LinePlot(title=panel.title, x=panel.x, layout=layout, **logs, **lines, **over_seeds)
     if panel.kind == SCATTER:
         x, y = reports.SummaryMetric(panel.x), reports.SummaryMetric(panel.y[0])
         return reports.ScatterPlot(title=panel.title, x=x, y=y, log_x=log_x, log_y=log_y, layout=layout)

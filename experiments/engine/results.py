@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data import whole_file
-from experiments.analysis import style, table
+from experiments.analysis import judge, style, table
 from experiments.analysis.finding import Finding
 from experiments.analysis.table import Table
 from experiments.engine import fingerprint, schedule, statement, trial
@@ -260,6 +260,13 @@ def draw(
     }
     whole_file.write_json(folder / "verdict.json", verdict)
     return findings
+
+
+def said(question: Question, scale: str, findings: Sequence[Finding]) -> list[str]:
+    """What came out, for a terminal. A few steps of a few seeds show that everything runs, and nothing else."""
+    if scale == "smoke":
+        return ["everything runs; there is no verdict, since so few steps and seeds show nothing"]
+    return judge.lines(findings, question.UNDER_REVIEW)
 
 
 def _plain(finding: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import time
 import pytest
 
 import train
+from experiments import run
 from tests.training import runs, wandb_files
 from training.evaluation import samples
 from training.mirrors import mirror, wandb_account, wandb_run, writer
@@ -87,10 +88,10 @@ def test_the_environment_says_the_mode_where_the_config_does_not(monkeypatch, tm
     monkeypatch.setenv("WANDB_MODE", said)
     assert wandb_account.mode_of("auto") == (mode or "disabled")
     assert wandb_account.mode_of("online") == "online"
-    run = wandb_run.start_wandb(tmp_path, runs.config("recall", "gru", wandb__mode="auto"))
-    assert (run is None) == (mode is None) and (tmp_path / "wandb").exists() == (mode is not None)
-    if run:
-        run.finish(failed=False)
+    started = wandb_run.start_wandb(tmp_path, runs.config("recall", "gru", wandb__mode="auto"))
+    assert (started is None) == (mode is None) and (tmp_path / "wandb").exists() == (mode is not None)
+    if started:
+        started.finish(failed=False)
 
 
 @pytest.mark.parametrize(
@@ -152,3 +153,11 @@ def test_trackio_keeps_rows(tmp_path, monkeypatch):
     pytest.importorskip("trackio", reason="needs the optional package: pip install trackio")
     train.train(runs.config("recall", "gru", steps=2, tracker__name="trackio"), tmp_path / "run")
     assert b"train/loss" in b"".join(file.read_bytes() for file in (tmp_path / "trackio").glob("*.db*"))
+
+
+def test_a_question_that_is_to_go_online_without_credentials_is_one_line(capsys, tmp_path):
+    with pytest.raises(SystemExit) as stopped:
+        run.main(["parity", "--scale=smoke", "--wandb=online", f"--runs={tmp_path}/r", f"--results={tmp_path}/s"])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and "needs credentials" in error and error.count("\n") == 1
+    assert not (tmp_path / "r").exists()
