@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import json
 import re
+from typing import Any
 
 import pytest
 
@@ -73,9 +74,15 @@ def test_runs_go_where_the_dashboard_looks():
 def logged(tmp_path_factory) -> set[str]:
     """What two offline runs hold for `wandb sync`, when they were evaluated and probed: names of rows and summary."""
     folder = tmp_path_factory.mktemp("runs")
-    text = {"steps": 2, "every__eval": 2, "every__decode": 2, "wandb__mode": "offline", "best__metric": "chrf"}
+    text: dict[str, Any] = {
+        "steps": 2,
+        "every__eval": 2,
+        "every__decode": 2,
+        "wandb__mode": "offline",
+        "best__metric": "chrf",
+    }
     configs = {
-        "text": runs.text_config(processes.write_text(folder / "data"), **text),
+        "text": runs.text_config(processes.write_text(folder / "data"), wandb__mode="offline", **text),
         "recall": runs.config("recall", "gru", steps=2, wandb__mode="offline"),
     }
     names = {"step"}

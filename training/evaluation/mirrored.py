@@ -15,12 +15,14 @@ def send(mirror: Mirror, part: str, found: Mapping[str, Any]) -> None:
     scalars = {name: value for name, value in found.items() if name not in CURVES}
     mirror.summarise({f"eval/{part}/{name}": v for name, v in flat(scalars).items() if v is not None})
     for table, x in CURVES.items():
-        mirror.curve(f"eval/{part}/{table}", x, rows(found[table], x))
+        chance = found["chance"] if table == "by_distance" else {}
+        mirror.curve(f"eval/{part}/{table}", x, rows(found[table], x, chance))
 
 
-def rows(bins: Sequence[Mapping[str, Any]], x: str) -> list[Row]:
-    """Each bin at its middle."""
-    return [{x: (row["low"] + row["high"]) / 2, **_numbers(row)} for row in bins]
+def rows(bins: Sequence[Mapping[str, Any]], x: str, chance: Mapping[str, float]) -> list[Row]:
+    """Each bin at its middle, beside what chance would give."""
+    levels = {f"chance.{name}": value for name, value in chance.items()}
+    return [{x: (row["low"] + row["high"]) / 2, **_numbers(row), **levels} for row in bins]
 
 
 def _numbers(row: Mapping[str, Any]) -> dict[str, Any]:

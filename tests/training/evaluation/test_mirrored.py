@@ -68,5 +68,5 @@ def test_what_cannot_be_decoded_is_refused(tmp_path, task, values, message):
 
 
 def test_rows_are_placed_in_the_middle_of_their_bins():
-    (row,) = mirrored.rows([{"low": 1, "high": 4, "loss": 1.0, "token_accuracy": 0.5, "chance": {"blind": 0.1}}], "x")
+    (row,) = mirrored.rows([{"low": 1, "high": 4, "loss": 1.0, "token_accuracy": 0.5}], "x", {"blind": 0.1})
     assert list(row.items())[:2] == [("x", 2.5), ("token_accuracy", 0.5)] and row["chance.blind"] == 0.1
