@@ -82,7 +82,7 @@ def logged(tmp_path_factory) -> set[str]:
         "best__metric": "chrf",
     }
     configs = {
-        "text": runs.text_config(processes.write_text(folder / "data"), wandb__mode="offline", **text),
+        "text": runs.text_config(processes.write_text(folder / "data"), **text),
         "recall": runs.config("recall", "gru", steps=2, wandb__mode="offline"),
     }
     names = {"step"}
