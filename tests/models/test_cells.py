@@ -23,7 +23,13 @@ CASES = [f"{kind}_{layers}" for kind in CELLS for layers in ("1_one", "2_both")]
 
 def config(hidden_size: int, num_layers: int = 1, **changes) -> ConfigDict:
     values = {"hidden_size": hidden_size, "num_layers": num_layers, "dropout_rate": 0.0, "dtype": "float32"}
-    values |= {"recurrent_scale": 1.0, "forget_bias": 1.0, "chrono_length": 0, "remat": False}
+    values |= {
+        "recurrent_scale": 1.0,
+        "forget_bias": 1.0,
+        "chrono_length": 0,
+        "remat": False,
+        "variational_dropout": False,
+    }
     return ConfigDict(values | changes)
 
 
