@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.analysis import table
-from experiments.engine import results
+from experiments.engine import results, version
 from experiments.engine.results import Folders
 from experiments.questions import find
 from experiments.questions.question import SCALES
@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
         question, name = find(options.question), options.question
         check_folder("--results", options.results)
         folders = Folders.of(name, options.scale, options.runs, options.results)
-        path = folders.table()
+        path = next(iter(folders.tables()), None)
         if options.results != results.OWN and path and path.parent != folders.results:
             path = None  # the committed one was not asked for
         if options.from_runs:
@@ -56,8 +56,9 @@ def main(argv: Sequence[str]) -> int:
             raise ValueError(
                 f"{path} has no run of {name} at scale {options.scale}; it is of another question or scale"
             )
-        if other_code := results.check_version(question, grid, everything, path):
-            print(other_code, file=sys.stderr)
+        results.check_version(question, grid, everything, path)
+        if changed := version.since(everything):
+            print(changed, file=sys.stderr)
         if not len(results.reported(everything)):
             raise ValueError(
                 f"{path} holds trials of tuned values alone, which show nothing; python -m experiments.run {name} "

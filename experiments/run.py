@@ -4,9 +4,10 @@
     python -m experiments.run long_range --scale=cpu --jobs=2    goes on where an earlier start was stopped
     python -m experiments.run long_range --scale=cpu --dry-run   the runs, their sizes and what they will cost
     python -m experiments.run QUESTION --data=FOLDER             for runs on text: where it lies, if not downloaded
+    python -m experiments.run QUESTION --fresh                   everything anew, then what moved since the table
 
 What is finished stays: Ctrl-C, a kill, or a run that fails cost nothing that was done. `results/QUESTION/SCALE/` holds
-what comes out, `runs/QUESTION/SCALE/` the runs.
+what comes out, `runs/QUESTION/SCALE/` the runs; with `--fresh`, a folder `fresh` in both.
 """
 
 # Before what takes time to import: Ctrl-C counts from now on.
@@ -20,17 +21,17 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
 
 import jax
 
-from experiments.analysis import table
+from experiments.analysis import moved, table
 from experiments.analysis.finding import Finding
-from experiments.engine import estimate, results, schedule
+from experiments.engine import estimate, results, schedule, version
 from experiments.engine.progress import Progress, duration
 from experiments.engine.results import Folders, Record, Store
 from experiments.engine.schedule import Due, Key
 from experiments.engine.trial import Job
+from experiments.engine.version import Version
 from experiments.engine.workers import DONE, FAILED, STOPPED, End, Worker, first_end
 from experiments.questions import QUESTIONS, find
 from experiments.questions.question import SCALES, Question
@@ -38,12 +39,8 @@ from training.command.cli import FAILURE, Parser, check_folder, user_errors
 from training.command.printed import print_whole
 from training.mirrors import wandb_account
 
+AGAIN = " (--fresh runs them again beside, and says what moved)"
 TICK = 0.5  # seconds between looks at the clock and the bars
-
-
-class Todo(NamedTuple):
-    due: Due
-    modules: dict[str, str]
 
 
 class Engine:
@@ -52,12 +49,14 @@ class Engine:
     def __init__(self, question: Question, name: str, scale: str, options: argparse.Namespace):
         """Raises ValueError for a grid, a probe, a filter or a table that cannot be used; nothing has been written."""
         self.question, self.name, self.scale = question, name, scale
-        self.folders = Folders.of(name, scale, options.runs, options.results)
+        usual = Folders.of(name, scale, options.runs, options.results)
+        self.folders = usual.beside() if options.fresh else usual
+        self.published = usual.tables()[-1:] if options.fresh else []  # what is run anew is compared to
         self.grid = schedule.grid(question, scale)
         if options.data:
             self.grid = schedule.with_text(self.grid, options.data)
         self.chosen = schedule.select(self.grid, options.only)
-        self.store = Store(self.folders, options.stale)
+        self.store = Store(self.folders)
         self.alone = schedule.alone(question, self.grid)
         self.jobs, self.wandb = 1 if self.alone else options.jobs, options.wandb
         self.clock = estimate.Clock(timed=self.alone)
@@ -65,15 +64,20 @@ class Engine:
         self._stop: str = ""  # why to stop
         self._signals = 0
         self._deadline = time.monotonic() + 60 * options.budget if options.budget else None
-        for due in schedule.plan(self.grid, self.score).due:
-            if record := self.finished(due):
-                self.clock.learn(due, _seconds(record))
-
-    def modules(self, due: Due) -> dict[str, str]:
-        return schedule.modules_of(self.question, due)
+        for record in (*self.store, *(Store(usual) if options.fresh else ())):
+            self.clock.learn(record.key.name, record.role, record.steps, record.seconds)
+        plan = schedule.plan(self.grid, self.score)
+        self.clock.compare([*plan.due, *map(schedule.assumed, plan.waiting)])
 
     def finished(self, due: Due) -> Record | None:
-        return self.store.finished(due, self.modules(due), schedule.asked_of(schedule.probes_of(self.question, due)))
+        return self.store.finished(due.key, Version.of(self.question, due))
+
+    def outdated(self) -> str:
+        """One line on the runs that are in a table and count no longer, or nothing."""
+        due = schedule.plan(self.chosen, self.score).due
+        said = [why for one in due if (why := self.store.outdated(one.key, Version.of(self.question, one)))]
+        more = f", and {len(said) - 1} more" * (len(said) > 1)
+        return f"{said[0]}{more}; they run again" if said else ""
 
     def score(self, due: Due) -> float | None:
         """The metric of a finished trial, by which its value is chosen."""
@@ -83,10 +87,10 @@ class Engine:
         measure = f"best_{due.run.tuning.metric}"
         return next((row["value"] for row in record.rows if row["measure"] == measure), float("nan"))
 
-    def todo(self) -> list[Todo]:
+    def todo(self) -> list[Due]:
         """What can be started now, in order."""
         due = schedule.plan(self.chosen, self.score).due
-        return [Todo(one, self.modules(one)) for one in due if one.key not in self.failed and not self.finished(one)]
+        return [one for one in due if one.key not in self.failed and not self.finished(one)]
 
     def unfinished(self) -> list[Due]:
         """What is known to be missing: trials and runs that could be started, and those that wait for trials."""
@@ -100,7 +104,7 @@ class Engine:
         """Runs until nothing is left, or something asks to stop."""
         left = self.unfinished()
         if not left:
-            print("every run is finished; table, figure and verdict are written anew", file=sys.stderr)
+            print(f"every run is finished{AGAIN}; table, figure and verdict are written anew", file=sys.stderr)
             return
         before = {number: signal.signal(number, self._note) for number in signals.asking()}
         workers: list[Worker] = []
@@ -117,14 +121,14 @@ class Engine:
                 signal.signal(number, handler)
 
     def _loop(self, workers: list[Worker], jobs: int) -> None:
-        waiting: list[Todo] = []
-        running: dict[str, Todo] = {}  # by folder
+        waiting: list[Due] = []
+        running: dict[str, Due] = {}  # by folder
         left: list[Due] = []
         changed = True
         while True:
             self._watch_clock(workers)
             if changed:
-                waiting = [one for one in self.todo() if one.due.key not in {r.due.key for r in running.values()}]
+                waiting = [one for one in self.todo() if one.key not in {due.key for due in running.values()}]
                 left = [one for one in self.unfinished() if one.key not in self.failed]
                 self.progress.expect(len(left))
                 changed = False
@@ -136,10 +140,10 @@ class Engine:
                     job = self._job(one)
                     running[job.workdir] = one
                     worker.give(job)
-                    self.progress.begin(job, one.due.config.steps, self.clock.seconds(one.due))
+                    self.progress.begin(job, one.config.steps, self.clock.seconds(one))
             if not running:
                 return
-            started = {one.due.key for one in running.values()}
+            started = {one.key for one in running.values()}
             behind = [one for one in left if one.key not in started]  # those that wait for trials, too
             if end := first_end(workers, TICK):
                 self._take(running.pop(end.job.workdir), end)
@@ -158,33 +162,31 @@ class Engine:
         workers.append(Worker(len(workers), jobs))
         return workers[-1]
 
-    def _job(self, one: Todo) -> Job:
-        due, modules = one
-        probes = schedule.probes_of(self.question, due)
-        asked = schedule.asked_of(probes)
+    def _job(self, due: Due) -> Job:
+        wanted = Version.of(self.question, due)
         config = due.config.to_dict()
         config["wandb"] = {**config["wandb"], "group": f"{self.name}-{self.scale}", "name": due.key.name}
         return Job(
             name=str(due.key),
-            workdir=str(results.workdir(self.folders, due, modules, asked)),
+            workdir=str(results.workdir(self.folders, due, wanted)),
             config=config,
-            columns=results.columns_of(due, modules, asked),
-            probes=probes,
+            columns=results.columns_of(due, wanted),
+            probes=schedule.probes_of(self.question, due),
             wandb=self.wandb,
             in_haste=self.scale == "smoke",
         )
 
-    def _take(self, one: Todo, end: End) -> None:
+    def _take(self, due: Due, end: End) -> None:
         asked = any(name in end.message for name in ("SIGTERM", "SIGHUP"))
         how = STOPPED if end.how == FAILED and self._stop and asked else end.how
         if how == DONE:
-            self.store.reread(one.due, Path(end.job.workdir))
-            if record := self.finished(one.due):
-                self.clock.learn(one.due, _seconds(record))
+            self.store.reread(Path(end.job.workdir))
+            if record := self.finished(due):
+                self.clock.learn(due.key.name, due.role, record.steps, record.seconds)
             else:
                 how, end = FAILED, End(end.job, FAILED, end.seconds, "its rows were not written")
         if how == FAILED:
-            self.failed[one.due.key] = f"{end.message}; see {end.job.workdir}/log.txt"
+            self.failed[due.key] = f"{end.message}; see {end.job.workdir}/log.txt"
         self.progress.end(end.job, how, end.seconds, end.message)
 
     def _watch_clock(self, workers: list[Worker]) -> None:
@@ -218,16 +220,25 @@ class Engine:
         if aside := results.put_by(self.folders.results, everything):
             print(f"the table had runs that no longer count; it is kept as {aside}", file=sys.stderr)
         table.write(everything, self.folders.results)
+        if changed := version.since(everything):
+            print(changed, file=sys.stderr)
         results.write_commands(self.name, self.scale, [one for one, _ in finished], self.folders.results)
         if not len(results.reported(everything)):
             return []
         return results.draw(self.question, self.name, self.scale, everything, self.folders.results, len(self.grid))
 
+    def moved(self) -> list[str]:
+        """What is run anew beside what is committed."""
+        if not self.published:
+            return []
+        before, after = (results.reported(table.read(path)) for path in (*self.published, *self.folders.tables()))
+        return moved.lines(before, after, results.OF_THE_MACHINE)
+
     def close(self) -> int:
         """Says what came out, and returns the exit status."""
         findings, left = self.publish(), self.unfinished()
         if findings:
-            print(*results.said(self.question, self.scale, findings), sep="\n")
+            print(*results.said(self.question, self.scale, findings), *self.moved(), sep="\n")
             print(f"{self.folders.results}/figure.png")
         for key, message in self.failed.items():
             print(f"failed: {key}: {message}", file=sys.stderr)
@@ -241,15 +252,10 @@ class Engine:
         return FAILURE if self.failed else 0
 
 
-def _next(waiting: Sequence[Todo], running: Iterable[Todo]) -> Todo:
+def _next(waiting: Sequence[Due], running: Iterable[Due]) -> Due:
     """The first whose cell is not running: two runs of one cell that start together compile every program twice."""
-    cells = {one.due.key.name for one in running}
-    return next((one for one in waiting if one.due.key.name not in cells), waiting[0])
-
-
-def _seconds(record: Record) -> float:
-    names = ("training_seconds", "compile_seconds", "eval_seconds", "save_seconds", "probing_seconds")
-    return sum(row["value"] for row in record.rows if row["measure"] in names)
+    cells = {one.key.name for one in running}
+    return next((one for one in waiting if one.key.name not in cells), waiting[0])
 
 
 def dry_run(engine: Engine, jobs: int) -> None:
@@ -258,7 +264,7 @@ def dry_run(engine: Engine, jobs: int) -> None:
 
     left = engine.unfinished()
     if not left:
-        print(f"{engine.name} at {engine.scale}: every run is finished")
+        print(f"{engine.name} at {engine.scale}: every run is finished{AGAIN}")
         return
     listing = Listing(title=f"{engine.name} at {engine.scale}: {len(left)} runs to do", title_justify="left")
     listing.add_column("run")
@@ -279,7 +285,7 @@ def dry_run(engine: Engine, jobs: int) -> None:
             f"{minutes:.1f}",
         )
     print_whole(listing)
-    basis = "by finished runs" if engine.clock.measured else f"assumed {engine.clock.assumed}"
+    basis = "by recorded runs" if engine.clock.measured else f"assumed {engine.clock.assumed}"
     total = engine.clock.total(left)
     print(f"about {duration(total / jobs)} with --jobs={jobs}, {basis}; trials that extend a grid come on top")
 
@@ -292,9 +298,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--only", default="", help="runs whose name holds this, or task=recall,system=gru")
     parser.add_argument("--dry-run", action="store_true", help="list the runs with sizes and cost")
     parser.add_argument("--budget", type=float, default=0.0, help="minutes, after which it stops and saves; 0: none")
-    parser.add_argument(
-        "--stale", default="refuse", choices=results.STALE, help="what to do with a table's runs that other code made"
-    )
+    parser.add_argument("--fresh", action="store_true", help="run anew beside what is finished, and compare at the end")
     parser.add_argument("--wandb", default="disabled", choices=("disabled", "auto", "online", "offline"))
     parser.add_argument("--data", default="", help="folder of the text that the runs read; without it, downloaded")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs go")
@@ -323,6 +327,8 @@ def main(argv: Sequence[str]) -> int:
             wandb_account.mode_of(options.wandb)
         check_folder("--runs", options.runs)
         check_folder("--results", options.results)
+        if outdated := engine.outdated():
+            print(outdated, file=sys.stderr)
         if options.dry_run:
             dry_run(engine, engine.jobs)
             return 0

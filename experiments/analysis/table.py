@@ -2,12 +2,12 @@
 
     run, axes of the question..., seed, role, tuned     which run
     probe, measure, part, place, step, value, answers   what was measured
-    config_hash, code_hash, commit, began, device ...   where it comes from
+    version, commit, began, device, config, text ...    which version of the run, and where it comes from
 
 `place` is where along a measure's own axis (a distance, a position; nan where there is none), `part` which part of
 the model or of a distribution, `step` after how many updates, `answers` over how many answers `value` is the mean.
-`role` is `report`, or `tune` for the trials that chose the `tuned` value. `kept` names the modules that have changed
-since the run and were taken to change no number of it (`--stale=keep`), `counts_as` the code it then counts as.
+`role` is `report`, or `tune` for the trials that chose the `tuned` value. `version` is the question's, `trees` are
+git's ids of the code's folders, `text` hashes of what was read (`experiments/engine/version.py`).
 """
 
 import csv
@@ -20,7 +20,7 @@ import numpy as np
 
 from data import whole_file
 
-FORMAT = 1  # of the files; raise it when what a column means changes
+FORMAT = 2  # of the files; raise it when what a column means changes
 COLUMNS = (
     "run",
     "seed",
@@ -33,21 +33,19 @@ COLUMNS = (
     "step",
     "value",
     "answers",
-    "config_hash",
-    "code_hash",
+    "version",
     "commit",
     "began",
     "device",
     "versions",
+    "trees",
     "config",
-    "modules",
+    "text",
     "probes",
-    "kept",
-    "counts_as",
 )
 """Of every table; the others are the question's axes."""
 PARQUET_ONLY = COLUMNS[COLUMNS.index("commit") :]  # long, and for the engine
-NUMBERS = ("seed", "tuned", "place", "step", "value", "answers")
+NUMBERS = ("seed", "tuned", "place", "step", "value", "answers", "version")
 
 
 class Table:

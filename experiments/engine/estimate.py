@@ -57,22 +57,28 @@ def _cost(values: str, examples: float) -> Cost:
 
 
 class Clock:
-    """Seconds a run will take, by what finished ones took. A run's FLOPs need its task, and so its text, which is read
-    only where another run is to be told from it.
+    """Seconds a run will take, by what recorded ones took, of whatever version and machine; where nothing is recorded,
+    by FLOPs.
 
-    Runs that measure time (`timed`) take as long as they are told to measure, however little they train.
+    A run's FLOPs need its task, and so its text, which is read only where another run is to be told from it. Runs that
+    measure time (`timed`) take as long as they are told to measure, however little they train.
     """
 
     def __init__(self, timed: bool = False) -> None:
         self._timed = timed
-        self._finished: dict[str, list[tuple[Due, float]]] = {}  # by architecture, whose FLOP/s nobody has asked for
+        self._cells: dict[str, dict[str, list[tuple[int, float]]]] = {}  # cell -> role -> (steps, seconds) of runs
+        self._others: dict[str, list[Due]] = {}  # of recorded cells, by architecture, whose FLOPs nobody asked for
         self._rates: dict[str, list[float]] = {}  # FLOP/s by architecture
-        self._cells: dict[tuple[str, str], list[float]] = {}  # seconds by cell and role
 
-    def learn(self, due: Due, seconds: float) -> None:
+    def learn(self, cell: str, role: str, steps: int, seconds: float) -> None:
         if seconds > 0:
-            self._finished.setdefault(due.config.model.name, []).append((due, seconds))
-            self._cells.setdefault((due.key.name, due.role), []).append(seconds)
+            self._cells.setdefault(cell, {}).setdefault(role, []).append((steps, seconds))
+
+    def compare(self, runs: Iterable[Due]) -> None:
+        """Runs of recorded cells, to tell other cells from."""
+        for due in runs:
+            if due.key.name in self._cells:
+                self._others.setdefault(due.config.model.name, []).append(due)
 
     @property
     def measured(self) -> bool:
@@ -83,19 +89,20 @@ class Clock:
         return f"{ASSUMED_SECONDS:g} s a run" if self._timed else f"at {ASSUMED / 1e9:g} GFLOP/s"
 
     def seconds(self, due: Due) -> float:
-        """By other seeds of its cell, runs of the same architecture, or of any, or what is assumed of a machine."""
-        if cell := self._cells.get((due.key.name, due.role)):
-            return statistics.median(cell)
+        """By runs of its cell and role, of its cell, of the same architecture, or of any, or what is assumed."""
+        if roles := self._cells.get(due.key.name):
+            mine = roles.get(due.role) or [run for those in roles.values() for run in those]
+            return statistics.median(seconds * due.config.steps / steps for steps, seconds in mine)
         if self._timed:
-            others = [seconds for those in self._cells.values() for seconds in those]
+            others = [seconds for roles in self._cells.values() for those in roles.values() for _, seconds in those]
             return statistics.median(others) if others else ASSUMED_SECONDS
         rates = self._rates_of(due.config.model.name)
-        rates = rates or [rate for name in {*self._finished, *self._rates} for rate in self._rates_of(name)]
+        rates = rates or [rate for name in {*self._others, *self._rates} for rate in self._rates_of(name)]
         return cost(due.config).flops / (statistics.median(rates) if rates else ASSUMED)
 
     def _rates_of(self, model: str) -> list[float]:
         known = self._rates.setdefault(model, [])
-        known += [cost(due.config).flops / seconds for due, seconds in self._finished.pop(model, [])]
+        known += [cost(due.config).flops / self.seconds(due) for due in self._others.pop(model, [])]
         return known
 
     def total(self, runs: Iterable[Due]) -> float:

@@ -1,18 +1,22 @@
 """Results of a question at a scale: what is finished, and the folder that shows it.
 
 results/QUESTION/SCALE/   table.parquet table.csv figure.svg figure.png verdict.json commands.sh
-docs/results/...          the same, committed: its rows count as finished in a fresh clone
+docs/results/...          the same, committed: its rows count as finished in a fresh clone, on any machine
 runs/QUESTION/SCALE/      the runs' folders, each with its rows.json
+.../SCALE/fresh/          of both, what `--fresh` runs anew
 """
 
 import dataclasses
 import datetime
+import functools
 import hashlib
 import itertools
 import json
 import math
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,54 +24,66 @@ from data import whole_file
 from experiments.analysis import judge, style, table
 from experiments.analysis.finding import Finding
 from experiments.analysis.table import Table
-from experiments.engine import fingerprint, schedule, statement, trial
+from experiments.engine import schedule, statement, trial
 from experiments.engine.schedule import Due, Key
+from experiments.engine.statement import ROOT
+from experiments.engine.version import Version
 from experiments.questions.question import Question, Run
 
 OWN, PUBLISHED = Path("results"), Path("docs/results")
-STALE = ("refuse", "keep", "rerun")
+FRESH = "fresh"  # the folder, below both of a question's, of what is run anew
+SECONDS = ("training_seconds", "compile_seconds", "eval_seconds", "save_seconds", "probing_seconds")  # of a run
+OF_THE_MACHINE = (*SECONDS, "target_tokens_per_second")
 
 
 class Folders(NamedTuple):
     runs: Path
     results: Path
-    published: Path
+    published: Path | None
 
     @classmethod
     def of(cls, name: str, scale: str, runs: Path, results: Path) -> "Folders":
         return cls(runs / name / scale, results / name / scale, PUBLISHED / name / scale)
 
-    def table(self) -> Path | None:
-        """One's own table, or else the committed one."""
-        there = (folder / "table.parquet" for folder in (self.results, self.published))
-        return next((path for path in there if path.is_file()), None)
+    def beside(self) -> "Folders":
+        """Where a question is run anew, whatever has been finished."""
+        return Folders(self.runs / FRESH, self.results / FRESH, None)
+
+    def tables(self) -> list[Path]:
+        """One's own table and the committed one, those that are there."""
+        there = (folder / "table.parquet" for folder in (self.results, self.published) if folder)
+        return [path for path in there if path.is_file()]
 
 
 class Record(NamedTuple):
-    """A run that was finished once, by this code or another."""
+    """A run that was finished once, of this version or another."""
 
     key: Key
     rows: list[dict[str, Any]]
-    config: dict[str, Any]
-    modules: dict[str, str]
-    probes: str  # what they were asked (`schedule.asked_of`); empty where a table is older than this column
-    counts_as: str  # the hash of later code that was taken to change no number, or nothing
     source: Path  # a table, or a run's rows.json
+
+    @property
+    def role(self) -> str:
+        return self.rows[0]["role"]
+
+    @property
+    def steps(self) -> int:
+        return json.loads(self.rows[0]["config"])["steps"]
+
+    @property
+    def seconds(self) -> float:
+        return sum(row["value"] for row in self.rows if row["measure"] in SECONDS)
 
 
 class Store:
     """The finished runs of a question at a scale, and which of them count."""
 
-    def __init__(self, folders: Folders, stale: str = "refuse"):
+    def __init__(self, folders: Folders):
         """Raises ValueError for a table that is none, or of another format."""
-        if stale not in STALE:
-            raise ValueError(f"--stale = {stale} is not known; choose from {', '.join(STALE)}")
-        self.folders, self._stale = folders, stale
+        self.folders = folders
         self._records: dict[Key, list[Record]] = {}
-        for folder in (folders.published, folders.results):
-            path = folder / "table.parquet"
-            if path.is_file():
-                self._add(table.read(path).rows(), path)
+        for path in reversed(folders.tables()):
+            self._add(table.read(path).rows(), path)
         for path in sorted(folders.runs.glob(f"*/{trial.ROWS}")):
             self._add(trial.read(path), path)
 
@@ -76,120 +92,71 @@ class Store:
         for row in rows:
             by_key.setdefault(_key(row), []).append(row)
         for key, mine in by_key.items():
-            config, modules = json.loads(mine[0]["config"]), json.loads(mine[0]["modules"])
-            probes, counts_as = mine[0].get("probes", ""), mine[0].get("counts_as", "")
-            record = Record(key, mine, config, modules, probes, counts_as, source)
-            self._records.setdefault(key, []).insert(0, record)
+            self._records.setdefault(key, []).insert(0, Record(key, mine, source))
 
-    def reread(self, due: Due, path: Path) -> None:
+    def __iter__(self) -> Iterator[Record]:
+        """Every run, of whatever version."""
+        return itertools.chain.from_iterable(self._records.values())
+
+    def reread(self, path: Path) -> None:
         """Takes in a run that has just finished."""
         self._add(trial.read(path / trial.ROWS), path / trial.ROWS)
 
-    def finished(self, due: Due, modules: Mapping[str, str], probes: str) -> Record | None:
-        """The record that counts for a run: of the same config, made by the same code or, with `keep`, by another.
-
-        Raises ValueError, unless told to keep or to rerun, for a run that is in a table and no longer counts. What is
-        kept counts from then on as made by the code of today; its rows still say which code made them, and what has
-        changed since.
-        """
-        same_config = [
-            record
-            for record in self._records.get(due.key, [])
-            if not fingerprint.differing(record.config, due.config.to_dict()) and record.probes in ("", probes)
-        ]
-        now = fingerprint.code_hash(modules)
-        same_code = [record for record in same_config if record.modules == modules or record.counts_as == now]
-        if same_code:
-            return same_code[0]
-        in_table = [r for r in self._records.get(due.key, []) if r.source.suffix == ".parquet"]
-        kept = [record for record in same_config if record in in_table]
-        if kept and self._stale == "keep":
-            self._records[due.key].insert(0, _kept(kept[0], due, modules))
-            return self._records[due.key][0]
-        if in_table and self._stale != "rerun":
-            raise ValueError(_why_stale(in_table[0], due, modules, probes))
+    def finished(self, key: Key, wanted: Version) -> Record | None:
+        """The record that counts for a run, of whatever machine; where time is measured, of this processor, or
+        committed with a table."""
+        for record in self._records.get(key, []):
+            if not wanted.differs(record.rows[0]) and (not wanted.timed or self._measured_here(record)):
+                return record
         return None
+
+    def _measured_here(self, record: Record) -> bool:
+        return record.source.parent == self.folders.published or f" x {_processor()} (" in record.rows[0]["device"]
+
+    def outdated(self, key: Key, wanted: Version) -> str:
+        """Why a run that is in a table counts no longer, or nothing."""
+        in_tables = [record for record in self._records.get(key, []) if record.source.suffix == ".parquet"]
+        if not in_tables or self.finished(key, wanted):
+            return ""
+        row = in_tables[0].rows[0]
+        return f"{in_tables[0].source}: {key} was made with {wanted.differs(row) or row['device']}"
+
+
+@functools.cache
+def _processor() -> str:
+    """Of the workers: this process keeps off an accelerator, so another one is asked."""
+    asked = [sys.executable, "-c", "from training.machine import provenance; print(provenance.processor())"]
+    return subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _key(row: Mapping[str, Any]) -> Key:
     return Key(row["run"], int(row["seed"]), float(row["tuned"]) if row["role"] == schedule.TUNE else None)
 
 
-def _kept(record: Record, due: Due, modules: Mapping[str, str]) -> Record:
-    """The record, with what has changed since: modules, and keys of the config that only one of both has."""
-    configs = map(fingerprint.config_values, (record.config, due.config.to_dict()))
-    keys = sorted(set.symmetric_difference(*map(set, configs)))
-    since, now = ", ".join(fingerprint.changed(record.modules, modules) + keys), fingerprint.code_hash(modules)
-    return record._replace(rows=[row | {"kept": since, "counts_as": now} for row in record.rows], counts_as=now)
-
-
-def _why_stale(record: Record, due: Due, modules: Mapping[str, str], probes: str) -> str:
-    where = f"{record.source}: {due.key}"
-    if values := _differs(record, due):
-        return f"{where} was made with {values}; --stale=rerun runs it again"
-    if record.probes not in ("", probes):
-        return f"{where} was made with probes = {record.probes}, now {probes}; --stale=rerun runs it again"
-    return (
-        f"{where} was made by other code ({', '.join(fingerprint.changed(record.modules, modules))}); where that "
-        "changes no number, --stale=keep counts it as finished and notes it in the table; --stale=rerun runs it again"
-    )
-
-
-def check_version(question: Question, runs: Iterable[Run], everything: Table, path: Path) -> str:
-    """Whether the reported runs of a table are those that the question names today. Raises ValueError for values of
-    their configs that have changed since; returns a line on the code that has, or nothing."""
+def check_version(question: Question, runs: Iterable[Run], everything: Table, path: Path) -> None:
+    """Raises ValueError where the reported runs of a table are no longer those that the question names."""
     first = {_key(row): row for row in reversed(list(reported(everything).rows()))}
-    changed: set[str] = set()
     for run in runs:
-        row = first.get(Key(run.name, run.seed, None))
-        if not row or not {"config", "modules"} <= row.keys():
-            continue
-        due = schedule.reported(run, row["tuned"] if math.isfinite(row["tuned"]) else None)
-        record = Record(due.key, [row], json.loads(row["config"]), json.loads(row["modules"]), "", "", path)
-        if _differs(record, due):
-            raise ValueError(
-                f"{path}: {due.key} was made with {_differs(record, due)}: the table is of another version; python -m "
-                f"experiments.run --stale=rerun runs it again, and commit {row['commit'][:10]} draws it as it is"
-            )
-        modules = schedule.modules_of(question, due)
-        if row.get("counts_as") != fingerprint.code_hash(modules):
-            changed |= set(fingerprint.changed(record.modules, modules))
-    return f"{path} has runs by other code ({', '.join(sorted(changed))}); drawn as they are" if changed else ""
+        if row := first.get(Key(run.name, run.seed, None)):
+            due = schedule.reported(run, row["tuned"] if math.isfinite(row["tuned"]) else None)
+            if why := Version.of(question, due).differs(row):
+                raise ValueError(
+                    f"{path}: {due.key} was made with {why}: the table is of another version; python -m "
+                    f"experiments.run runs it again, and commit {row['commit'][:10]} draws it as it is"
+                )
 
 
-def _differs(record: Record, due: Due) -> str:
-    """The first value in which the configs differ, or nothing."""
-    now = due.config.to_dict()
-    for key in fingerprint.differing(record.config, now):
-        was, here = (fingerprint.config_values(config)[key] for config in (record.config, now))
-        return f"{key} = {was!r}, now {here!r}"
-    return ""
-
-
-def columns_of(due: Due, modules: Mapping[str, str], probes: str) -> dict[str, Any]:
+def columns_of(due: Due, wanted: Version) -> dict[str, Any]:
     """The columns of the table that say which run a row belongs to, and of which version."""
-    config = due.config.to_dict()
-    return {
-        "run": due.key.name,
-        **due.run.axes,
-        "seed": due.key.seed,
-        "role": due.role,
-        "tuned": due.tuned,
-        "config_hash": fingerprint.config_hash(config),
-        "code_hash": fingerprint.code_hash(modules),
-        "config": json.dumps(fingerprint.config_values(config)),
-        "modules": json.dumps(modules),
-        "probes": probes,
-    }
+    which = {"run": due.key.name, **due.run.axes, "seed": due.key.seed, "role": due.role, "tuned": due.tuned}
+    return which | wanted.columns
 
 
-def workdir(folders: Folders, due: Due, modules: Mapping[str, str], probes: str) -> Path:
-    """The run's folder. Another config, other code or other questions to its probes have another folder, so no two
-    versions meet in one."""
-    parts = fingerprint.config_hash(due.config.to_dict()), fingerprint.code_hash(modules), probes
-    version = hashlib.sha256("".join(parts).encode()).hexdigest()[:8]
+def workdir(folders: Folders, due: Due, wanted: Version) -> Path:
+    """The run's folder; another version has another one."""
+    of = hashlib.sha256(json.dumps([wanted.columns, wanted.text], sort_keys=True).encode()).hexdigest()[:8]
     trial_of = "" if due.role == schedule.REPORT else f"-trial-{due.tuned:.3g}"
-    return folders.runs / f"{due.key.name}{trial_of}-seed{due.key.seed}-{version}"
+    return folders.runs / f"{due.key.name}{trial_of}-seed{due.key.seed}-{of}"
 
 
 def as_table(records: Sequence[Record]) -> Table:
@@ -283,27 +250,24 @@ def _plain(finding: Any) -> dict[str, Any]:
 
 
 def _stated(question: Question, everything: Table) -> dict[str, Any]:
-    """What was stated, in which commit first, and whether the runs, trials too, came after it; the same of the code of
-    the verdict, under `judging`."""
+    """What was stated, in which commit first, and whether the runs, trials too, came after it."""
     said: dict[str, Any] = {"claim": question.CLAIM, "source": question.SOURCE, "prediction": question.PREDICTION}
-    said |= {"thresholds": dict(question.THRESHOLDS), **_first_held(question, everything, statement.stated)}
-    return said | {"judging": _first_held(question, everything, statement.judging)}
-
-
-def _first_held(question: Question, everything: Table, of: Callable[[str], Any]) -> dict[str, Any]:
-    """Which commit first held something of the question's file as it is now."""
+    said |= {"thresholds": dict(question.THRESHOLDS)}
     file = getattr(question, "__file__", None)
-    origin = statement.origin(Path(file), of) if file and Path(file).is_relative_to(fingerprint.ROOT) else None
+    origin = statement.origin(Path(file)) if file and Path(file).is_relative_to(ROOT) else None
     if not origin:
-        return {"commit": None, "date": None, "older_than_the_runs": False}
+        return said | {"commit": None, "date": None, "older_than_the_runs": False}
     first_run = min(datetime.datetime.fromisoformat(began) for began in everything.values("began"))
-    return {"commit": origin.commit, "date": origin.date.isoformat(), "older_than_the_runs": origin.date <= first_run}
+    older = origin.date <= first_run
+    return said | {"commit": origin.commit, "date": origin.date.isoformat(), "older_than_the_runs": older}
 
 
 def write_commands(name: str, scale: str, runs: Sequence[Due], folder: Path) -> None:
     """`commands.sh`: the one command, and what each of its runs would be by hand."""
     lines = ["#!/bin/sh", f"# {name} at scale {scale}: the runs, the table, the figure and the verdict"]
-    lines += [f"python -m experiments.run {name} --scale={scale}", "exit", "", "# The same runs one by one."]
+    command = f"python -m experiments.run {name} --scale={scale}"
+    lines += [command, "exit", "", f"# Anew, and compared to what is here: {command} --fresh", ""]
+    lines += ["# The same runs one by one."]
     if any(schedule.reads_text(where) for where in {due.run.config for due in runs}):
         lines.insert(2, "# Text is downloaded, or read where it lies: --data=FOLDER, by hand --config.data.dir=FOLDER")
     for due in runs:

@@ -18,7 +18,6 @@ from ml_collections import ConfigDict
 
 from data import checks
 from experiments.analysis.table import COLUMNS
-from experiments.engine import fingerprint
 from experiments.questions.question import Probing, Question, Run, Tuning
 from training.command import cli
 from training.command.validate import validate
@@ -191,23 +190,6 @@ def check_probes(probes: Iterable[Probing]) -> None:
 def alone(question: Question, runs: Iterable[Run]) -> bool:
     """Whether something measures time, so that runs must not share the machine."""
     return any(probing.alone for probing in (*question.PROBES, *(one for run in runs for one in run.probes)))
-
-
-def modules_of(question: Question, due: Due) -> dict[str, str]:
-    """The code that this run's rows depend on."""
-    return modules_used(due.config.task, due.config.model.name, probes_of(question, due))
-
-
-def modules_used(task: str, model: str, probings: Sequence[Probing]) -> dict[str, str]:
-    """The code that rows of an architecture on a task depend on, and those of these probes."""
-    beside = {where for probing in probings for where, _ in probing.options.get("beside", {}).values()}
-    architectures = [model, *(_architecture(where) for where in beside)]
-    return fingerprint.modules(task, architectures, [probing.probe for probing in probings])
-
-
-@functools.cache
-def _architecture(where: str) -> str:
-    return cli.load(where).model.name
 
 
 def asked_of(probings: Iterable[Probing]) -> str:

@@ -1,12 +1,11 @@
-"""Which commit first held a question's claim, prediction and thresholds as they stand, and which the code of its
-verdict: were they before the runs?"""
+"""Which commit first held a question's claim, prediction and thresholds as they stand: were they before the runs?"""
 
 import ast
 import datetime
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from training.machine.provenance import git
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("CLAIM", "SOURCE", "PREDICTION", "THRESHOLDS")
@@ -31,24 +30,13 @@ def stated(source: str) -> dict[str, Any]:
     return found
 
 
-def judging(source: str) -> str:
-    """The code of a question's `verdict`, without comments."""
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.FunctionDef) and node.name == "verdict":
-            return ast.dump(node)
-    raise ValueError("the question has no function verdict")
-
-
-def origin(path: Path, of: Callable[[str], Any] = stated) -> Origin | None:
-    """The oldest commit from which on the file has stated what it states now; None where that is not committed.
-
-    `of` takes from a source what is asked about: `stated`, or `judging`.
-    """
-    now, oldest = of(path.read_text()), None
-    for line in _git("log", "--format=%H %cI", "--", _relative(path)).splitlines():
+def origin(path: Path) -> Origin | None:
+    """The oldest commit from which on the file has stated what it states now; None where that is not committed."""
+    now, oldest = stated(path.read_text()), None
+    for line in git("log", "--format=%H %cI", "--", _relative(path), root=ROOT).splitlines():
         commit, date = line.split()
         try:
-            then = of(_git("show", f"{commit}:{_relative(path)}"))
+            then = stated(git("show", f"{commit}:{_relative(path)}", root=ROOT))
         except (ValueError, SyntaxError):
             break
         if then != now:
@@ -59,10 +47,3 @@ def origin(path: Path, of: Callable[[str], Any] = stated) -> Origin | None:
 
 def _relative(path: Path) -> str:
     return path.resolve().relative_to(ROOT).as_posix()
-
-
-def _git(*words: str) -> str:
-    try:
-        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return ""

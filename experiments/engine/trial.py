@@ -22,7 +22,7 @@ import train
 from data import whole_file
 from data.task import Task
 from experiments.analysis.table import FORMAT
-from experiments.engine import fingerprint, mirrored_probes, record, schedule
+from experiments.engine import mirrored_probes, record, version
 from experiments.probes import PROBES
 from experiments.probes.measurement import Measurement
 from experiments.questions.question import Probing
@@ -51,12 +51,12 @@ def run(job: Job) -> bool:
     """Does the job; False when asked to stop before its end. Raises what training or a probe raises."""
     workdir = Path(job.workdir)
     config = ConfigDict(json.loads(json.dumps(dict(job.config))))
-    _check_code(job, config)
     config.wandb.mode = job.wandb
     config.lock()
     if job.in_haste:
         jax.config.update("jax_disable_most_optimizations", True)
     backend.configure(config, workdir)
+    provenance.commit(), version.trees()  # as they are now, whatever is edited before the end
     notes = Notes(workdir / "probes.jsonl", job.probes)
     first = Restored(config, *_build(config, workdir), 0)
     size = list(record.of_model(first))
@@ -71,12 +71,12 @@ def run(job: Job) -> bool:
     notes.take(first, "start")
     probing_seconds = time.perf_counter() - probing_since
     try:
-        summary = train.train(config, workdir, accept_changes=True, probes=[watch])
+        summary = train.train(config, workdir, probes=[watch])
     except FloatingPointError:
         if job.columns["role"] != "tune":
             raise
         # A value that makes training diverge has been tried, and is the worst there is.
-        write(job, begun, [(OF_RUN, config.steps, Measurement("best_loss", math.inf))])
+        write(job, begun, [(OF_RUN, config.steps, Measurement("best_loss", math.inf))], {})
         return True
     if not summary:
         return False
@@ -89,17 +89,9 @@ def run(job: Job) -> bool:
             rows += [(probing.probe, best.step, one) for one in PROBES[probing.probe](best, **probing.options)]
     probing_seconds += time.perf_counter() - probing_since
     rows.append((OF_RUN, config.steps, Measurement("probing_seconds", probing_seconds)))
-    write(job, begun, rows)
+    write(job, begun, rows, best.task.content_hash())
     mirrored_probes.send(workdir, config, rows)
     return True
-
-
-def _check_code(job: Job, config: ConfigDict) -> None:
-    """Raises ValueError where this process has read other code than the engine, whose rows would be told as its."""
-    now = schedule.modules_used(config.task, config.model.name, job.probes)
-    then = json.loads(job.columns.get("modules", "null")) or now
-    if changed := fingerprint.changed(then, now):
-        raise ValueError(f"{', '.join(changed)} changed while the question ran; start it again to go on with that")
 
 
 def first_start(workdir: Path) -> str:
@@ -151,15 +143,22 @@ def _line(text: bytes) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and {"probe", "step", "found"} <= found.keys() else None
 
 
-def write(job: Job, begun: str, rows: Sequence[tuple[str, int, Measurement]]) -> None:
-    """`rows.json`: the run's columns once, and its measurements."""
-    origin = {"commit": provenance.commit(), "began": begun, "versions": json.dumps(provenance.versions())}
-    device = provenance.device()
-    origin["device"] = f"{device['count']} x {device['kind']} ({device['platform']}, {device['machine']})"
+def write(job: Job, begun: str, rows: Sequence[tuple[str, int, Measurement]], probed: Mapping[str, str]) -> None:
+    """`rows.json`: the run's columns once, and its measurements. `probed` are hashes of the text that probes read."""
+    workdir, device = Path(job.workdir), provenance.device()
+    read = json.loads((workdir / "config.json").read_text())["data"] | dict(probed)
+    origin = {
+        "commit": provenance.commit(),
+        "began": begun,
+        "device": f"{device['count']} x {provenance.processor()} ({device['platform']}, {device['machine']})",
+        "versions": json.dumps(provenance.versions()),
+        "trees": version.trees(),
+        "text": json.dumps(read, sort_keys=True),
+    }
     fields = ("probe", "step", *Measurement._fields)
     listed = [[probe, step, *one] for probe, step, one in rows]
     content = {"format": FORMAT, "run": {**job.columns, **origin}, "fields": fields, "measurements": listed}
-    whole_file.write_json(Path(job.workdir) / ROWS, content)
+    whole_file.write_json(workdir / ROWS, content)
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -31,8 +31,8 @@ def find(name: str, question: Question, scale: str, where: Path) -> Answer | Non
     """
     for one in [scale] if scale else reversed(SCALES):
         folders = Folders.of(name, one, Path(), where)
-        for path in (folder / "table.parquet" for folder in (folders.results, folders.published)):
-            if path.is_file() and (answer := _read(name, question, one, path)):
+        for path in folders.tables():
+            if answer := _read(name, question, one, path):
                 return answer
     return None
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments.analysis import style
-from experiments.engine import results
+from experiments.engine import results, version
 from experiments.page import tables, verdict
 from experiments.page.answer import COMMANDS, Answer, restated
 from experiments.page.drawing import Drawing, Panel, take_apart
@@ -85,9 +85,7 @@ def _thresholds(said: dict[str, Any]) -> Markup:
     what = "claim, source, prediction and thresholds"
     if not said["commit"]:
         return tag("p", f"Thresholds: {values or 'none'}. No commit holds {what} yet.")
-    of_code = said.get("judging", {"commit": None})
-    code = (" The code that judges by them is of commit ", _commit(of_code), ".") if of_code["commit"] else ""
-    return tag("p", f"Thresholds: {values or 'none'}. Commit ", _commit(said), f" holds {what}.", code)
+    return tag("p", f"Thresholds: {values or 'none'}. Commit ", _commit(said), f" holds {what}.")
 
 
 def _commit(said: dict[str, Any]) -> Markup:
@@ -97,21 +95,13 @@ def _commit(said: dict[str, Any]) -> Markup:
 
 
 def _share_of_the_grid(answer: Answer) -> Markup:
-    """How much of the grid stands here, and what the scale leaves out."""
+    """How much of the grid stands here, what the scale leaves out, and which files have changed since the runs."""
     runs, all_of_them = answer.verdict["runs"], answer.verdict.get("runs_of_the_grid")
     done = f"{runs} of the grid's {all_of_them} runs are finished. " if all_of_them else ""
     cut = answer.question.CUT if answer.scale == "cpu" else ""
-    return tag("p", f"{done}{_kept(answer)}{cut}") if done or cut else Markup("")
-
-
-def _kept(answer: Answer) -> str:
-    """What has changed since some of the runs and was taken to change no number of theirs."""
-    rows = [row for row in results.reported(answer.everything).rows() if row.get("kept")]
-    if not rows:
-        return ""
-    runs = len({(row["run"], row["seed"]) for row in rows})
-    changed = ", ".join(sorted({name for row in rows for name in row["kept"].split(", ")}))
-    return f"{runs} of them are by earlier code; what has changed since ({changed}) was taken to change no number. "
+    changed = version.since(answer.everything)
+    since = tag("p", f"{changed[:1].upper()}{changed[1:]}.", class_="note") if changed else ""
+    return join((tag("p", f"{done}{cut}") if done or cut else "", since))
 
 
 # ---- the figure ----------------------------------------------------------------------------------------------------
@@ -180,8 +170,9 @@ def _commands(answer: Answer) -> Markup:
     all_of_it, one_by_one = lines[:1], lines[1:]
     if not lines:
         all_of_it = [f"python -m experiments.run {answer.name} --scale={answer.scale}"]
-    again = f"python -m experiments.figure {answer.name} --scale={answer.scale}"
-    parts: list[Content] = [tag("pre", tag("code", "\n".join([*all_of_it, again])), tabindex=0)]
+    figure = f"python -m experiments.figure {answer.name} --scale={answer.scale}  # figure and verdict from the table"
+    anew = f"{all_of_it[0]} --fresh  # every run again, beside these, and what moved"
+    parts: list[Content] = [tag("pre", tag("code", "\n".join([*all_of_it, figure, anew])), tabindex=0)]
     if one_by_one:
         listed = tag("pre", tag("code", "\n".join(one_by_one)), tabindex=0, class_="long")
         parts.append(

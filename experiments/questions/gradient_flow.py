@@ -23,6 +23,7 @@ from experiments.analysis.style import Look
 from experiments.analysis.table import Table, paired
 from experiments.questions.question import Probing, Run, over_seeds
 
+VERSION = 1  # 1: as first run
 UNDER_REVIEW = '"after training" is of runs that had not learned'
 CLAIM = (
     "Back-propagated gradients shrink or explode geometrically, a product of W and tanh' (C2); gates ease this, since "

@@ -29,6 +29,7 @@ from experiments.analysis.style import Look
 from experiments.analysis.table import Table, paired
 from experiments.questions.question import Probing, Run, Tuning, over_seeds
 
+VERSION = 1  # 1: as first run
 UNDER_REVIEW = "one learning rate for all head counts, from trials of 500 steps"
 CLAIM = "Several heads see several relations; 8 is best, 16 or 32 bring nothing (C10)."
 SOURCE = (

@@ -21,6 +21,7 @@ from experiments.analysis.style import Look
 from experiments.analysis.table import Table, paired
 from experiments.questions.question import Probing, Run, Tuning, over_seeds
 
+VERSION = 1  # 1: as first run
 UNDER_REVIEW = "means over a seed that failed"
 CLAIM = (
     "In an RNN information passes step by step and is lost the sooner, the further away it lies (C1); gates ease this, "

@@ -26,6 +26,7 @@ from experiments.analysis.style import Look
 from experiments.analysis.table import Table, paired
 from experiments.questions.question import Probing, Run, Tuning, over_seeds
 
+VERSION = 1  # 1: as first run
 UNDER_REVIEW = "too few steps for Transformers"
 CLAIM = "Recurrence wins somewhere too: parity, trained on short strings, is solved on long ones by RNNs alone (C20)."
 SOURCE = (

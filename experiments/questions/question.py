@@ -82,6 +82,8 @@ class Question(Protocol):
     @property
     def SOURCE(self) -> str: ...  # who teaches it, and what is known against it
     @property
+    def VERSION(self) -> int: ...  # raised, with a line that says why, when code or settings change its numbers
+    @property
     def UNDER_REVIEW(self) -> str: ...  # why its verdict is not shown for now; empty where it is
     @property
     def PREDICTION(self) -> str: ...  # written before the runs

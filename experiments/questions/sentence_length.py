@@ -30,6 +30,7 @@ from experiments.analysis.style import Look
 from experiments.analysis.table import Table, paired
 from experiments.questions.question import Probing, Run, Tuning, over_seeds
 
+VERSION = 1  # 1: as first run
 UNDER_REVIEW = "p-values from sentences instead of seeds, and brevity taken for forgetting"
 CLAIM = (
     "One fixed vector for the whole source loses information, so that long sentences suffer (C6); attention gives each "

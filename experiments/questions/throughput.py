@@ -26,6 +26,7 @@ from experiments.analysis.style import Look
 from experiments.analysis.table import Table, paired
 from experiments.questions.question import Probing, Run, over_seeds
 
+VERSION = 1  # 1: as first run
 UNDER_REVIEW = "an attention core at half of PyTorch's speed"
 CLAIM = (
     "RNNs must wait for each step; attention computes all at once and is tens to hundreds of times faster (C4). In "

@@ -29,6 +29,8 @@ CONFIG = json.dumps({"steps": 4000, "optimizer.learning_rate": 0.003})
 WHENCE = {
     "tuned": 0.003,
     "config": CONFIG,
+    "commit": "0000000",
+    "trees": '{"data": "of before"}',
     "began": "2026-01-01T00:00:00+00:00",
     "part": "",
     "step": 4000,
@@ -85,6 +87,7 @@ def other_question():
     said = dict.fromkeys(("CLAIM", "SOURCE", "PREDICTION", "CUT"), NASTY)
     return types.SimpleNamespace(
         **said,
+        VERSION=1,
         UNDER_REVIEW="",
         THRESHOLDS={"least": 0.1},
         BUDGETS={"cpu": {NASTY: 60_000}},
@@ -184,6 +187,8 @@ def test_everything_stands_on_the_page(text):
     assert question.CUT in words and "of the grid's 12 runs are finished" in words
     assert "near 0.25" in words and "table.parquet" in words and "54,321" in words and "49,999" in words
     assert "python -m experiments.run long_range --scale=cpu" in words
+    assert "python -m experiments.run long_range --scale=cpu --fresh" in words
+    assert "Runs are of 0000000; 1 files differ now (data/)." in words
     assert "python -m experiments.run later --scale=cpu" in words
 
 

@@ -3,6 +3,7 @@
 import functools
 import importlib.metadata
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import jax
 
+ROOT = Path(__file__).parents[2]
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
@@ -19,15 +21,34 @@ def commit() -> str:
 
     As it was when the process first asked: what is committed or edited during a run is not what runs.
     """
-    root = Path(__file__).parents[2]
+    head = git("rev-parse", "HEAD")
+    return head + "+" * bool(git("status", "--porcelain", "--untracked-files=no")) if head else "unknown"
 
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
 
+@functools.cache
+def tree(folder: str) -> str:
+    """Git's id of a folder of the checkout's commit, with `+` where a file in it has changed or is new; as `commit`."""
+    found = git("rev-parse", f"HEAD:{folder}")
+    return found + "+" * bool(git("status", "--porcelain", "--", folder)) if found else "unknown"
+
+
+def git(*words: str, root: Path = ROOT) -> str:
+    """What git says of a checkout, or nothing where it fails."""
     try:
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return ""
+
+
+@functools.cache
+def processor() -> str:
+    """The name of what computes: of the accelerator, or of the CPU."""
+    first = jax.devices()[0]
+    if first.platform != "cpu":
+        return first.device_kind
+    told = Path("/proc/cpuinfo")
+    names = re.findall(r"^model name\s*: (.+)$", told.read_text(), re.MULTILINE) if told.is_file() else []
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def versions() -> dict[str, str]:

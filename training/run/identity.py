@@ -1,6 +1,6 @@
 """What a run is: the values of its config that can change a number. Resuming and the tables of results ask here.
 
-Configs are given by dotted key (`run_folder.flat`).
+Configs are given by dotted key (`models.options.flat`).
 """
 
 import json
@@ -15,7 +15,13 @@ PLACES = ("data.cache_dir", "data.dir", "data.file") + tuple(
     f"data.{split}_{side}" for split in ("train", "val", "test") for side in ("source", "target")
 )
 """Where text lies; which text it is, `Task.content_hash` says."""
-LATER: dict[str, Any] = {"data.test_range": 0, "loss_positions": 0, "model.variational_dropout": False}
+LATER: dict[str, Any] = {
+    "data.test_range": 0,
+    "decode_examples": 500,  # with every.decode, which checkpoint is best where best.metric is BLEU
+    "every.decode": 0,
+    "loss_positions": 0,
+    "model.variational_dropout": False,
+}
 """Keys that came after the first runs, with the value by which those went."""
 
 

@@ -12,6 +12,7 @@ from experiments import figure, run
 from experiments.analysis import table
 from experiments.analysis.table import Table
 from experiments.engine import estimate, schedule
+from experiments.engine.version import Version
 from experiments.page import answer
 from experiments.questions import QUESTIONS, find
 from experiments.questions.question import Run, Tuning
@@ -55,7 +56,13 @@ def test_everything_is_there(answered):
     assert {"num_params_non_embedding", "flops_per_token", "state_bytes", "late_gain", "token_accuracy"} <= set(
         found.values("measure")
     )
-    assert all(found["config_hash"]) and all(found["code_hash"]) and all(found["commit"])
+    assert (
+        set(found["version"]) == {1.0}
+        and all(found["commit"])
+        and all(found["config"])
+        and set(found["text"]) == {"{}"}
+    )
+    assert set(json.loads(found["trees"][0])) == {"data", "models", "training", "experiments"}
     verdict = json.loads((results(answered) / "verdict.json").read_text())
     assert {finding["claim"] for finding in verdict["findings"]} == {"C1", "C3", "C3, bias", "C7"}
     assert verdict["statement"]["thresholds"] == QUESTIONS[NAME].THRESHOLDS and "commit" in verdict["statement"]
@@ -125,7 +132,11 @@ def test_a_table_with_runs_that_no_longer_count_is_kept(copy):
 def test_other_questions_to_the_probes_are_another_folder():
     folders = experiments.engine.results.Folders.of(NAME, "smoke", Path("runs"), Path("results"))
     one = schedule.assumed(next(iter(QUESTIONS[NAME].runs("smoke"))))
-    asked = [experiments.engine.results.workdir(folders, one, {}, probes) for probes in ("[]", "[1]", "[]")]
+    whole = Version.of(QUESTIONS[NAME], one)
+    asked = [
+        experiments.engine.results.workdir(folders, one, whole._replace(probes=probes))
+        for probes in ("[]", "[1]", "[]")
+    ]
     assert asked[0] == asked[2] != asked[1]
 
 
@@ -139,10 +150,7 @@ def test_only_what_is_missing_is_run(copy, monkeypatch, capfd):
 
 
 def test_what_runs_together_is_of_different_cells_where_it_can_be():
-    of = {
-        key: run.Todo(types.SimpleNamespace(key=schedule.Key(key[0], int(key[1]), None)), {})
-        for key in ("a0", "a1", "b0")
-    }
+    of = {key: types.SimpleNamespace(key=schedule.Key(key[0], int(key[1]), None)) for key in ("a0", "a1", "b0")}
     assert run._next([of["a0"], of["a1"], of["b0"]], []) is of["a0"]
     assert run._next([of["a1"], of["b0"]], [of["a0"]]) is of["b0"]
     assert run._next([of["a1"]], [of["a0"], of["b0"]]) is of["a1"]
@@ -155,40 +163,49 @@ def change(path: Path, name: str, value: str) -> None:
     table.write(Table(there.columns), path.parent)
 
 
-def test_a_table_that_other_code_made_is_refused(copy, capsys, monkeypatch):
+def test_a_table_of_another_version_runs_again_and_is_kept(copy, capsys, monkeypatch):
     shutil.rmtree(copy / "runs")
     path = results(copy) / "table.parquet"
-    change(path, "modules", json.dumps({"models.cells": "0"}))
-    before = contents(copy)
+    before = path.read_bytes()
+    monkeypatch.setattr(QUESTIONS[NAME], "VERSION", 2)
+    assert run.main(words(copy, "--dry-run")) == 0
+    said = capsys.readouterr()
+    assert "recall-tanh-rnn seed 0 was made with version = 1, now 2, and 3 more; they run again" in said.err
+    assert "4 runs to do" in said.out and "by recorded runs" in said.out
     with pytest.raises(SystemExit) as stopped:
-        run.main(words(copy))
+        figure.main(words(copy))
     said = capsys.readouterr().err
-    assert stopped.value.code == 2 and said.count("\n") == 1
-    assert "was made by other code (" in said and "--stale=keep" in said
-    assert contents(copy) == before
-    forbid(monkeypatch)
-    assert run.main(words(copy, "--stale=keep")) == 0
-    kept = table.read(path)
-    assert all("models.cells" in text for text in kept["kept"]) and all(kept["counts_as"])
-    assert set(kept["modules"]) == {json.dumps({"models.cells": "0"})}  # what made them is not forgotten
-    assert run.main(words(copy)) == 0  # from now on it counts without being asked for
-    assert table.read(path)["kept"].tolist() == kept["kept"].tolist()
-    change(path, "counts_as", "of other code than today's")
-    with pytest.raises(SystemExit):
-        run.main(words(copy))
-
-
-def test_a_table_whose_probes_were_asked_otherwise_is_refused(copy, capsys, monkeypatch):
-    shutil.rmtree(copy / "runs")
-    path = results(copy) / "table.parquet"
+    assert stopped.value.code == 2 and said.count("\n") == 1 and "was made with version = 1, now 2" in said
+    assert path.read_bytes() == before
+    monkeypatch.undo()
+    change(path, "commit", "of another code")
     change(path, "probes", json.dumps([["accuracy_by_distance", ["end"], {"limit": 9}]]))
-    with pytest.raises(SystemExit) as stopped:
-        run.main(words(copy))
-    said = capsys.readouterr().err
-    assert stopped.value.code == 2 and "was made with probes = " in said and "--stale=rerun" in said
-    change(path, "probes", "")  # as in tables from before they were noted
+    assert run.main(words(copy, "--dry-run")) == 0
+    assert "was made with probes = [[" in capsys.readouterr().err
+
+
+def test_run_anew_it_is_compared_to_the_committed_table(copy, monkeypatch, capsys):
+    """`--fresh` counts nothing that is finished, leaves it as it is, and goes on where it was stopped."""
+    published = copy / "published" / NAME / "smoke"
+    everything = table.read(results(copy) / "table.parquet")
+    monkeypatch.setattr(experiments.engine.results, "PUBLISHED", copy / "published")
+    one = (everything["measure"] == "best_loss") & (everything["run"] == "recall-tanh-rnn")
+    everything.columns["value"][one] = 100.0
+    table.write(everything, published)
+    before = contents(copy / "results"), contents(copy / "published")
+    assert run.main(words(copy, "--fresh", "--only=system=tanh RNN", "--jobs=2")) == 0
+    said = capsys.readouterr().out
+    assert "moved: recall-tanh-rnn: best_loss step 4: 100 [100, 100] -> " in said and said.count("moved: ") == 1
+    assert "\n1 of " in said and "under review" in said
+    assert run.main(words(copy, "--fresh")) == 0  # the rest
+    assert capsys.readouterr().err.count("] recall-") == 2
     forbid(monkeypatch)
-    assert run.main(words(copy)) == 0
+    assert run.main(words(copy, "--fresh")) == 0
+    assert "every run is finished (--fresh" in capsys.readouterr().err
+    assert contents(copy / "published") == before[1]
+    now = contents(copy / "results")
+    assert {path: now[path] for path in before[0]} == before[0]
+    assert (results(copy) / "fresh" / "figure.png").exists()
 
 
 def test_committed_rows_count_beside_ones_own(copy, monkeypatch):
@@ -205,11 +222,11 @@ def test_committed_rows_count_beside_ones_own(copy, monkeypatch):
 def test_trials_alone_are_kept_for_the_next_sitting_and_show_nothing(tmp_path, monkeypatch, capsys):
     small = {"steps": 4, "schedule.warmup_steps": 0, "every.eval": 4, "eval_examples": 32, "data.val_examples": 32}
     cell = Run("configs/temporal_order.py:rnn_decoder", {"system": "tanh RNN"}, overrides=small, tuning=Tuning((1e-3,)))
-    tuned = types.SimpleNamespace(PROBES=(), UNDER_REVIEW="", runs=lambda scale: [cell])
+    tuned = types.SimpleNamespace(VERSION=1, PROBES=(), UNDER_REVIEW="", runs=lambda scale: [cell])
     monkeypatch.setitem(QUESTIONS, "tuned", tuned)
     argv = ["tuned", *words(tmp_path)[1:]]
     todo = run.Engine.todo
-    monkeypatch.setattr(run.Engine, "todo", lambda self: [o for o in todo(self) if o.due.role == schedule.TUNE])
+    monkeypatch.setattr(run.Engine, "todo", lambda self: [due for due in todo(self) if due.role == schedule.TUNE])
     assert run.main(argv) == 0
     assert "1 run is not finished" in capsys.readouterr().err
     written = tmp_path / "results/tuned/smoke"
@@ -217,7 +234,7 @@ def test_trials_alone_are_kept_for_the_next_sitting_and_show_nothing(tmp_path, m
 
     shutil.rmtree(tmp_path / "runs")
     engine = run.Engine(tuned, "tuned", "smoke", run.parse(argv))
-    assert [(one.due.role, one.due.tuned) for one in todo(engine)] == [(schedule.REPORT, 1e-3)]
+    assert [(due.role, due.tuned) for due in todo(engine)] == [(schedule.REPORT, 1e-3)]
     assert answer.find("tuned", tuned, "smoke", tmp_path / "results") is None
     with pytest.raises(SystemExit) as stopped:
         figure.main(argv)
@@ -245,14 +262,11 @@ def test_a_verdict_that_cannot_be_given_leaves_the_figure_alone(copy, monkeypatc
     assert (results(copy) / "figure.svg").read_text() == "as it was"
 
 
-def test_a_table_of_another_config_is_refused(copy, capsys):
+def test_a_table_of_another_config_is_not_drawn(copy, capsys):
     shutil.rmtree(copy / "runs")
     path = results(copy) / "table.parquet"
     config = json.loads(table.read(path)["config"][0])
     change(path, "config", json.dumps({**config, "steps": 9}))
-    with pytest.raises(SystemExit) as stopped:
-        run.main(words(copy, "--stale=keep"))
-    assert stopped.value.code == 2 and "was made with" in capsys.readouterr().err
     before = contents(copy)
     with pytest.raises(SystemExit) as stopped:
         figure.main(words(copy))
@@ -260,13 +274,6 @@ def test_a_table_of_another_config_is_refused(copy, capsys):
     assert stopped.value.code == 2 and said.count("\n") == 1
     assert "was made with seed" in said or "was made with steps = 9, now" in said and "of another version" in said
     assert contents(copy) == before
-
-
-def test_a_table_of_other_code_is_drawn_and_said_to_be(copy, capsys):
-    path = results(copy) / "table.parquet"
-    change(path, "modules", json.dumps({"models.cells": "0"}))
-    assert figure.main(words(copy)) == 0
-    assert f"{path} has runs by other code (" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
-"""What a run will take, by what others took: seeds of its cell first, then its architecture, then any."""
+"""What a run will take, by what recorded ones took: its cell first, then its architecture, then any."""
 
 import pytest
 
 from experiments.engine import estimate, schedule
+from experiments.engine.schedule import REPORT, TUNE
 from experiments.questions.question import Run, over_seeds
 
 
@@ -11,12 +12,21 @@ def due(system: str, model: str, **overrides):
     return schedule.plan(over_seeds(run, 2), lambda due: None).due
 
 
-def test_a_cell_takes_what_its_seeds_took():
+def learned(*runs: tuple) -> estimate.Clock:
+    """A clock that knows (run, seconds)."""
     clock = estimate.Clock()
+    for one, seconds in runs:
+        clock.learn(one.key.name, one.role, one.config.steps, seconds)
+    clock.compare([one for one, _ in runs])
+    return clock
+
+
+def test_a_cell_takes_what_its_seeds_took():
     first, second = due("a", "gru")
     (longer, _), (other, _) = due("b", "gru", steps=1200), due("c", "rnn")
-    assert clock.seconds(first) == estimate.cost(first.config).flops / estimate.ASSUMED and not clock.measured
-    clock.learn(first, 50.0)
+    assert estimate.Clock().seconds(first) == estimate.cost(first.config).flops / estimate.ASSUMED
+    assert not estimate.Clock().measured
+    clock = learned((first, 50.0))
     assert clock.seconds(second) == 50.0 and clock.measured
     assert clock.seconds(longer) == pytest.approx(100.0)  # twice the work of the same architecture
     ratio = estimate.cost(other.config).flops / estimate.cost(first.config).flops
@@ -24,22 +34,27 @@ def test_a_cell_takes_what_its_seeds_took():
     assert clock.total([first, second, longer]) == pytest.approx(200.0)
 
 
-def test_what_is_finished_is_known_without_reading_its_text(monkeypatch):
+def test_trials_and_runs_of_a_cell_tell_of_each_other_by_their_steps():
+    (run, _) = due("a", "gru")
+    clock = estimate.Clock()
+    clock.learn("a", TUNE, 200, 20.0)
+    assert clock.seconds(run) == 60.0  # of 600 steps
+    clock.learn("a", REPORT, 300, 40.0)
+    assert clock.seconds(run) == 80.0  # runs of the same role, where there are any
+
+
+def test_what_is_recorded_is_known_without_reading_its_text(monkeypatch):
     def refuse(_):
-        raise AssertionError("the text of a finished run was asked for")
+        raise AssertionError("the text of a recorded run was asked for")
 
     monkeypatch.setattr(estimate, "cost", refuse)
-    clock = estimate.Clock()
     first, second = due("a", "gru")
-    clock.learn(first, 50.0)
-    assert clock.total([first, second]) == 100.0
+    assert learned((first, 50.0)).total([first, second]) == 100.0
     monkeypatch.undo()
     asked, cost = [], estimate.cost
     monkeypatch.setattr(estimate, "cost", lambda config: asked.append(config.model.name) or cost(config))
     (text, _), (rnn, _), (other, _) = due("t", "transformer"), due("r", "rnn"), due("o", "rnn", steps=1200)
-    clock.learn(text, 50.0)
-    clock.learn(rnn, 10.0)
-    assert clock.seconds(other) == pytest.approx(20.0) and set(asked) == {"rnn"}
+    assert learned((text, 50.0), (rnn, 10.0)).seconds(other) == pytest.approx(20.0) and set(asked) == {"rnn"}
 
 
 def test_training_costs_what_its_own_lengths_do():
@@ -52,5 +67,5 @@ def test_what_measures_time_takes_as_long_as_others_did_however_much_work_it_is(
     clock = estimate.Clock(timed=True)
     (first, _), (longer, _) = due("a", "gru"), due("b", "gru", steps=1200)
     assert clock.seconds(longer) == estimate.ASSUMED_SECONDS and "s a run" in clock.assumed
-    clock.learn(first, 50.0)
+    clock.learn("a", REPORT, first.config.steps, 50.0)
     assert clock.seconds(longer) == 50.0

@@ -54,18 +54,6 @@ def test_what_is_not_committed_has_no_commit(repository):
     assert statement.origin(repository / "asked.py") is None
 
 
-def test_the_commit_from_which_on_the_verdict_is_judged_so(repository):
-    path = repository / "asked.py"
-    commits = []
-    for verdict in ("return 1", "return 2", "return 2  # a comment"):
-        path.write_text(QUESTION.format(doc=0, prediction="p", least=0.1) + f"def verdict(table):\n    {verdict}\n")
-        git(repository, "add", "asked.py")
-        git(repository, "commit", "-q", "-m", "m")
-        commits.append(git(repository, "rev-parse", "HEAD"))
-    assert statement.origin(path, statement.judging).commit == commits[1]
-    assert statement.origin(path).commit == commits[0]
-
-
 def test_a_statement_is_written_out():
     with pytest.raises(ValueError, match="THRESHOLDS in line 4 is not a literal"):
         statement.stated('CLAIM = "c"\nSOURCE = "s"\nPREDICTION = "p"\nTHRESHOLDS = make()')

@@ -3,6 +3,8 @@
 python -m experiments.run gradient_flow --scale=cpu
 exit
 
+# Anew, and compared to what is here: python -m experiments.run gradient_flow --scale=cpu --fresh
+
 # The same runs one by one.
 python train.py --config=configs/copying.py:rnn_decoder --config.model.recurrent_scale=0.8 --config.steps=1000 --config.every.eval=750 --config.batch_size=32 --config.model.hidden_size=157 --config.model.embed_size=157 --config.seed=0 --workdir=runs/by-hand/gradient_flow/tanh-rnn-0.8-seed0
 python train.py --config=configs/copying.py:rnn_decoder --config.model.recurrent_scale=1.0 --config.steps=1000 --config.every.eval=750 --config.batch_size=32 --config.model.hidden_size=157 --config.model.embed_size=157 --config.seed=0 --workdir=runs/by-hand/gradient_flow/tanh-rnn-1.0-seed0

@@ -4,6 +4,8 @@
 python -m experiments.run head_count --scale=cpu
 exit
 
+# Anew, and compared to what is here: python -m experiments.run head_count --scale=cpu --fresh
+
 # The same runs one by one.
 python train.py --config=configs/multi30k.py:transformer --config.model.hidden_size=128 --config.model.mlp_dim=512 --config.model.num_layers=2 --config.model.dropout_rate=0.1 --config.cpu_devices=1 --config.data.tokenizer.vocab_size=4000 --config.data.num_buckets=6 --config.data.max_length=48 --config.tokens_per_batch=1024 --config.steps=500 --config.schedule.warmup_steps=150 --config.optimizer.ema_decay=0.98 --config.every.eval=500 --config.model.num_heads=1 --config.optimizer.learning_rate=0.001 --config.seed=1000 --workdir=runs/by-hand/head_count/multi30k-1-trial-0.001-seed1000
 python train.py --config=configs/multi30k.py:transformer --config.model.hidden_size=128 --config.model.mlp_dim=512 --config.model.num_layers=2 --config.model.dropout_rate=0.1 --config.cpu_devices=1 --config.data.tokenizer.vocab_size=4000 --config.data.num_buckets=6 --config.data.max_length=48 --config.tokens_per_batch=1024 --config.steps=500 --config.schedule.warmup_steps=150 --config.optimizer.ema_decay=0.98 --config.every.eval=500 --config.model.num_heads=1 --config.optimizer.learning_rate=0.002 --config.seed=1000 --workdir=runs/by-hand/head_count/multi30k-1-trial-0.002-seed1000

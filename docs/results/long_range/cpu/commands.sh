@@ -3,6 +3,8 @@
 python -m experiments.run long_range --scale=cpu
 exit
 
+# Anew, and compared to what is here: python -m experiments.run long_range --scale=cpu --fresh
+
 # The same runs one by one.
 python train.py --config=configs/recall.py:rnn_decoder --config.steps=2000 --config.every.eval=500 --config.batch_size=32 --config.model.hidden_size=157 --config.model.embed_size=157 --config.optimizer.learning_rate=0.001 --config.seed=1000 --workdir=runs/by-hand/long_range/recall-tanh-rnn-trial-0.001-seed1000
 python train.py --config=configs/recall.py:rnn_decoder --config.steps=2000 --config.every.eval=500 --config.batch_size=32 --config.model.hidden_size=157 --config.model.embed_size=157 --config.optimizer.learning_rate=0.003 --config.seed=1000 --workdir=runs/by-hand/long_range/recall-tanh-rnn-trial-0.003-seed1000

@@ -3,6 +3,8 @@
 python -m experiments.run parity --scale=cpu
 exit
 
+# Anew, and compared to what is here: python -m experiments.run parity --scale=cpu --fresh
+
 # The same runs one by one.
 python train.py --config=configs/parity.py:rnn_decoder,deletang --config.steps=4000 --config.every.eval=400 --config.batch_size=64 --config.data.test_examples=2300 --config.model.hidden_size=157 --config.model.embed_size=157 --config.optimizer.learning_rate=8.999999999999999e-05 --config.seed=1000 --workdir=runs/by-hand/parity/tanh-rnn-trial-9e-05-seed1000
 python train.py --config=configs/parity.py:rnn_decoder,deletang --config.steps=4000 --config.every.eval=400 --config.batch_size=64 --config.data.test_examples=2300 --config.model.hidden_size=157 --config.model.embed_size=157 --config.optimizer.learning_rate=0.0003 --config.seed=1000 --workdir=runs/by-hand/parity/tanh-rnn-trial-0.0003-seed1000

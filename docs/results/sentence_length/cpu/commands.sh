@@ -4,6 +4,8 @@
 python -m experiments.run sentence_length --scale=cpu
 exit
 
+# Anew, and compared to what is here: python -m experiments.run sentence_length --scale=cpu --fresh
+
 # The same runs one by one.
 python train.py --config=configs/multi30k_joined.py:gru,all_lengths --config.data.eval_passes=1 --config.steps=1000 --config.every.eval=500 --config.data.num_buckets=6 --config.data.tokenizer.vocab_size=3000 --config.model.num_layers=1 --config.model.bidirectional=false --config.model.reverse_source=false --config.model.context=every_step --config.model.hidden_size=128 --config.model.embed_size=128 --config.optimizer.learning_rate=0.001 --config.seed=1000 --workdir=runs/by-hand/sentence_length/translation-to-60-words-fixed-vector-trial-0.001-seed1000
 python train.py --config=configs/multi30k_joined.py:gru,all_lengths --config.data.eval_passes=1 --config.steps=1000 --config.every.eval=500 --config.data.num_buckets=6 --config.data.tokenizer.vocab_size=3000 --config.model.num_layers=1 --config.model.bidirectional=false --config.model.reverse_source=false --config.model.context=every_step --config.model.hidden_size=128 --config.model.embed_size=128 --config.optimizer.learning_rate=0.003 --config.seed=1000 --workdir=runs/by-hand/sentence_length/translation-to-60-words-fixed-vector-trial-0.003-seed1000

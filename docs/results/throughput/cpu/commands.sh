@@ -3,6 +3,8 @@
 python -m experiments.run throughput --scale=cpu
 exit
 
+# Anew, and compared to what is here: python -m experiments.run throughput --scale=cpu --fresh
+
 # The same runs one by one.
 python train.py --config=configs/reverse.py:gru_decoder --config.model.num_layers=2 --config.model.hidden_size=88 --config.model.embed_size=88 --config.data.min_length=16 --config.data.max_length=16 --config.data.val_examples=32 --config.data.test_examples=32 --config.batch_size=4 --config.steps=1 --config.schedule.warmup_steps=0 --config.every.eval=1 --config.eval_examples=8 --config.seed=0 --workdir=runs/by-hand/throughput/training-32-4-small-seed0
 python train.py --config=configs/reverse.py:gru_decoder --config.model.num_layers=2 --config.model.hidden_size=88 --config.model.embed_size=88 --config.data.min_length=16 --config.data.max_length=16 --config.data.val_examples=32 --config.data.test_examples=32 --config.batch_size=32 --config.steps=1 --config.schedule.warmup_steps=0 --config.every.eval=1 --config.eval_examples=8 --config.seed=0 --workdir=runs/by-hand/throughput/training-32-32-small-seed0

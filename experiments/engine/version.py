@@ -1,0 +1,94 @@
+"""Which version of a run a result is of, and which files have changed since it was made.
+
+A result counts for a run where these agree: the question's VERSION, the values of its config that can change a number
+(`training/run/identity.py`), what its probes were asked, and the text it read. Nothing else decides; where time is
+measured, the store of results asks for the processor as well.
+"""
+
+import functools
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+import data
+from experiments.analysis.table import Table
+from experiments.engine import schedule
+from experiments.engine.schedule import Due
+from experiments.questions.question import Question
+from models.options import flat
+from training.machine.provenance import git, tree
+from training.run import identity
+
+ROOMS = ("data", "models", "training", "experiments")  # whose files numbers come from
+NAMED = 3  # files that are named where more have changed
+
+
+class Version(NamedTuple):
+    """Of a run that is due."""
+
+    question: int
+    config: dict[str, Any]  # by dotted key
+    probes: str  # `schedule.asked_of`
+    text: Mapping[str, str]  # split -> hash; empty where there is none, or none at hand
+    timed: bool  # whether time is measured
+
+    @classmethod
+    def of(cls, question: Question, due: Due) -> "Version":
+        probes, config = schedule.probes_of(question, due), due.config
+        # What would have to be downloaded to be looked at is taken to be what it was.
+        text = _text(config.task, config.data.to_json()) if config.data.get("dir") else {}
+        timed = any(probing.alone for probing in probes)
+        return cls(question.VERSION, flat(config.to_dict()), schedule.asked_of(probes), text, timed)
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Of the table; a row's `text` is written when the run has read it."""
+        values = identity.values(self.config, timed=True)
+        return {"version": self.question, "config": json.dumps(values), "probes": self.probes}
+
+    def differs(self, row: Mapping[str, Any]) -> str:
+        """Why a row of the table is of another version, or nothing."""
+        if row["version"] != self.question:
+            return f"version = {row['version']:g}, now {self.question}"
+        was = json.loads(row["config"])
+        for key in identity.differing(was, self.config, timed=self.timed):
+            now = identity.values(self.config, timed=True)
+            before, after = (config.get(key, identity.LATER.get(key)) for config in (was, now))
+            return f"{key} = {before!r}, now {after!r}"
+        if row["probes"] != self.probes:
+            return f"probes = {row['probes']}, now {self.probes}"
+        read = json.loads(row["text"])
+        return next((f"another text of {s}" for s in read if read[s] != self.text.get(s, read[s])), "")
+
+
+@functools.cache
+def _text(task: str, values: str) -> dict[str, str]:
+    made = data.build(task, ConfigDict(json.loads(values)))
+    return made.content_hash(*made.splits)
+
+
+def trees() -> str:
+    """Git's ids of the rooms as they are in this checkout, as the table keeps them."""
+    return json.dumps({room: tree(room) for room in ROOMS})
+
+
+def since(everything: Table) -> str:
+    """One line on the files that have changed since a table's runs, or nothing."""
+    changed: dict[str, None] = {}
+    commits = []
+    for made, ids in dict.fromkeys(zip(everything["commit"], everything["trees"], strict=True)):
+        commit = made.rstrip("+")
+        if git("cat-file", "-t", commit):
+            found = git("diff", "--name-only", commit, "--", *ROOMS).split()
+        else:  # not in this repository
+            found = [f"{room}/" for room, then in json.loads(ids or "{}").items() if then != tree(room)]
+        if found or made.endswith("+"):
+            commits.append(commit[:10] + " with changes of its own" * made.endswith("+"))
+            changed |= dict.fromkeys(found)
+    if not commits:
+        return ""
+    names = sorted(changed)
+    some = ", ".join(names[:NAMED]) + f" and {len(names) - NAMED} more" * (len(names) > NAMED)
+    return f"runs are of {', '.join(commits)}; {len(names)} files differ now" + f" ({some})" * bool(some)

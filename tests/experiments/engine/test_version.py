@@ -1,0 +1,127 @@
+"""What a result counts for: config values, probes, text and the question's VERSION, and nothing else."""
+
+import json
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from experiments import run
+from experiments.analysis import table
+from experiments.analysis.table import Table
+from experiments.engine import results, schedule, version
+from experiments.engine.version import Version
+from experiments.questions import QUESTIONS, find
+from experiments.questions.question import Probing, Run
+from tests.data.texts import write_folder
+
+
+def question(number: int = 1, probes: tuple[Probing, ...] = ()) -> types.SimpleNamespace:
+    return types.SimpleNamespace(VERSION=number, PROBES=probes)
+
+
+def wanted(
+    number: int = 1,
+    probes: tuple[Probing, ...] = (),
+    config: str = "configs/recall.py:gru",
+    here: Mapping[str, str] = MappingProxyType({}),
+) -> Version:
+    return Version.of(question(number, probes), schedule.assumed(Run(config, {"system": "a"}, here=here)))
+
+
+def row(of: Version, **columns) -> dict:
+    """As a run writes it."""
+    text = {split: of.text[split] for split in ("train", "val") if split in of.text}
+    return {**of.columns, "text": json.dumps(text), "device": "1 x abacus (cpu, wood)", **columns}
+
+
+def test_what_a_run_is_counts():
+    assert wanted().differs(row(wanted())) == ""
+    assert wanted(2).differs(row(wanted())) == "version = 1, now 2"
+    config = json.loads(row(wanted())["config"])
+    assert wanted().differs(row(wanted(), config=json.dumps({**config, "steps": 9}))) == "steps = 9, now 600"
+    asked = (Probing("accuracy_by_distance"),)
+    assert "probes = [], now [[" in wanted(probes=asked).differs(row(wanted()))
+
+
+def test_code_commit_and_machine_do_not():
+    other = {"commit": "another", "trees": "{}", "versions": "{}"}
+    assert wanted().differs(row(wanted(), **other)) == ""
+    config = json.loads(row(wanted())["config"])
+    gone = {key: value for key, value in config.items() if key != "model.variational_dropout"}
+    assert wanted().differs(row(wanted(), config=json.dumps({**gone, "once": 1}))) == ""
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> list[Path]:
+    """The same text twice, and another."""
+    made = [tmp_path_factory.mktemp(name) for name in ("here", "there", "other")]
+    for path in made:
+        write_folder(path, {"train": 100 if path != made[2] else 90, "val": 20, "test": 10})
+    return made
+
+
+def of_text(folder: Path) -> Version:
+    languages = {"data.source_language": "xx", "data.target_language": "yy", "data.cache_dir": str(folder / "cache")}
+    here = {**languages, "data.dir": str(folder), "data.tokenizer.name": "char"}
+    return wanted(config="configs/translate.py:gru", here=here)
+
+
+def test_the_text_counts_and_not_where_it_lies(folders):
+    here, there, other = map(of_text, folders)
+    assert here.differs(row(there)) == ""
+    assert other.differs(row(here)) == "another text of train"
+    assert here.differs(row(here, text=json.dumps({"test": "another"}))) == "another text of test"
+    assert wanted(config="configs/multi30k.py:gru").text == {}  # it would have to be downloaded
+
+
+def finished(folder: Path, published: bool, device: str, timed: bool) -> bool:
+    """Whether a row of a table counts."""
+    probes = (Probing("exposure", alone=timed),)
+    of = wanted(probes=probes)
+    where = folder / ("published" if published else "own")
+    folders = results.Folders(folder / "runs", folder / "own", folder / "published")
+    one = {"run": "a", "seed": 0, "role": "report", "tuned": None, "value": 1.0, "measure": "m", **row(of)}
+    table.write(Table.from_rows([{**one, "device": device}]), where)
+    return bool(results.Store(folders).finished(schedule.Key("a", 0, None), of))
+
+
+@pytest.mark.parametrize(
+    ("published", "device", "timed", "counts"),
+    [
+        (False, "1 x another (cpu, x)", False, True),
+        (False, "1 x another (cpu, x)", True, False),
+        (False, "1 x mine (cpu, x)", True, True),
+        (True, "1 x another (cpu, x)", True, True),  # committed, it counts on any machine
+    ],
+)
+def test_the_processor_counts_where_time_is_measured(published, device, timed, counts, tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "_processor", lambda: "mine")
+    assert finished(tmp_path, published, device, timed) == counts
+
+
+def test_the_processor_has_a_name():
+    assert results._processor() not in ("", "cpu")
+
+
+@pytest.mark.parametrize("name", sorted(QUESTIONS))
+def test_committed_runs_count(name, tmp_path):
+    """A new config key makes none of them unfinished; raise the question's VERSION where its numbers change."""
+    engine = run.Engine(find(name), name, "cpu", run.parse([name, f"--runs={tmp_path}", f"--results={tmp_path}"]))
+    assert engine.outdated() == ""
+    committed = results.runs_of(table.read(results.PUBLISHED / name / "cpu" / "table.parquet"))
+    left = {(due.key.name, float(due.key.seed)) for due in engine.unfinished() if due.role == schedule.REPORT}
+    grid = {(one.name, float(one.seed)) for one in schedule.grid(find(name), "cpu")}
+    assert committed and grid - committed == left
+
+
+def test_which_files_have_changed_is_one_line():
+    first = version.git("rev-list", "--max-parents=0", "HEAD").strip()
+    trees = json.dumps({room: version.tree(room) for room in version.ROOMS})
+    head = version.git("rev-parse", "HEAD").strip()
+    said = version.since(Table.from_rows([{"commit": first, "trees": trees}, {"commit": "0" * 40, "trees": trees}]))
+    assert f"runs are of {first[:10]}; " in said and " files differ now (data/" in said and said.count("\n") == 0
+    dirty = version.since(Table.from_rows([{"commit": f"{head}+", "trees": trees}]))
+    assert f"{head[:10]} with changes of its own" in dirty
