@@ -64,7 +64,7 @@ def test_a_table_of_another_format_is_refused(tmp_path):
     path = tmp_path / "table.parquet"
     other = pyarrow.table({"a": [1]}).replace_schema_metadata({"longreach": json.dumps({"format": 7})})
     parquet.write_table(other, path)
-    with pytest.raises(ValueError, match="has format 7 and this version reads 1"):
+    with pytest.raises(ValueError, match="has format 7 and this version reads 2"):
         table.read(path)
     path.write_text("no parquet")
     with pytest.raises(ValueError, match="is not a table of results"):
