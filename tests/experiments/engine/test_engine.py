@@ -196,7 +196,7 @@ def test_run_anew_it_is_compared_to_the_committed_table(copy, monkeypatch, capsy
     assert run.main(words(copy, "--fresh", "--only=system=tanh RNN", "--jobs=2")) == 0
     said = capsys.readouterr().out
     assert "moved: recall-tanh-rnn: best_loss step 4: 100 [100, 100] -> " in said and said.count("moved: ") == 1
-    assert "\n1 of " in said and "under review" in said
+    assert "\n1 of " in said and "everything runs; there is no verdict" in said
     assert run.main(words(copy, "--fresh")) == 0  # the rest
     assert capsys.readouterr().err.count("] recall-") == 2
     forbid(monkeypatch)
