@@ -3,7 +3,8 @@
 python eval.py --workdir=RUN --split=test_2016_flickr --beam_size=5     writes RUN/eval/test_2016_flickr.json
 python eval.py --workdir=RUN --source=FILE --target=FILE                any pair of parallel files (--target alone: any
                                                                         text, for a language model)
-python eval.py --workdir=RUN --input=- < FILE                           translates, line by line
+python eval.py --workdir=RUN --input=- < FILE                           translates, line by line; with --nbest or
+                                                                        --num_samples: LINE, SCORE, TEXT and tabs
 python eval.py --workdir=RUN --attention=FOLDER --split=val             attention pictures
 """
 
@@ -95,13 +96,18 @@ def _teacher_forced(scored: Iterable[scoring.Scored]) -> list[str]:
     return [lines[index] for index in sorted(lines)]
 
 
-def translate(task: Text, generate: Generator, lines: Iterable[str], max_len: int) -> Iterator[str]:
-    """Translates (or, for a language model, continues by at most `max_len` tokens) each line as it comes."""
-    for line in lines:
+def translate(task: Text, generate: Generator, lines: Iterable[str], max_len: int) -> Iterator[list[tuple[float, str]]]:
+    """Score and text of each output for each line as it comes: translations or, from a language model, the line and at
+    most `max_len` tokens that go on from it."""
+    for number, line in enumerate(lines):
         if isinstance(task, Language):
-            yield line + task.decode_target(generate.continuations(task.encode_target([line]), max_len)[0])
+            tokens, scores = generate.continuations(task.encode_target([line]), max_len, first=number)
+            yield [(float(score), line + task.decode_target(ids)) for ids, score in zip(tokens, scores, strict=True)]
+        elif line.strip():
+            tokens, scores = generate(source_batch(task, [line], first=number))
+            yield [(float(score), task.decode_target(ids)) for ids, score in zip(tokens, scores, strict=True)]
         else:
-            yield task.decode_target(generate(source_batch(task, [line]))[0]) if line.strip() else ""
+            yield [(0.0, "")]
 
 
 def draw(run: Restored, split: str, folder: Path) -> list[Path]:
@@ -167,15 +173,27 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--top_k", type=int, default=0, help="of --sample; 0 for all")
     parser.add_argument("--top_p", type=float, default=1.0, help="of --sample")
     parser.add_argument("--seed", type=int, default=0, help="of --sample")
+    parser.add_argument("--num_samples", type=int, default=1, help="of --sample: draws for each line of --input")
+    parser.add_argument("--nbest", type=int, default=0, help="so many outputs for each line of --input, the best first")
     parser.add_argument("--max_len", type=int, default=200, help="tokens that a language model writes after --input")
     options = parser.parse_args(argv)
     if options.source and not options.target:
         parser.error("--source and --target go together; give both")
     if options.limit and (options.input or options.attention):
         parser.error(f"--limit = {options.limit} is of an evaluation; leave it out with --input or --attention")
+    if (options.nbest or options.num_samples > 1) and not options.input:
+        parser.error("--nbest and --num_samples are of --input; give both")
+    if options.num_samples > 1 and not options.sample:
+        parser.error(f"--num_samples = {options.num_samples} is of --sample; give both, or --nbest for a beam")
+    of = "num_samples" if options.sample else "beam_size"
+    if options.nbest > getattr(options, of):
+        parser.error(
+            f"--nbest = {options.nbest} is more than --{of} = {getattr(options, of)}; use --{of}={options.nbest}"
+        )
     ranges: dict[str, tuple[float, float | None]]
     ranges = {"beam_size": (1, 64), "limit": (0, None), "length_penalty": (0, None), "temperature": (0, None)}
     ranges |= {"top_k": (0, None), "top_p": (1e-9, 1), "max_len": (1, None), "seed": (0, 2**32 - 1)}
+    ranges |= {"num_samples": (1, 1024), "nbest": (0, None)}
     for name, (low, high) in ranges.items():
         value = getattr(options, name)
         if not value >= low or (high is not None and value > high):  # nan is in no range
@@ -188,6 +206,18 @@ def decoding(options: argparse.Namespace) -> Decoding:
     if options.sample:
         return Sample(options.temperature, options.top_k, options.top_p, options.seed)
     return search(options.beam_size, options.length_penalty)
+
+
+def write_outputs(run: Restored, task: Text, options: argparse.Namespace) -> None:
+    """To standard output: a line of text for each line of --input, or several with number, score and text."""
+    several = options.nbest or options.num_samples > 1
+    outputs = options.num_samples if options.sample else options.nbest or 1
+    generate = Generator(run.model, task.spec, decoding(options), outputs=outputs)
+    for number, found in enumerate(translate(task, generate, read_lines(options.input), options.max_len), start=1):
+        if options.nbest:
+            found = sorted(found, key=lambda output: -output[0])[: options.nbest]
+        for score, text in found:
+            print(f"{number}\t{score:.4f}\t{files.one_line(text)}" if several else text, flush=True)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -205,9 +235,7 @@ def main(argv: Sequence[str]) -> None:
             if options.input:
                 if not run.model.decodes:
                     raise ValueError(f"--input = {options.input}: {run.config.model.name} cannot decode; use --split")
-                generate = Generator(run.model, run.task.spec, decoding(options))
-                for line in translate(run.task, generate, read_lines(options.input), options.max_len):
-                    print(line, flush=True)
+                write_outputs(run, run.task, options)
                 return
         if not options.target and split not in run.task.splits:
             checks.one_of("--split", split, run.task.splits)

@@ -6,6 +6,7 @@
 import functools
 import gzip
 import hashlib
+import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -87,6 +88,11 @@ def read_text(path: str | Path) -> str:
 def read_lines(path: str | Path) -> list[str]:
     """The lines of a file, stripped at both ends; errors as `read_text`. Only newlines end a line."""
     return [line.strip() for line in read_text(path).removesuffix("\n").split("\n")]
+
+
+def one_line(text: str) -> str:
+    """With a space for what would end its line in a file of predictions."""
+    return re.sub(r"[\r\n]+", " ", text)
 
 
 def read_parallel(source: str | Path, target: str | Path) -> Parallel:

@@ -53,7 +53,7 @@ def sample(
     source: Num[Array, "B S"] | Float[Array, "B S W"],
     source_mask: Bool[Array, "B S"],
     *,
-    key: Key[Array, ""],
+    key: Key[Array, "B"],
     bos: int,
     eos: int | None,
     pad: int,
@@ -66,17 +66,18 @@ def sample(
     prefix: Int[Array, "B P"] | None = None,
     prefix_mask: Bool[Array, "B P"] | None = None,
 ) -> Decoded:
-    """Draws each token as `sample_tokens` does. Scores are under the model itself, at temperature 1."""
+    """Draws each token as `sample_tokens` does, each row with a key of its own: what a row gets does not depend on the
+    others. Scores are under the model itself, at temperature 1."""
     begun = _begin(model, source, source_mask, bos, max_len, expected_len, limit, prefix, prefix_mask)
 
     def choose(t, logits_BV):
-        return sample_tokens(jax.random.fold_in(key, t), logits_BV, temperature, top_k, top_p)
+        return sample_tokens(jax.vmap(jax.random.fold_in, (0, None))(key, t), logits_BV, temperature, top_k, top_p)
 
     return _one_by_one(model, begun, eos, pad, max_len, choose)
 
 
 def sample_tokens(
-    key: Key[Array, ""], logits_BV: Float[Array, "B V"], temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
+    key: Key[Array, "B"], logits_BV: Float[Array, "B V"], temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
 ) -> Int[Array, "B"]:
     """Draws from softmax(logits / temperature), cut to the most probable and made to sum to 1 again.
 
@@ -91,16 +92,16 @@ def sample_tokens(
         )
     if temperature == 0:
         return jnp.argmax(logits_BV, axis=-1)
-    logits_BV = logits_BV / temperature
+    logits_BV, draw = logits_BV / temperature, jax.vmap(jax.random.categorical)
     if top_k == 0 and top_p == 1:
-        return jax.random.categorical(key, logits_BV)
+        return draw(key, logits_BV)
     vocab_size = logits_BV.shape[-1]
     ranked_BJ, token_BJ = jax.lax.top_k(logits_BV, min(top_k or vocab_size, vocab_size))
     probability_BJ = jax.nn.softmax(ranked_BJ)
     before_BJ = jnp.cumsum(probability_BJ, axis=-1) - probability_BJ
     # The first always stays; rounding may leave the last sums just below 1, which top_p = 1 must not cut.
     kept_BJ = (before_BJ < top_p) | (top_p == 1)
-    rank_B = jax.random.categorical(key, jnp.where(kept_BJ, ranked_BJ, -jnp.inf))
+    rank_B = draw(key, jnp.where(kept_BJ, ranked_BJ, -jnp.inf))
     return jnp.take_along_axis(token_BJ, rank_B[:, None], axis=-1)[:, 0]
 
 
@@ -116,28 +117,30 @@ def beam_search(
     expected_len: int | None = None,
     beam_size: int = 5,
     length_penalty: float = 0.6,
+    num_best: int = 1,
     limit: Int[Array, "B"] | None = None,
     prefix: Int[Array, "B P"] | None = None,
     prefix_mask: Bool[Array, "B P"] | None = None,
 ) -> Decoded:
-    """The best of the finished hypotheses by log P(Y) / ((5 + |Y|) / 6)^length_penalty.
+    """The `num_best` best of the finished hypotheses by log P(Y) / ((5 + |Y|) / 6)^length_penalty.
 
     The penalty is that of Wu et al. (2016, equation 14), |Y| counting EOS. A hypothesis finishes when its
     EOS is among the `beam_size` best continuations of all beams, and then leaves the beams. A row is
-    done when `beam_size` hypotheses have finished, when no live beam can beat the best of them, or at
-    its limit, where a live beam is returned if none has finished. Beam 1 is greedy decoding.
-    Raises ValueError for a beam size below 1 or a negative length penalty.
+    done when `beam_size` hypotheses have finished, when no live beam can be among the `num_best` of them, or at
+    its limit, where live beams follow if fewer have finished. Beam 1 is greedy decoding. The hypotheses of a
+    row are rows of the result that follow each other, the best first.
+    Raises ValueError for a beam size below 1 or `num_best`, or a negative length penalty.
     """
-    if beam_size < 1 or length_penalty < 0:
+    if beam_size < 1 or length_penalty < 0 or not 1 <= num_best <= beam_size:
         raise ValueError(
-            f"beam_size = {beam_size}, length_penalty = {length_penalty}: use a beam of 1 or more and a penalty "
-            "of 0 or more"
+            f"beam_size = {beam_size}, length_penalty = {length_penalty}, num_best = {num_best}: use a beam of 1 or "
+            "more, a penalty of 0 or more, and at most as many of the best as the beam has"
         )
     begun = _begin(model, source, source_mask, bos, max_len, expected_len, limit, prefix, prefix_mask)
     # Memory has no beam axis: all beams of a row read the same copy. In the state beams lead, as they do in
     # the products of `step`; with rows before them XLA turns every cache round in memory at each step.
     step_beams = jax.vmap(model.step, in_axes=(0, None, None, 0))
-    B, K = begun.token.shape[0], beam_size
+    B, K, R = begun.token.shape[0], beam_size, num_best
 
     def penalty(length):
         return ((5.0 + length) / 6.0) ** length_penalty
@@ -150,8 +153,8 @@ def beam_search(
         score_BK: Array  # log-probability of the live beams
         tokens_BKN: Array
         num_finished_B: Array
-        best_B: Array  # penalised score of the best finished hypothesis
-        best_tokens_BN: Array
+        best_BR: Array  # penalised scores of the best finished hypotheses
+        best_tokens_BRN: Array
 
     def running(loop: Loop):
         return ~loop.done_B.all()
@@ -165,18 +168,21 @@ def beam_search(
         # EOS further down than place K would let beam 1 finish where greedy goes on.
         finishes_BJ = is_eos_BJ & (jnp.arange(token_BJ.shape[1]) < K) & (score_BJ > -jnp.inf)
         finished_BJ = jnp.where(finishes_BJ, score_BJ / penalty(length), -jnp.inf)
-        first_B = jnp.argmax(finished_BJ, axis=1)
-        better_B = (_pick(finished_BJ, first_B) > loop.best_B) & ~loop.done_B
-        ended_BN = _pick(loop.tokens_BKN, _pick(parent_BJ, first_B)).at[:, loop.t].set(pad if eos is None else eos)
-        best_B = jnp.where(better_B, _pick(finished_BJ, first_B), loop.best_B)
-        best_tokens_BN = jnp.where(better_B[:, None], ended_BN, loop.best_tokens_BN)
+        finished_BJ = jnp.where(loop.done_B[:, None], -jnp.inf, finished_BJ)
+        best_BR, place_BR = jax.lax.top_k(jnp.concatenate([loop.best_BR, finished_BJ], axis=1), R)  # the old at a tie
+        before_BX = jnp.concatenate([jnp.broadcast_to(jnp.arange(R), (B, R)), R + parent_BJ], axis=1)
+        before_BR = jnp.take_along_axis(before_BX, place_BR, axis=1)
+        tokens_BXN = jnp.concatenate([loop.best_tokens_BRN, loop.tokens_BKN], axis=1)
+        best_tokens_BRN = jnp.take_along_axis(tokens_BXN, before_BR[:, :, None], axis=1)
+        last_BR = jnp.where(place_BR < R, best_tokens_BRN[:, :, loop.t], pad if eos is None else eos)
+        best_tokens_BRN = best_tokens_BRN.at[:, :, loop.t].set(last_BR)
         num_finished_B = loop.num_finished_B + finishes_BJ.sum(1, dtype=jnp.int32)
 
         live_BK, place_BK = jax.lax.top_k(jnp.where(is_eos_BJ, -jnp.inf, score_BJ), K)
         parent_BK, token_BK = (jnp.take_along_axis(x_BJ, place_BK, axis=1) for x_BJ in (parent_BJ, token_BJ))
         tokens_BKN = jnp.take_along_axis(loop.tokens_BKN, parent_BK[:, :, None], axis=1)
         tokens_BKN = tokens_BKN.at[:, :, loop.t].set(token_BK)
-        hopeless_B = best_B >= live_BK[:, 0] / penalty(begun.limit)  # the longest length forgives the most
+        hopeless_B = best_BR[:, -1] >= live_BK[:, 0] / penalty(begun.limit)  # the longest length forgives the most
         return Loop(
             t=length,
             done_B=loop.done_B | (num_finished_B >= K) | hopeless_B | (length >= begun.limit),
@@ -185,8 +191,8 @@ def beam_search(
             score_BK=jnp.where(loop.done_B[:, None], loop.score_BK, live_BK),
             tokens_BKN=jnp.where(loop.done_B[:, None, None], loop.tokens_BKN, tokens_BKN),
             num_finished_B=num_finished_B,
-            best_B=best_B,
-            best_tokens_BN=best_tokens_BN,
+            best_BR=best_BR,
+            best_tokens_BRN=best_tokens_BRN,
         )
 
     loop = _run(
@@ -202,13 +208,17 @@ def beam_search(
             score_BK=jnp.broadcast_to(jnp.where(jnp.arange(K) == 0, 0.0, -jnp.inf), (B, K)),
             tokens_BKN=jnp.full((B, K, max_len), pad, jnp.int32),
             num_finished_B=jnp.zeros(B, jnp.int32),
-            best_B=jnp.full(B, -jnp.inf),
-            best_tokens_BN=jnp.full((B, max_len), pad, jnp.int32),
+            best_BR=jnp.full((B, R), -jnp.inf),
+            best_tokens_BRN=jnp.full((B, R, max_len), pad, jnp.int32),
         ),
     )
-    none_B = loop.best_B == -jnp.inf
-    tokens_BN = jnp.where(none_B[:, None], loop.tokens_BKN[:, 0], loop.best_tokens_BN)
-    return Decoded(tokens_BN, jnp.where(none_B, loop.score_BK[:, 0] / penalty(begun.limit), loop.best_B))
+    live_BR = loop.best_BR == -jnp.inf
+    beam_BR = jnp.maximum(jnp.cumsum(live_BR, axis=1) - 1, 0)
+    live_tokens_BRN = jnp.take_along_axis(loop.tokens_BKN, beam_BR[:, :, None], axis=1)
+    live_score_BR = jnp.take_along_axis(loop.score_BK, beam_BR, axis=1) / penalty(begun.limit)[:, None]
+    tokens_BRN = jnp.where(live_BR[:, :, None], live_tokens_BRN, loop.best_tokens_BRN)
+    score_BR = jnp.where(live_BR, live_score_BR, loop.best_BR)
+    return Decoded(tokens_BRN.reshape(B * R, max_len), score_BR.reshape(B * R))
 
 
 METHODS: dict[str, Callable[..., Decoded]] = {"greedy": greedy, "beam": beam_search, "sample": sample}

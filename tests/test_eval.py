@@ -243,6 +243,36 @@ def test_sampling_follows_its_seed(translation):
     assert first == predictions("--seed=1") != predictions("--seed=2")
 
 
+def test_equal_lines_draw_different_samples(translation, folder, capsys):
+    """The draws of a line are its own: they depend on no other line and stay when fewer are asked for."""
+    (folder / "equal.de").write_text("eins zwei drei\n" * 4)
+
+    def printed(*words, file="equal.de"):
+        eval.main([f"--workdir={translation}", f"--input={folder / file}", *words])
+        return capsys.readouterr().out.splitlines()
+
+    draw = ["--sample", "--temperature=1.5", "--seed=3"]
+    first = printed(*draw)
+    assert len(first) == 4 and len(set(first)) > 2 and printed(*draw) == first
+    rows = [line.split("\t") for line in printed(*draw, "--num_samples=3")]
+    assert [number for number, _, _ in rows] == [str(n) for n in (1, 2, 3, 4) for _ in range(3)]
+    assert [text for _, _, text in rows[::3]] == first and len({text for _, _, text in rows}) > 6
+    best = [line.split("\t") for line in printed(*draw, "--num_samples=3", "--nbest=2")]
+    for number in (1, 2, 3, 4):
+        wanted = sorted((float(score) for n, score, _ in rows if n == str(number)), reverse=True)[:2]
+        assert [float(score) for n, score, _ in best if n == str(number)] == wanted
+
+
+def test_the_best_of_a_beam_come_with_scores(translation, folder, capsys):
+    (folder / "few.de").write_text("eins zwei\n\ndrei\n")
+    eval.main([f"--workdir={translation}", f"--input={folder / 'few.de'}", "--beam_size=4", "--nbest=3"])
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [number for number, _, _ in rows] == ["1", "1", "1", "2", "3", "3", "3"] and rows[3][2] == ""
+    eval.main([f"--workdir={translation}", f"--input={folder / 'few.de'}", "--beam_size=4"])
+    assert capsys.readouterr().out.splitlines() == [rows[0][2], "", rows[4][2]]
+    assert [float(score) for _, score, _ in rows[:3]] == sorted((float(s) for _, s, _ in rows[:3]), reverse=True)
+
+
 def test_attention_pictures(translation, folder, capsys):
     eval.main([f"--workdir={translation}", f"--attention={folder / 'pictures'}", "--split=val"])
     printed = capsys.readouterr().out.split()
@@ -333,6 +363,10 @@ def test_real_answers_have_no_perplexity(folder):
         ("translation", ["--checkpoint=newest"], "choose from"),
         ("translation", ["--wordkir=x"], "unrecognized arguments: --wordkir=x"),
         ("translation", ["--input=nowhere"], "nowhere is no file"),
+        ("translation", ["--nbest=3"], "--nbest and --num_samples are of --input"),
+        ("translation", ["--nbest=7", "--input=-"], "--nbest = 7 is more than --beam_size = 5; use --beam_size=7"),
+        ("translation", ["--nbest=2", "--sample", "--input=-"], "--nbest = 2 is more than --num_samples = 1"),
+        ("translation", ["--num_samples=2", "--input=-"], "--num_samples = 2 is of --sample"),
         ("language", ["--attention=pictures"], "gru_decoder has no attention to draw"),
         ("language", ["--source=a", "--target=b"], "a language model has no source to read; give --target alone"),
         ("translation", ["--target=b"], "--target = b needs --source"),

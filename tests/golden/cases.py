@@ -131,7 +131,7 @@ def decoding(name: str, texts: Texts, moved: float = 0.0) -> Numbers:
         run = run_of("translate", model, texts["translate"], drawn=0.8, moved=moved)
         batch = next(pipeline.eval_batches(run.task, "val", run.config, limit=8))
         graph, state = nnx.split(run.model)
-        spec, key = run.task.spec, {"key": jax.random.key(4)} if method == "sample" else {}
+        spec, key = run.task.spec, {"key": jax.random.split(jax.random.key(4), 8)} if method == "sample" else {}
 
         @jax.jit
         def decode(state, source, mask, graph=graph, spec=spec, key=key):

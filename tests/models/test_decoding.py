@@ -21,6 +21,7 @@ LOGITS[..., PAD] = LOGITS[..., BOS] = -20.0  # so that there are few sequences t
 SOURCE = np.arange(ROWS)[:, None]
 MASK = np.ones((ROWS, 1), bool)
 BOTH = (jnp.asarray(SOURCE), jnp.asarray(MASK))
+KEYS = jax.random.split(jax.random.key(0), ROWS)
 IDS = {"bos": BOS, "eos": EOS, "pad": PAD}
 
 
@@ -119,6 +120,26 @@ def test_narrow_beams_are_the_plain_search(beam_size, penalty):
     assert [text(tokens) for tokens in run("greedy", max_len=9).tokens] != expected
 
 
+def test_the_best_of_a_beam_wide_enough_are_the_best_of_all_sequences():
+    N, R = 4, 7
+    decoded = run("beam", rows=slice(4), beam_size=160, length_penalty=0.6, num_best=R, max_len=N)
+    for row in range(4):
+        everything = [[*body, EOS] for n in range(N) for body in itertools.product([PAD, BOS, 3, 4], repeat=n)]
+        best = sorted(everything, key=lambda tokens: -penalised(row, tokens, 0.6))[:R]
+        assert [text(tokens) for tokens in decoded.tokens[R * row :][:R]] == best
+        np.testing.assert_allclose(decoded.scores[R * row :][:R], [penalised(row, y, 0.6) for y in best], rtol=1e-5)
+
+
+def test_live_beams_follow_where_fewer_have_finished():
+    decoded = run("beam", beam_size=4, num_best=4, max_len=2)
+    finished = (decoded.tokens == EOS).any(axis=1).reshape(ROWS, 4)
+    assert (np.diff(finished.astype(int), axis=1) <= 0).all() and not finished.all()
+    for row in range(ROWS):
+        found = [text(tokens) for tokens in decoded.tokens[4 * row :][:4]]
+        assert len({tuple(tokens) for tokens in found}) == 4
+        np.testing.assert_allclose(decoded.scores[4 * row :][:4], [penalised(row, y, 0.6) for y in found], rtol=1e-5)
+
+
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
 def test_beam_1_is_greedy(penalty):
     one, plain = run("beam", beam_size=1, length_penalty=penalty, max_len=9), run("greedy", max_len=9)
@@ -144,7 +165,7 @@ def test_without_eos_every_row_has_the_fixed_length(method):
 
 @pytest.mark.parametrize("method", ["greedy", "beam", "sample"])
 def test_each_row_stops_at_its_limit_as_if_alone(method):
-    options = {"eos": None} | ({"key": jax.random.key(0)} if method == "sample" else {})
+    options = {"eos": None} | ({"key": KEYS} if method == "sample" else {})
     limit = np.arange(ROWS) % 7
     limited, whole = run(method, max_len=6, limit=limit, **options), run(method, max_len=6, **options)
     for row in range(ROWS):
@@ -183,7 +204,9 @@ DRAWS = 20_000
 
 def frequencies(**options):
     logits = np.broadcast_to(np.log(PROBABILITIES), (DRAWS, 4)).astype(np.float32)
-    tokens = jax.jit(lambda key, logits: sample_tokens(key, logits, **options))(jax.random.key(0), logits)
+    tokens = jax.jit(lambda key, logits: sample_tokens(key, logits, **options))(
+        jax.random.split(jax.random.key(0), DRAWS), logits
+    )
     return np.bincount(np.asarray(tokens), minlength=4) / DRAWS
 
 
@@ -209,10 +232,12 @@ def test_samples_follow_the_distribution_that_was_asked_for(options, expected):
 
 
 def test_sampling_follows_its_key_and_greedy_at_temperature_0():
-    one, again, other = (run("sample", max_len=8, key=jax.random.key(seed)) for seed in (1, 1, 2))
+    one, again, other = (run("sample", max_len=8, key=keys) for keys in (KEYS, KEYS, KEYS[::-1]))
     np.testing.assert_array_equal(one.tokens, again.tokens)
     assert (one.tokens != other.tokens).any()
-    cold = run("sample", max_len=8, key=jax.random.key(1), temperature=0.0)
+    some = slice(3, 7)
+    np.testing.assert_array_equal(run("sample", rows=some, max_len=8, key=KEYS[some]).tokens, one.tokens[some])
+    cold = run("sample", max_len=8, key=KEYS, temperature=0.0)
     np.testing.assert_array_equal(cold.tokens, run("greedy", max_len=8).tokens)
     for row, tokens in enumerate(map(text, one.tokens)):
         np.testing.assert_allclose(one.scores[row], log_prob(row, tokens), rtol=1e-5)
@@ -264,4 +289,6 @@ def test_mistakes_are_named():
     with pytest.raises(ValueError, match="beam_size = 0"):
         METHODS["beam"](Toy(), *BOTH, **IDS, max_len=3, beam_size=0)
     with pytest.raises(ValueError, match="top_p = 0"):
-        METHODS["sample"](Toy(), *BOTH, **IDS, max_len=3, key=jax.random.key(0), top_p=0)
+        METHODS["sample"](Toy(), *BOTH, **IDS, max_len=3, key=KEYS, top_p=0)
+    with pytest.raises(ValueError, match="num_best = 3"):
+        METHODS["beam"](Toy(), *BOTH, **IDS, max_len=3, beam_size=2, num_best=3)

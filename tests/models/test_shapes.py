@@ -10,7 +10,7 @@ from jaxtyping import install_import_hook
 install_import_hook("models", "tests.models.shapes_checked.check_shapes")
 import jax
 from models.decoding import sample_tokens
-sample_tokens(jax.random.key(0), jax.numpy.zeros(7))  # annotated "B V"
+sample_tokens(jax.random.split(jax.random.key(0), 7), jax.numpy.zeros(7))  # annotated "B V"
 """
 
 

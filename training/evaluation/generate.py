@@ -66,29 +66,33 @@ def search(beam_size: int, length_penalty: float = 0.6) -> Decoding:
 class Generator:
     """Decodes batches in one way; each set of shapes compiles once.
 
-    The rows of a batch are shared out between the devices of a single process, but for sampling, whose draws are
-    to stay the same on any number of devices.
+    The rows of a batch are shared out between the devices of a single process. Each has `outputs` that follow each
+    other: draws of a sample, or the best of a beam, the best first. A draw depends on the seed, the row's example and
+    which of its draws it is, and on nothing else.
     """
 
-    def __init__(self, model: Architecture, spec: Spec, decoding: Decoding = GREEDY):
-        self._spec, self._sampled = spec, isinstance(decoding, Sample)
+    def __init__(self, model: Architecture, spec: Spec, decoding: Decoding = GREEDY, *, outputs: int = 1):
+        self._spec, self._outputs = spec, outputs
+        self._draws = outputs if isinstance(decoding, Sample) else 0
         options = dataclasses.asdict(decoding)
+        if isinstance(decoding, Beam):
+            options["num_best"] = outputs
         self._key = jax.random.key(options.pop("seed", 0))
         self._mesh: Mesh | None = None
-        if jax.device_count() > 1 and jax.process_count() == 1 and not self._sampled:
+        if jax.device_count() > 1 and jax.process_count() == 1:
             self._mesh = meshes.make()
             graph, state = nnx.split(model)
             model = nnx.merge(graph, jax.device_put(state, meshes.replicated(self._mesh)))
         self._model = model
         self._decode = _decoder(decoding.method, bos=spec.bos, eos=spec.eos, pad=spec.pad, mesh=self._mesh, **options)
 
-    def __call__(self, batch: Batch, *, number: int = 0) -> np.ndarray:
-        """(B, N) token ids; without an end-of-sequence token, as many as the target is long."""
-        return np.asarray(self._start(batch, number).tokens)[: len(batch["index"])]
+    def __call__(self, batch: Batch) -> Decoded:
+        """Token ids and scores of each row; without an end-of-sequence token, as many ids as the target is long."""
+        return self._fetch(self._start(batch), len(batch["index"]))
 
-    def _start(self, batch: Batch, number: int) -> Decoded:
+    def _start(self, batch: Batch) -> Decoded:
         """Hands the batch to the devices and does not wait for them."""
-        spec, arrays = self._spec, dict[str, jax.Array | np.ndarray]()
+        spec, arrays = self._spec, dict[str, np.ndarray]()
         if self._mesh:
             batch = pad_rows(batch, self._mesh.size)
         max_len, expected_len = batch["target_out"].shape[1], None
@@ -97,44 +101,58 @@ class Generator:
             max_len, expected_len = _round_up(int(_limit(longest))), _round_up(longest + MARGIN)
             # A row that only fills the shape would be searched to its limit, and keep the others waiting.
             arrays["limit"] = np.where(batch["index"] < 0, 0, _limit(batch["source_mask"].sum(1)))
-        if self._sampled:
-            arrays["key"] = jax.random.fold_in(self._key, number)
-        source, mask = jnp.asarray(batch["source"]), jnp.asarray(batch["source_mask"])
-        return self._decode(self._model, source, mask, max_len=max_len, expected_len=expected_len, **arrays)
+        return self._run(batch["source"], batch["source_mask"], batch["index"], arrays, max_len, expected_len)
 
-    def continuations(self, prompts: Sequence[np.ndarray], max_len: int) -> np.ndarray:
-        """(B, max_len) token ids that a language model writes after each prompt."""
+    def continuations(self, prompts: Sequence[np.ndarray], max_len: int, *, first: int = 0) -> Decoded:
+        """At most `max_len` token ids that a language model writes after each prompt; `first` numbers the prompts."""
         fillers = -len(prompts) % (self._mesh.size if self._mesh else 1)
         rows, longest = len(prompts) + fillers, max(len(ids) for ids in prompts) + 1
         prefix, mask = np.full((rows, longest), self._spec.pad, np.int32), np.zeros((rows, longest), bool)
         for row, seen, ids in zip(prefix, mask, prompts, strict=False):
             row[: len(ids) + 1], seen[: len(ids) + 1] = [self._spec.bos, *ids], True
-        nothing = jnp.zeros((rows, 0), jnp.int32)
-        arrays: dict[str, jax.Array] = {"prefix": jnp.asarray(prefix), "prefix_mask": jnp.asarray(mask)}
+        nothing, index = np.zeros((rows, 0), np.int32), np.arange(rows)
+        arrays = {"prefix": prefix, "prefix_mask": mask}
         if fillers:
-            arrays["limit"] = jnp.where(jnp.arange(rows) < len(prompts), max_len, 0)
-        if self._sampled:
-            arrays["key"] = self._key
-        decoded = self._decode(self._model, nothing, nothing > 0, max_len=max_len, **arrays)
-        return np.asarray(decoded.tokens)[: len(prompts)]
+            arrays["limit"] = np.where(index < len(prompts), max_len, 0)
+        return self._fetch(self._run(nothing, nothing > 0, first + index, arrays, max_len), len(prompts))
+
+    def _run(self, source, mask, index, arrays, max_len: int, expected_len: int | None = None) -> Decoded:
+        if self._draws:
+            source, mask, index, arrays = jax.tree.map(
+                lambda rows: np.repeat(rows, self._draws, axis=0), (source, mask, index, arrays)
+            )
+            draw = np.tile(np.arange(self._draws), len(index) // self._draws)
+            arrays["key"] = _keys(self._key, np.maximum(index, 0), draw)
+        source, mask, arrays = jax.tree.map(jnp.asarray, (source, mask, arrays))
+        return self._decode(self._model, source, mask, max_len=max_len, expected_len=expected_len, **arrays)
+
+    def _fetch(self, decoded: Decoded, rows: int) -> Decoded:
+        """Waits, and leaves out the rows that only filled the devices."""
+        return jax.tree.map(lambda array: np.asarray(array)[: rows * self._outputs], decoded)
 
     def split(self, batches: Iterable[Batch]) -> dict[int, np.ndarray]:
-        """Token ids by example index; the devices work one batch ahead."""
+        """Token ids of the first output by example index; the devices work one batch ahead."""
         found: dict[int, np.ndarray] = {}
         waiting: tuple[Batch, Decoded] | None = None
-        for number, batch in enumerate(batches):
-            following = batch, self._start(batch, number)
-            found |= _by_index(waiting)
+        for batch in batches:
+            following = batch, self._start(batch)
+            found |= self._by_index(waiting)
             waiting = following
-        return found | _by_index(waiting)
+        return found | self._by_index(waiting)
+
+    def _by_index(self, decoded: tuple[Batch, Decoded] | None) -> dict[int, np.ndarray]:
+        """Waits for a batch, and leaves out the rows that only filled its shape."""
+        if decoded is None:
+            return {}
+        index_B = decoded[0]["index"]
+        tokens_BN = self._fetch(decoded[1], len(index_B)).tokens[:: self._outputs]
+        return {int(i): row for i, row in zip(index_B, tokens_BN, strict=True) if i >= 0}
 
 
-def _by_index(decoded: tuple[Batch, Decoded] | None) -> dict[int, np.ndarray]:
-    """Waits for a batch, and leaves out the rows that only filled its shape."""
-    if decoded is None:
-        return {}
-    batch, tokens_BN = decoded[0], np.asarray(decoded[1].tokens)
-    return {int(i): row for i, row in zip(batch["index"], tokens_BN, strict=False) if i >= 0}
+@jax.jit
+def _keys(key: jax.Array, index_B: np.ndarray, draw_B: np.ndarray) -> jax.Array:
+    fold = jax.vmap(jax.random.fold_in)
+    return fold(jax.vmap(jax.random.fold_in, (None, 0))(key, index_B), draw_B)
 
 
 def _round_up(length: int) -> int:
@@ -145,8 +163,8 @@ def _limit(source_length: int | np.ndarray) -> np.ndarray:
     return np.maximum(source_length + LONGER, TIMES * source_length)
 
 
-def source_batch(task: Translation, lines: Sequence[str]) -> Batch:
-    """A batch of source lines whose target is not known."""
+def source_batch(task: Translation, lines: Sequence[str], *, first: int = 0) -> Batch:
+    """A batch of source lines whose target is not known; `first` numbers them."""
     encoded = task.encode_source(lines)
     length = -(-max(len(ids) for ids in encoded) // 8) * 8
     source = np.full((len(lines), length), task.spec.pad, np.int32)
@@ -161,5 +179,5 @@ def source_batch(task: Translation, lines: Sequence[str]) -> Batch:
         "target_out": empty,
         "target_weights": empty.astype(np.float32),
         "distance": empty - 1,
-        "index": np.arange(len(lines), dtype=np.int32),
+        "index": first + np.arange(len(lines), dtype=np.int32),
     }

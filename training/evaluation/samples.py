@@ -27,7 +27,7 @@ def make(model: Architecture, task: Task, batch: Batch, workdir: Path) -> Sample
     head = take(batch, real)
     rows = []
     if task.spec.free_running and model.decodes and task.spec.source != "none":
-        tokens = Generator(model, task.spec)(head)
+        tokens = Generator(model, task.spec)(head).tokens
         for row, ids in enumerate(tokens):
             source, target = labels(task, head, row)
             if isinstance(task, Translation):
@@ -40,7 +40,8 @@ def make(model: Architecture, task: Task, batch: Batch, workdir: Path) -> Sample
         ids_B = [row[weights > 0] for row, weights in zip(head["target_out"], head["target_weights"], strict=True)]
         halves_B = [np.split(ids, [len(ids) // 2]) for ids in ids_B]
         longest = max(len(rest) for _, rest in halves_B)
-        tokens = Generator(model, task.spec, Sample()).continuations([prompt for prompt, _ in halves_B], longest)
+        generate = Generator(model, task.spec, Sample())
+        tokens = generate.continuations([prompt for prompt, _ in halves_B], longest).tokens
         decode = task.decode_target
         rows = [[decode(a), decode(b), decode(ids)] for (a, b), ids in zip(halves_B, tokens, strict=True)]
     pictures = {}

@@ -66,7 +66,7 @@ def test_long_sources_may_double():
 
 def test_greedy_outputs_are_those_of_decoding_and_stop_at_the_limit(gru):
     b = batch()
-    tokens = Generator(gru, WITH_EOS)(b)
+    tokens = Generator(gru, WITH_EOS)(b).tokens
     source, mask = jnp.asarray(b["source"]), jnp.asarray(b["source_mask"])
     limit = jnp.array([5, 8, 2]) + LONGER
     expected = greedy(gru, source, mask, bos=1, eos=2, pad=0, max_len=tokens.shape[1], limit=limit).tokens
@@ -78,7 +78,7 @@ def test_greedy_outputs_are_those_of_decoding_and_stop_at_the_limit(gru):
 
 
 def test_outputs_of_known_length_are_as_long_as_the_target():
-    assert Generator(build("gru", FIXED), FIXED)(batch()).shape == (3, 6)
+    assert Generator(build("gru", FIXED), FIXED)(batch()).tokens.shape == (3, 6)
 
 
 def test_split_orders_by_index_and_leaves_filler_out(gru):
@@ -86,17 +86,36 @@ def test_split_orders_by_index_and_leaves_filler_out(gru):
     found = generate.split([batch(index=[7, -1, 4]), batch(index=[1, 0, -1])])
     assert sorted(found) == [0, 1, 4, 7]
     np.testing.assert_array_equal(found[7], found[1])  # row 0 of the same sources
-    np.testing.assert_array_equal(found[4], generate(batch())[2])
+    np.testing.assert_array_equal(found[4], generate(batch()).tokens[2])
 
 
-def test_sampling_follows_its_seed_and_the_number_of_the_batch(gru):
-    def draw(seed, number=0, **options):
-        return Generator(gru, WITH_EOS, Sample(seed=seed, **options))(batch(), number=number)
+def test_a_draw_depends_on_seed_example_and_which_it_is_alone(gru):
+    def draw(seed=1, lengths=(5, 5, 5), index=(0, 1, 2), outputs=1, **options):
+        same = batch(lengths, index=index)
+        same["source"][:] = same["source"][0]
+        return Generator(gru, WITH_EOS, Sample(seed=seed, **options), outputs=outputs)(same).tokens
 
-    first = draw(1)
-    np.testing.assert_array_equal(first, draw(1))
-    assert (first != draw(2)).any() and (first != draw(1, number=1)).any()
-    np.testing.assert_array_equal(draw(1, top_k=1), Generator(gru, WITH_EOS)(batch()))
+    first = draw()
+    np.testing.assert_array_equal(first, draw())
+    assert (first[0] != first[1]).any() and (first != draw(seed=2)).any()  # equal sources
+    np.testing.assert_array_equal(draw(index=(2, 7, 1))[[2, 0]], first[[1, 2]])
+    several = draw(outputs=4)
+    np.testing.assert_array_equal(several[::4], first)
+    assert len({tuple(row) for row in several.tolist()}) == 12
+    np.testing.assert_array_equal(draw(top_k=1, lengths=(5, 8, 2)), Generator(gru, WITH_EOS)(batch_of_equals()).tokens)
+
+
+def batch_of_equals():
+    same = batch()
+    same["source"][:] = same["source"][0]
+    return same
+
+
+def test_outputs_of_a_beam_are_its_best(gru):
+    several = Generator(gru, WITH_EOS, Beam(4), outputs=3)(batch())
+    best = Generator(gru, WITH_EOS, Beam(4))(batch())
+    np.testing.assert_array_equal(several.tokens[::3], best.tokens)
+    assert (np.diff(several.scores.reshape(3, 3)) <= 0).all()
 
 
 def test_generators_of_one_method_share_what_was_compiled(gru, caplog):
@@ -111,7 +130,7 @@ def test_generators_of_one_method_share_what_was_compiled(gru, caplog):
 
 def test_continuations_go_on_from_each_prompt(language_model):
     prompts = [np.array([4, 5, 6], np.int32), np.array([7], np.int32), np.array([], np.int32)]
-    written = Generator(language_model, LANGUAGE).continuations(prompts, 5)
+    written = Generator(language_model, LANGUAGE).continuations(prompts, 5).tokens
     assert written.shape == (3, 5)
     fed = np.zeros((3, 9), np.int32)
     for row, prompt, new in zip(fed, prompts, written, strict=True):
@@ -137,11 +156,13 @@ def test_source_batch_pads_lines():
 SHARED = """
 import json, sys, jax
 from tests.training.evaluation.test_generate import LANGUAGE, PROMPTS, WITH_EOS, batch, build
-from training.evaluation.generate import Beam, Generator
+from training.evaluation.generate import Beam, Generator, Sample
 assert jax.device_count() == 2
 beam = Generator(build("transformer", WITH_EOS), WITH_EOS, Beam(3))
 greedy = Generator(build("gru_decoder", LANGUAGE), LANGUAGE)
-json.dump([beam(batch()).tolist(), greedy.continuations(PROMPTS, 5).tolist()], sys.stdout)
+draw = Generator(build("transformer", WITH_EOS), WITH_EOS, Sample(), outputs=2)
+found = beam(batch()), greedy.continuations(PROMPTS, 5), draw(batch())
+json.dump([one.tokens.tolist() for one in found], sys.stdout)
 """
 PROMPTS = [np.array([3, 4]), np.array([5]), np.array([6, 7, 8])]
 
@@ -153,11 +174,12 @@ def test_devices_share_the_rows_of_a_batch():
     environment = os.environ | {"XLA_FLAGS": flags}
     done = subprocess.run([sys.executable, "-c", SHARED], capture_output=True, text=True, env=environment, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    beam = Generator(build("transformer", WITH_EOS), WITH_EOS, Beam(3))(batch())
-    greedy_tokens = Generator(build("gru_decoder", LANGUAGE), LANGUAGE).continuations(PROMPTS, 5)
-    assert json.loads(done.stdout) == [beam.tolist(), greedy_tokens.tolist()]
+    beam = Generator(build("transformer", WITH_EOS), WITH_EOS, Beam(3))(batch()).tokens
+    drawn = Generator(build("transformer", WITH_EOS), WITH_EOS, Sample(), outputs=2)(batch()).tokens
+    greedy_tokens = Generator(build("gru_decoder", LANGUAGE), LANGUAGE).continuations(PROMPTS, 5).tokens
+    assert json.loads(done.stdout) == [beam.tolist(), greedy_tokens.tolist(), drawn.tolist()]
 
 
 def test_a_row_that_fills_a_shape_is_not_decoded(gru):
-    tokens = Generator(gru, WITH_EOS)(batch(index=(0, 1, -1)))
+    tokens = Generator(gru, WITH_EOS)(batch(index=(0, 1, -1))).tokens
     assert tokens[:2].any(axis=1).all() and not tokens[2].any()
