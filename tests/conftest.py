@@ -5,6 +5,7 @@ tests that train or compile for many seconds carry the mark `slow`. `make test-f
 """
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,11 @@ IN_HASTE = (
 os.environ["JAX_PLATFORMS"] = "cpu"  # before jax is imported
 if IN_HASTE not in os.environ.get("XLA_FLAGS", ""):  # pytest's workers inherit it from the first process
     os.environ["XLA_FLAGS"] = f"{IN_HASTE} {os.environ.get('XLA_FLAGS', '')}".strip()
+# What was compiled once is not compiled again, by a resumed run or by a process that a test starts. Each of pytest's
+# processes has a cache of its own: JAX does not write an entry at one stroke, so another could read half of it.
+CACHE = tempfile.TemporaryDirectory(prefix="longreach-tests-")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 TESTS = Path(__file__).parent
 PROCESSES = (  # files and folders most of whose tests start a process, a browser or a cluster
@@ -39,6 +45,10 @@ SLOW = (  # files and folders most of whose tests train
     "test_train.py",
     "training/run/test_restore.py",
 )
+
+
+def pytest_unconfigure() -> None:
+    CACHE.cleanup()
 
 
 @pytest.hookimpl(tryfirst=True)
