@@ -146,11 +146,10 @@ def add_split(task: Text, source: str | None, target: str) -> str:
 def read_lines(path: str) -> Iterator[str]:
     """Lines of a file (plain or .gz), or of standard input as they arrive."""
     if path == "-":
-        for number, line in enumerate(sys.stdin.buffer, start=1):
-            try:
-                yield line.decode().rstrip("\r\n")
-            except UnicodeDecodeError:
-                raise ValueError(f"--input = -: line {number} is not UTF-8; convert it with iconv") from None
+        for number, raw in enumerate(sys.stdin.buffer, start=1):
+            line = files.decode(raw, "--input = -", number)
+            # Where carriage returns end the lines, all of them come as one.
+            yield from [line.rstrip("\r\n")] if line.endswith("\n") else line.removesuffix("\r").split("\r")
     else:
         yield from files.read_lines(path)
 

@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     about |= {"tiny": options.tiny, "peers": options.peers}
     found: dict[str, Any] = about | {"cases": {}}
     if options.json and options.json.exists():
-        found = json.loads(options.json.read_text())
+        found = json.loads(options.json.read_text(encoding="utf-8"))
         for key in (key for key, value in about.items() if found.get(key) != value):
             print(f"error: --json = {options.json} holds results of another {key}; give another", file=sys.stderr)
             return 2

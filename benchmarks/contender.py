@@ -77,7 +77,7 @@ class Running(Timed):
         words += [json.dumps(dataclasses.asdict(contender)), str(folder)]
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the process)
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._errors}
-        self._process = subprocess.Popen(words, cwd=ROOT, text=True, env=variables, **pipes)
+        self._process = subprocess.Popen(words, cwd=ROOT, encoding="utf-8", env=variables, **pipes)
 
     def ask(self, command: str) -> dict[str, float]:
         """The program's answer. Raises RuntimeError with the last line of its errors if it died."""

@@ -14,7 +14,7 @@ FUSED = {"qkv": ("query", "key", "value"), "kv": ("key", "value")}
 
 
 def leave(folder: Path, config: Any, weights: Mapping[str, Any], batch: Mapping[str, Any]) -> None:
-    (folder / "config.json").write_text(config.to_json())
+    (folder / "config.json").write_text(config.to_json(), encoding="utf-8")
     np.savez(folder / "weights.npz", **weights)
     np.savez(folder / "batch.npz", **batch)
 
@@ -27,7 +27,9 @@ class Given(NamedTuple):
 
 
 def read(folder: Path) -> Given:
-    config = json.loads((folder / "config.json").read_text(), object_hook=lambda values: SimpleNamespace(**values))
+    config = json.loads(
+        (folder / "config.json").read_text(encoding="utf-8"), object_hook=lambda values: SimpleNamespace(**values)
+    )
     weights: Weights = {}
     for name, array in np.load(folder / "weights.npz").items():
         fused = next((part for part in FUSED if f"/{part}/" in name), "")

@@ -28,10 +28,10 @@ class Start(Program):
             cache = self.folder if self.case.setting == "warm" else tempfile.mkdtemp(dir=self.folder)
             workdir = Path(tempfile.mkdtemp(dir=cache))  # the cache lies beside it
             words = [sys.executable, "train.py", f"--config={self.case.config}", f"--workdir={workdir}", *ONE_STEP]
-            done = subprocess.run(words, capture_output=True, text=True)
+            done = subprocess.run(words, capture_output=True, encoding="utf-8")
             if done.returncode:
                 raise RuntimeError(done.stderr.strip().splitlines()[-1])
-            seconds += json.loads((workdir / "summary.json").read_text())["start_to_first_step_seconds"]
+            seconds += json.loads((workdir / "summary.json").read_text(encoding="utf-8"))["start_to_first_step_seconds"]
         return {"seconds": seconds}
 
 

@@ -3,6 +3,7 @@
 `corpus.read(split)` is all that a text task knows of its source, here and in `data/tfds_source.py`.
 """
 
+import codecs
 import functools
 import gzip
 import hashlib
@@ -11,6 +12,13 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+WIDE = (  # marks, the longer before those that they begin with
+    (codecs.BOM_UTF32_LE, "UTF-32"),
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)
 
 
 class Parallel(NamedTuple):
@@ -65,24 +73,50 @@ class LateCorpus(Generic[Lines]):
 def read_text(path: str | Path) -> str:
     """The whole file as text, without a byte order mark and with Unix line ends.
 
-    Raises FileNotFoundError where there is no such file, ValueError for an empty file, a damaged `.gz`
-    (saying after how many whole lines) or bytes that are not UTF-8 (saying in which line).
+    Raises FileNotFoundError where there is no such file, ValueError for an empty file, a damaged `.gz` (saying after
+    how many whole lines) or bytes that are not UTF-8 (saying in which line).
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file; give the path of a UTF-8 text file, plain or .gz")
-    raw = _unzip(path) if path.suffix == ".gz" else path.read_bytes()
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{path}: line {line} holds byte 0x{raw[error.start]:02x}, which is not UTF-8; convert the file, "
-            f"for example with iconv -f LATIN1 -t UTF-8"
-        ) from None
+    text = decode(_unzip(path) if path.suffix == ".gz" else path.read_bytes(), str(path))
     if not text.strip():
         raise ValueError(f"{path} is empty; give a file with one example a line")
-    return text.replace("\r\n", "\n")
+    text = text.replace("\r\n", "\n")
+    # Carriage returns alone ended lines once; a few among newlines are part of theirs.
+    return text.replace("\r", "\n") if text.count("\r") > text.count("\n") else text
+
+
+def decode(raw: bytes, where: str, line: int = 1) -> str:
+    """UTF-8 as text, without a mark. Raises ValueError naming `where`, the line (the first is `line`) and the likely
+    encoding of anything else."""
+    wide = _wide_encoding(raw[: 1 << 20])
+    try:
+        if wide:
+            raise ValueError(f"{where} is text in {wide}, not UTF-8; convert it with iconv -f {wide} -t UTF-8")
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        # CP1252 is LATIN1 with quotes and dashes where that has control characters.
+        likely = "CP1252" if re.search("[\udc80-\udc9f]", raw.decode(errors="surrogateescape")) else "LATIN1"
+        line += raw.count(b"\n", 0, error.start)
+        raise ValueError(
+            f"{where}: line {line} holds byte 0x{raw[error.start]:02x}, which is not UTF-8; convert it, for example "
+            f"with iconv -f {likely} -t UTF-8"
+        ) from None
+
+
+def _wide_encoding(raw: bytes) -> str:
+    """UTF-16 or UTF-32, told by its mark or, since spaces and newlines have them in every language, by its NULs; ""
+    for anything else."""
+    for mark, name in WIDE:
+        if raw.startswith(mark):
+            return name
+    even, odd = raw[::2].count(0), raw[1::2].count(0)
+    if 20 * (even + odd) < len(raw) or not even + odd:
+        return ""
+    if 10 * min(even, odd) > max(even, odd):
+        return "UTF-32LE" if raw[0] else "UTF-32BE"
+    return "UTF-16LE" if odd > even else "UTF-16BE"
 
 
 def read_lines(path: str | Path) -> list[str]:

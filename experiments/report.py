@@ -40,13 +40,13 @@ def page(scale: str, results: Path) -> str:
             *[sections.not_run(name, QUESTIONS[name], scale) for name in not_run],
         ]
     )
-    return string.Template((PARTS / "page.html").read_text()).substitute(
-        css=(PARTS / "page.css").read_text(),
+    return string.Template((PARTS / "page.html").read_text(encoding="utf-8")).substitute(
+        css=(PARTS / "page.css").read_text(encoding="utf-8"),
         palette=svg.palette(body),
         contents=sections.contents(answers, not_run),
         sections=body,
         footer=_footer(scale),
-        script=(PARTS / "page.js").read_text(),
+        script=(PARTS / "page.js").read_text(encoding="utf-8"),
     )
 
 

@@ -1,7 +1,9 @@
 """`eval.py`: what it writes, what it prints, and how it refuses; by real processes where that matters."""
 
+import io
 import json
 import math
+import os
 import select
 import subprocess
 import sys
@@ -206,6 +208,36 @@ def test_input_from_a_file(translation, text, on_val, folder, capsys):
     (folder / "input.de").write_text("".join(line + "\n" for line in lines(text / "val.de")[:2]))
     eval.main([f"--workdir={translation}", f"--input={folder / 'input.de'}", "--beam_size=3"])
     assert capsys.readouterr().out.splitlines() == lines(translation / "eval" / "val.predictions.txt")[:2]
+
+
+def test_text_is_utf_8_whatever_the_locale(folder):
+    """Accents through training, predictions in a file and on standard output, and lines ended by carriage returns."""
+    accents = folder / "accents"
+    accents.mkdir()
+    for split in ("train", "val"):
+        for language in ("de", "en"):
+            (accents / f"{split}.{language}").write_text("čtyři žáby\nπέντε λέξεις\n" * 8, encoding="utf-8")
+    config = runs.text_config(accents, steps=2, data__num_buckets=1, every__eval=2, every__save=2)
+    train.train(config, folder / "accented")
+    plain = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+    for words, given in (("--split=val", b""), ("--input=-", "žáby\rλέξεις\r".encode())):
+        done = subprocess.run(
+            command(folder / "accented", words, "--sample", "--temperature=3"),
+            **{"input": given, "cwd": ROOT, "capture_output": True, "timeout": 300, "env": os.environ | plain},
+        )
+        assert done.returncode == 0, done.stderr.decode()
+    printed = done.stdout.decode().splitlines()
+    written = (folder / "accented" / "eval" / "val.predictions.txt").read_bytes().decode()
+    assert len(printed) == 2 and not "".join(printed).isascii()
+    assert written.count("\n") == 16 and not written.isascii()
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "latin1"])
+def test_other_encodings_of_standard_input_are_named(translation, encoding, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("schöne Häuser\nzwei\n".encode(encoding))))
+    with pytest.raises(SystemExit):
+        eval.main([f"--workdir={translation}", "--input=-"])
+    assert f"iconv -f {encoding.upper().replace('-LE', 'LE')} -t UTF-8" in capsys.readouterr().err
 
 
 def test_what_is_not_of_a_split_needs_no_training_text(translation, text, on_val, folder, capsys):

@@ -38,7 +38,7 @@ NAMES = r"""
 
 def config_of(ours: Any, split: str, folder: Path) -> dict[str, Any]:
     """JoeyNMT's config with the sizes of our run."""
-    config = yaml.safe_load(Path(__file__).with_name("joeynmt.yaml").read_text())
+    config = yaml.safe_load(Path(__file__).with_name("joeynmt.yaml").read_text(encoding="utf-8"))
     model, text, rate = ours.model, ours.data, {"dropout": ours.model.dropout_rate}
     config |= {"model_dir": str(folder), "use_cuda": torch.cuda.is_available()}
     for stack in (config["model"]["encoder"], config["model"]["decoder"]):

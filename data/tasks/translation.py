@@ -12,7 +12,7 @@ import numpy as np
 from data import tokenizers
 from data.batch import Batch
 from data.checks import integer
-from data.files import Corpus, LateCorpus, Parallel, ParallelFiles, content_hash, find_parallel
+from data.files import Corpus, LateCorpus, Parallel, ParallelFiles, content_hash, find_parallel, one_line
 from data.spec import Spec
 from data.tasks.text import TextTask
 from data.tokens import FlatTokens
@@ -92,7 +92,7 @@ class Translation(TextTask[Parallel]):
         return self._source_tokenizer.decode(ids)
 
     def decode_target(self, ids: Iterable[int]) -> str:
-        return self._target_tokenizer.decode(ids)
+        return one_line(self._target_tokenizer.decode(ids))
 
     def encode_source(self, lines: Sequence[str]) -> list[np.ndarray]:
         """Int32 ids of each line with its EOS, as the model reads them."""

@@ -145,7 +145,7 @@ def write(table: Table, folder: Path) -> None:
         parquet.write_table(arrow, partial, compression="zstd")
 
     names = [name for name in ordered if name not in PARQUET_ONLY]
-    with whole_file.replacing(folder / "table.csv") as partial, partial.open("w", newline="") as file:
+    with whole_file.replacing(folder / "table.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names)
         for row in table.rows():

@@ -126,7 +126,7 @@ class Store:
 def _processor() -> str:
     """Of the workers: this process keeps off an accelerator, so another one is asked."""
     asked = [sys.executable, "-c", "from training.machine import provenance; print(provenance.processor())"]
-    return subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(asked, cwd=ROOT, capture_output=True, encoding="utf-8", check=True).stdout.strip()
 
 
 def _key(row: Mapping[str, Any]) -> Key:

@@ -32,7 +32,7 @@ def stated(source: str) -> dict[str, Any]:
 
 def origin(path: Path) -> Origin | None:
     """The oldest commit from which on the file has stated what it states now; None where that is not committed."""
-    now, oldest = stated(path.read_text()), None
+    now, oldest = stated(path.read_text(encoding="utf-8")), None
     for line in git("log", "--format=%H %cI", "--", _relative(path), root=ROOT).splitlines():
         commit, date = line.split()
         try:

@@ -99,7 +99,7 @@ def first_start(workdir: Path) -> str:
     path = workdir / "began.txt"
     if not path.exists():
         whole_file.write_text(path, datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
-    return path.read_text()
+    return path.read_text(encoding="utf-8")
 
 
 def _build(config: ConfigDict, workdir: Path) -> tuple[Task, Architecture]:
@@ -119,7 +119,7 @@ class Notes:
         for probing in self._probes:
             if moment in probing.at and (moment != "start" or (probing.probe, run.step) not in self._read()):
                 found = [list(one) for one in PROBES[probing.probe](run, **probing.options)]
-                with self._path.open("a") as file:
+                with self._path.open("a", encoding="utf-8") as file:
                     # The newline first: what a kill has torn stays a line of its own.
                     file.write("\n" + json.dumps({"probe": probing.probe, "step": run.step, "found": found}))
 
@@ -146,7 +146,7 @@ def _line(text: bytes) -> dict[str, Any] | None:
 def write(job: Job, begun: str, rows: Sequence[tuple[str, int, Measurement]], probed: Mapping[str, str]) -> None:
     """`rows.json`: the run's columns once, and its measurements. `probed` are hashes of the text that probes read."""
     workdir, device = Path(job.workdir), provenance.device()
-    read = json.loads((workdir / "config.json").read_text())["data"] | dict(probed)
+    read = json.loads((workdir / "config.json").read_text(encoding="utf-8"))["data"] | dict(probed)
     origin = {
         "commit": provenance.commit(),
         "began": begun,

@@ -155,7 +155,7 @@ def _logged(folder: Path) -> Iterator[None]:
     """Sends what the body prints, from whatever library, to the run's log."""
     folder.mkdir(parents=True, exist_ok=True)
     kept = os.dup(1), os.dup(2)
-    with (folder / LOG).open("a") as log:
+    with (folder / LOG).open("a", encoding="utf-8") as log:
         sys.stdout.flush()
         sys.stderr.flush()
         os.dup2(log.fileno(), 1)

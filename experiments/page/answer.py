@@ -47,13 +47,13 @@ def _read(name: str, question: Question, scale: str, path: Path) -> Answer | Non
     if not verdict.is_file():
         raise FileNotFoundError(f"{verdict} is not there; {again}")
     try:
-        said = json.loads(verdict.read_text())
+        said = json.loads(verdict.read_text(encoding="utf-8"))
         found = said["format"], said["question"], said["scale"]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
         raise ValueError(f"{verdict} is no verdict; move it away, and {again}") from None
     if found != (table.FORMAT, name, scale):
         raise ValueError(f"{verdict} is of {found[1]} at {found[2]} in format {found[0]}; move it away, and {again}")
-    lines = commands.read_text().splitlines() if commands.is_file() else []
+    lines = commands.read_text(encoding="utf-8").splitlines() if commands.is_file() else []
     return Answer(name, question, scale, folder, everything, said, lines)
 
 

@@ -35,6 +35,42 @@ def test_undecodable_byte_names_its_line(tmp_path):
         read_lines(path)
 
 
+LANGUAGES = ["a short line, and one more\n", "ein Satz über Straßen\n", "Это русский текст из слов\n", "中文 句子\n"]
+
+
+@pytest.mark.parametrize("text", LANGUAGES)
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+def test_wide_encodings_are_told_with_and_without_a_mark(tmp_path, encoding, text):
+    path = tmp_path / "train.xx"
+    path.write_bytes((text * 20).encode(encoding))
+    name = encoding.upper().replace("-LE", "LE").replace("-BE", "BE")
+    with pytest.raises(ValueError, match=rf"train\.xx is text in {name}, not UTF-8; .* iconv -f {name} -t"):
+        read_lines(path)
+
+
+@pytest.mark.parametrize(("encoding", "named"), [("cp1252", "CP1252"), ("latin1", "LATIN1")])
+def test_the_likely_encoding_of_single_bytes_is_named(tmp_path, encoding, named):
+    path = tmp_path / "train.xx"
+    path.write_bytes("schöne Straße\n".encode(encoding) + ("“quoted”\n".encode("cp1252") if named == "CP1252" else b""))
+    with pytest.raises(ValueError, match=f"iconv -f {named} -t UTF-8"):
+        read_lines(path)
+
+
+def test_every_text_of_utf_8_is_read(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes("".join(LANGUAGES).encode() + b"one NUL \0 among many letters\n")
+    assert read_lines(path)[:4] == [line.strip() for line in LANGUAGES] and len(read_lines(path)) == 5
+
+
+@pytest.mark.parametrize("end", ["", "\r"])
+def test_carriage_returns_alone_end_lines_but_not_among_newlines(tmp_path, end):
+    path = tmp_path / "a"
+    path.write_bytes(b"one\rtwo\r\rfour" + end.encode())
+    assert read_lines(path) == ["one", "two", "", "four"]
+    path.write_bytes(b"one\rstill one\ntwo\n")
+    assert read_lines(path) == ["one\rstill one", "two"]
+
+
 @pytest.mark.parametrize("damage", ["truncated", "garbled", "not gzip"])
 def test_damaged_gz(tmp_path, damage):
     whole = gzip.compress("".join(f"line {i} of many\n" for i in range(40_000)).encode(), mtime=0)

@@ -36,6 +36,13 @@ def test_splits_are_found_in_the_folder(task):
     assert task.notes == []
 
 
+def test_a_translation_is_one_line(tmp_path):
+    for name in ("train.xx", "train.yy", "val.xx", "val.yy"):
+        write(tmp_path / name, ["one\rtwo", "three", "four"])
+    task = make(tmp_path, tokenizer={"name": "char", "vocab_size": 0})
+    assert task.decode_target(task.encode_target(["one\rtwo"])[0]) == "one two"
+
+
 def test_a_batch(task):
     lengths = task.lengths("val")
     index = np.array([3, -1, 0])

@@ -65,7 +65,7 @@ def config_files() -> list[Path]:
 
 def architectures() -> list[str]:
     """The names of `MODELS`, without importing a model."""
-    tree = ast.parse((ROOT / "models" / "__init__.py").read_text())
+    tree = ast.parse((ROOT / "models" / "__init__.py").read_text(encoding="utf-8"))
     tables = [node for node in tree.body if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "MODELS"]
     return [str(key.value) for key in ast.walk(tables[0]) if isinstance(key, ast.Constant)]
 

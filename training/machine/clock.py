@@ -67,5 +67,7 @@ def _process_start() -> float:
     """To a hundredth of a second; psutil counts from the second in which the machine was booted, rounded."""
     if sys.platform != "linux":
         return psutil.Process().create_time()
-    ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])  # field 22 of proc(5)
+    ticks = int(
+        Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+    )  # field 22 of proc(5)
     return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))

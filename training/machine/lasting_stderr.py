@@ -41,5 +41,5 @@ def install() -> None:
     """In place of sys.stderr, which Python leaves out where a process is started without one."""
     if sys.stderr is None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = cast(TextIO, Lasting(sys.stderr))

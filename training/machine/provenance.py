@@ -35,7 +35,9 @@ def tree(folder: str) -> str:
 def git(*words: str, root: Path = ROOT) -> str:
     """What git says of a checkout, or nothing where it fails."""
     try:
-        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", *words], cwd=root, capture_output=True, encoding="utf-8", check=True
+        ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
 
@@ -47,7 +49,9 @@ def processor() -> str:
     if first.platform != "cpu":
         return first.device_kind
     told = Path("/proc/cpuinfo")
-    names = re.findall(r"^model name\s*: (.+)$", told.read_text(), re.MULTILINE) if told.is_file() else []
+    names = (
+        re.findall(r"^model name\s*: (.+)$", told.read_text(encoding="utf-8"), re.MULTILINE) if told.is_file() else []
+    )
     return names[0] if names else platform.processor() or platform.machine()
 
 

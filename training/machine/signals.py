@@ -6,6 +6,7 @@ signal's number. SIGTERM and SIGHUP end a process that has nothing to save by th
 """
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -109,3 +110,5 @@ if _is_child():
 elif _is_program():
     signal.signal(signal.SIGINT, _end_at_once)
     lasting_stderr.install()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # text is written as UTF-8, whatever the locale
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")

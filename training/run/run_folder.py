@@ -138,7 +138,7 @@ def restored_on_error(workdir: Path) -> Iterator[None]:
 def claimed(workdir: Path, process_index: int = 0) -> Iterator[None]:
     """Holds the folder for this process. Raises ValueError when another one trains in it."""
     workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / f".lock{process_index}").open("w") as lock:
+    with (workdir / f".lock{process_index}").open("w", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -121,4 +121,4 @@ def open_metrics(path: Path, first_step: int):
     if path.exists():
         kept = [json.dumps(row) + "\n" for row in metrics_file.rows(path) if row["step"] <= first_step]
         whole_file.write_text(path, "".join(kept))
-    return path.open("a")
+    return path.open("a", encoding="utf-8")
