@@ -116,7 +116,7 @@ import jax
 from tests.training import runs
 import data, models
 from data import pipeline
-from training import mesh
+from training.machine import mesh
 from training.machine.clock import Clock
 from training.trainer import Trainer
 
