@@ -23,8 +23,10 @@ from typing import Any
 import numpy as np
 
 from data import checks, files, whole_file
+from data.batch import Batch
 from data.tasks.language import Language
 from data.tasks.translation import Translation
+from data.tokenizers import UNK
 from training.command.cli import Parser, user_errors
 from training.evaluation import mirrored, quality, scoring
 from training.evaluation.generate import GREEDY, Decoding, Generator, Sample, search, source_batch
@@ -55,7 +57,9 @@ def evaluate(
     found |= quality.means(answers)
     found["perplexity"] = math.exp(min(found["loss"], 700.0)) if spec.loss == "cross_entropy" else None
     found |= dict.fromkeys(("bleu", "bleu_lowercase", "chrf", "signature", "bits_per_byte"))
-    if isinstance(task, Language):
+    if isinstance(task, Text):
+        found |= unknown_shares(task, split, batches)
+    if isinstance(task, Language) and not task.num_unknown(split):
         tokens_a_byte = task.num_tokens(split) / task.num_bytes(split)
         found["bits_per_byte"] = found["loss"] / math.log(2) * tokens_a_byte
 
@@ -85,6 +89,27 @@ def evaluate(
     return found, predictions
 
 
+def unknown_shares(task: Text, split: str, batches: Sequence[Batch]) -> dict[str, float]:
+    """The shares of source and target tokens that the tokenizer does not know, noted where there are any.
+
+    Losses over them compare with no other tokenizer's: nearly any text can be unknown.
+    """
+    shares: dict[str, float] = {}
+    sides = {
+        "source": [batch["source"][batch["source_mask"]] for batch in batches],
+        "target": [batch["target_out"][batch["target_weights"] > 0] for batch in batches],
+    }
+    for name, parts in sides.items():
+        tokens = np.concatenate(parts)
+        if len(tokens):
+            shares[f"unknown_{name}_share"] = share = float((tokens == UNK).mean())
+            if share:
+                task.notes.append(f"{split}: {share:.2%} of the {name} tokens are unknown to the tokenizer")
+    if isinstance(task, Language) and task.num_unknown(split):
+        task.notes.append(f"{split}: bits per byte are left out, which unknown tokens would make too small")
+    return shares
+
+
 def _teacher_forced(scored: Iterable[scoring.Scored]) -> list[str]:
     """A line an example: the predictions at the positions that count."""
     lines = {}
@@ -101,8 +126,10 @@ def translate(task: Text, generate: Generator, lines: Iterable[str], max_len: in
     most `max_len` tokens that go on from it."""
     for number, line in enumerate(lines):
         if isinstance(task, Language):
-            tokens, scores = generate.continuations(task.encode_target([line]), max_len, first=number)
-            yield [(float(score), line + task.decode_target(ids)) for ids, score in zip(tokens, scores, strict=True)]
+            prompts = task.encode_target([line])
+            tokens, scores = generate.continuations(prompts, max_len, first=number)
+            texts = [line + task.continuation(prompts[0], ids) for ids in tokens]
+            yield [(float(score), text) for text, score in zip(texts, scores, strict=True)]
         elif line.strip():
             tokens, scores = generate(source_batch(task, [line], first=number))
             yield [(float(score), task.decode_target(ids)) for ids, score in zip(tokens, scores, strict=True)]

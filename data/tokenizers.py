@@ -23,6 +23,10 @@ from data.checks import one_of
 PAD, BOS, EOS, UNK = range(4)
 SPECIAL_NAMES = ("<pad>", "<s>", "</s>", "<unk>")
 SPECIALS = len(SPECIAL_NAMES)
+SPECIAL_PIECES = tuple(f"\ufdd0{name}" for name in SPECIAL_NAMES)
+"""Their names in a SentencePiece model, which takes what is called like one out of the text: U+FDD0 is in no text."""
+RESERVED = {"\u2581": "\ufdd1", "\u2585": "\ufdd2", "\0": "\ufdd3"}
+"""Characters that mean something else to SentencePiece, and what stands for them there."""
 MAX_TRAINING_LINES = 1_000_000  # SentencePiece learns from evenly spaced lines of a larger corpus
 
 
@@ -55,6 +59,8 @@ class SentencePiece:
         self._model = state
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=state)
         self.size = int(self._processor.get_piece_size())
+        # Models of older runs were trained without.
+        self._reserved = RESERVED if self._processor.id_to_piece(UNK) == SPECIAL_PIECES[UNK] else {}
 
     @staticmethod
     def train(lines: Sequence[str], name: str, vocab_size: int) -> "SentencePiece":
@@ -64,7 +70,7 @@ class SentencePiece:
         model = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=iter(lines[:: -(-len(lines) // MAX_TRAINING_LINES)]),
+                sentence_iterator=iter(_replaced(lines[:: -(-len(lines) // MAX_TRAINING_LINES)], RESERVED)),
                 model_writer=model,
                 model_type=name,
                 vocab_size=vocab_size,
@@ -73,6 +79,10 @@ class SentencePiece:
                 bos_id=BOS,
                 eos_id=EOS,
                 unk_id=UNK,
+                pad_piece=SPECIAL_PIECES[PAD],
+                bos_piece=SPECIAL_PIECES[BOS],
+                eos_piece=SPECIAL_PIECES[EOS],
+                unk_piece=SPECIAL_PIECES[UNK],
                 num_threads=1,  # the sums of several threads round differently
                 max_sentence_length=1 << 24,  # longer lines would be passed over in silence
                 minloglevel=2,
@@ -82,13 +92,16 @@ class SentencePiece:
         return SentencePiece(model.getvalue())
 
     def encode(self, lines: Sequence[str]) -> list[np.ndarray]:
-        return [np.asarray(ids, np.int32) for ids in self._processor.encode(list(lines))]
+        return [np.asarray(ids, np.int32) for ids in self._processor.encode(_replaced(lines, self._reserved))]
 
     def decode(self, ids: Iterable[int]) -> str:
-        return self._processor.decode(_content(ids))
+        return self._written(self._processor.decode(_content(ids)))
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
-        return [self._processor.id_to_piece(int(i)) for i in ids]
+        return [SPECIAL_NAMES[i] if i < SPECIALS else self._written(self._processor.id_to_piece(int(i))) for i in ids]
+
+    def _written(self, text: str) -> str:
+        return _replaced([text], {there: here for here, there in self._reserved.items()})[0]
 
     def state(self) -> bytes:
         return self._model
@@ -243,6 +256,12 @@ def load(folder: str | Path, role: str, wanted: Settings | None = None) -> Token
     return KINDS[stored["name"]](state)
 
 
+def _replaced(lines: Sequence[str], characters: Mapping[str, str]) -> list[str]:
+    for old, new in characters.items():
+        lines = [line.replace(old, new) for line in lines]
+    return list(lines)
+
+
 def _content(ids: Iterable[int]) -> list[int]:
     kept: list[int] = []
     for i in ids:
@@ -260,7 +279,9 @@ def _content_hash(wanted: Settings, lines: Sequence[str]) -> str:
         import sentencepiece
 
         version = sentencepiece.__version__
-    digest = hashlib.sha256(json.dumps([wanted._asdict(), version, MAX_TRAINING_LINES], sort_keys=True).encode())
+    digest = hashlib.sha256(
+        json.dumps([wanted._asdict(), version, MAX_TRAINING_LINES, SPECIAL_PIECES], sort_keys=True).encode()
+    )
     for line in lines:
         digest.update(line.encode() + b"\n")
     return digest.hexdigest()[:32]

@@ -338,6 +338,16 @@ def test_bits_per_byte_of_a_part_are_a_byte_as_well(language):
     assert part["bits_per_byte"] / part["loss"] == pytest.approx(whole["bits_per_byte"] / whole["loss"])
 
 
+def test_unknown_characters_are_counted_and_have_no_bits_per_byte(language, folder, capsys):
+    (folder / "unseen.txt").write_text("It was Ж. A child.\n" * 8, encoding="utf-8")
+    eval.main([f"--workdir={language}", f"--target={folder / 'unseen.txt'}"])
+    (path,) = (language / "eval").glob("unseen.txt-????????.json")
+    found, said = json.loads(path.read_text()), capsys.readouterr().err
+    assert found["bits_per_byte"] is None and found["unknown_target_share"] == pytest.approx(1 / 19)
+    assert "5.26% of the target tokens are unknown" in said and "bits per byte are left out" in said
+    assert evaluate(language)["unknown_target_share"] == 0
+
+
 def test_a_language_model_goes_on_from_each_line(language, folder, capsys):
     (folder / "prompts").write_text("It was\nA child\n")
     eval.main(

@@ -94,6 +94,14 @@ class Language(TextTask[Text]):
         """Weighted positions of an evaluation of the whole split."""
         return len(self._encoded(split))
 
+    def num_unknown(self, split: str) -> int:
+        """Of `num_tokens`, how many stand for text that the tokenizer does not know."""
+        return int((self._encoded(split) == tokenizers.UNK).sum())
+
+    def continuation(self, prompt: np.ndarray, ids: Iterable[int]) -> str:
+        """The text of ids that go on from a prompt, with the space, if any, between the two."""
+        return self._tokenizer.decode([*prompt, *ids]).removeprefix(self._tokenizer.decode(prompt))
+
     def decode_target(self, ids: Iterable[int]) -> str:
         return self._tokenizer.decode(ids)
 

@@ -93,6 +93,16 @@ def test_subwords_read_lines(tmp_path):
     assert given.count(EOS) == len(lines) and task.decode_target(given) == lines[0].lower()
 
 
+@pytest.mark.parametrize(("tokenizer", "vocab_size"), [("unigram", 36), ("char", 0), ("byte", 0)])
+def test_a_continuation_keeps_the_space_before_it(tmp_path, tokenizer, vocab_size):
+    task, _ = make(tmp_path, tokenizer=tokenizer, vocab_size=vocab_size)
+    line = task._text_of("train")[0].split("\n")[0]
+    at = line.index(" ")
+    before, whole = task.encode_target([line[:at], line])
+    assert task.continuation(before, whole[len(before) :]) == line[at:]
+    assert task.continuation(whole[:0], whole) == line
+
+
 def test_blank_lines_that_subwords_skip_are_counted(tmp_path):
     task, _ = make(tmp_path, tokenizer="unigram", vocab_size=36)
     task.add_split("whole", ["Hund\n", "Mann"])  # a newline at the end is no blank line

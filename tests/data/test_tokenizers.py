@@ -37,6 +37,16 @@ def test_characters_that_training_did_not_show_are_unknown(tmp_path):
     assert obtain(tmp_path, "byte").decode(obtain(tmp_path, "byte").encode(["Ж"])[0]) == "Ж"
 
 
+@pytest.mark.parametrize("name", sorted(KINDS))
+def test_what_is_called_like_a_special_token_is_text(tmp_path, name):
+    lines = [f"{line} <unk> <s> a<pad> </s> \u2581 \u2585 x" for line in LINES]
+    tokenizer = obtain(tmp_path, name, lines, vocab_size=42 if name in ("unigram", "bpe") else 0)
+    for line in (lines[0], "<unk>", "<s></s><pad>", "\u2581"):
+        (ids,) = tokenizer.encode([line])
+        assert ids.min() >= SPECIALS and tokenizer.decode(ids) == line
+    assert tokenizer.pieces(range(SPECIALS)) == list(tokenizers.SPECIAL_NAMES)
+
+
 def test_char_keeps_the_most_frequent(tmp_path):
     tokenizer = obtain(tmp_path, "char", ["aaabbc"], vocab_size=SPECIALS + 2)
     assert [ids.tolist() for ids in tokenizer.encode(["abc"])] == [[SPECIALS, SPECIALS + 1, UNK]]
