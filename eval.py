@@ -37,6 +37,20 @@ from training.run.restore import WHICH, Restored, read_config, restore
 
 PICTURES = 8  # examples drawn by --attention
 
+LARGEST = 2**31 - 1
+DECODING: dict[str, tuple[float, float, float, str]] = {
+    "beam_size": (5, 1, 64, ""),
+    "length_penalty": (0.6, 0, 100, ""),
+    "temperature": (1.0, 0, 1e6, "sample"),
+    "top_k": (0, 0, LARGEST, "sample"),
+    "top_p": (1.0, 1e-9, 1, "sample"),
+    "seed": (0, 0, 2**32 - 1, "sample"),
+    "num_samples": (1, 1, 1024, "input sample"),
+    "nbest": (0, 0, 1024, "input"),
+    "max_len": (200, 1, LARGEST, "input"),
+}
+"""Options: (default, least, most, the options that each belongs to)."""
+
 Text = Translation | Language
 
 
@@ -173,6 +187,8 @@ def add_split(task: Text, source: str | None, target: str) -> str:
 def read_lines(path: str) -> Iterator[str]:
     """Lines of a file (plain or .gz), or of standard input as they arrive."""
     if path == "-":
+        if sys.stdin is None:
+            raise ValueError("--input = -: standard input is closed; give a file, or a pipe")
         for number, raw in enumerate(sys.stdin.buffer, start=1):
             line = files.decode(raw, "--input = -", number)
             # Where carriage returns end the lines, all of them come as one.
@@ -184,46 +200,53 @@ def read_lines(path: str) -> Iterator[str]:
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(__doc__)
     parser.add_argument("--workdir", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--split", default="val", help="split to evaluate; text tasks name theirs")
-    parser.add_argument("--checkpoint", default="best", choices=WHICH, help="average is of the checkpoints kept")
+    parser.add_argument("--split", help="split to evaluate; text tasks name theirs (default: val)")
+    parser.add_argument("--checkpoint", default="best", choices=WHICH, help="average is of those kept (default: best)")
     parser.add_argument("--data_dir", help="where the data lie, when not where they were in training")
     parser.add_argument("--source", help="source lines to evaluate on, with --target, instead of a split")
     parser.add_argument("--target", help="reference lines; alone, the text that a language model is scored on")
     parser.add_argument("--input", help="translate these lines (a file, or - for standard input)")
     parser.add_argument("--attention", type=Path, help="folder for attention pictures of the split's first examples")
     parser.add_argument("--limit", type=int, default=0, help="evaluate only the first so many, into SPLIT-firstN.json")
-    parser.add_argument("--beam_size", type=int, default=5, help="1 is greedy")
-    parser.add_argument("--length_penalty", type=float, default=0.6, help="exponent of ((5 + length) / 6)")
+    parser.add_argument("--beam_size", type=int, help="1 is greedy (default: 5)")
+    parser.add_argument("--length_penalty", type=float, help="exponent of ((5 + length) / 6) (default: 0.6)")
     parser.add_argument("--sample", action="store_true", help="draw tokens instead of searching")
-    parser.add_argument("--temperature", type=float, default=1.0, help="of --sample; 0 takes the maximum")
-    parser.add_argument("--top_k", type=int, default=0, help="of --sample; 0 for all")
-    parser.add_argument("--top_p", type=float, default=1.0, help="of --sample")
-    parser.add_argument("--seed", type=int, default=0, help="of --sample")
-    parser.add_argument("--num_samples", type=int, default=1, help="of --sample: draws for each line of --input")
-    parser.add_argument("--nbest", type=int, default=0, help="so many outputs for each line of --input, the best first")
-    parser.add_argument("--max_len", type=int, default=200, help="tokens that a language model writes after --input")
+    parser.add_argument("--temperature", type=float, help="of --sample; 0 takes the maximum (default: 1)")
+    parser.add_argument("--top_k", type=int, help="of --sample; 0 for all (default: 0)")
+    parser.add_argument("--top_p", type=float, help="of --sample (default: 1)")
+    parser.add_argument("--seed", type=int, help="of --sample (default: 0)")
+    parser.add_argument("--num_samples", type=int, help="of --sample: draws for each line of --input (default: 1)")
+    parser.add_argument("--nbest", type=int, help="so many outputs for each line of --input, best first (default: 0)")
+    parser.add_argument("--max_len", type=int, help="tokens that a language model writes after --input (default: 200)")
     options = parser.parse_args(argv)
-    if options.source and not options.target:
-        parser.error("--source and --target go together; give both")
-    if options.limit and (options.input or options.attention):
-        parser.error(f"--limit = {options.limit} is of an evaluation; leave it out with --input or --attention")
-    if (options.nbest or options.num_samples > 1) and not options.input:
-        parser.error("--nbest and --num_samples are of --input; give both")
-    if options.num_samples > 1 and not options.sample:
-        parser.error(f"--num_samples = {options.num_samples} is of --sample; give both, or --nbest for a beam")
-    of = "num_samples" if options.sample else "beam_size"
-    if options.nbest > getattr(options, of):
-        parser.error(
-            f"--nbest = {options.nbest} is more than --{of} = {getattr(options, of)}; use --{of}={options.nbest}"
-        )
-    ranges: dict[str, tuple[float, float | None]]
-    ranges = {"beam_size": (1, 64), "limit": (0, None), "length_penalty": (0, None), "temperature": (0, None)}
-    ranges |= {"top_k": (0, None), "top_p": (1e-9, 1), "max_len": (1, None), "seed": (0, 2**32 - 1)}
-    ranges |= {"num_samples": (1, 1024), "nbest": (0, None)}
-    for name, (low, high) in ranges.items():
+    lost = options.data_dir and not Path(options.data_dir).is_dir()
+    for wrong, name, rule in (
+        (options.source and not options.target, "source", "needs --target; give both"),
+        (options.limit and (options.input or options.attention), "limit", "is of an evaluation; leave it out here"),
+        (options.input and (options.target or options.attention), "input", "goes without --target and --attention"),
+        (options.split and (options.input or options.target), "split", "is not of lines from files; leave it out"),
+        (lost, "data_dir", "is no folder; give where the data lie"),
+    ):
+        if wrong:
+            parser.error(f"--{name} = {getattr(options, name)} {rule}")
+    options.given = [name for name in ("sample", *DECODING) if getattr(options, name) not in (None, False)]
+    for name, (default, low, high, needed) in DECODING.items():
         value = getattr(options, name)
-        if not value >= low or (high is not None and value > high):  # nan is in no range
-            parser.error(f"--{name} = {value} is out of range; use {low} or more{f', at most {high}' if high else ''}")
+        if value is None:
+            setattr(options, name, default)
+        elif missing := next((other for other in needed.split() if not getattr(options, other)), ""):
+            parser.error(f"--{name} = {value} is of --{missing}; give both or neither")
+        elif options.sample and name in ("beam_size", "length_penalty"):
+            parser.error(f"--{name} = {value} is of a search, not of --sample; give one of the two")
+        elif not low <= value <= high:  # nan is in no range
+            most = f", at most {high:.15g}" if high < LARGEST else ""
+            parser.error(f"--{name} = {value} is out of range; use {low} or more{most}")
+    of = "num_samples" if options.sample else "beam_size"
+    if options.nbest > (most := getattr(options, of)):
+        parser.error(f"--nbest = {options.nbest} is more than --{of} = {most}; use --{of}={options.nbest}")
+    if options.limit < 0:
+        parser.error(f"--limit = {options.limit} is out of range; use 0 (all) or more")
+    options.split = options.split or "val"
     return options
 
 
@@ -246,10 +269,24 @@ def write_outputs(run: Restored, task: Text, options: argparse.Namespace) -> Non
             print(f"{number}\t{score:.4f}\t{files.one_line(text)}" if several else text, flush=True)
 
 
+def check_given(options: argparse.Namespace, run: Restored) -> None:
+    """Raises ValueError for an option of decoding that would do nothing."""
+    spec = run.task.spec
+    decoded = options.input or (spec.free_running and spec.source != "none" and run.model.decodes)
+    for name in options.given:
+        if not decoded or options.attention:
+            raise ValueError(f"--{name}: nothing is decoded here; leave it out")
+        if name == "max_len" and not isinstance(run.task, Language):
+            raise ValueError(f"--max_len = {options.max_len} is of a language model; leave it out")
+
+
 def main(argv: Sequence[str]) -> None:
     options = parse(argv)
     with user_errors():
-        backend.configure(read_config(options.workdir), options.workdir)
+        config = read_config(options.workdir)
+        if options.data_dir and "dir" not in config.data:
+            raise ValueError(f"--data_dir = {options.data_dir}: {config.task} reads no files; leave it out")
+        backend.configure(config, options.workdir)
         run = restore(options.workdir, options.checkpoint, data_dir=options.data_dir)
         split = options.split
         flag, file = next(((f, v) for f in ("source", "target", "input") if (v := getattr(options, f))), ("", ""))
@@ -261,8 +298,10 @@ def main(argv: Sequence[str]) -> None:
             if options.input:
                 if not run.model.decodes:
                     raise ValueError(f"--input = {options.input}: {run.config.model.name} cannot decode; use --split")
+                check_given(options, run)
                 write_outputs(run, run.task, options)
                 return
+        check_given(options, run)
         if not options.target and split not in run.task.splits:
             checks.one_of("--split", split, run.task.splits)
         if options.attention:

@@ -34,7 +34,7 @@ from training.machine import backend, mesh
 from training.machine.clock import Clock, run_start
 from training.machine.profiling import Profile
 from training.machine.watchdog import Watchdog
-from training.run import resume, run_folder, run_report
+from training.run import memory, resume, run_folder, run_report
 from training.run.checkpoint import Checkpoints
 from training.run.tracking import Tracker
 from training.step.intervals import due
@@ -56,6 +56,7 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
     # What is learned, and by what.
     with run_folder.restored_on_error(workdir):
         task = data.build(config.task, config.data, tokenizer_dir=workdir / "tokenizer")
+        memory.check(config, task.spec)
         model = models.build(config.model.name, config.model, task.spec, jax.random.key(config.seed))
         trainer = Trainer(model, task.spec, config, mesh.make(), Clock({}))
         probes = [*probes, *translator.while_training(config, task, model)]

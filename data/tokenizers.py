@@ -208,18 +208,24 @@ def obtain(
     if tokenizer_dir is not None and (stored := load(tokenizer_dir, role, wanted)):
         return stored
     training_lines = lines()
-    folder = Path(cache_dir or default_cache_dir()).expanduser() / "tokenizers" / _content_hash(wanted, training_lines)
+    folder = Path(cache_dir or default_cache_dir(), "tokenizers", _content_hash(wanted, training_lines))
     tokenizer = load(folder, "tokenizer", wanted)
     if tokenizer is None:
         tokenizer = KINDS[wanted.name].train(training_lines, *wanted)
-        save(tokenizer, folder, "tokenizer", wanted)
+        try:
+            save(tokenizer, folder, "tokenizer", wanted)
+        except OSError:
+            if cache_dir:  # else nobody asked for one, and not every user has a home folder
+                raise
     if tokenizer_dir is not None:
         save(tokenizer, tokenizer_dir, role, wanted)
     return tokenizer
 
 
 def default_cache_dir() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "longreach"
+    """It may be impossible to write to: a user without a home folder has none."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(cache if os.path.isabs(cache) else "/nonexistent", "longreach")
 
 
 def save(tokenizer: Tokenizer, folder: str | Path, role: str, wanted: Settings) -> None:

@@ -244,7 +244,8 @@ def test_what_is_not_of_a_split_needs_no_training_text(translation, text, on_val
     """The tokenizer lies in the run, so its folder and the new lines are all that another machine must have."""
     (folder / "two.de").write_text("".join(line + "\n" for line in lines(text / "val.de")[:2]))
     (folder / "two.en").write_text("".join(line + "\n" for line in lines(text / "val.en")[:2]))
-    gone = [f"--workdir={translation}", "--data_dir=gone", "--beam_size=3"]
+    (folder / "gone").mkdir()
+    gone = [f"--workdir={translation}", f"--data_dir={folder / 'gone'}", "--beam_size=3"]
     eval.main([*gone, f"--input={folder / 'two.de'}"])
     expected = lines(translation / "eval" / "val.predictions.txt")[:2]
     assert capsys.readouterr().out.splitlines() == expected
@@ -252,7 +253,7 @@ def test_what_is_not_of_a_split_needs_no_training_text(translation, text, on_val
     assert lines(translation / "eval" / "two.de.predictions.txt") == expected
     with pytest.raises(SystemExit):
         eval.main([*gone, "--split=val"])
-    assert "data.dir = gone is no folder" in capsys.readouterr().err
+    assert f"data.dir = {folder / 'gone'} has no " in capsys.readouterr().err
 
 
 def test_checkpoints_to_choose_from(translation, on_val):
@@ -367,7 +368,7 @@ def test_a_language_model_goes_on_from_each_line(language, folder, capsys):
 def test_a_language_model_is_scored_on_any_text(language, folder):
     whole = (folder / "language_text" / "input.txt").read_text()
     (folder / "val.txt").write_text(whole[int(len(whole) * 0.9) :])
-    eval.main([f"--workdir={language}", "--data_dir=gone", f"--target={folder / 'val.txt'}"])
+    eval.main([f"--workdir={language}", f"--data_dir={folder}", f"--target={folder / 'val.txt'}"])
     (path,) = (language / "eval").glob("val.txt-????????.json")
     found, on_split = json.loads(path.read_text()), evaluate(language)
     assert found["bits_per_byte"] == pytest.approx(on_split["bits_per_byte"])
@@ -398,14 +399,14 @@ def test_real_answers_have_no_perplexity(folder):
     ("run", "words", "said"),
     [
         ("translation", ["--split=vaal"], "--split = 'vaal' is not known; did you mean val? choose"),
-        ("translation", ["--source=x"], "--source and --target go together; give both"),
+        ("translation", ["--source=x"], "--source = x needs --target; give both"),
         ("translation", ["--source=nowhere.de", "--target=nowhere.en"], "nowhere.de is no file"),
         ("translation", ["--beam_size=0"], "--beam_size = 0 is out of range; use 1 or more"),
         ("translation", ["--top_p=2", "--sample"], "--top_p = 2.0 is out of range"),
         ("translation", ["--checkpoint=newest"], "choose from"),
         ("translation", ["--wordkir=x"], "unrecognized arguments: --wordkir=x"),
         ("translation", ["--input=nowhere"], "nowhere is no file"),
-        ("translation", ["--nbest=3"], "--nbest and --num_samples are of --input"),
+        ("translation", ["--nbest=3"], "--nbest = 3 is of --input; give both"),
         ("translation", ["--nbest=7", "--input=-"], "--nbest = 7 is more than --beam_size = 5; use --beam_size=7"),
         ("translation", ["--nbest=2", "--sample", "--input=-"], "--nbest = 2 is more than --num_samples = 1"),
         ("translation", ["--num_samples=2", "--input=-"], "--num_samples = 2 is of --sample"),
@@ -415,6 +416,18 @@ def test_real_answers_have_no_perplexity(folder):
         ("translation", ["--split=tset"], "did you mean test?"),
         ("translation", ["--input=-", "--limit=3"], "--limit = 3 is of an evaluation; leave it out"),
         ("translation", ["--temperature=nan", "--sample"], "--temperature = nan is out of range"),
+        ("translation", ["--temperature=0.5", "--top_k=3"], "--temperature = 0.5 is of --sample; give both"),
+        ("translation", ["--seed=0"], "--seed = 0 is of --sample; give both"),
+        ("translation", ["--sample", "--beam_size=3"], "--beam_size = 3 is of a search, not of --sample"),
+        ("translation", ["--max_len=2"], "--max_len = 2 is of --input"),
+        ("translation", ["--input=-", "--max_len=2"], "--max_len = 2 is of a language model; leave it out"),
+        ("translation", ["--input=-", "--split=val"], "--split = val is not of lines from files; leave it out"),
+        ("translation", ["--input=-", "--target=x", "--source=x"], "--input = - goes without --target and"),
+        ("translation", ["--data_dir=nowhere"], "--data_dir = nowhere is no folder"),
+        ("translation", ["--length_penalty=inf"], "--length_penalty = inf is out of range; use 0 or more, at most 100"),
+        ("translation", ["--limit=-1"], "--limit = -1 is out of range"),
+        ("language", ["--beam_size=2"], "--beam_size: nothing is decoded here; leave it out"),
+        ("recall", ["--data_dir=."], "--data_dir = .: recall reads no files; leave it out"),
         ("recall", ["--split=train"], "never ends"),
         ("recall", ["--input=-"], "--input = -: recall is not text"),
         ("recall", ["--source=a", "--target=b"], "--source = a: recall is not text"),
@@ -428,6 +441,21 @@ def test_mistakes_end_in_one_line(request, capsys, run, words, said):
     printed = capsys.readouterr()
     assert ended.value.code == 2 and printed.out == ""
     assert said in printed.err and printed.err.count("\n") == 1
+
+
+def test_closed_standard_input_is_one_line(translation, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(SystemExit) as ended:
+        eval.main([f"--workdir={translation}", "--input=-"])
+    assert ended.value.code == 2 and "standard input is closed; give a file" in capsys.readouterr().err
+
+
+def test_help_says_the_defaults(capsys):
+    with pytest.raises(SystemExit):
+        eval.parse(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    for option, (default, *_) in eval.DECODING.items():
+        assert f"(default: {default:g})" in said[said.rindex(f"--{option} ") :][:200]
 
 
 def test_missing_checkpoint_is_said(translation, folder, capsys):

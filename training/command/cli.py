@@ -7,6 +7,7 @@
 import argparse
 import contextlib
 import difflib
+import json
 import os
 import re
 import sys
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
@@ -24,6 +26,7 @@ from models.options import KINDS, flat
 from training.command import usage
 from training.command.config_file import load
 from training.command.validate import validate
+from training.run import memory
 
 MISTAKE, FAILURE = 2, 1  # exit status: the user can mend the command, or the machine or the numbers failed
 INTERRUPTED, READER_GONE = 130, 141  # by Ctrl-C, and by a pipe that was closed, as shells count them
@@ -77,6 +80,8 @@ def user_errors(config_file: str = "", config: Mapping[str, Any] | None = None) 
         yield
     except (ValueError, FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
         if isinstance(error, ValueError) and not _raised_here(error):
+            if said := memory.exhausted(error):
+                _exit(said, FAILURE)
             raise
         key = KEY.match(str(error))
         named = key is not None and config is not None and key[0].split(" ")[0].split(".")[0] in config
@@ -86,6 +91,10 @@ def user_errors(config_file: str = "", config: Mapping[str, Any] | None = None) 
         sys.exit(READER_GONE)
     except (OSError, FloatingPointError) as error:
         _exit(str(error), FAILURE)
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if said := memory.exhausted(error):
+            _exit(said, FAILURE)
+        raise
     except KeyboardInterrupt:
         _exit("stopped", INTERRUPTED)
 
@@ -97,7 +106,7 @@ def parse(argv: Sequence[str], description: str = "") -> Options:
     """
     usage.answer(argv, description)
     values = _flags()
-    where, words = _take_config([usage.at_home(word) for word in argv if word not in usage.WORDS])
+    where, words = _take_config([usage.at_home(word) for word in argv if word not in (*usage.WORDS, "--print_config")])
     file, _ = usage.split(where)
     with user_errors(file):
         config = load(where)
@@ -106,6 +115,11 @@ def parse(argv: Sequence[str], description: str = "") -> Options:
         config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=["", *words])
         _read(values, file, words, config)
         config = values.config
+    if not any(re.match(r"--?config\.schedule\.warmup_steps\b", word) for word in words):
+        config.schedule.warmup_steps = min(config.schedule.warmup_steps, config.steps)
+    if "--print_config" in argv:
+        print(json.dumps(config.to_dict(), indent=1))
+        sys.exit(0)
     if usage.WORDS & set(argv):
         print(usage.of_config(where, flat(config), models.described(name)))
         sys.exit(0)
@@ -161,6 +175,8 @@ def _take_config(argv: Sequence[str]) -> tuple[str, list[str]]:
 def _check_keys(file: str, words: Sequence[str], config: ConfigDict) -> None:
     """Raises ValueError for the first override of what is no key."""
     leaves = list(flat(config.to_dict()))
+    if absl_own := next((word for word in words if re.match(r"--?(flagfile|undefok)\b", word)), ""):
+        raise ValueError(f"{absl_own.partition('=')[0]} is not a flag; set values as --config.KEY=VALUE")
     for word in words:
         match = re.match(r"--?(?:no)?config\.([^=]+)=?(.*)", word)
         if not match or match[1] in leaves:
@@ -173,6 +189,9 @@ def _check_keys(file: str, words: Sequence[str], config: ConfigDict) -> None:
         if key.startswith("model.") and models.who_has(own := key.removeprefix("model.")):
             told = f"{key} = {value!r}" if value else key
             raise ValueError(f"{file}: {told} is not a key; {models.has_no_key(config.model.name, own)}")
+        swapped = {"batch_size": "tokens_per_batch", "tokens_per_batch": "batch_size"}.get(key)
+        if swapped in leaves:
+            raise ValueError(f"{file}: {key} = {value!r} is not a key of this task, which has {swapped}; set that")
         last = {leaf.split(".")[-1]: leaf for leaf in reversed(leaves)}
         near = [key.split(".")[-1]] if "." in key else difflib.get_close_matches(key, last, n=1)  # its group left out
         same_name = [last[name] for name in near if name in last]
@@ -188,6 +207,9 @@ def _read(values: flags.FlagValues, file: str, words: Sequence[str], config: Con
     try:
         left = values(["train.py", *words])[1:]
     except flags.UnrecognizedFlagError as error:
+        if any(leaf in (error.flagname, f"model.{error.flagname}") for leaf in flat(config.to_dict())):
+            key = error.flagname if error.flagname in flat(config.to_dict()) else f"model.{error.flagname}"
+            raise ValueError(f"--{error.flagname} is not a flag; did you mean --config.{key}?") from None
         known = [flag for flag in values if "." not in flag]
         names = ", ".join(f"--{flag}" for flag in known)
         hint = _hint(error.flagname.split(".")[0], known).replace("mean ", "mean --")

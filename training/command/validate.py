@@ -1,6 +1,7 @@
 """What a config's values must be before anything is built; data and models check their own when they are built."""
 
 import math
+import os
 from collections.abc import Collection
 from typing import Any
 
@@ -9,6 +10,7 @@ from ml_collections import ConfigDict
 import data
 import models
 from data import checks
+from models.options import flat
 from training.evaluation import translator
 from training.mirrors import mirror, wandb_account
 from training.step.optimizer import OPTIMIZERS, SCHEDULES
@@ -34,6 +36,17 @@ WHOLE = {  # the least that each may be
     "every.decode": 0,
     "decode_examples": 0,
 }
+LARGEST = 2**31 - 1  # of whole numbers
+MOST = {
+    "seed": 2**32 - 1,
+    "workers": 4 * (os.cpu_count() or 1),  # processes of several hundred megabytes each
+    "cpu_devices": max(64, os.cpu_count() or 1),
+    "model.num_layers": 1000,
+    "optimizer.learning_rate": 1e3,
+    "optimizer.eps": 1e3,
+    "optimizer.weight_decay": 1e3,
+    "optimizer.clip_norm": 1e30,  # float32
+}
 POSITIVE = ("optimizer.learning_rate", "optimizer.eps")
 NOT_NEGATIVE = ("optimizer.weight_decay", "optimizer.clip_norm")
 SHARES = ("optimizer.b1", "optimizer.b2", "optimizer.momentum", "optimizer.ema_decay", "label_smoothing")
@@ -52,19 +65,25 @@ def validate(config: ConfigDict) -> None:
         value = _at(config, key)
         if value is not None and value < least:
             raise ValueError(f"{key} = {value} is too small; use {least} or more")
-    for key, most in (("seed", 2**32 - 1), ("steps", 2**31 - 1)):
-        if config[key] > most:
-            raise ValueError(f"{key} = {config[key]} is too large; use {most} or less")
+    for key, value in flat(config).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{key} = {value} is not a finite number; give one")
+        if isinstance(value, int | float):
+            most = MOST.get(key, value if isinstance(value, float) else LARGEST)
+            if value > most:
+                raise ValueError(f"{key} = {value} is too large; use {most:.15g} or less")
     for key in POSITIVE:
-        if not _finite(config, key) > 0:
+        if not _at(config, key) > 0:
             raise ValueError(f"{key} = {_at(config, key)} is not positive; use a value above 0")
+        if _at(config, key) < 1e-30:
+            raise ValueError(f"{key} = {_at(config, key)} is nothing in float32; use 1e-30 or more")
     for key in NOT_NEGATIVE:
-        if not _finite(config, key) >= 0:
+        if not _at(config, key) >= 0:
             raise ValueError(f"{key} = {_at(config, key)} is negative; use 0 (off) or more")
     for key in SHARES:
-        if not 0 <= _finite(config, key) < 1:
+        if not 0 <= _at(config, key) < 1:
             raise ValueError(f"{key} = {_at(config, key)} is not in [0, 1); use 0 or more and less than 1")
-    if not 0 <= _finite(config, "schedule.final_fraction") <= 1:
+    if not 0 <= _at(config, "schedule.final_fraction") <= 1:
         raise ValueError(f"schedule.final_fraction = {config.schedule.final_fraction} is not in [0, 1]; use 0 to 1")
     if config.schedule.warmup_steps > config.steps:
         raise ValueError(
@@ -95,13 +114,6 @@ def _at(config: ConfigDict, key: str) -> Any:
         if name not in value:
             return None
         value = value[name]
-    return value
-
-
-def _finite(config: ConfigDict, key: str) -> float:
-    value = _at(config, key)
-    if not math.isfinite(value):
-        raise ValueError(f"{key} = {value} is not a finite number; give one")
     return value
 
 

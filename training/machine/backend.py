@@ -17,6 +17,15 @@ _KEEP_PAGES = {
     -8: 1,  # M_ARENA_MAX: one heap for all threads, so that what one frees another takes
 }
 
+COMPUTED_WITH = {
+    "jax_enable_x64": False,
+    "jax_disable_jit": False,
+    "jax_numpy_dtype_promotion": "standard",
+    "jax_numpy_rank_promotion": "allow",
+    "jax_transfer_guard": None,
+}
+"""What everything here is written for, whatever the environment says."""
+
 
 def release_memory() -> None:
     """Gives the pages that are free back to the system: what a compilation needed, training does not."""
@@ -27,8 +36,14 @@ def release_memory() -> None:
 def configure(config: ConfigDict, workdir: Path) -> None:
     """Host memory, number of CPU devices, compilation cache, deterministic kernels.
 
-    What the environment says already (XLA_FLAGS, JAX_COMPILATION_CACHE_DIR) stays.
+    What the environment says already (XLA_FLAGS, JAX_COMPILATION_CACHE_DIR) stays. Raises ValueError, in one line,
+    where it asks for what is not there or what nothing here is written for.
     """
+    for name, needed in COMPUTED_WITH.items():
+        value = getattr(jax.config, name)
+        value = getattr(value, "value", value)
+        if value not in (needed, None):
+            raise ValueError(f"{name.upper()} = {value} is not supported; unset it in the environment")
     if sys.platform == "linux" and config.keep_pages:
         # XLA's CPU backend allocates its buffers anew at every step; faulting in the pages of large ones costs a
         # tenth of a step and more. Small ones have no such cost, and one heap for all threads slows them.
@@ -42,3 +57,10 @@ def configure(config: ConfigDict, workdir: Path) -> None:
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     if config.deterministic:
         os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError):
+        raise ValueError(
+            f"JAX_PLATFORMS = {os.environ.get('JAX_PLATFORMS', '')!r} is not to be had on this machine; "
+            "use cpu, or unset it to take what there is"
+        ) from None

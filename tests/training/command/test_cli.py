@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 import eval
@@ -50,6 +51,29 @@ def test_overrides_reach_the_locked_config():
     assert config.is_locked and config.model.is_locked
 
 
+def test_a_short_run_warms_up_as_long_as_it_is():
+    assert cli.parse(recall("--config.steps=10")).config.schedule.warmup_steps == 10
+    assert cli.parse(recall("--config.steps=500")).config.schedule.warmup_steps == 100
+
+
+def test_the_config_is_printed(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.parse(recall("--config.seed=3", "--print_config"))
+    assert not stopped.value.code and json.loads(capsys.readouterr().out)["seed"] == 3
+
+
+@pytest.mark.parametrize(
+    "error",
+    [jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nmore"), MemoryError("9 TiB")],
+)
+def test_memory_that_runs_out_is_one_line(capsys, error):
+    with pytest.raises(SystemExit) as stopped, cli.user_errors():
+        raise error
+    said = capsys.readouterr().err
+    assert stopped.value.code == cli.FAILURE and said.startswith("error: memory ran out: ") and said.count("\n") == 1
+    assert " GB; lower batch_size" in said
+
+
 def test_a_setting_comes_after_the_architecture():
     assert cli.parse(recall(model="gru,zoology_64_4")).config.data.num_keys == 4095
 
@@ -86,6 +110,14 @@ MISTAKES = {
     "seed": ("--config.seed=4294967296", "seed = 4294967296 is too large; use 4294967295 or less"),
     "no steps": ("--config.steps=0", "steps = 0 is too small; use 1 or more"),
     "never logs": ("--config.every.log=0", "every.log = 0 is too small"),
+    "rate beyond reason": ("--config.optimizer.learning_rate=1e30", "learning_rate = 1e+30 is too large; use 1000 or"),
+    "eps of nothing": ("--config.optimizer.eps=1e-50", "optimizer.eps = 1e-50 is nothing in float32"),
+    "a task's number": ("--config.data.query_power=inf", "data.query_power = inf is not a finite number"),
+    "processes": ("--config.workers=99999", "workers = 99999 is too large; use "),
+    "devices": ("--config.cpu_devices=100000", "cpu_devices = 100000 is too large; use "),
+    "layers": ("--config.model.num_layers=1000000", "model.num_layers = 1000000 is too large; use 1000 or less"),
+    "a size in bits": ("--config.data.num_keys=99999999999", "data.num_keys = 99999999999 is too large"),
+    "a text's batch": ("--config.tokens_per_batch=9", "is not a key of this task, which has batch_size; set that"),
     "no micro-batch": ("--config.optimizer.accumulation=0", "use 1 or more"),
     "dropout of one": ("--config.model.dropout_rate=1.0", "model.dropout_rate = 1.0 is not in [0, 1)"),
     "smoothing of one": ("--config.label_smoothing=1.0", "label_smoothing = 1.0 is not in [0, 1)"),
@@ -118,6 +150,9 @@ COMMANDS = {
     "unknown setting": ([f"--config={RECALL}:gru,zoology_64"], "did you mean zoology_64_4?"),
     "unknown flag": (recall("--workdri=3"), "--workdri is not a flag; did you mean --workdir?"),
     "unknown group of flags": (recall("--cofnig.seed=3"), "did you mean --config?"),
+    "a key without --config": (recall("--steps=3"), "--steps is not a flag; did you mean --config.steps?"),
+    "a model's key alone": (recall("--hidden_size=3"), "did you mean --config.model.hidden_size?"),
+    "absl's own": (recall("--flagfile=missing"), "--flagfile is not a flag; set values as --config.KEY=VALUE"),
     "a word that is no flag": (recall("seed=3"), "seed=3 is not a flag"),
     "no folder": ([f"--config={RECALL}:gru"], "--workdir is missing; give the run's folder"),
     "a folder that is a file": ([f"--config={RECALL}:gru", "--workdir=README.md"], "README.md is a file"),

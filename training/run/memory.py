@@ -1,0 +1,59 @@
+"""Whether a run fits the machine, asked before anything is allocated; and what to say when memory runs out later."""
+
+import os
+
+import jax
+from ml_collections import ConfigDict
+
+import models
+from models.contract import Spec
+from training.step import params, train_step
+
+LOWER = (
+    "lower batch_size, tokens_per_batch, lengths, model.hidden_size or model.num_layers, "
+    "raise optimizer.accumulation, or set model.remat"
+)
+"""What takes less memory."""
+
+
+def check(config: ConfigDict, spec: Spec) -> None:
+    """Raises ValueError, in one line, where parameters, gradients and optimizer are more than a device holds, or one
+    batch with its logits alone."""
+
+    def start() -> train_step.State:
+        model = models.build(config.model.name, config.model, spec, jax.random.key(config.seed))
+        return train_step.initial_state(params.flatten(model), config.optimizer)
+
+    state, there = jax.eval_shape(start), device_bytes()
+    has = f"GB, and {jax.devices()[0].device_kind} has {there / 1e9:,.1f} GB a device"
+    needed = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves((state, state["params"])))  # and the gradients
+    if needed > there:
+        raise ValueError(
+            f"model.hidden_size = {config.model.hidden_size} and the other sizes make "
+            f"{params.count(state['params']):,} parameters: with gradients and optimizer {needed / 1e9:,.1f} {has}; "
+            "lower model.hidden_size, model.num_layers or the vocabulary"
+        )
+    key = "batch_size" if "batch_size" in config else "tokens_per_batch"
+    length = spec.max_source_length + spec.max_target_length
+    tokens = config.batch_size * length if key == "batch_size" else config.tokens_per_batch
+    logits = 0 if config.loss_positions else tokens * spec.max_target_length // length * spec.output_size
+    needed = 4 * (tokens + logits // (config.optimizer.accumulation * jax.device_count()))
+    if needed > there:
+        raise ValueError(f"{key} = {config[key]} makes batches that take more than {needed / 1e9:,.1f} {has}; {LOWER}")
+
+
+def device_bytes() -> int:
+    """What one device of this process can hold; the devices of a CPU share the machine's memory."""
+    devices = jax.local_devices()
+    if (stats := devices[0].memory_stats()) and "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // len(devices)
+
+
+def exhausted(error: Exception) -> str | None:
+    """What to say of an error that means that memory ran out; None for any other."""
+    known = ("RESOURCE_EXHAUSTED", "Out of memory", "Maximum allowed dimension exceeded", "array is too big")
+    if not isinstance(error, MemoryError) and not any(words in str(error) for words in known):
+        return None
+    asked = (str(error) or "no more to be had").splitlines()[0]
+    return f"memory ran out: {asked}; a device has {device_bytes() / 1e9:,.1f} GB; {LOWER}"
