@@ -107,9 +107,9 @@ def probe(name: str, texts: Texts, moved: float = 0.0) -> Numbers:
     found: Numbers = {}
     for one in PROBES[name](run, **how.options):
         place = "" if math.isnan(one.place) else f"at {one.place:g}"
-        answers = "" if math.isnan(one.answers) else f"of {one.answers:g}"
+        answers = "" if math.isnan(one.answers) or how.counted else f"of {one.answers:g}"  # turns are no answers
         timed = bool(how.counted) and one.measure not in how.counted
-        label = " ".join(filter(None, (one.measure, one.part, place, "" if timed else answers)))
+        label = " ".join(filter(None, (one.measure, one.part, place, answers)))
         assert timed or label not in found, f"probe {name} gives {label} twice"
         found[label] = None if timed else float(one.value)
     return found
