@@ -87,7 +87,7 @@ def evaluate(
             lines, references = task.source_text(split), task.target_text(split)
             hypotheses = [task.decode_target(tokens[int(i)]) for i in examples.number]
             references = [references[i] for i in examples.number]
-            text = quality.Text(hypotheses, references, task.lowercase)
+            text = quality.Text(hypotheses, references, task.lowercase, task.normalization)
             found |= text.scores() | {"exact_match": text.exact_match()}
             length_E, width = np.array([len(lines[i].split()) for i in examples.number]), quality.WORDS_A_BIN
             predictions = hypotheses

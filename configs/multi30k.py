@@ -41,7 +41,12 @@ DATA = {
     "dir": "",  # raw files, or where TFDS keeps data sets; empty: downloaded through TFDS
     "source_language": "de",  # de, en or fr
     "target_language": "en",  # de, en or fr
-    "tokenizer": {"name": "unigram", "vocab_size": 6000, "joint": True},  # unigram, bpe, char, byte
+    "tokenizer": {
+        "name": "unigram",  # unigram, bpe, char, byte
+        "vocab_size": 6000,
+        "joint": True,
+        "normalization": "identity",  # text as written; unigram and bpe: nfkc, nmt_nfkc, nfkc_cf, nmt_nfkc_cf
+    },
     "lowercase": True,  # read everything in lower case
     "max_length": 128,  # tokens; longer training pairs are left out and counted
     "train_examples": 0,  # the first so many; 0 for all

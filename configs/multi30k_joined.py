@@ -47,7 +47,7 @@ def get_config(model):
             "eval_passes": 3,  # the same in the other splits
             "test_range": 10,  # words; each range of lengths of a test split is dealt from all of its sentences
             "joins": 0,  # the seed of that
-            "tokenizer": {"name": "unigram", "vocab_size": 4000, "joint": True},
+            "tokenizer": {"name": "unigram", "vocab_size": 4000, "joint": True, "normalization": "identity"},
             "num_buckets": 12,
         }
     )

@@ -20,7 +20,11 @@ def get_config(model):
         {
             "dir": "",  # the folder of the text; empty: tiny_shakespeare through TFDS
             "file": "input.txt",  # its name there
-            "tokenizer": {"name": "char", "vocab_size": 0},  # char (0: every character), byte, unigram, bpe
+            "tokenizer": {
+                "name": "char",  # char (0: every character), byte, unigram, bpe
+                "vocab_size": 0,
+                "normalization": "identity",  # text as written; unigram and bpe: nfkc, nmt_nfkc, nfkc_cf, nmt_nfkc_cf
+            },
             "lowercase": False,  # read everything in lower case
             "length": 128,  # tokens of a window
             "train_examples": 0,  # the first so many documents; 0 for all

@@ -23,7 +23,12 @@ def get_config(model):
             "source_language": "",  # translation; empty: the data set's own direction
             "target_language": "",  # the same
             "feature": "text",  # of a text data set
-            "tokenizer": {"name": "unigram", "vocab_size": 8000, "joint": True},  # unigram, bpe, char, byte
+            "tokenizer": {
+                "name": "unigram",  # unigram, bpe, char, byte
+                "vocab_size": 8000,
+                "joint": True,
+                "normalization": "identity",  # text as written; unigram and bpe: nfkc, nmt_nfkc, nfkc_cf, nmt_nfkc_cf
+            },
             "lowercase": False,  # read everything in lower case
             "max_length": 128,  # translation: tokens; longer training pairs are left out and counted
             "length": 256,  # text: tokens of a window

@@ -26,7 +26,12 @@ def get_config(model):
             "val_target": "",  # a file named by itself, instead of one in dir
             "test_source": "",  # a file named by itself, instead of one in dir
             "test_target": "",  # a file named by itself, instead of one in dir
-            "tokenizer": {"name": "unigram", "vocab_size": 8000, "joint": True},  # unigram, bpe, char, byte
+            "tokenizer": {
+                "name": "unigram",  # unigram, bpe, char, byte
+                "vocab_size": 8000,
+                "joint": True,
+                "normalization": "identity",  # text as written; unigram and bpe: nfkc, nmt_nfkc, nfkc_cf, nmt_nfkc_cf
+            },
             "lowercase": False,  # read everything in lower case
             "max_length": 128,  # tokens; longer training pairs are left out and counted
             "train_examples": 0,  # the first so many; 0 for all

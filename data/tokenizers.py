@@ -27,6 +27,8 @@ SPECIAL_PIECES = tuple(f"\ufdd0{name}" for name in SPECIAL_NAMES)
 """Their names in a SentencePiece model, which takes what is called like one out of the text: U+FDD0 is in no text."""
 RESERVED = {"\u2581": "\ufdd1", "\u2585": "\ufdd2", "\0": "\ufdd3"}
 """Characters that mean something else to SentencePiece, and what stands for them there."""
+IDENTITY = "identity"  # text as it is written
+NORMALIZATIONS = (IDENTITY, "nfkc", "nmt_nfkc", "nfkc_cf", "nmt_nfkc_cf")  # the others are SentencePiece's
 MAX_TRAINING_LINES = 1_000_000  # SentencePiece learns from evenly spaced lines of a larger corpus
 
 
@@ -63,7 +65,7 @@ class SentencePiece:
         self._reserved = RESERVED if self._processor.id_to_piece(UNK) == SPECIAL_PIECES[UNK] else {}
 
     @staticmethod
-    def train(lines: Sequence[str], name: str, vocab_size: int) -> "SentencePiece":
+    def train(lines: Sequence[str], name: str, vocab_size: int, normalization: str = IDENTITY) -> "SentencePiece":
         """Raises ValueError, with the size that fits, where the text does not support `vocab_size` pieces."""
         import sentencepiece
 
@@ -83,6 +85,8 @@ class SentencePiece:
                 bos_piece=SPECIAL_PIECES[BOS],
                 eos_piece=SPECIAL_PIECES[EOS],
                 unk_piece=SPECIAL_PIECES[UNK],
+                normalization_rule_name=normalization,
+                remove_extra_whitespaces=normalization != IDENTITY,
                 num_threads=1,  # the sums of several threads round differently
                 max_sentence_length=1 << 24,  # longer lines would be passed over in silence
                 minloglevel=2,
@@ -119,7 +123,7 @@ class Characters:
         self.size = SPECIALS + len(self._characters)
 
     @staticmethod
-    def train(lines: Sequence[str], name: str, vocab_size: int) -> "Characters":
+    def train(lines: Sequence[str], name: str, vocab_size: int, normalization: str = IDENTITY) -> "Characters":
         counts = Counter[str]()
         for line in lines:
             counts.update(line)
@@ -150,7 +154,7 @@ class Bytes:
         del state
 
     @staticmethod
-    def train(lines: Sequence[str], name: str, vocab_size: int) -> "Bytes":
+    def train(lines: Sequence[str], name: str, vocab_size: int, normalization: str = IDENTITY) -> "Bytes":
         return Bytes()
 
     def encode(self, lines: Sequence[str]) -> list[np.ndarray]:
@@ -171,6 +175,7 @@ class Settings(NamedTuple):
 
     name: str
     vocab_size: int  # 0 where it is not chosen
+    normalization: str
 
 
 KINDS: dict[str, type[SentencePiece] | type[Characters] | type[Bytes]] = {
@@ -183,11 +188,21 @@ KINDS: dict[str, type[SentencePiece] | type[Characters] | type[Bytes]] = {
 
 def settings(config: Mapping[str, Any]) -> Settings:
     """Raises ValueError for a value that no tokenizer has."""
-    name, vocab_size = config["name"], int(config["vocab_size"])
+    name, vocab_size, normalization = config["name"], int(config["vocab_size"]), config["normalization"]
     one_of("data.tokenizer.name", name, KINDS)
+    one_of("data.tokenizer.normalization", normalization, NORMALIZATIONS)
+    if KINDS[name] is not SentencePiece and normalization != IDENTITY:
+        raise ValueError(
+            f"data.tokenizer.normalization = {normalization} is of unigram and bpe; use {IDENTITY} with {name}"
+        )
     if vocab_size < 0 or (KINDS[name] is SentencePiece and vocab_size <= SPECIALS):
         raise ValueError(f"data.tokenizer.vocab_size = {vocab_size} is too small; use {SPECIALS + 1} or more")
-    return Settings(name, 0 if name == "byte" else vocab_size)
+    return Settings(name, 0 if name == "byte" else vocab_size, normalization)
+
+
+def normalization_before(name: str) -> str:
+    """Of tokenizers and runs that were made before it was a key."""
+    return "nmt_nfkc" if KINDS[name] is SentencePiece else IDENTITY
 
 
 def obtain(
@@ -254,12 +269,18 @@ def load(folder: str | Path, role: str, wanted: Settings | None = None) -> Token
     state = description.with_suffix(".model").read_bytes()
     if hashlib.sha256(state).hexdigest() != stored["sha256"]:
         raise ValueError(f"{description.with_suffix('.model')} is damaged; remove {folder} and run again")
-    if wanted is not None and (stored["name"], stored["vocab_size"]) != wanted:
+    before = {"normalization": normalization_before(stored["name"])}
+    found = Settings(*((before | stored)[name] for name in Settings._fields))
+    if wanted is not None and found != wanted:
         raise ValueError(
-            f"{description} holds data.tokenizer.name = {stored['name']}, vocab_size = {stored['vocab_size']}, but "
-            f"the config asks for {wanted.name}, {wanted.vocab_size}; change the config or use a new folder"
+            f"{description} holds data.tokenizer.{_told(found)}, but the config asks for {_told(wanted)}; change the "
+            "config or use a new folder"
         )
     return KINDS[stored["name"]](state)
+
+
+def _told(settings: Settings) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in settings._asdict().items())
 
 
 def _replaced(lines: Sequence[str], characters: Mapping[str, str]) -> list[str]:

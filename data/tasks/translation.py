@@ -31,6 +31,7 @@ class Translation(TextTask[Parallel]):
     def __init__(self, config: Mapping[str, Any], corpus: Corpus[Parallel], tokenizer_dir: str | Path | None = None):
         super().__init__(config, corpus)
         self.max_length = integer(config, "max_length", 2)
+        self.normalization = str(config["tokenizer"]["normalization"])
         self._text: dict[str, tuple[list[str], list[str]]] = {}
         self._tokens: dict[str, tuple[FlatTokens, FlatTokens]] = {}
         self._source_tokenizer, self._target_tokenizer = self._tokenizers(config, tokenizer_dir)

@@ -81,6 +81,7 @@ MULTI30K_CPU: dict[str, Any] = {
     "model.dropout_rate": 0.1,
     "cpu_devices": 1,
     "data.tokenizer.vocab_size": 4000,
+    "data.tokenizer.normalization": "nmt_nfkc",  # as it was for all runs once
     "data.num_buckets": 6,
     "data.max_length": 48,
     "tokens_per_batch": 1024,
@@ -107,6 +108,7 @@ MULTI30K_GPU: dict[str, Any] = {
     "model.dropout_rate": 0.2,
     "cpu_devices": 1,
     "tokens_per_batch": 4096,
+    "data.tokenizer.normalization": "nmt_nfkc",
     "data.num_buckets": 6,
     "steps": 2500,
     "schedule.warmup_steps": 400,

@@ -122,7 +122,7 @@ def runs(scale: str) -> Iterator[Run]:
             yield from over_seeds(run, 3)
 
 
-ONCE = {"data.eval_passes": 1}
+ONCE = {"data.eval_passes": 1, "data.tokenizer.normalization": "nmt_nfkc"}  # as it was for all runs once
 """Examples of a range share no caption, so they can be resampled as independent. Those of two ranges share all, but are
 resampled apart: a comparison across ranges (C6) counts their variances as if nothing were shared, which is too much."""
 SIZES: dict[str, dict[str, dict[str, Any]]] = {

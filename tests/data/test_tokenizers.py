@@ -1,5 +1,6 @@
 """Tokenizers: there and back, cached by content, safe when two processes start at once."""
 
+import json
 import multiprocessing
 import pickle
 import subprocess
@@ -13,7 +14,10 @@ from data.tokenizers import EOS, KINDS, PAD, SPECIALS, UNK
 from tests.data.texts import pairs
 
 LINES = pairs(300)[0]
-SETTINGS = {name: {"name": name, "vocab_size": 40 if name in ("unigram", "bpe") else 0} for name in KINDS}
+SETTINGS = {
+    name: {"name": name, "vocab_size": 40 if name in ("unigram", "bpe") else 0, "normalization": "identity"}
+    for name in KINDS
+}
 
 
 def obtain(tmp_path, name, lines=LINES, **changes):
@@ -39,12 +43,39 @@ def test_characters_that_training_did_not_show_are_unknown(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(KINDS))
 def test_what_is_called_like_a_special_token_is_text(tmp_path, name):
-    lines = [f"{line} <unk> <s> a<pad> </s> \u2581 \u2585 x" for line in LINES]
+    lines = [f"{line} <unk> <s> a<pad> </s> \u2581 \u2585 \t x" for line in LINES]
     tokenizer = obtain(tmp_path, name, lines, vocab_size=42 if name in ("unigram", "bpe") else 0)
     for line in (lines[0], "<unk>", "<s></s><pad>", "\u2581"):
         (ids,) = tokenizer.encode([line])
         assert ids.min() >= SPECIALS and tokenizer.decode(ids) == line
     assert tokenizer.pieces(range(SPECIALS)) == list(tokenizers.SPECIAL_NAMES)
+
+
+@pytest.mark.parametrize("name", sorted(KINDS))
+def test_text_comes_back_as_it_is_written(tmp_path, name):
+    lines = [f"{line} ﬁne x² ½ e\u0301 é  two\u00a0spaces" for line in LINES]
+    tokenizer = obtain(tmp_path, name, lines, vocab_size=42 if name in ("unigram", "bpe") else 0)
+    assert tokenizer.decode(tokenizer.encode(lines[:1])[0]) == lines[0]
+
+
+def test_another_normalization_is_another_tokenizer(tmp_path):
+    lines = [f"{line} ﬁne x²  two" for line in LINES]
+    written, folded = (
+        obtain(tmp_path, "unigram", lines, normalization=normalization, vocab_size=36)
+        for normalization in ("identity", "nmt_nfkc")
+    )
+    assert [t.decode(t.encode(["ﬁne x²  two"])[0]) for t in (written, folded)] == ["ﬁne x²  two", "fine x2 two"]
+    assert len(list((tmp_path / "tokenizers").iterdir())) == 2
+
+
+def test_a_tokenizer_without_the_key_has_the_normalization_of_its_time(tmp_path):
+    tokenizers.save(obtain(tmp_path, "unigram"), tmp_path, "joint", tokenizers.settings(SETTINGS["unigram"]))
+    described = json.loads((tmp_path / "joint.json").read_text())
+    assert described.pop("normalization") == "identity"
+    (tmp_path / "joint.json").write_text(json.dumps(described))
+    assert tokenizers.load(tmp_path, "joint", tokenizers.Settings("unigram", 40, "nmt_nfkc"))
+    with pytest.raises(ValueError, match="normalization = nmt_nfkc, but the config asks for .*= identity"):
+        tokenizers.load(tmp_path, "joint", tokenizers.Settings("unigram", 40, "identity"))
 
 
 def test_char_keeps_the_most_frequent(tmp_path):
@@ -69,7 +100,9 @@ def test_the_run_folder_comes_first_and_needs_no_text(tmp_path):
     made = tokenizers.obtain("joint", wanted, lambda: LINES, cache_dir=tmp_path, tokenizer_dir=folder)
     again = tokenizers.obtain("joint", wanted, lambda: pytest.fail("read"), cache_dir="/none", tokenizer_dir=folder)
     assert again.state() == made.state()
-    with pytest.raises(ValueError, match=r"joint\.json holds .*unigram, vocab_size = 40, but the config asks for bpe"):
+    with pytest.raises(
+        ValueError, match=r"joint\.json holds .*unigram, vocab_size = 40, .*, but the config asks for name = bpe"
+    ):
         tokenizers.obtain("joint", SETTINGS["bpe"], lambda: LINES, tokenizer_dir=folder)
     (folder / "joint.model").write_bytes(made.state()[:-5])
     with pytest.raises(ValueError, match=r"joint\.model is damaged; remove"):
@@ -95,6 +128,11 @@ def test_a_vocabulary_that_does_not_fit_says_what_does(tmp_path, name):
     [
         ({"name": "wordpiece"}, "choose from unigram, bpe, char, byte"),
         ({"vocab_size": 2}, "vocab_size = 2 is too small"),
+        ({"normalization": "nfd"}, "choose from identity, nfkc, nmt_nfkc"),
+        (
+            {"name": "char", "normalization": "nfkc"},
+            "normalization = nfkc is of unigram and bpe; use identity with char",
+        ),
     ],
 )
 def test_bad_settings(changes, message):

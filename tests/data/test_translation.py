@@ -20,7 +20,7 @@ def make(folder, *, tokenizer_dir=None, tokenizer=None, **values):
     config = translate.get_config("gru").data
     config.update({"dir": str(folder), "source_language": "xx", "target_language": "yy"})
     config.cache_dir = str(folder / "cache") if folder else ""
-    config.tokenizer = {"name": "bpe", "vocab_size": 60, "joint": True} | (tokenizer or {})
+    config.tokenizer = {"name": "bpe", "vocab_size": 60, "joint": True, "normalization": "identity"} | (tokenizer or {})
     config.update(values)
     return data.build("translate", config, tokenizer_dir=tokenizer_dir)
 

@@ -116,6 +116,7 @@ class Text(NamedTuple):
     hypotheses: list[str]
     references: list[str]
     lowercase: bool = False  # what the run was trained on, so what its exact matches are compared in
+    normalization: str = "identity"  # of the tokenizer, so of hypotheses alone
 
     def scores(self) -> dict[str, Any]:
         """Corpus BLEU (cased and lowercased), chrF and the signature, by sacreBLEU (Post 2018)."""
@@ -127,6 +128,8 @@ class Text(NamedTuple):
             for name, metric in (("bleu", cased), ("bleu_lowercase", lowercase), ("chrf", chrf))
         }
         signature = f"BLEU {cased.get_signature()}; lowercased {lowercase.get_signature()}; {chrf.get_signature()}"
+        if self.normalization != "identity":
+            signature += f"; hypotheses normalized by {self.normalization}, references as written"
         return {name: score.score for name, score in found.items()} | {"signature": signature}
 
     def exact_match(self) -> float:

@@ -30,7 +30,7 @@ class Translator:
         sources, references = run.task.source_text(split), run.task.target_text(split)
         self.sources = [sources[i] for i in self._index]  # as in the file; so are the references
         self._references = [references[i] for i in self._index]
-        self._lowercase = run.task.lowercase
+        self._written = run.task.lowercase, run.task.normalization
 
     @property
     def num_sentences(self) -> int:
@@ -40,7 +40,7 @@ class Translator:
         """The model's translations beside their references, in the order of the split."""
         tokens = Generator(model, self._task.spec, self._decoding).split(self._batches)
         hypotheses = [self._task.decode_target(tokens[i]) for i in self._index]
-        return Text(hypotheses, self._references, self._lowercase)
+        return Text(hypotheses, self._references, *self._written)
 
 
 def while_training(

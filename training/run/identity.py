@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from data.tokenizers import normalization_before
+
 NO_NUMBER = ("every.log", "every.save", "keep", "profile", "tracker", "wandb")
 """Keys, or the first word of several, that say what is printed, tracked and stored."""
 SPEED = ("deterministic", "keep_pages", "model.remat", "workers")
@@ -29,6 +31,8 @@ def values(config: Mapping[str, Any], *, timed: bool = False) -> dict[str, Any]:
     """The values that count, as JSON gives them back; `timed` where time is measured."""
     aside = {*NO_NUMBER, *PLACES, *(() if timed else SPEED)}
     plain = json.loads(json.dumps(dict(config)))
+    if name := plain.get("data.tokenizer.name"):
+        plain.setdefault("data.tokenizer.normalization", normalization_before(name))
     return {key: value for key, value in sorted(plain.items()) if not {key, key.split(".")[0]} & aside}
 
 

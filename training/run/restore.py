@@ -14,6 +14,7 @@ from configs import common
 from data import pipeline
 from data.batch import Batch
 from data.task import Task
+from data.tokenizers import normalization_before
 from models.contract import Architecture
 from models.options import nested
 from training.run import run_folder
@@ -55,6 +56,8 @@ def read_config(workdir: Path) -> ConfigDict:
     for values in (BEFORE[""], BEFORE.get(config.task, {})):
         config.update(nested(values))
     config.update(recorded)
+    if tokenizer := config.data.get("tokenizer"):
+        tokenizer.normalization = tokenizer.get("normalization", normalization_before(tokenizer.name))
     config.model = models.configured(recorded["model"]["name"], recorded["model"], old=True)
     return config
 

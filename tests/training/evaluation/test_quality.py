@@ -130,6 +130,12 @@ def test_exact_match_of_text_ignores_only_spaces_at_the_ends():
     assert text.part([0]).exact_match() == 1
 
 
+def test_a_normalization_is_named_beside_the_signature():
+    assert "normalized" not in Text(["a"], ["a"]).scores()["signature"]
+    signature = Text(["a"], ["a"], normalization="nfkc").scores()["signature"]
+    assert signature.endswith("; hypotheses normalized by nfkc, references as written")
+
+
 def test_exact_match_of_a_lowercased_run_is_of_lowercased_references():
     text = Text(["a dog ."], ["A dog ."])
     assert text.exact_match() == 0 and text._replace(lowercase=True).exact_match() == 1

@@ -40,3 +40,12 @@ def test_a_key_that_is_lacking_counts_as_what_was_before_it():
     assert identity.differing(before, RECALL) == identity.differing(RECALL, before) == []
     assert identity.differing(before, {**RECALL, key: True}) == [key]
     assert identity.differing({**RECALL, "gone": 1}, {**RECALL, "new": 2}) == []
+
+
+@pytest.mark.parametrize(("name", "same"), [("unigram", "nmt_nfkc"), ("char", "identity")])
+def test_text_was_normalized_by_subword_tokenizers_before_that_was_a_key(name, same):
+    key = "data.tokenizer.normalization"
+    now = flat(cli.load("configs/translate.py:gru")) | {"data.tokenizer.name": name}
+    before = {one: value for one, value in now.items() if one != key}
+    assert identity.differing(before, {**now, key: same}) == []
+    assert identity.differing(before, {**now, key: "nfkc"}) == [key]

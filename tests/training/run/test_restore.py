@@ -107,7 +107,14 @@ def test_config_comes_back_as_it_was(trained):
     assert config.data.tokenizer.name == "char" and config.optimizer.learning_rate == 0.5
 
 
-LATER = ("keep_pages", "loss_positions", "profile", "model.remat", "model.variational_dropout")
+LATER = (
+    "data.tokenizer.normalization",
+    "keep_pages",
+    "loss_positions",
+    "profile",
+    "model.remat",
+    "model.variational_dropout",
+)
 
 
 def test_a_run_begun_before_there_were_some_keys_is_the_same_model(trained, tmp_path):
@@ -131,11 +138,14 @@ def test_what_differs_from_todays_default_is_what_runs_had_then(tmp_path):
         config = cli.load(f"{ROOT}/configs/{task}.py:{model}").to_dict()
         del config["keep_pages"], config["cpu_devices"]
         config["data"].pop("test_range", None)
+        config["data"].get("tokenizer", {}).pop("normalization", None)
         config["model"].pop("fused_attention", None)
         (tmp_path / "config.json").write_text(json.dumps({"config": config}))
         old = read_config(tmp_path)
         assert (old.keep_pages, old.cpu_devices) == (True, 1)
         assert old.data.get("test_range") == (0 if task == "multi30k_joined" else None)
+        if task == "multi30k_joined":
+            assert old.data.tokenizer.normalization == "nmt_nfkc"
         assert old.model.get("fused_attention") == ("never" if model == "transformer" else None)
 
 
