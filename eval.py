@@ -125,13 +125,15 @@ def unknown_shares(task: Text, split: str, batches: Sequence[Batch]) -> dict[str
 
 
 def _teacher_forced(scored: Iterable[scoring.Scored]) -> list[str]:
-    """A line an example: the predictions at the positions that count."""
+    """A line an example: the predictions at the positions that count, and "-" at answers that do not."""
     lines = {}
     for batch, scores in scored:
         for row, index in enumerate(batch["index"]):
             if index >= 0:
-                shown = scores["prediction"][row][batch["target_weights"][row] > 0]
-                lines[int(index)] = " ".join(f"{value:.6g}" for value in shown)
+                counts = batch["target_weights"][row] > 0
+                answers = counts | (batch["target_out"][row] != 0)
+                shown = zip(scores["prediction"][row][answers], counts[answers], strict=True)
+                lines[int(index)] = " ".join(f"{value:.6g}" if count else "-" for value, count in shown)
     return [lines[index] for index in sorted(lines)]
 
 
@@ -194,7 +196,7 @@ def read_lines(path: str) -> Iterator[str]:
             # Where carriage returns end the lines, all of them come as one.
             yield from [line.rstrip("\r\n")] if line.endswith("\n") else line.removesuffix("\r").split("\r")
     else:
-        yield from files.read_lines(path)
+        yield from files.read_lines(path, may_be_blank=True)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -70,7 +70,7 @@ class LateCorpus(Generic[Lines]):
         return {name: value for name, value in self.__dict__.items() if name != "_open"}
 
 
-def read_text(path: str | Path) -> str:
+def read_text(path: str | Path, *, may_be_blank: bool = False) -> str:
     """The whole file as text, without a byte order mark and with Unix line ends.
 
     Raises FileNotFoundError where there is no such file, ValueError for an empty file, a damaged `.gz` (saying after
@@ -80,7 +80,7 @@ def read_text(path: str | Path) -> str:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file; give the path of a UTF-8 text file, plain or .gz")
     text = decode(_unzip(path) if path.suffix == ".gz" else path.read_bytes(), str(path))
-    if not text.strip():
+    if not text.strip() and not may_be_blank:
         raise ValueError(f"{path} is empty; give a file with one example a line")
     text = text.replace("\r\n", "\n")
     # Carriage returns alone ended lines once; a few among newlines are part of theirs.
@@ -119,9 +119,10 @@ def _wide_encoding(raw: bytes) -> str:
     return "UTF-16LE" if odd > even else "UTF-16BE"
 
 
-def read_lines(path: str | Path) -> list[str]:
+def read_lines(path: str | Path, *, may_be_blank: bool = False) -> list[str]:
     """The lines of a file, stripped at both ends; errors as `read_text`. Only newlines end a line."""
-    return [line.strip() for line in read_text(path).removesuffix("\n").split("\n")]
+    text = read_text(path, may_be_blank=may_be_blank)
+    return [line.strip() for line in text.removesuffix("\n").split("\n")] if text else []
 
 
 def one_line(text: str) -> str:

@@ -17,7 +17,7 @@ import eval
 import train
 from tests.training import runs
 from tests.training.processes import ROOT, start, write_text
-from training.run.restore import restore
+from training.run.restore import read_config, restore
 from training.step.losses import cross_entropy
 
 KEYS = {
@@ -442,6 +442,22 @@ def test_mistakes_end_in_one_line(request, capsys, run, words, said):
     printed = capsys.readouterr()
     assert ended.value.code == 2 and printed.out == ""
     assert said in printed.err and printed.err.count("\n") == 1
+
+
+def test_blank_lines_are_translated_to_blank_lines(translation, folder, capsys):
+    for text in ("\n\n\n", ""):
+        (folder / "blank.de").write_text(text)
+        capsys.readouterr()
+        eval.main([f"--workdir={translation}", f"--input={folder / 'blank.de'}"])
+        assert capsys.readouterr().out == text
+
+
+def test_predictions_keep_the_places_of_queries_that_do_not_count(recall):
+    evaluate(recall, split="test")
+    config = read_config(recall)
+    written = [line.split() for line in lines(recall / "eval" / "test.predictions.txt")]
+    assert {len(line) for line in written} == {config.data.num_queries}
+    assert any("-" in line for line in written) and any(word != "-" for line in written for word in line)
 
 
 def test_closed_standard_input_is_one_line(translation, capsys, monkeypatch):

@@ -13,6 +13,7 @@ import re
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -31,6 +32,9 @@ from training.run import memory
 MISTAKE, FAILURE = 2, 1  # exit status: the user can mend the command, or the machine or the numbers failed
 INTERRUPTED, READER_GONE = 130, 141  # by Ctrl-C, and by a pipe that was closed, as shells count them
 KEY = re.compile(r"[a-z_]+(\.[a-z_0-9]+)* (=|is|has|,)")
+
+
+warnings.formatwarning = lambda message, *where, **line: f"warning: {' '.join(str(message).split())}\n"
 
 
 class Parser(argparse.ArgumentParser):

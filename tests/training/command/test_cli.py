@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import jax
@@ -72,6 +73,11 @@ def test_memory_that_runs_out_is_one_line(capsys, error):
     said = capsys.readouterr().err
     assert stopped.value.code == cli.FAILURE and said.startswith("error: memory ran out: ") and said.count("\n") == 1
     assert " GB; lower batch_size" in said
+
+
+def test_a_warning_is_one_plain_line():
+    said = warnings.formatwarning(UserWarning("a run\nhas changed"), UserWarning, "here.py", 3)
+    assert said == "warning: a run has changed\n"
 
 
 def test_a_setting_comes_after_the_architecture():
