@@ -99,4 +99,5 @@ def measure(chosen: Sequence[Comparison], found: dict[str, Any], options: argpar
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with cli.user_errors():
+        sys.exit(main())

@@ -34,7 +34,7 @@ def cells(one: Mapping[str, Any], unit: str, later: bool) -> dict[str, str]:
     return said | {
         "step (10 % to 90 %)": f"{median} {unit_of_time} ({p10} to {p90})",
         "ratio (95 %)": f"{one['ratio']:.2f} ({one['ratio_low']:.2f} to {one['ratio_high']:.2f})" if later else "",
-        "a second": f"{one['per_second']:,.4g} {unit}",
+        "a second": f"{one['per_second']:,.{0 if one['per_second'] >= 100 else 2}f} {unit}",
         "matmul": f"{one['matmul_share']:.0%}" if "matmul_share" in one else "",
         "MFU": f"{one['mfu']:.1%}" if "mfu" in one else "",
         "memory": f"{one['peak_memory_bytes'] / 2**20:,.0f} MiB",

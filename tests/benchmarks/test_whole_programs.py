@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.compare import quality_of
+from benchmarks.compare import Comparison, quality_of
 from benchmarks.contender import Contender, Running, has_peers
 from tests.benchmarks import tiny
 from tests.training import runs
@@ -26,8 +26,14 @@ def text(tmp_path_factory) -> Path:
     return write_text(tmp_path_factory.mktemp("text"))
 
 
+def on_text(text: Path) -> Comparison:
+    """With as few pieces as this text has."""
+    comparison, few = tiny.case("multi30k", data=text), {"data__tokenizer__vocab_size": 40, "tokens_per_batch": 256}
+    return dataclasses.replace(comparison, contenders=[one.but(one.name, **few) for one in comparison.contenders])
+
+
 def ours_on(text: Path) -> Contender:
-    return tiny.case("multi30k", data=text).contenders[0]
+    return on_text(text).contenders[0]
 
 
 def test_our_program_trains_and_counts_what_is_no_padding(text, tmp_path):
@@ -47,7 +53,7 @@ def test_our_program_trains_and_counts_what_is_no_padding(text, tmp_path):
 @needs_peers
 def test_joeynmt_does_the_same_work(text, tmp_path):
     """Its own reading of our text, vocabulary and weights gives our loss; then it trains."""
-    comparison = tiny.case("multi30k", data=text)
+    comparison = on_text(text)
     with closing(Running(comparison.contenders[0], tmp_path)) as ours:
         mine = ours.ask("describe")
     with closing(Running(comparison.contenders[2], tmp_path)) as joey:
