@@ -11,7 +11,9 @@ import experiments.engine.results
 from experiments import figure, run
 from experiments.analysis import table
 from experiments.analysis.table import Table
-from experiments.engine import estimate, schedule
+from experiments.engine import estimate, running, schedule
+from experiments.engine.results import Folders
+from experiments.engine.running import Engine
 from experiments.engine.version import Version
 from experiments.page import answer
 from experiments.questions import QUESTIONS, find
@@ -74,7 +76,7 @@ def forbid(monkeypatch):
     def refuse(*_):
         raise AssertionError("nothing is left to run")
 
-    monkeypatch.setattr(run, "Worker", refuse)
+    monkeypatch.setattr(running, "Worker", refuse)
 
 
 def test_what_is_finished_is_not_run_again(copy, monkeypatch):
@@ -151,9 +153,9 @@ def test_only_what_is_missing_is_run(copy, monkeypatch, capfd):
 
 def test_what_runs_together_is_of_different_cells_where_it_can_be():
     of = {key: types.SimpleNamespace(key=schedule.Key(key[0], int(key[1]), None)) for key in ("a0", "a1", "b0")}
-    assert run._next([of["a0"], of["a1"], of["b0"]], []) is of["a0"]
-    assert run._next([of["a1"], of["b0"]], [of["a0"]]) is of["b0"]
-    assert run._next([of["a1"]], [of["a0"], of["b0"]]) is of["a1"]
+    assert running._next([of["a0"], of["a1"], of["b0"]], []) is of["a0"]
+    assert running._next([of["a1"], of["b0"]], [of["a0"]]) is of["b0"]
+    assert running._next([of["a1"]], [of["a0"], of["b0"]]) is of["a1"]
 
 
 def change(path: Path, name: str, value: str) -> None:
@@ -225,15 +227,15 @@ def test_trials_alone_are_kept_for_the_next_sitting_and_show_nothing(tmp_path, m
     tuned = types.SimpleNamespace(VERSION=1, PROBES=(), UNDER_REVIEW="", runs=lambda scale: [cell])
     monkeypatch.setitem(QUESTIONS, "tuned", tuned)
     argv = ["tuned", *words(tmp_path)[1:]]
-    todo = run.Engine.todo
-    monkeypatch.setattr(run.Engine, "todo", lambda self: [due for due in todo(self) if due.role == schedule.TUNE])
+    todo = Engine.todo
+    monkeypatch.setattr(Engine, "todo", lambda self: [due for due in todo(self) if due.role == schedule.TUNE])
     assert run.main(argv) == 0
     assert "1 run is not finished" in capsys.readouterr().err
     written = tmp_path / "results/tuned/smoke"
     assert {path.name for path in written.iterdir()} == {"table.parquet", "table.csv", "commands.sh"}
 
     shutil.rmtree(tmp_path / "runs")
-    engine = run.Engine(tuned, "tuned", "smoke", run.parse(argv))
+    engine = Engine(tuned, "tuned", "smoke", Folders.of("tuned", "smoke", tmp_path / "runs", tmp_path / "results"))
     assert [(due.role, due.tuned) for due in todo(engine)] == [(schedule.REPORT, 1e-3)]
     assert answer.find("tuned", tuned, "smoke", tmp_path / "results") is None
     with pytest.raises(SystemExit) as stopped:

@@ -8,10 +8,10 @@ from types import MappingProxyType
 
 import pytest
 
-from experiments import run
 from experiments.analysis import table
 from experiments.analysis.table import Table
 from experiments.engine import results, schedule, version
+from experiments.engine.running import Engine
 from experiments.engine.version import Version
 from experiments.questions import QUESTIONS, find
 from experiments.questions.question import Probing, Run
@@ -109,7 +109,7 @@ def test_the_processor_has_a_name():
 @pytest.mark.parametrize("name", sorted(QUESTIONS))
 def test_committed_runs_count(name, tmp_path):
     """A new config key makes none of them unfinished; raise the question's VERSION where its numbers change."""
-    engine = run.Engine(find(name), name, "cpu", run.parse([name, f"--runs={tmp_path}", f"--results={tmp_path}"]))
+    engine = Engine(find(name), name, "cpu", results.Folders.of(name, "cpu", tmp_path, tmp_path))
     assert engine.outdated() == ""
     committed = results.runs_of(table.read(results.PUBLISHED / name / "cpu" / "table.parquet"))
     left = {(due.key.name, float(due.key.seed)) for due in engine.unfinished() if due.role == schedule.REPORT}
