@@ -109,9 +109,8 @@ def quality_of(folder: Path, name: str, first: str) -> dict[str, float]:
 
 def add_shares(cases: dict[str, Any], name: str, kind: str) -> None:
     """To the programs of a case: `matmul_share`, of a large product that was measured before, and `mfu` in bfloat16."""
-    peak = vendor_peak(kind)
     for program in (one for one in cases[name]["programs"] if one.get("flops_per_second")):
         if (product := cases.get(f"matmul_{program['dtype']}")) and product["programs"]:
             program["matmul_share"] = program["flops_per_second"] / product["programs"][0]["flops_per_second"]
-        if peak and program["dtype"] == "bfloat16":
+        if program["dtype"] == "bfloat16" and (peak := vendor_peak(kind)):
             program["mfu"] = program["flops_per_second"] / peak

@@ -27,9 +27,8 @@ class Given(NamedTuple):
 
 
 def read(folder: Path) -> Given:
-    config = json.loads(
-        (folder / "config.json").read_text(encoding="utf-8"), object_hook=lambda values: SimpleNamespace(**values)
-    )
+    text = (folder / "config.json").read_text(encoding="utf-8")
+    config = json.loads(text, object_hook=lambda values: SimpleNamespace(**values))
     weights: Weights = {}
     for name, array in np.load(folder / "weights.npz").items():
         fused = next((part for part in FUSED if f"/{part}/" in name), "")
