@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks import contender, suites
 from benchmarks.compare import Comparison, add_shares
-from benchmarks.table import table
+from benchmarks.listing import table
 from data import whole_file
 from training.command import cli
 from training.command.printed import print_whole

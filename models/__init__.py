@@ -69,12 +69,12 @@ def widths(name: str) -> dict[str, int]:
     return {"hidden_size": 1} | {key: option.width for key, option in known.items() if option.width}
 
 
-def set_width(config: Any, width: int) -> None:
+def set_width(config: ConfigDict, width: int) -> None:
     """Gives every layer of a model's config one width, and the feed-forward layers their multiple of it."""
     config.update_from_flattened_dict({key: times * width for key, times in widths(config.name).items()})
 
 
-def build(name: str, config: Any, spec: Spec, key: Key[Array, ""]) -> Architecture:
+def build(name: str, config: ConfigDict, spec: Spec, key: Key[Array, ""]) -> Architecture:
     """Draws the parameters of architecture `name` from `key`.
 
     `config` has the keys of `configured(name)`, by attribute. Raises ValueError, in one line, for an unknown name, a
@@ -93,7 +93,7 @@ def build(name: str, config: Any, spec: Spec, key: Key[Array, ""]) -> Architectu
     return nnx.jit(lambda key: architecture(config, spec, nnx.Rngs(params=key)))(key)
 
 
-def portable(config: Any) -> Any:
+def portable(config: ConfigDict) -> ConfigDict:
     """A copy of a model's config that can be built on any machine: kernels that one has and another may not are left
     to be chosen, which changes results by rounding alone."""
     config = config.copy_and_resolve_references()
@@ -103,7 +103,7 @@ def portable(config: Any) -> Any:
     return config
 
 
-def check_values(config: Any) -> None:
+def check_values(config: ConfigDict) -> None:
     """Raises ValueError for values out of the range that the architecture's options state."""
     given = options.flat(config)
     for key, option in MODELS[config.name].options().items():

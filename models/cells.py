@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from ml_collections import ConfigDict
 
 from models.layers import glorot
 from models.matmul import matmul
@@ -55,7 +56,7 @@ class Cell(nnx.Module):
         self.dtype = dtype
 
     @classmethod
-    def from_config(cls, config: Any, in_size: int, rngs: nnx.Rngs) -> "Cell":
+    def from_config(cls, config: ConfigDict, in_size: int, rngs: nnx.Rngs) -> "Cell":
         return cls(
             in_size,
             config.hidden_size,

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from flax import nnx
+from ml_collections import ConfigDict
 
 from models.options import EVERY, Options
 from models.shapes import Array, Bool, Float, Int, Key, Num
@@ -72,7 +73,7 @@ class Architecture(nnx.Module):
     inputs: Any
     head: Any
 
-    def __init__(self, config: Any, spec: Spec, rngs: nnx.Rngs):
+    def __init__(self, config: ConfigDict, spec: Spec, rngs: nnx.Rngs):
         """Draws parameters through `rngs.params()`. Raises ValueError for values that do not fit."""
         raise NotImplementedError
 

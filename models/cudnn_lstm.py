@@ -8,10 +8,10 @@ Dims: T time, B batch, D input width, H hidden width, W weights.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 from models.cells import Carry, LSTMCell
 from models.cuda import compute_capability
@@ -22,7 +22,7 @@ Kernel = Callable[[Array, Array, Array, Array, Array], tuple[Array, Array, Array
 """(x_BTD, h_BH, c_BH, weights_W, lengths_B) -> (outputs_BTH, last h_BH, last c_BH)."""
 
 
-def choose(config: Any) -> str:
+def choose(config: ConfigDict) -> str:
     """The back-end of a stack with the values of `config`. Raises ValueError for one that cannot run."""
     choice = config.get("backend", "scan")  # other cells have no choice
     if choice == "cudnn":

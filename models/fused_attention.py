@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 from models.cuda import compute_capability
 from models.shapes import Array, Float, Int
@@ -25,7 +26,7 @@ class Fused(NamedTuple):
     causal: bool = False  # query t sees no key after t
 
 
-def choose(config: Any) -> str | None:
+def choose(config: ConfigDict) -> str | None:
     """The kernel for a stack with the values of `config`, by its `fused_attention`; None for our own attention.
 
     `auto` is cuDNN's where it can run, `never` our own, `cudnn` and `xla` (which runs anywhere, and serves to test
@@ -42,7 +43,7 @@ def choose(config: Any) -> str | None:
     return choice
 
 
-def _unfit(config: Any) -> str | None:
+def _unfit(config: ConfigDict) -> str | None:
     """What no fused kernel is used for."""
     if config.positions == "alibi":  # which a kernel would take in bfloat16, rounding the far distances
         return "model.positions = 'alibi' adds a float32 bias to the scores; use never, or other positions"
@@ -51,7 +52,7 @@ def _unfit(config: Any) -> str | None:
     return None
 
 
-def _beyond_cudnn(config: Any) -> str | None:
+def _beyond_cudnn(config: ConfigDict) -> str | None:
     """The first of cuDNN's limits that is not kept, as jax 0.10 has them in _src/cudnn/fused_attention_stablehlo.py."""
     capability = compute_capability()
     if capability is None:

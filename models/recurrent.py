@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from ml_collections import ConfigDict
 
 from models import cudnn_lstm
 from models.cells import Carry, Cell, Gates
@@ -88,7 +89,9 @@ class RecurrentStack(nnx.Module):
     of the carry are the forward one followed by the backward one, (.., 2H).
     """
 
-    def __init__(self, kind: type[Cell], config: Any, in_size: int, *, bidirectional: bool = False, rngs: nnx.Rngs):
+    def __init__(
+        self, kind: type[Cell], config: ConfigDict, in_size: int, *, bidirectional: bool = False, rngs: nnx.Rngs
+    ):
         self.out_size = config.hidden_size * (2 if bidirectional else 1)
         widths = [in_size] + [self.out_size] * (config.num_layers - 1)
         self.layers = nnx.List([kind.from_config(config, width, rngs) for width in widths])

@@ -7,9 +7,10 @@ Dims: B batch, S source length, T target length, P prefix length, N = S + T, E e
 width, V outputs.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 from models.cells import Carry, Cell, GRUCell, LSTMCell, TanhCell
 from models.contract import Architecture, Output, Spec
@@ -32,7 +33,7 @@ class RecurrentDecoder(Architecture):
     def options(cls):
         return RecurrentStack.options(cls.cell)
 
-    def __init__(self, config: Any, spec: Spec, rngs):
+    def __init__(self, config: ConfigDict, spec: Spec, rngs):
         dtype, tied = jnp.dtype(config.dtype), config.tie_embeddings
         self.input_dropout_rate = config.input_dropout_rate
         self.output_dropout_rate = config.output_dropout_rate

@@ -18,10 +18,11 @@ Dims: B batch, S source length, T target length, P prefix length, E embedding wi
 C encoder's output width, V outputs.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax.numpy as jnp
 from flax import nnx
+from ml_collections import ConfigDict
 
 from models.cells import Carry, Cell, GRUCell, LSTMCell, TanhCell
 from models.contract import Architecture, Output, Spec
@@ -36,7 +37,7 @@ from models.taps import Tapper
 class Bridge(nnx.Module):
     """Turns the encoder's last carries into the decoder's first: (B, 2H) to (B, H), or as they are."""
 
-    def __init__(self, kind: type[Cell], config: Any, *, rngs: nnx.Rngs):
+    def __init__(self, kind: type[Cell], config: ConfigDict, *, rngs: nnx.Rngs):
         self.maps = nnx.List(
             [
                 Linear(2 * config.hidden_size, config.hidden_size, dtype=jnp.dtype(config.dtype), rngs=rngs)
@@ -68,7 +69,7 @@ class EncoderDecoder(Architecture):
             "reverse_source": Option(False, "the encoder reads from the end (Sutskever et al. 2014)"),
         }
 
-    def __init__(self, config: Any, spec: Spec, rngs: nnx.Rngs):
+    def __init__(self, config: ConfigDict, spec: Spec, rngs: nnx.Rngs):
         self.dtype = jnp.dtype(config.dtype)
         self.hidden_size = config.hidden_size
         self.input_dropout_rate = config.input_dropout_rate
@@ -84,7 +85,7 @@ class EncoderDecoder(Architecture):
         self.head = OutputHead(spec, config.hidden_size, config.embed_size, tied=tied, dtype=self.dtype, rngs=rngs)
 
     @classmethod
-    def decoder_in_size(cls, config: Any) -> int:
+    def decoder_in_size(cls, config: ConfigDict) -> int:
         raise NotImplementedError
 
     def drop(self, x: Array, rate: float, key, *, time: int = 0) -> Array:
@@ -186,5 +187,5 @@ class GRU(FixedContext):
     cell = GRUCell
 
 
-def encoder_size(config: Any) -> int:
+def encoder_size(config: ConfigDict) -> int:
     return config.hidden_size * (2 if config.bidirectional else 1)

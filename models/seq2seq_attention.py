@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 from models.attention_scores import SCORES, Score, masked_softmax
 from models.cells import Carry, GRUCell, LSTMCell, TanhCell
@@ -194,7 +195,7 @@ def attend(
     return jnp.tanh(linear("combine", jnp.concatenate([context_BTC, query_BTH], axis=-1))), weights_BTS
 
 
-def _score(config: Any) -> type[Score]:
+def _score(config: ConfigDict) -> type[Score]:
     name = config.attention.score
     if SCORES[name].same_width and config.bidirectional:
         raise ValueError(

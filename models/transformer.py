@@ -3,10 +3,11 @@
 Dims: B batch, S source length, T target length, P prefix length, D model width, V outputs.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from flax import nnx
+from ml_collections import ConfigDict
 
 from models.attention import Keys
 from models.contract import Architecture, Output, Spec, Taps
@@ -38,7 +39,7 @@ class Transformer(Architecture):
     def options(cls):
         return TRANSFORMER
 
-    def __init__(self, config: Any, spec: Spec, rngs: nnx.Rngs):
+    def __init__(self, config: ConfigDict, spec: Spec, rngs: nnx.Rngs):
         check_config(config)
         dtype, tied = jnp.dtype(config.dtype), config.tie_embeddings
         self.inputs = Inputs(spec, config.hidden_size, tied=tied, dtype=dtype, rngs=rngs)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from ml_collections import ConfigDict
 
 from models.attention import CrossAttention, Keys, SelfAttention, View
 from models.dropout import dropout, fold
@@ -42,7 +43,7 @@ TRANSFORMER: dict[str, Option] = EVERY | {
 """The keys of the Transformers."""
 
 
-def check_config(config: Any) -> None:
+def check_config(config: ConfigDict) -> None:
     """Raises ValueError for heads that do not divide the width, and a kernel that cannot run."""
     if config.hidden_size % config.num_heads:
         divisors = [str(n) for n in range(1, config.hidden_size + 1) if config.hidden_size % n == 0]
@@ -57,7 +58,7 @@ def check_config(config: Any) -> None:
 class Mlp(nnx.Module):
     """activation(x W1 + b1) W2 + b2 at every position (Vaswani et al. 2017, equation 2)."""
 
-    def __init__(self, config: Any, rngs: nnx.Rngs):
+    def __init__(self, config: ConfigDict, rngs: nnx.Rngs):
         dtype = jnp.dtype(config.dtype)
         self.inner = Linear(config.hidden_size, config.mlp_dim, dtype=dtype, rngs=rngs)
         self.outer = Linear(config.mlp_dim, config.hidden_size, dtype=dtype, rngs=rngs)
@@ -72,7 +73,7 @@ class Mlp(nnx.Module):
 class Residual(nnx.Module):
     """What surrounds a sublayer f: x + dropout(f(norm(x))) with pre-norm, norm(x + dropout(f(x))) with post-norm."""
 
-    def __init__(self, config: Any):
+    def __init__(self, config: ConfigDict):
         self.norm = LayerNorm(config.hidden_size, dtype=jnp.dtype(config.dtype))
         self.pre = config.norm == "pre"
         self.dropout_rate = config.dropout_rate
@@ -88,7 +89,7 @@ class Residual(nnx.Module):
 class Layer(nnx.Module):
     """Self-attention, attention to an encoder where `cross`, and a feed-forward network."""
 
-    def __init__(self, config: Any, cross: bool, rngs: nnx.Rngs):
+    def __init__(self, config: ConfigDict, cross: bool, rngs: nnx.Rngs):
         sizes = (config.hidden_size, config.num_heads)
         options: dict[str, Any] = {"dropout_rate": config.attention_dropout_rate, "dtype": jnp.dtype(config.dtype)}
         self.attention = SelfAttention(*sizes, **options, rngs=rngs)
@@ -161,7 +162,7 @@ class Stack(nnx.Module):
     """
 
     def __init__(
-        self, config: Any, name: str, num_positions: int, *, causal: bool, cross: bool = False, rngs: nnx.Rngs
+        self, config: ConfigDict, name: str, num_positions: int, *, causal: bool, cross: bool = False, rngs: nnx.Rngs
     ):
         D, H = config.hidden_size, config.num_heads
         self.positions = POSITIONS[config.positions](num_positions, D, H, rngs)

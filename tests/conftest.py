@@ -34,7 +34,9 @@ PROCESSES = (  # files and folders most of whose tests start a process, a browse
     "experiments/test_report.py",
     "models/test_shapes.py",
     "test_howto.py",
+    "test_sweeps.py",
     "training/machine/test_mesh.py",
+    "training/machine/test_signals.py",
     "training/run/test_tracking.py",
     "training/test_reliability.py",
 )

@@ -44,6 +44,7 @@ def test_the_overview_names_what_there_is(capsys):
     assert usage.architectures() == list(MODELS) and ", ".join(MODELS) in said
 
 
+@pytest.mark.processes
 def test_the_overview_imports_nothing_that_takes_a_second():
     done = subprocess.run([sys.executable, "-c", EARLY], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
