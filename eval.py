@@ -16,7 +16,7 @@ import argparse
 import dataclasses
 import math
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -231,7 +231,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     ):
         if wrong:
             parser.error(f"--{name} = {getattr(options, name)} {rule}")
-    options.given = [name for name in ("sample", *DECODING) if getattr(options, name) not in (None, False)]
+    options.given = {name: v for name in ("sample", *DECODING) if (v := getattr(options, name)) not in (None, False)}
     for name, (default, low, high, needed) in DECODING.items():
         value = getattr(options, name)
         if value is None:
@@ -249,37 +249,32 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if options.limit < 0:
         parser.error(f"--limit = {options.limit} is out of range; use 0 (all) or more")
     options.split = options.split or "val"
+    if options.sample:
+        options.decoding = Sample(options.temperature, options.top_k, options.top_p, options.seed)
+    else:
+        options.decoding = search(options.beam_size, options.length_penalty)
     return options
 
 
-def decoding(options: argparse.Namespace) -> Decoding:
-    """What the flags ask for: a search unless it is --sample, and with a beam of 1 the greedy one."""
-    if options.sample:
-        return Sample(options.temperature, options.top_k, options.top_p, options.seed)
-    return search(options.beam_size, options.length_penalty)
-
-
-def write_outputs(run: Restored, task: Text, options: argparse.Namespace) -> None:
-    """To standard output: a line of text for each line of --input, or several with number, score and text."""
-    several = options.nbest or options.num_samples > 1
-    outputs = options.num_samples if options.sample else options.nbest or 1
-    generate = Generator(run.model, task.spec, decoding(options), outputs=outputs)
-    for number, found in enumerate(translate(task, generate, read_lines(options.input), options.max_len), start=1):
-        if options.nbest:
-            found = sorted(found, key=lambda output: -output[0])[: options.nbest]
+def write_outputs(
+    generate: Generator, task: Text, lines: Iterable[str], *, nbest: int, numbered: bool, max_len: int
+) -> None:
+    """To standard output: a line of text for each output, the best `nbest` (0: all, as they come), `numbered` with the
+    line that they are of and their score."""
+    for number, found in enumerate(translate(task, generate, lines, max_len), start=1):
+        if nbest:
+            found = sorted(found, key=lambda output: -output[0])[:nbest]
         for score, text in found:
-            print(f"{number}\t{score:.4f}\t{files.one_line(text)}" if several else text, flush=True)
+            print(f"{number}\t{score:.4f}\t{files.one_line(text)}" if numbered else text, flush=True)
 
 
-def check_given(options: argparse.Namespace, run: Restored) -> None:
-    """Raises ValueError for an option of decoding that would do nothing."""
-    spec = run.task.spec
-    decoded = options.input or (spec.free_running and spec.source != "none" and run.model.decodes)
-    for name in options.given:
-        if not decoded or options.attention:
+def check_given(given: Mapping[str, Any], run: Restored, *, decoded: bool) -> None:
+    """Raises ValueError for a given option of decoding that would do nothing."""
+    for name, value in given.items():
+        if not decoded:
             raise ValueError(f"--{name}: nothing is decoded here; leave it out")
         if name == "max_len" and not isinstance(run.task, Language):
-            raise ValueError(f"--max_len = {options.max_len} is of a language model; leave it out")
+            raise ValueError(f"--max_len = {value} is of a language model; leave it out")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -300,10 +295,20 @@ def main(argv: Sequence[str]) -> None:
             if options.input:
                 if not run.model.decodes:
                     raise ValueError(f"--input = {options.input}: {run.config.model.name} cannot decode; use --split")
-                check_given(options, run)
-                write_outputs(run, run.task, options)
+                check_given(options.given, run, decoded=True)
+                outputs = options.num_samples if options.sample else options.nbest or 1
+                write_outputs(
+                    Generator(run.model, run.task.spec, options.decoding, outputs=outputs),
+                    run.task,
+                    read_lines(options.input),
+                    nbest=options.nbest,
+                    numbered=bool(options.nbest or options.num_samples > 1),
+                    max_len=options.max_len,
+                )
                 return
-        check_given(options, run)
+        spec = run.task.spec
+        decoded = spec.free_running and spec.source != "none" and run.model.decodes
+        check_given(options.given, run, decoded=decoded and not options.attention)
         if not options.target and split not in run.task.splits:
             checks.one_of("--split", split, run.task.splits)
         if options.attention:
@@ -312,7 +317,7 @@ def main(argv: Sequence[str]) -> None:
             for path in draw(run, split, options.attention):
                 print(path)
             return
-        found, predictions = evaluate(run, split, decoding(options), limit=options.limit)
+        found, predictions = evaluate(run, split, options.decoding, limit=options.limit)
         found |= {"split": split, "source": options.source, "target": options.target, "checkpoint": options.checkpoint}
         folder = options.workdir / "eval"
         folder.mkdir(exist_ok=True)
