@@ -69,11 +69,10 @@ def surface(length: int, tokens: int = 16384) -> Comparison:
 
 def gpu_cases(peers: bool) -> list[Comparison]:
     """What matters most first."""
-    cell, lengths = ("rnn", "gru", "lstm"), (32, 128, 512, 1024, 2048, 4096)
     return [
         product("bfloat16", 8192),
         *(transformer_big(length, batch, peers) for length, batch in ((128, 128), (512, 32))),
-        *(cells(model, length, 256, 64, "float32", peers) for model in cell for length in (128, 512)),
-        *(cells(model, 128, 1024, 256, "bfloat16", peers) for model in cell),
-        *(surface(length) for length in lengths),
+        *(cells(model, length, 256, 64, "float32", peers) for model in ("rnn", "gru", "lstm") for length in (128, 512)),
+        *(cells(model, 128, 1024, 256, "bfloat16", peers) for model in ("rnn", "gru", "lstm")),
+        *(surface(length) for length in (32, 128, 512, 1024, 2048, 4096)),
     ]

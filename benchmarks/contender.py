@@ -15,9 +15,10 @@ from ml_collections import ConfigDict
 
 from benchmarks.turns import Timed
 from training.command import cli
+from training.run import restore
 
 ROOT = Path(__file__).parents[1]
-PEERS, WITH_TORCH = ("flax", "torch", "joeynmt"), ("torch", "joeynmt")
+WITH_TORCH = ("torch", "joeynmt")
 PYTHON = "LONGREACH_PEERS_PYTHON"  # names another interpreter that has torch, as on a machine with a GPU
 PEERS_PYTHON = os.environ.get(PYTHON, str(ROOT / ".venv-peers" / "bin" / "python"))
 KEEP_PAGES = {"MMAP_MAX_": 0, "TRIM_THRESHOLD_": 2**31 - 1, "TOP_PAD_": 64 << 20, "ARENA_MAX": 1}  # machine/backend.py
@@ -33,7 +34,7 @@ def has_peers(cuda: bool = False) -> bool:
 class Contender:
     """A program, and the config of ours that it reads in its way."""
 
-    program: str  # of ours a module beside this one, or one of PEERS
+    program: str  # of ours a module beside this one, or flax, torch, joeynmt
     config: str  # FILE:ARGUMENT
     values: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of it, by flat name
     setting: str = "default"  # `tuned` or another that the program knows
@@ -56,7 +57,7 @@ class Contender:
 
 
 def config_of(contender: Any) -> ConfigDict:
-    config = cli.load(contender.config)
+    config = restore.read_config(Path(contender.run)) if contender.run else cli.load(contender.config)
     config.update_from_flattened_dict(contender.values)
     return config
 
@@ -73,7 +74,7 @@ class Running(Timed):
         if name in WITH_TORCH and contender.setting == "tuned":
             variables |= {f"MALLOC_{key}": str(value) for key, value in KEEP_PAGES.items()}
         words = [PEERS_PYTHON if name in WITH_TORCH else sys.executable, "-m", "benchmarks.protocol"]
-        words.append(f"benchmarks.peers.{name}_programs" if name in PEERS else f"benchmarks.{name}")
+        words.append(f"benchmarks.peers.{name}_programs" if name in ("flax", *WITH_TORCH) else f"benchmarks.{name}")
         words += [json.dumps(dataclasses.asdict(contender)), str(folder)]
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the process)
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._errors}

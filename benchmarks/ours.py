@@ -32,8 +32,7 @@ from training.trainer import Trainer
 class Ours(Program):
     def __init__(self, case: Any, folder: Path):
         self.case, self.folder, self.peak_memory = case, folder, provenance.device_memory_bytes
-        config = self.config = restore.read_config(Path(case.run)) if case.run else config_of(case)
-        config.update_from_flattened_dict(case.values)
+        config = self.config = config_of(case)
         backend.configure(config, folder / "run")
         tokenizer = Path(case.run or folder) / "tokenizer"
         self.task: Any = data.build(config.task, config.data, tokenizer_dir=tokenizer)

@@ -33,17 +33,14 @@ def steps(options: Namespace) -> list[Comparison]:
         made[f"{model}_512"] = stack(model, 64, 512, 256, **large)
         made[f"{model}_batch16"] = stack(model, 16, 128, 256, cpu_devices=2)
         made[f"{model}_tiny"] = stack(model, 64, 64, 64, cpu_devices=2)
-    made["attention"] = step(
-        "gru_attention", 64, 32, 256, 1, model__bidirectional=True, model__attention__size=128, **large
-    )
+    attention = step("gru_attention", 64, 32, 256, 1, **large)
+    made["attention"] = attention.but("ours", model__bidirectional=True, model__attention__size=128)
     rates: dict[str, Any] = {"model__dropout_rate": 0.1, "model__attention_dropout_rate": 0.1, "label_smoothing": 0.1}
     made["transformer"] = step("transformer", 64, 32, 256, 3, model__num_heads=8, model__mlp_dim=1024, **rates, **large)
     found: list[Comparison] = [product("float32", 2048)]
-    for name, ours in made.items():
-        contenders = [ours]
-        if ours.values.get("keep_pages"):  # small arrays are allocated faster without
-            contenders.append(ours.but("ours, pages freed", keep_pages=False))
-        contenders += [ours.beside(peer, how) for peer in ("torch", "flax") for how in peers]
+    for name, ours in made.items():  # small arrays are allocated faster with pages freed
+        freed = [ours.but("ours, pages freed", keep_pages=False)] if ours.values.get("keep_pages") else []
+        contenders = [ours, *freed, *(ours.beside(peer, how) for peer in ("torch", "flax") for how in peers)]
         found.append(Comparison(name, "a training step", contenders))
     return found
 
