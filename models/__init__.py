@@ -33,15 +33,15 @@ MODELS: dict[str, type[Architecture]] = {
 def configured(name: str, values: Mapping[str, Any] | None = None, *, old: bool = False) -> ConfigDict:
     """The whole config of architecture `name`: `values`, nested or by dotted key, and its own defaults for the rest.
 
-    With `old`, as for a run's recorded config, what is missing has the value of runs begun before there was such a
-    key, and a key that has gone is left out. Raises ValueError, in one line, for an unknown name or key.
+    With `old`, as for a run's recorded config, a key that has gone is left out. Raises ValueError, in one line, for an
+    unknown name or key.
     """
     choices.check("model", name, MODELS)
     given, known = options.flat(values or {}), MODELS[name].options()
     for key, value in given.items():
         if key not in (*known, "name") and not old:
             raise ValueError(f"model.{key} = {value!r} is not a key; {has_no_key(name, key)}")
-    return ConfigDict(options.nested({"name": name} | options.complete(known, given, old=old)))
+    return ConfigDict(options.nested({"name": name} | options.complete(known, given)))
 
 
 def has_no_key(name: str, key: str) -> str:

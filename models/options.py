@@ -23,7 +23,7 @@ KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """One key. What is given as `before` is the value of runs that were begun before there was the key."""
+    """One key."""
 
     default: Any
     comment: str
@@ -31,7 +31,6 @@ class Option:
     least: float | None = None
     below: float | None = None  # not reached
     width: int = 0  # the default is so many times model.hidden_size; 0: it is `default`
-    before: Any = None  # None: the default
 
     @property
     def kind(self) -> type:
@@ -113,15 +112,12 @@ def nested(items: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def complete(options: Options, values: Mapping[str, Any], *, old: bool = False) -> dict[str, Any]:
-    """A value for each of `options`: that of `values` (flat), or the default, or what `old` runs had before the key.
-
-    Widths follow the width that is given.
-    """
+def complete(options: Options, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A value for each of `options`: that of `values` (flat), or the default. Widths follow the width that is given."""
     hidden_size = values.get("hidden_size", EVERY["hidden_size"].default)
     whole: dict[str, Any] = {}
     for key, option in options.items():
         default = option.width * hidden_size if option.width else option.default
-        value = values.get(key, option.before if old and option.before is not None else default)
+        value = values.get(key, default)
         whole[key] = float(value) if option.kind is float and type(value) is int else value
     return whole

@@ -33,9 +33,7 @@ TRANSFORMER: dict[str, Option] = EVERY | {
     "num_heads": count(4, "heads of each attention; a divisor of hidden_size"),
     "mlp_dim": width(4, "width of the feed-forward layers"),
     "attention_dropout_rate": rate("on attention weights"),
-    "fused_attention": Option(
-        "auto", "attention in one kernel; auto: cuDNN's where it can run", choices=CHOICES, before="never"
-    ),
+    "fused_attention": Option("auto", "attention in one kernel; auto: cuDNN's where it can run", choices=CHOICES),
     "positions": Option("sinusoidal", "how order is known", choices=tuple(POSITIONS)),
     "norm": Option("pre", "before a sublayer, or after the residual sum", choices=("pre", "post")),
     "activation": Option("relu", "of the feed-forward layers", choices=tuple(ACTIVATIONS)),

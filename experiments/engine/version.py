@@ -22,6 +22,7 @@ from training.machine.provenance import git, tree
 from training.run import identity
 
 ROOMS = ("data", "models", "training", "experiments")  # whose files numbers come from
+UNSAID = {"keep_pages": False}  # in the first tables, whose runs had the key already
 NAMED = 3  # files that are named where more have changed
 
 
@@ -52,10 +53,9 @@ class Version(NamedTuple):
         """Why a row of the table is of another version, or nothing."""
         if row["version"] != self.question:
             return f"version = {row['version']:g}, now {self.question}"
-        was = json.loads(row["config"])
-        for key in identity.differing(was, self.config, timed=self.timed):
-            now = identity.values(self.config, timed=True)
-            before, after = (config.get(key, identity.LATER.get(key)) for config in (was, now))
+        was, now = UNSAID | json.loads(row["config"]), self.config
+        for key in identity.differing(was, now, timed=self.timed):
+            before, after = (identity.values(config, timed=True).get(key) for config in (was, now))
             return f"{key} = {before!r}, now {after!r}"
         if row["probes"] != self.probes:
             return f"probes = {row['probes']}, now {self.probes}"

@@ -192,8 +192,6 @@ def test_cudnn_is_taken_where_it_can_run(monkeypatch):
     assert choose(config_of()) == choose(config_of(fused_attention="cudnn")) == "cudnn"
     assert choose(config_of(num_heads=1, hidden_size=256)) == "cudnn"  # Hopper's heads may be wider
     assert choose(config_of(fused_attention="never")) is None
-    before = models.configured("transformer", old=True)  # a run begun before there was a choice goes on as it was
-    assert choose(before) is None
 
 
 def test_what_was_trained_with_a_gpus_kernels_is_built_anywhere():

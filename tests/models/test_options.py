@@ -82,10 +82,9 @@ def test_a_key_of_another_architecture_is_refused_with_what_there_is():
         models.configured("gru", {"attention": {"sizes": 2}})
 
 
-def test_an_old_config_gets_what_runs_had_before_the_key_and_loses_what_has_gone():
+def test_an_old_config_loses_what_has_gone():
     old = models.configured("transformer", {"name": "transformer", "hidden_size": 32, "gone": 1}, old=True)
     assert "gone" not in old and old.hidden_size == 32
-    assert (old.fused_attention, models.configured("transformer").fused_attention) == ("never", "auto")
 
 
 def test_a_whole_number_is_taken_for_a_number():

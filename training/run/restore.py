@@ -2,7 +2,7 @@
 
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -10,23 +10,16 @@ from ml_collections import ConfigDict
 
 import data
 import models
-from configs import common
 from data import pipeline
 from data.batch import Batch
 from data.task import Task
-from data.tokenizers import normalization_before
 from models.contract import Architecture
-from models.options import nested
-from training.run import run_folder
+from models.options import flat, nested
+from training.run import earlier, run_folder
 from training.run.checkpoint import CheckpointError, Checkpoints
 from training.step import params, train_step
 
 WHICH = ("best", "last", "average")
-BEFORE: dict[str, dict[str, Any]] = {
-    "": {"keep_pages": True},
-    "multi30k_joined": {"data.test_range": 0},
-}
-"""By task ("" is every one), what runs have that were begun before there was a key, where it is not today's default."""
 
 
 class Restored(NamedTuple):
@@ -41,24 +34,18 @@ class Restored(NamedTuple):
 
 
 def read_config(workdir: Path) -> ConfigDict:
-    """The run's config, with what it lacks because it was begun before there was such a key.
+    """The run's config, with what it lacks because it was begun before there was such a key (`earlier.py`).
 
-    Here alone old configs are completed; whatever reads a config finds every key. Raises FileNotFoundError where the
-    folder holds no run, ValueError where its config.json is damaged.
+    Whatever reads a config finds every key. Raises FileNotFoundError where the folder holds no run, ValueError where
+    its config.json is damaged.
     """
     found = run_folder.read_record(workdir)
     if found is None:
         path = workdir / "config.json"
         raise FileNotFoundError(f"--workdir = {workdir} holds no run (there is no {path}); give the folder of a run")
-    recorded = found["config"]
-    config = common.base(recorded["task"], recorded["model"]["name"])
-    del config.batch_size  # which some tasks have not, and no run was begun before
-    for values in (BEFORE[""], BEFORE.get(config.task, {})):
-        config.update(nested(values))
-    config.update(recorded)
-    if tokenizer := config.data.get("tokenizer"):
-        tokenizer.normalization = tokenizer.get("normalization", normalization_before(tokenizer.name))
-    config.model = models.configured(recorded["model"]["name"], recorded["model"], old=True)
+    whole = nested(earlier.completed(flat(found["config"])))
+    config = ConfigDict({"data": {}} | whole)
+    config.model = models.configured(config.model.name, whole["model"], old=True)
     return config
 
 

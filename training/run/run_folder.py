@@ -59,7 +59,7 @@ def check_same_run(workdir: Path, config: ConfigDict, *, accept_changes: bool) -
     recorded = read_record(workdir, damaged_is_none=accept_changes)
     if not recorded:
         return
-    there, here = flat(recorded["config"]), flat(json.loads(config.to_json()))
+    there, here = (identity.values(flat(values)) for values in (recorded["config"], json.loads(config.to_json())))
     differing = identity.differing(there, here)
     if differing and not accept_changes:
         changes = ", ".join(f"{key} = {here.get(key)!r} (was {there.get(key)!r})" for key in differing)
@@ -91,7 +91,7 @@ def check_same_data(workdir: Path, content: Mapping[str, str], *, accept_changes
 def _shapes_state(key: str) -> bool:
     """Whether a key decides which arrays a checkpoint holds."""
     if key.startswith("model."):
-        return not key.endswith("_rate") and key not in ("model.dtype", "model.remat")
+        return not key.endswith("_rate") and key not in ("model.dtype", "model.fused_attention", "model.remat")
     shaping = ("task", "optimizer.name", "optimizer.momentum", "optimizer.ema_decay")
     return key.startswith("data.tokenizer.") or key in shaping
 

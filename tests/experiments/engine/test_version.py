@@ -51,7 +51,8 @@ def test_code_commit_and_machine_do_not():
     assert wanted().differs(row(wanted(), **other)) == ""
     config = json.loads(row(wanted())["config"])
     gone = {key: value for key, value in config.items() if key != "model.variational_dropout"}
-    assert wanted().differs(row(wanted(), config=json.dumps({**gone, "once": 1}))) == ""
+    assert wanted().differs(row(wanted(), config=json.dumps({**gone, "replicas": 1}))) == ""
+    assert wanted().differs(row(wanted(), config=json.dumps({**gone, "replicas": 4}))) == "replicas = 4, now None"
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,50 @@ def test_a_key_that_is_lacking_counts_as_what_was_before_it():
     before = {name: value for name, value in RECALL.items() if name != key}
     assert identity.differing(before, RECALL) == identity.differing(RECALL, before) == []
     assert identity.differing(before, {**RECALL, key: True}) == [key]
-    assert identity.differing({**RECALL, "gone": 1}, {**RECALL, "new": 2}) == []
+
+
+def without(key, config=RECALL):
+    return {name: value for name, value in config.items() if name != key}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "another"),
+    [
+        ("every.decode", 0, 100),
+        ("decode_examples", 500, 0),
+        ("loss_positions", 0, 8),
+        ("workers", 0, 2),
+        ("model.remat", False, True),
+        ("keep_pages", True, False),
+        ("deterministic", False, True),
+    ],
+)
+def test_one_that_is_lacking_has_its_value_of_before_there_was_the_key(key, value, another):
+    assert identity.differing(without(key), {**RECALL, key: value}, timed=True) == []
+    assert identity.differing(without(key), {**RECALL, key: another}, timed=True) == [key]
+    assert identity.differing({**RECALL, key: another}, without(key), timed=True) == [key]
+
+
+def test_of_a_model_and_of_a_task_too():
+    text = flat(cli.load("configs/multi30k_joined.py:transformer"))
+    for key, value, another in (("data.test_range", 0, 10), ("model.fused_attention", "never", "auto")):
+        assert identity.differing(without(key, text), {**text, key: value}) == []
+        assert identity.differing(without(key, text), {**text, key: another}) == [key]
+    assert identity.differing(without("model.mlp_dim", text), text) == []  # it follows the width that is given
+
+
+@pytest.mark.parametrize("key", ["model.window", "data.once", "new"])
+def test_one_that_has_gone_differs(key):
+    assert identity.differing(RECALL, {**RECALL, key: 64}) == identity.differing({**RECALL, key: 64}, RECALL) == [key]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "another"),
+    [("replicas", 1, 4), ("replica_learning_rates", (), (0.1,)), ("replica_axis", "auto", "map")],
+)
+def test_unless_everything_goes_by_its_value_since(key, value, another):
+    assert identity.differing({**RECALL, key: value}, RECALL) == []
+    assert identity.differing({**RECALL, key: another}, RECALL) == [key]
 
 
 @pytest.mark.parametrize(("name", "same"), [("unigram", "nmt_nfkc"), ("char", "identity")])
