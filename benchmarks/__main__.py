@@ -42,7 +42,7 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[Comparis
     parser.add_argument("--dry-run", action="store_true", help="say what would be measured")
     parser.add_argument("--tiny", action="store_true", help="every case in little, on any machine")
     options = parser.parse_args(argv)
-    known, chosen = suites.known(options), dict[str, Comparison]()
+    known, chosen = suites.known(peers=options.peers, data=options.data, run=options.run), dict[str, Comparison]()
     for name in options.cases:
         if name not in known:
             parser.error(f"CASE = {name} is not a case; choose from {', '.join(known)}")
@@ -55,7 +55,7 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[Comparis
             parser.error(f"there is no GPU, JAX computes on {device['kind']}; use --dry-run or --tiny")
         if options.peers and not contender.has_peers(cuda=one.on_gpu and not options.tiny):
             parser.error(f"--peers needs .venv-peers; run `make peers` once, or set {contender.PYTHON} (with CUDA)")
-    return options, [suites.as_asked(one, options) for one in chosen.values()]
+    return options, [suites.as_asked(one, seconds=options.seconds, tiny=options.tiny) for one in chosen.values()]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,23 +73,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         for key in (key for key, value in about.items() if found.get(key) != value):
             print(f"error: --json = {options.json} holds results of another {key}; give another", file=sys.stderr)
             return 2
-    return measure(chosen, found, options)
+    return measure(chosen, found, options.json, options.minutes)
 
 
-def measure(chosen: Sequence[Comparison], found: dict[str, Any], options: argparse.Namespace) -> int:
-    """Measures what is not in `found` yet, while there is time, and writes it there."""
+def measure(chosen: Sequence[Comparison], found: dict[str, Any], path: Path | None, minutes: float) -> int:
+    """Measures what is not in `found` yet, in so many minutes, and writes it there and, if given, to the file."""
     begun, cases, status = time.monotonic(), found["cases"], 0
     for one in chosen:
         if one.name not in cases:
-            if time.monotonic() - begun > 60 * (options.minutes - one.minutes):
+            if time.monotonic() - begun > 60 * (minutes - one.minutes):
                 print(f"stopped before {one.name} for want of time; the same command goes on", file=sys.stderr)
                 status = 3
                 break
             print(f"{one.name}: about {one.minutes:.1f} min", file=sys.stderr, flush=True)
             cases[one.name] = one.measure()
             add_shares(cases, one.name, found["device"]["kind"])
-            if options.json:
-                whole_file.write_text(options.json, json.dumps(found, indent=1) + "\n")
+            if path:
+                whole_file.write_text(path, json.dumps(found, indent=1) + "\n")
         status = 1 if cases[one.name]["failed"] else status
         if status and one.name == "agreement":
             print("error: not every architecture agrees with the CPU; nothing is measured", file=sys.stderr)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
 from benchmarks.agreement import agreement
@@ -10,6 +10,7 @@ from benchmarks.cases import gpu_cases, product, stack, step
 from benchmarks.compare import Comparison
 from benchmarks.contender import Contender
 
+HOW = ("default", "tuned")  # every peer is measured in both ways
 JOINT: dict[str, Any] = {  # a model that JoeyNMT has as well: 5.5 M parameters, one rate of dropout; it does not end
     **{"model.hidden_size": 256, "model.num_layers": 3, "model.num_heads": 8, "model.mlp_dim": 512, "cpu_devices": 2},
     **{"model.dropout_rate": 0.2, "model.attention_dropout_rate": 0.2, "data.tokenizer.vocab_size": 6000},
@@ -23,10 +24,9 @@ TINY: dict[str, Any] = {
 }
 
 
-def steps(options: Namespace) -> list[Comparison]:
+def steps(peers: bool) -> list[Comparison]:
     """A training step of every kind of model, beside torch's and Flax's."""
     large: dict[str, Any] = {"cpu_devices": 2, "keep_pages": True}
-    peers = ("default", "tuned") if options.peers else ()
     made: dict[str, Contender] = {}
     for model in ("rnn", "gru", "lstm"):
         made[f"{model}_128"] = stack(model, 64, 128, 256, **large)
@@ -40,19 +40,19 @@ def steps(options: Namespace) -> list[Comparison]:
     found: list[Comparison] = [product("float32", 2048)]
     for name, ours in made.items():  # small arrays are allocated faster with pages freed
         freed = [ours.but("ours, pages freed", keep_pages=False)] if ours.values.get("keep_pages") else []
-        contenders = [ours, *freed, *(ours.beside(peer, how) for peer in ("torch", "flax") for how in peers)]
+        contenders = [ours, *freed, *(ours.beside(peer, how) for peer in ("torch", "flax") for how in HOW if peers)]
         found.append(Comparison(name, "a training step", contenders))
     return found
 
 
-def text(options: Namespace) -> list[Comparison]:
+def text(peers: bool, data: Path | None, run: Path | None) -> list[Comparison]:
     """Training and translating real text, beside JoeyNMT with the same model, vocabulary and batch."""
-    where = {"data.dir": str(options.data)}
+    where = {"data.dir": str(data)}
     trained = Contender("ours", "configs/multi30k.py:transformer", JOINT | where)
-    translated = Contender("ours", "", where, run=str(options.run), split="test_2016_flickr")
+    translated = Contender("ours", "", where, run=str(run), split="test_2016_flickr")
 
     def beside(ours: Contender) -> list[Contender]:
-        return [ours, *(ours.beside("joeynmt", how) for how in ("default", "tuned") if options.peers)]
+        return [ours, *(ours.beside("joeynmt", how) for how in HOW if peers)]
 
     return [  # in the rounds thrown away every shape of batch is met and compiled
         Comparison("multi30k", "training", beside(trained), needs=("data",), steps=20, warm_up=5, least=5),
@@ -60,18 +60,18 @@ def text(options: Namespace) -> list[Comparison]:
     ]
 
 
-def start(options: Namespace) -> list[Comparison]:
+def start() -> list[Comparison]:
     """From the start of `python train.py` to the end of its first step, with an empty and with a filled cache."""
     both = itertools.product(("gru_attention", "transformer"), ("cold", "warm"))
     ours = [Contender("start", f"configs/recall.py:{m}", setting=cache, name=f"{m} {cache}") for m, cache in both]
     return [Comparison("start", "start to first step", ours, "steps", steps=1, seconds=0.0, warm_up=0, least=3)]
 
 
-def pipeline(options: Namespace) -> list[Comparison]:
+def pipeline(data: Path | None) -> list[Comparison]:
     """What training consumes, and what the input pipeline delivers alone."""
     cases = {model: Contender("ours", f"configs/recall.py:{model}", name="training") for model in ("rnn", "gru")}
-    if options.data:
-        values = {"data.dir": str(options.data), "data.num_buckets": 4}  # few shapes to compile
+    if data:
+        values = {"data.dir": str(data), "data.num_buckets": 4}  # few shapes to compile
         cases["text"] = Contender("ours", "configs/multi30k.py:gru_attention", values, name="training")
     found: list[Comparison] = []
     for name, training in cases.items():
@@ -80,21 +80,18 @@ def pipeline(options: Namespace) -> list[Comparison]:
     return found
 
 
-SUITES = {"steps": steps, "text": text, "start": start, "pipeline": pipeline}
-SUITES["gpu"] = lambda options: [agreement(), *gpu_cases(options.peers)]
-
-
-def known(options: Namespace) -> dict[str, list[Comparison]]:
+def known(*, peers: bool, data: Path | None, run: Path | None) -> dict[str, list[Comparison]]:
     """Suites, and each of their cases; what shares are of comes before a step."""
-    made = {name: suite(options) for name, suite in SUITES.items()}
+    made = {"steps": steps(peers), "text": text(peers, data, run), "start": start(), "pipeline": pipeline(data)}
+    made["gpu"] = [agreement(), *gpu_cases(peers)]
     cases = {one.name: [one] for suite in made.values() for one in suite}
     return made | cases | {one.name: [made["steps"][0], one] for one in made["steps"]}
 
 
-def as_asked(one: Comparison, options: Namespace) -> Comparison:
+def as_asked(one: Comparison, *, seconds: float | None, tiny: bool) -> Comparison:
     """With `seconds`; or `tiny`, so that any machine makes it at once, and without cuDNN, which needs a GPU."""
-    one = one if options.seconds is None else dataclasses.replace(one, seconds=options.seconds)
-    if not options.tiny:
+    one = one if seconds is None else dataclasses.replace(one, seconds=seconds)
+    if not tiny:
         return one
     kept = [ours for ours in one.contenders if ours.values.get("model.backend") != "cudnn"]
     small = [ours.but(ours.name, **{key: TINY.get(key, v) for key, v in ours.values.items()}) for ours in kept]

@@ -81,9 +81,9 @@ def test_it_stops_for_want_of_time_and_where_a_device_disagrees(results, capsys,
 def test_the_plan_names_every_program_and_no_case_takes_ten_minutes(capsys):
     assert command.main(["gpu", "text", "start", "pipeline", "--peers", "--dry-run"]) == 0
     printed = capsys.readouterr().out
-    options = tiny.Namespace(**tiny.CHOICE | {"tiny": False})
+    known = suites.known(**tiny.CHOICE)
     for suite in ("gpu", "text", "start", "pipeline"):
-        for one in suites.known(options)[suite]:
+        for one in known[suite]:
             assert f"{one.name}: " in printed and one.minutes < 10
             assert all(f"  {ours.name}: " in printed for ours in one.contenders)
     assert "data.max_length=2048" in printed and "in all about" in printed
@@ -98,10 +98,9 @@ def test_in_little_cudnn_is_left_out_and_sizes_are_small():
 
 
 def test_text_is_measured_where_there_is_some(tmp_path):
-    options = tiny.CHOICE | {"tiny": False, "data": tmp_path}
-    names = [one.name for one in suites.known(tiny.Namespace(**options))["pipeline"]]
+    names = [one.name for one in suites.known(**tiny.CHOICE | {"data": tmp_path})["pipeline"]]
     assert names == ["pipeline_rnn", "pipeline_gru", "pipeline_text"]
-    joint = tiny.case("multi30k", **options)
+    joint = tiny.case("multi30k", tiny=False, data=tmp_path)
     assert [ours.name for ours in joint.contenders] == ["ours", "joeynmt default", "joeynmt tuned"]
 
 

@@ -1,15 +1,13 @@
 """Cases of the benchmark so small that a program steps through them at once."""
 
-from argparse import Namespace
+from typing import Any
 
 from benchmarks import suites
 from benchmarks.compare import Comparison
 
-CHOICE = {"peers": True, "data": None, "run": None, "tiny": True, "seconds": None}
+CHOICE: dict[str, Any] = {"peers": True, "data": None, "run": None}
 
 
-def case(name: str, **choice) -> Comparison:
+def case(name: str, *, tiny: bool = True, seconds: float | None = None, **choice) -> Comparison:
     """The comparison of that name, in little."""
-    options = Namespace(**CHOICE | choice)
-    known = suites.known(options)
-    return suites.as_asked(known[name][-1], options)
+    return suites.as_asked(suites.known(**CHOICE | choice)[name][-1], seconds=seconds, tiny=tiny)
