@@ -283,7 +283,7 @@ def main(argv: Sequence[str]) -> None:
         config = read_config(options.workdir)
         if options.data_dir and "dir" not in config.data:
             raise ValueError(f"--data_dir = {options.data_dir}: {config.task} reads no files; leave it out")
-        backend.configure(config, options.workdir)
+        backend.configure(options.workdir, config.keep_pages, config.cpu_devices, config.deterministic)
         run = restore(options.workdir, options.checkpoint, data_dir=options.data_dir)
         split = options.split
         flag, file = next(((f, v) for f in ("source", "target", "input") if (v := getattr(options, f))), ("", ""))

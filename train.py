@@ -48,7 +48,7 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
     disk later) and NonFiniteError when the loss stops being a number; finished work stays.
     """
     begun = run_start()
-    backend.configure(config, workdir)
+    backend.configure(workdir, config.keep_pages, config.cpu_devices, config.deterministic)
     run_folder.check_same_run(workdir, config, accept_changes=accept_changes)
     newest, best = Checkpoints(workdir / "checkpoints", config.keep), Checkpoints(workdir / "best", 1)
     main_process = jax.process_index() == 0

@@ -33,7 +33,7 @@ class Ours(Program):
     def __init__(self, case: Any, folder: Path):
         self.case, self.folder, self.peak_memory = case, folder, provenance.device_memory_bytes
         config = self.config = config_of(case)
-        backend.configure(config, folder / "run")
+        backend.configure(folder / "run", config.keep_pages, config.cpu_devices, config.deterministic)
         tokenizer = Path(case.run or folder) / "tokenizer"
         self.task: Any = data.build(config.task, config.data, tokenizer_dir=tokenizer)
         self.model = restore.restore(Path(case.run), data_dir=config.data.dir).model if case.run else self.untrained()

@@ -70,5 +70,5 @@ def product(config: Any) -> Program:
 
 def program(case: Any, folder: Path) -> Program:
     config = config_of(case)
-    backend.configure(config, folder / "run")
+    backend.configure(folder / "run", config.keep_pages, config.cpu_devices, config.deterministic)
     return product(config) if case.setting == "product" else training(config, folder)

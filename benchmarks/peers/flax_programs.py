@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from ml_collections import ConfigDict
 
 from benchmarks.handover import Weights, read, renamed
 from benchmarks.protocol import Program
@@ -130,7 +129,8 @@ def program(case: Any, folder: Path) -> Program:
     """A training step, from our weights."""
     given = read(folder)
     if case.setting == "tuned":
-        backend.configure(ConfigDict(vars(given.config)), folder / "run")
+        config = given.config
+        backend.configure(folder / "run", config.keep_pages, config.cpu_devices, config.deterministic)
     kinds: dict[str, Any] = {"transformer": Transformer, "gru_attention": AttentionSeq2Seq}
     model = kinds.get(given.config.model.name, Stack)(given.config.model, given.vocab, nnx.Rngs(0))
     num_params = take(model, given.weights)

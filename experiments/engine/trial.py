@@ -55,7 +55,7 @@ def run(job: Job) -> bool:
     config.lock()
     if job.in_haste:
         jax.config.update("jax_disable_most_optimizations", True)
-    backend.configure(config, workdir)
+    backend.configure(workdir, config.keep_pages, config.cpu_devices, config.deterministic)
     provenance.commit(), version.trees()  # as they are now, whatever is edited before the end
     notes = Notes(workdir / "probes.jsonl", job.probes)
     first = Restored(config, *_build(config, workdir), 0)

@@ -97,16 +97,15 @@ def test_the_environment_says_the_mode_where_the_config_does_not(monkeypatch, tm
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"wandb__project": "team/project"}, "wandb.project = 'team/project' holds /.*WANDB_ENTITY"),
-        ({"wandb__project": ""}, "is empty"),
-        ({"wandb__project": "p" * 129}, "longer than 128"),
-        ({"wandb__mode": "online"}, "wandb.mode = 'online' needs credentials"),
+        ({"project": "team/project"}, "wandb.project = 'team/project' holds /.*WANDB_ENTITY"),
+        ({"project": ""}, "is empty"),
+        ({"project": "p" * 129}, "longer than 128"),
+        ({"mode": "online"}, "wandb.mode = 'online' needs credentials"),
     ],
 )
 def test_what_wandb_would_refuse_is_one_line_before_anything_is_built(values, said):
-    config = runs.config("recall", "gru", **{"wandb__mode": "offline", **values})
     with pytest.raises(ValueError, match=said):
-        wandb_account.check(config)
+        wandb_account.check(**{"mode": "offline", "project": "longreach", **values})
 
 
 def test_a_mode_of_the_environment_that_cannot_be(monkeypatch):

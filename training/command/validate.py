@@ -103,7 +103,7 @@ def validate(config: ConfigDict) -> None:
             f"{config.optimizer.name}; use adamw"
         )
     if config.tracker.name == "wandb":
-        wandb_account.check(config)
+        wandb_account.check(config.wandb.mode, config.wandb.project)
     models.check_values(config.model)
 
 

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import jax
-from ml_collections import ConfigDict
 
 # Parameters of glibc's mallopt(3), and what they are set to. The price is up to twice the memory: some of XLA's
 # temporary buffers then exist twice (docs/performance.md).
@@ -33,7 +32,7 @@ def release_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def configure(config: ConfigDict, workdir: Path) -> None:
+def configure(workdir: Path, keep_pages: bool, cpu_devices: int, deterministic: bool) -> None:
     """Host memory, number of CPU devices, compilation cache, deterministic kernels.
 
     What the environment says already (XLA_FLAGS, JAX_COMPILATION_CACHE_DIR) stays. Raises ValueError, in one line,
@@ -44,18 +43,18 @@ def configure(config: ConfigDict, workdir: Path) -> None:
         value = getattr(value, "value", value)
         if value not in (needed, None):
             raise ValueError(f"{name.upper()} = {value} is not supported; unset it in the environment")
-    if sys.platform == "linux" and config.keep_pages:
+    if sys.platform == "linux" and keep_pages:
         # XLA's CPU backend allocates its buffers anew at every step; faulting in the pages of large ones costs a
         # tenth of a step and more. Small ones have no such cost, and one heap for all threads slows them.
         for parameter, value in _KEEP_PAGES.items():
             ctypes.CDLL(None).mallopt(parameter, value)
-    if config.cpu_devices > 1 and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", config.cpu_devices)
+    if cpu_devices > 1 and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        jax.config.update("jax_num_cpu_devices", cpu_devices)
     if not jax.config.values["jax_compilation_cache_dir"]:
         jax.config.update("jax_compilation_cache_dir", str(workdir.absolute().parent / ".jax_cache"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    if config.deterministic:
+    if deterministic:
         os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
     try:
         jax.devices()

@@ -6,8 +6,6 @@ import urllib.error
 import urllib.request
 from urllib.parse import urlsplit
 
-from ml_collections import ConfigDict
-
 MODES = ("auto", "online", "offline", "disabled")
 OF_ENVIRONMENT = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline"}
 OF_ENVIRONMENT |= {"disabled": "disabled", "": "auto"}
@@ -51,11 +49,10 @@ def mode_of(mode: str) -> str:
     return mode
 
 
-def check(config: ConfigDict) -> None:
+def check(mode: str, project: str) -> None:
     """Raises ValueError, in one line, for what wandb would refuse."""
-    if mode_of(config.wandb.mode) == "disabled":
+    if mode_of(mode) == "disabled":
         return
-    project = config.wandb.project
     found = "".join(sorted(set(project) & set(NO_PROJECT)))
     if not project.strip() or found or len(project) > 128:
         problem = f"holds {found}" if found else "is empty" if not project.strip() else "is longer than 128 characters"

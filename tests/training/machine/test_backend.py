@@ -3,10 +3,7 @@
 import jax
 import pytest
 
-from tests.training import runs
 from training.machine import backend
-
-CONFIG = runs.config("recall", "gru")
 
 
 @pytest.mark.parametrize(("name", "value"), [("jax_enable_x64", True), ("jax_numpy_rank_promotion", "raise")])
@@ -15,7 +12,7 @@ def test_what_nothing_is_written_for_is_refused(tmp_path, name, value):
     jax.config.update(name, value)
     try:
         with pytest.raises(ValueError, match=f"{name.upper()} = {value} is not supported; unset it"):
-            backend.configure(CONFIG, tmp_path / "run")
+            backend.configure(tmp_path / "run", False, 1, False)
     finally:
         jax.config.update(name, before)
 
@@ -27,4 +24,4 @@ def test_hardware_that_is_not_there_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(jax, "devices", devices)
     monkeypatch.setenv("JAX_PLATFORMS", "cuda")
     with pytest.raises(ValueError, match="JAX_PLATFORMS = 'cuda' is not to be had on this machine; use cpu"):
-        backend.configure(CONFIG, tmp_path / "run")
+        backend.configure(tmp_path / "run", False, 1, False)
