@@ -100,15 +100,21 @@ def test_changes_that_checkpoints_cannot_follow_are_refused(tmp_path):
         check_same_run(tmp_path, config(**{"model.hidden_size": 32}), accept_changes=True)
 
 
-def test_a_key_that_came_or_went_with_the_code_is_no_change(tmp_path):
+def test_a_key_that_came_or_went_is_no_change_where_the_run_goes_as_before(tmp_path):
     record(tmp_path, config(), {})
     recorded = json.loads((tmp_path / "config.json").read_text())
-    recorded["config"]["model"]["gone"] = 1
-    del recorded["config"]["model"]["remat"]
+    recorded["config"]["replicas"] = 1
+    del recorded["config"]["model"]["remat"], recorded["config"]["loss_positions"]
     write_json(tmp_path / "config.json", recorded)
     check_same_run(tmp_path, config(), accept_changes=False)
     with pytest.raises(ValueError, match="seed = 5"):
         check_same_run(tmp_path, config(seed=5), accept_changes=False)
+    with pytest.raises(ValueError, match=r"loss_positions = 8 \(was 0\)"):
+        check_same_run(tmp_path, config(loss_positions=8), accept_changes=False)
+    recorded["config"]["model"]["gone"] = 1
+    write_json(tmp_path / "config.json", recorded)
+    with pytest.raises(ValueError, match=r"model.gone = None \(was 1\)"):
+        check_same_run(tmp_path, config(), accept_changes=False)
 
 
 @pytest.mark.parametrize("what", ["versions", "device"])
