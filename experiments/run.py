@@ -24,7 +24,7 @@ import jax
 from experiments.engine import estimate, results, schedule
 from experiments.engine.progress import duration
 from experiments.engine.results import Folders
-from experiments.engine.running import AGAIN, Engine
+from experiments.engine.running import Engine
 from experiments.engine.schedule import Due
 from experiments.questions import QUESTIONS, find
 from experiments.questions.question import SCALES
@@ -39,7 +39,7 @@ def dry_run(engine: Engine, jobs: int) -> None:
 
     left = engine.unfinished()
     if not left:
-        print(f"{engine.name} at {engine.scale}: every run is finished{AGAIN}")
+        print(f"{engine.name} at {engine.scale}: {engine.all_finished()}")
         return
     listing = Listing(title=f"{engine.name} at {engine.scale}: {len(left)} runs to do", title_justify="left")
     listing.add_column("run")

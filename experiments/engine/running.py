@@ -20,7 +20,6 @@ from experiments.questions.question import Question
 from training.command.cli import FAILURE
 from training.machine import signals
 
-AGAIN = " (--fresh runs them again beside, and says what moved)"
 TICK = 0.5  # seconds between looks at the clock and the bars
 
 
@@ -46,7 +45,7 @@ class Engine:
 
         Raises ValueError for a grid, a probe, a filter or a table that cannot be used; nothing has been written.
         """
-        self.question, self.name, self.scale = question, name, scale
+        self.question, self.name, self.scale, self.fresh = question, name, scale, fresh
         self.folders = folders.beside() if fresh else folders
         self.published = folders.tables()[-1:] if fresh else []  # what is run anew is compared to
         self.grid = schedule.grid(question, scale)
@@ -95,13 +94,20 @@ class Engine:
         waiting = [schedule.assumed(run) for run in plan.waiting]
         return [one for one in plan.due if not self.finished(one)] + waiting
 
+    def all_finished(self) -> str:
+        """What to say where nothing is left to run, and how to run all of it nonetheless."""
+        if not self.fresh:
+            return "every run is finished (--fresh runs them again beside, and says what moved)"
+        places = [str(folder) for folder in (self.folders.runs, self.folders.results) if folder.exists()]
+        return f"every run is finished, in {self.folders.runs} (to run anew, remove {' and '.join(places)})"
+
     # ---- running -----------------------------------------------------------------------------------------------
 
     def go(self) -> None:
         """Runs until nothing is left, or something asks to stop."""
         left = self.unfinished()
         if not left:
-            print(f"every run is finished{AGAIN}; table, figure and verdict are written anew", file=sys.stderr)
+            print(f"{self.all_finished()}; table, figure and verdict are written anew", file=sys.stderr)
             return
         before = {number: signal.signal(number, self._note) for number in signals.asking()}
         workers: list[Worker] = []
