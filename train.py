@@ -67,7 +67,9 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
 
     with run_folder.claimed(workdir, jax.process_index()), signals.StopRequest() as stop:
         # Where an earlier start of this run got to.
-        past = resume.find(workdir, config, newest, best, trainer.state, trainer.weights)
+        past = resume.find(
+            workdir, newest, best, trainer.state, trainer.weights, config.steps, config.early_stopping.patience
+        )
         if main_process and not (past.summary and run_folder.read_record(workdir, damaged_is_none=True)):
             run_folder.record(workdir, config, content)
         if past.summary:

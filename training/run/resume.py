@@ -5,8 +5,6 @@ import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ml_collections import ConfigDict
-
 from data import whole_file
 from training.run import metrics_file
 from training.run.checkpoint import Checkpoints, MisfitError
@@ -23,12 +21,18 @@ class Past(NamedTuple):
 
 
 def find(
-    workdir: Path, config: ConfigDict, newest: Checkpoints, best: Checkpoints, state: State, weights: params.Params
+    workdir: Path,
+    newest: Checkpoints,
+    best: Checkpoints,
+    state: State,
+    weights: params.Params,
+    steps: int,
+    patience: int,
 ) -> Past:
     """What the newest whole checkpoint holds; a run that has none begins with `state`.
 
     Only damaged checkpoints are moved, and nothing else is touched. Raises MisfitError where a whole one holds other
-    arrays than `state` or `weights`, ValueError where the run has gone beyond `config.steps` or is finished and
+    arrays than `state` or `weights`, ValueError where the run has gone beyond `steps` or is finished and
     nothing of it can go on.
     """
     there = newest.steps()
@@ -38,8 +42,8 @@ def find(
     if restored is None:
         if path.is_file():
             summary = whole_file.read_json(path, "move it away to train again from step 0, or use another --workdir")
-            if (summary.get("final") or {}).get("step") == config.steps:
-                return Past(config.steps, state, Ledger(), summary)
+            if (summary.get("final") or {}).get("step") == steps:
+                return Past(steps, state, Ledger(), summary)
             raise ValueError(
                 f"{newest.folder} holds no checkpoint to go on from, and {path} is of a finished run; "
                 "use another --workdir"
@@ -56,15 +60,15 @@ def find(
         )
     ledger = Ledger(**meta)
     evaluated = (ledger.latest or {}).get("step")
-    if done > config.steps or (done == config.steps != evaluated):
+    if done > steps or (done == steps != evaluated):
         raise ValueError(
-            f"steps = {config.steps} is not more than the {done} that {workdir} has done already; "
+            f"steps = {steps} is not more than the {done} that {workdir} has done already; "
             "use more, or another --workdir"
         )
     if said := metrics_file.lost(workdir / "metrics.jsonl", done, len(ledger.step_seconds)):
         warnings.warn(said, stacklevel=2)
     found: dict[str, Any] | None = None
-    if path.is_file() and (done == config.steps or ledger.out_of_patience(config.early_stopping.patience)):
+    if path.is_file() and (done == steps or ledger.out_of_patience(patience)):
         try:
             found = whole_file.read_json(path, "it is written anew")
         except ValueError as error:
