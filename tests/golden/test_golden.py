@@ -13,6 +13,7 @@ import re
 
 import pytest
 
+from experiments.questions import QUESTIONS
 from tests.golden import cases, numbers, text
 
 WALKED = [(kind, name) for kind, (_, table) in cases.CASES.items() for name in sorted(table)]
@@ -67,3 +68,16 @@ def test_what_changed_is_said_with_what_to_do(change, said):
         assert fault.count(", was ") == 1 and re.search(
             "raise VERSION.*experiments/questions.*tests.golden.make", fault
         )
+
+
+def test_the_questions_to_look_at_are_named():
+    def named(kind, name):
+        return re.findall(r"experiments/questions/(\w+)\.py", numbers.advice(kind, name))
+
+    assert named("tasks", "recall") == ["long_range", "head_count"]
+    assert named("probes", "gradient_by_time") == ["gradient_flow"]
+    assert named("architectures", "gru") == ["sentence_length"]
+    assert "throughput" in named("architectures", "lstm_decoder")  # beside its run
+    assert named("decoding", "greedy") == list(QUESTIONS)  # any probe may decode
+    assert named("tasks", "tfds") == []
+    assert numbers.advice("tasks", "tfds").startswith("No question has runs of it")
