@@ -9,7 +9,7 @@ from tests.data import texts
 from tests.training import runs
 
 
-class Fables(tfds.core.GeneratorBasedBuilder):
+class Tales(tfds.core.GeneratorBasedBuilder):
     """A text data set of TFDS."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -36,7 +36,7 @@ def write(folder: Path) -> dict[str, dict[str, Any]]:
     """Writes all of it into the folder. Returns values for `runs.config` by task."""
     texts.write_multi30k(folder / "multi30k")
     runs.write_language(folder / "language")
-    Fables(data_dir=folder / "tfds", file_format="array_record").download_and_prepare(file_format="array_record")
+    Tales(data_dir=folder / "tfds", file_format="array_record").download_and_prepare(file_format="array_record")
     (folder / "letters").mkdir()
     for first, (split, count) in enumerate((("train", 64), ("val", 12))):
         lines = [letters(number) for number in range(64 * first, 64 * first + count)]
@@ -51,6 +51,6 @@ def write(folder: Path) -> dict[str, dict[str, Any]]:
         "multi30k_joined": pairs | words | {"data__max_length": 96, "tokens_per_batch": 1024},
         "shakespeare": read | {"data__dir": str(folder / "language"), "data__length": 16, "batch_size": 16},
         "tfds": read
-        | {"data__dir": str(folder / "tfds"), "data__name": "fables", "data__length": 16}
+        | {"data__dir": str(folder / "tfds"), "data__name": "tales", "data__length": 16}
         | {"tokens_per_batch": 256},
     }

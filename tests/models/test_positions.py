@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from models.positions import POSITIONS, Alibi, Learned, Rotary, Sinusoidal, positions_of, sinusoids
+from models.positions import POSITIONS, Alibi, Learned, Rotary, positions_of, sinusoids
 
 
 def normal(seed, *shape):
@@ -93,10 +93,3 @@ def test_alibi_slopes_and_distances_are_those_of_the_paper():
     assert bias.shape == (1, 8, 2, 4)
     np.testing.assert_allclose(bias[0, :, 0, 1], [-(0.5**i) for i in range(1, 9)])
     np.testing.assert_allclose(bias[0, 0], -0.5 * np.array([[0, 1, 4, 9], [4, 3, 0, 5]]))
-
-
-def test_num_params_is_what_is_there():
-    for kind in POSITIONS.values():
-        leaves = jax.tree.leaves(nnx.state(kind(7, 8, 2, nnx.Rngs(0)), nnx.Param))
-        assert kind.num_params(7, 8) == sum(leaf.size for leaf in leaves)
-    assert Learned.num_params(7, 8) == 56 and Sinusoidal.num_params(7, 8) == 0
