@@ -89,8 +89,8 @@ def build(name: str, config: ConfigDict, spec: Spec, key: Key[Array, ""]) -> Arc
         fit = ", ".join(other for other, kind in MODELS.items() if kind.causal)
         raise ValueError(f"model = {name!r} sees later inputs, and the task feeds it its answers; use one of {fit}")
     check_values(config)
-    # As one program, which the compilation cache keeps: drawn one by one, parameters compile some thirty small ones.
-    return nnx.jit(lambda key: architecture(config, spec, nnx.Rngs(params=key)))(key)
+    # Not as one program: that compiles for seconds, and the small ones of each shape serve every other model too.
+    return architecture(config, spec, nnx.Rngs(params=key))
 
 
 def portable(config: ConfigDict) -> ConfigDict:

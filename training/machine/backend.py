@@ -52,7 +52,7 @@ def configure(workdir: Path, keep_pages: bool, cpu_devices: int, deterministic: 
         jax.config.update("jax_num_cpu_devices", cpu_devices)
     if not jax.config.values["jax_compilation_cache_dir"]:
         jax.config.update("jax_compilation_cache_dir", str(workdir.absolute().parent / ".jax_cache"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # small programs draw the parameters
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     if deterministic:
         os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
