@@ -63,6 +63,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark, places in (("processes", PROCESSES), ("slow", SLOW)):
             if not names.isdisjoint(places):
                 item.add_marker(mark)
+    # Tests of one architecture share programs, and pytest's processes share out neighbours.
+    contract = [item for item in items if item.path.name == "test_contract.py"]
+    places = [place for place, item in enumerate(items) if item.path.name == "test_contract.py"]
+    for place, item in zip(places, sorted(contract, key=_architecture), strict=True):
+        items[place] = item
+
+
+def _architecture(item: pytest.Item) -> str:
+    """What the item is parametrised with first."""
+    return item.name.partition("[")[2].rstrip("]").split("-")[0]
 
 
 @pytest.fixture(scope="session")
