@@ -64,10 +64,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if not names.isdisjoint(places):
                 item.add_marker(mark)
     # Tests of one architecture share programs, and pytest's processes share out neighbours.
-    contract = [item for item in items if item.path.name == "test_contract.py"]
-    places = [place for place, item in enumerate(items) if item.path.name == "test_contract.py"]
-    for place, item in zip(places, sorted(contract, key=_architecture), strict=True):
-        items[place] = item
+    contract = [at for at, item in enumerate(items) if item.path.name == "test_contract.py"]
+    for at, item in zip(contract, sorted((items[at] for at in contract), key=_architecture), strict=True):
+        items[at] = item
 
 
 def _architecture(item: pytest.Item) -> str:
