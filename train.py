@@ -60,8 +60,9 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
         model = models.build(config.model.name, config.model, task.spec, jax.random.key(config.seed))
         trainer = Trainer(model, task.spec, config, mesh.make(), Clock({}))
         probes = [*probes, *translator.while_training(config, task, model)]
-        plan = pipeline.train_plan(task, config)
-        validation = list(pipeline.eval_batches(task, "val", config, limit=config.eval_examples))
+        batching = pipeline.Batching.of(config)
+        plan = pipeline.train_plan(task, batching)
+        validation = list(pipeline.eval_batches(task, "val", batching, limit=config.eval_examples))
         content = task.content_hash("train", "val")
         run_folder.check_same_data(workdir, content, accept_changes=accept_changes)
 
@@ -88,7 +89,7 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
         ):
             tracker.say(run_report.opening(config.model.name, config.task, task.notes, trainer.weights, done, workdir))
             clock.listeners = [tracker.doing, watchdog.doing]
-            batches = watchdog.fed(pipeline.train_batches(task, config, start=done, plan=plan))
+            batches = watchdog.fed(pipeline.train_batches(task, batching, start=done, plan=plan))
             clock.lap()
             while done < config.steps and not ledger.out_of_patience(patience):
                 if stop.agreed(at=done % config.every.log == 0):

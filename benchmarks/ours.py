@@ -37,14 +37,15 @@ class Ours(Program):
         tokenizer = Path(case.run or folder) / "tokenizer"
         self.task: Any = data.build(config.task, config.data, tokenizer_dir=tokenizer)
         self.model = restore.restore(Path(case.run), data_dir=config.data.dir).model if case.run else self.untrained()
-        self.plan = None if case.split else pipeline.train_plan(self.task, config)
+        batching = self.batching = pipeline.Batching.of(config)
+        self.plan = None if case.split else pipeline.train_plan(self.task, batching)
         self.clock, self.done = Clock({}), 0
         self.trainer = Trainer(self.model, self.task.spec, config, mesh.make(), self.clock)
         if case.setting == "one_batch":
-            self.held_out: list[Any] = [next(pipeline.train_batches(self.task, config))]
+            self.held_out: list[Any] = [next(pipeline.train_batches(self.task, batching))]
         else:
             limit = 0 if case.split else config.eval_examples
-            self.held_out = list(pipeline.eval_batches(self.task, case.split or "val", config, limit=limit))
+            self.held_out = list(pipeline.eval_batches(self.task, case.split or "val", batching, limit=limit))
         leave(folder, config, params.flatten(self.model), self.held_out[0])
         if isinstance(self.task, Translation):
             self.leave_text(tokenizer / "joint.model")
@@ -82,7 +83,7 @@ class Ours(Program):
         before = self.clock.seconds.get("compile", 0.0)
         batches: Iterator[Any] = itertools.repeat(self.held_out[0])
         if self.case.setting != "one_batch":
-            batches = pipeline.train_batches(self.task, self.config, start=self.done, plan=self.plan)
+            batches = pipeline.train_batches(self.task, self.batching, start=self.done, plan=self.plan)
         batch, tokens = next(batches), 0
         self.clock.lap()
         for _ in range(steps):
@@ -98,7 +99,7 @@ class Ours(Program):
         """Text in, text out."""
         for _ in range(steps):
             generate = Generator(self.model, self.task.spec, Beam(beam_size=5, length_penalty=0.6))
-            tokens = generate.split(pipeline.eval_batches(self.task, self.case.split, self.config))
+            tokens = generate.split(pipeline.eval_batches(self.task, self.case.split, self.batching))
             self.write(f"{self.case.name}.hypotheses", [self.task.decode_target(tokens[n]) for n in range(len(tokens))])
         return {"sentences": steps * len(tokens)}
 

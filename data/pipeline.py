@@ -7,10 +7,11 @@ Neighbouring small batches of one shape are drawn by one call of the task: what 
 examples, is three quarters of it.
 """
 
+import dataclasses
 import itertools
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import grain
 import numpy as np
@@ -30,6 +31,32 @@ ENDLESS = 1 << 62
 
 Shape = tuple[int, int]  # S, T
 Made = TypeVar("Made")
+
+
+@dataclasses.dataclass(frozen=True)
+class Batching:
+    """How examples become batches: the keys of a config that decide it. None is a key that the config does not have."""
+
+    seed: int  # of the order of examples, and of those that are drawn
+    batch_size: int | None = None  # examples, of one shape
+    tokens_per_batch: int | None = None  # padded ones, where lengths differ
+    num_buckets: int | None = None  # shapes, where lengths differ
+    workers: int = 0  # processes; 0: a thread
+
+    @classmethod
+    def of(cls, config: ConfigDict) -> "Batching":
+        """Raises ValueError for a size that is no positive whole number."""
+        sizes = {key: _positive(key, config.get(key)) for key in ("batch_size", "tokens_per_batch")}
+        num_buckets = _positive("data.num_buckets", config.data.get("num_buckets"))
+        return cls(int(config.seed), **sizes, num_buckets=num_buckets, workers=int(config.workers))
+
+    def rows(self, shape: Shape) -> int:
+        """Of batches of one shape: `batch_size`, or what `tokens_per_batch` has room for."""
+        if self.batch_size is not None:
+            return self.batch_size
+        tokens = _given("tokens_per_batch", self.tokens_per_batch)
+        check_budget(np.array([shape]), tokens, ROW_MULTIPLE)
+        return tokens // max(*shape, 1) // ROW_MULTIPLE * ROW_MULTIPLE
 
 
 class Batches(Iterator[Made], Generic[Made]):
@@ -54,25 +81,24 @@ def _stop(made: list[grain.DatasetIterator]) -> None:
         made.pop().close()
 
 
-def train_plan(task: Task, config: ConfigDict) -> BucketPlan | EndlessPlan:
+def train_plan(task: Task, batching: Batching) -> BucketPlan | EndlessPlan:
     """The plan of the training split: buckets where the task has lengths, else one shape.
 
     Raises ValueError where `batch_size` or `tokens_per_batch` does not fit the task.
     """
     num_examples, lengths_N2 = task.num_examples("train"), _varied_lengths(task, "train")
     if lengths_N2 is not None:
-        tokens = _positive(config, "tokens_per_batch")
+        tokens, num_buckets = _for_buckets(batching)
         check_budget(lengths_N2, tokens, ROW_MULTIPLE)
-        num_buckets = _positive(config.data, "num_buckets", "data.")
-        return BucketPlan(length_buckets(lengths_N2, tokens, num_buckets, ROW_MULTIPLE), config.seed)
+        return BucketPlan(length_buckets(lengths_N2, tokens, num_buckets, ROW_MULTIPLE), batching.seed)
     shape = _one_shape(task, "train")
-    rows = _rows(config, shape)
+    rows = batching.rows(shape)
     if num_examples is None:
         return EndlessPlan(rows, shape)
-    return BucketPlan(single_bucket(num_examples, rows, shape), config.seed)
+    return BucketPlan(single_bucket(num_examples, rows, shape), batching.seed)
 
 
-def eval_plan(task: Task, split: str, config: ConfigDict, *, limit: int = 0) -> BucketPlan:
+def eval_plan(task: Task, split: str, batching: Batching, *, limit: int = 0) -> BucketPlan:
     """Every example of the split exactly once, or the first `limit` of them."""
     num_examples, lengths_N2 = task.num_examples(split), _varied_lengths(task, split)
     if limit:
@@ -80,24 +106,24 @@ def eval_plan(task: Task, split: str, config: ConfigDict, *, limit: int = 0) -> 
     if num_examples is None:
         raise ValueError(f"split = {split} never ends; choose from {', '.join(s for s in task.splits if s != split)}")
     if lengths_N2 is not None:
-        num_buckets = min(EVAL_BUCKETS, _positive(config.data, "num_buckets", "data."))
-        tokens = _positive(config, "tokens_per_batch")
-        return BucketPlan(length_buckets(lengths_N2[:num_examples], tokens, num_buckets, ROW_MULTIPLE), None)
+        tokens, num_buckets = _for_buckets(batching)
+        buckets = length_buckets(lengths_N2[:num_examples], tokens, min(EVAL_BUCKETS, num_buckets), ROW_MULTIPLE)
+        return BucketPlan(buckets, None)
     shape = _one_shape(task, split)
-    rows = min(_rows(config, shape), -(-num_examples // ROW_MULTIPLE) * ROW_MULTIPLE)
+    rows = min(batching.rows(shape), -(-num_examples // ROW_MULTIPLE) * ROW_MULTIPLE)
     return BucketPlan(single_bucket(num_examples, rows, shape), None)
 
 
-def train_batches(task: Task, config: ConfigDict, *, start: int = 0, plan: Plan | None = None) -> Batches[Batch]:
+def train_batches(task: Task, batching: Batching, *, start: int = 0, plan: Plan | None = None) -> Batches[Batch]:
     """Batches `start`, `start + 1`, ... of training, without end; `plan` is its `train_plan`, if made already."""
-    plan = plan or train_plan(task, config)
-    return _stream(_drawing(task, "train", int(config.seed), plan), plan, start, ENDLESS, int(config.workers))
+    plan = plan or train_plan(task, batching)
+    return _stream(_drawing(task, "train", batching.seed, plan), plan, start, ENDLESS, batching.workers)
 
 
-def eval_batches(task: Task, split: str, config: ConfigDict, *, limit: int = 0) -> Batches[Batch]:
+def eval_batches(task: Task, split: str, batching: Batching, *, limit: int = 0) -> Batches[Batch]:
     """Every example of the split exactly once, in the order of buckets; `index` tells which is which."""
-    plan = eval_plan(task, split, config, limit=limit)
-    return _stream(_drawing(task, split, int(config.seed), plan), plan, 0, plan.num_batches, 0)
+    plan = eval_plan(task, split, batching, limit=limit)
+    return _stream(_drawing(task, split, batching.seed, plan), plan, 0, plan.num_batches, 0)
 
 
 def _drawing(task: Task, split: str, seed: int, plan: Plan) -> Callable[[int, int], list[Batch]]:
@@ -147,19 +173,21 @@ def _one_shape(task: Task, split: str) -> Shape:
     return int(lengths_N2[0, 0]), int(lengths_N2[0, 1])
 
 
-def _rows(config: ConfigDict, shape: Shape) -> int:
-    """Of batches of one shape: `batch_size`, or what `tokens_per_batch` has room for."""
-    if "batch_size" in config:
-        return _positive(config, "batch_size")
-    tokens = _positive(config, "tokens_per_batch")
-    check_budget(np.array([shape]), tokens, ROW_MULTIPLE)
-    return tokens // max(*shape, 1) // ROW_MULTIPLE * ROW_MULTIPLE
+def _for_buckets(batching: Batching) -> tuple[int, int]:
+    """Tokens of a batch, and shapes."""
+    tokens = _given("tokens_per_batch", batching.tokens_per_batch)
+    return tokens, _given("data.num_buckets", batching.num_buckets)
 
 
-def _positive(config: ConfigDict, key: str, where: str = "") -> int:
-    if key not in config:
-        raise ValueError(f"{where}{key} is missing from the config; this task needs it")
-    value = config[key]
+def _given(key: str, value: int | None) -> int:
+    if value is None:
+        raise ValueError(f"{key} is missing from the config; this task needs it")
+    return value
+
+
+def _positive(key: str, value: Any) -> int | None:
+    if value is None:
+        return None
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{where}{key} = {value!r} is no positive whole number; use 1 or more")
+        raise ValueError(f"{key} = {value!r} is no positive whole number; use 1 or more")
     return value

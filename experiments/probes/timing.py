@@ -126,7 +126,7 @@ def _rows(program: Timed, product: Timed, peak: float | None) -> Iterator[tuple[
 
 def _batch(run: Restored) -> Batch:
     """The first batch of training."""
-    batches = pipeline.train_batches(run.task, run.config)
+    batches = pipeline.train_batches(run.task, pipeline.Batching.of(run.config))
     try:
         return next(batches)
     finally:

@@ -6,7 +6,7 @@ import pytest
 import data
 from configs import shakespeare
 from data.files import Text
-from data.pipeline import eval_batches, train_batches
+from data.pipeline import Batching, eval_batches, train_batches
 from data.tasks.language import JoinedParts
 from data.tasks.language import shakespeare as shakespeare_task
 from data.tokenizers import BOS, EOS
@@ -41,7 +41,7 @@ def whole(task, split, batches):
 @pytest.mark.parametrize("tokenizer", ["char", "byte"])
 def test_evaluation_gives_every_token_once(tmp_path, tokenizer):
     task, config = make(tmp_path, tokenizer=tokenizer)
-    given = whole(task, "val", list(eval_batches(task, "val", config)))
+    given = whole(task, "val", list(eval_batches(task, "val", Batching.of(config))))
     cut = int(len(TEXT + "\n") * 0.9)
     assert task.decode_target(given) == (TEXT + "\n")[cut:]
     assert len(given) == task.num_tokens("val")
@@ -51,7 +51,7 @@ def test_evaluation_gives_every_token_once(tmp_path, tokenizer):
 
 def test_spec_and_shapes(tmp_path):
     task, config = make(tmp_path)
-    batch = next(train_batches(task, config))
+    batch = next(train_batches(task, Batching.of(config)))
     assert batch["source"].shape == batch["source_mask"].shape == (8, 0)
     assert batch["target_in"].shape == (8, 16) and task.lengths("train") is None
     spec = task.spec
@@ -88,7 +88,7 @@ def test_an_epoch_tiles_the_text_from_an_offset_of_its_own(tmp_path):
 
 def test_subwords_read_lines(tmp_path):
     task, config = make(tmp_path, tokenizer="unigram", vocab_size=36, lowercase=True)
-    given = whole(task, "val", list(eval_batches(task, "val", config)))
+    given = whole(task, "val", list(eval_batches(task, "val", Batching.of(config))))
     lines = (TEXT + "\n")[int(len(TEXT + "\n") * 0.9) :].strip("\n").split("\n")
     assert given.count(EOS) == len(lines) and task.decode_target(given) == lines[0].lower()
 
@@ -118,7 +118,7 @@ def test_blank_lines_that_subwords_skip_are_counted(tmp_path):
 def test_any_text_can_be_a_split(tmp_path):
     task, config = make(tmp_path)
     task.add_split("mine", ["Hund läuft", "Mann"])
-    given = whole(task, "mine", list(eval_batches(task, "mine", config)))
+    given = whole(task, "mine", list(eval_batches(task, "mine", Batching.of(config))))
     assert given.count(EOS) == 2 and task.num_bytes("mine") == len("Hund läuft|Mann|".encode())
     with pytest.raises(ValueError, match="split mine has no text"):
         task.add_split("mine", [" "])

@@ -9,7 +9,7 @@ import pytest
 import data
 from configs import multi30k
 from data.batch import filled_positions
-from data.pipeline import eval_batches, train_batches, train_plan
+from data.pipeline import Batching, eval_batches, train_batches, train_plan
 from data.plan import BucketPlan
 from tests.data.texts import MULTI30K, pairs, write_multi30k
 
@@ -114,13 +114,13 @@ def test_real_text(real):
     assert [task.decode_source(ids) for ids in task.encode_source(lines[:50])] == [line.lower() for line in lines[:50]]
     unknown = np.mean(np.concatenate(task.encode_source(lines)) == 3)
     assert unknown < 1e-3
-    total = sum(batch["target_weights"].sum() for batch in eval_batches(task, "val", config))
+    total = sum(batch["target_weights"].sum() for batch in eval_batches(task, "val", Batching.of(config)))
     assert total == task.lengths("val")[:, 1].sum()
 
 
 def test_share_of_padding_of_an_epoch(real):
     task, config = real
-    plan, batches = train_plan(task, config), train_batches(task, config)
+    plan, batches = train_plan(task, Batching.of(config)), train_batches(task, Batching.of(config))
     assert isinstance(plan, BucketPlan)
     positions = filled = 0
     for _ in range(plan.num_batches):

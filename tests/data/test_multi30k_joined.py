@@ -9,7 +9,7 @@ import data
 from configs import multi30k_joined as configs
 from data import random
 from data.files import Parallel
-from data.pipeline import eval_batches
+from data.pipeline import Batching, eval_batches
 from data.tasks.multi30k_joined import JoinedCorpus, deal
 from tests.data.texts import MULTI30K, pairs, write_multi30k
 
@@ -139,7 +139,7 @@ def test_batches_hold_the_examples(folder):
     task, config = make(folder, num_buckets=4)
     config.tokens_per_batch = 8192
     seen = 0
-    for batch in eval_batches(task, "val", config):
+    for batch in eval_batches(task, "val", Batching.of(config)):
         for row in np.flatnonzero(batch["index"] >= 0):
             index = int(batch["index"][row])
             assert task.decode_source(batch["source"][row]) == task.source_text("val")[index].lower()

@@ -8,7 +8,7 @@ import pytest
 import data
 from configs import recall, translate
 from data.batch import filled_positions
-from data.pipeline import eval_batches, eval_plan, train_batches, train_plan
+from data.pipeline import Batching, eval_batches, eval_plan, train_batches, train_plan
 from data.plan import BucketPlan
 from tests.data.texts import write_folder
 
@@ -37,14 +37,14 @@ def task(config):
 
 
 def take(task, config, count, **options):
-    batches = train_batches(task, config, **options)
+    batches = train_batches(task, Batching.of(config), **options)
     taken = list(itertools.islice(batches, count))
     batches.close()
     return taken
 
 
 def batches_an_epoch(task, config) -> int:
-    plan = train_plan(task, config)
+    plan = train_plan(task, Batching.of(config))
     assert isinstance(plan, BucketPlan)
     return plan.num_batches
 
@@ -89,10 +89,10 @@ def test_every_training_example_once_an_epoch(task, config):
 
 @pytest.mark.parametrize("limit", [0, 13])
 def test_evaluation_has_every_example_once(task, config, limit):
-    batches = list(eval_batches(task, "val", config, limit=limit))
+    batches = list(eval_batches(task, "val", Batching.of(config), limit=limit))
     index = np.concatenate([batch["index"] for batch in batches])
     np.testing.assert_array_equal(np.sort(index[index >= 0]), np.arange(limit or 50))
-    assert_same(batches, list(eval_batches(task, "val", changed(config, seed=9), limit=limit)))
+    assert_same(batches, list(eval_batches(task, "val", Batching.of(changed(config, seed=9)), limit=limit)))
 
 
 def test_filled_positions_are_those_that_count(task, config):
@@ -106,16 +106,16 @@ def test_a_synthetic_task_never_ends():
     task = data.build("recall", config.data)
     batches = take(task, config, 3, start=1000)
     assert [batch["index"].tolist() for batch in batches] == [[*range(8 * k, 8 * k + 8)] for k in (1000, 1001, 1002)]
-    first = eval_plan(task, "val", config, limit=20)
+    first = eval_plan(task, "val", Batching.of(config), limit=20)
     assert [first.batch(k).index_B.tolist() for k in range(3)][-1][-2:] == [-1, -1] and first.num_batches == 3
     with pytest.raises(ValueError, match="split = train never ends; choose from"):
-        eval_batches(task, "train", config)
+        eval_batches(task, "train", Batching.of(config))
 
 
 def test_batches_drawn_together_are_those_drawn_alone(task, config):
     synthetic = changed(recall.get_config("gru"), batch_size=8)
     for one, c in ((task, config), (data.build("recall", synthetic.data), synthetic)):
-        plan = train_plan(one, c)
+        plan = train_plan(one, Batching.of(c))
         planned = [plan.batch(k) for k in range(5, 45)]
         assert_same(
             take(one, c, 40, start=5), [one.batch("train", c.seed, index_B, shape) for index_B, shape in planned]
@@ -132,18 +132,18 @@ def test_batches_drawn_together_are_those_drawn_alone(task, config):
 )
 def test_bad_values(task, config, values, message):
     with pytest.raises(ValueError, match=message):
-        train_batches(task, changed(config, **values))
+        train_batches(task, Batching.of(changed(config, **values)))
 
 
 def test_a_missing_key_is_named(task, config):
     bad = changed(config)
     del bad.tokens_per_batch
     with pytest.raises(ValueError, match="tokens_per_batch is missing"):
-        train_batches(task, bad)
+        train_batches(task, Batching.of(bad))
 
 
 def test_closed_batches_end(task, config):
-    batches = train_batches(task, config)
+    batches = train_batches(task, Batching.of(config))
     next(batches)
     batches.close()
     assert list(batches) == []

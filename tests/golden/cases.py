@@ -65,7 +65,7 @@ def training(run: Restored) -> Numbers:
     devices, config = mesh.make(), run.config
     step = jax.jit(train_step.make_train_step(params.Skeleton(run.model), run.task.spec, config))
     state, dials = train_step.initial_state(params.flatten(run.model), config.optimizer), train_step.make_dials(config)
-    batches, found = pipeline.train_batches(run.task, config), []
+    batches, found = pipeline.train_batches(run.task, pipeline.Batching.of(config)), []
     for number, batch in enumerate(itertools.islice(batches, STEPS + 1)):
         state, metrics = step(state, mesh.place(batch, devices), dials(number))
         found.append({name: float(metrics[name]) for name in ("loss", "gradient_norm")})
@@ -129,7 +129,7 @@ def decoding(name: str, texts: Texts, moved: float = 0.0) -> Numbers:
     found: Numbers = {}
     for model in ("gru_attention", "transformer"):
         run = run_of("translate", model, texts["translate"], drawn=0.8, moved=moved)
-        batch = next(pipeline.eval_batches(run.task, "val", run.config, limit=8))
+        batch = next(pipeline.eval_batches(run.task, "val", pipeline.Batching.of(run.config), limit=8))
         graph, state = nnx.split(run.model)
         spec, key = run.task.spec, {"key": jax.random.split(jax.random.key(4), 8)} if method == "sample" else {}
 

@@ -30,7 +30,7 @@ class Restored(NamedTuple):
 
     def batches(self, split: str, *, limit: int = 0) -> pipeline.Batches[Batch]:
         """Every example of a split exactly once, or the first `limit` of them."""
-        return pipeline.eval_batches(self.task, split, self.config, limit=limit)
+        return pipeline.eval_batches(self.task, split, pipeline.Batching.of(self.config), limit=limit)
 
 
 def read_config(workdir: Path) -> ConfigDict:

@@ -30,7 +30,7 @@ def test_entropy_and_agreement_by_hand():
 def test_answers_lie_where_the_source_holds_them(model):
     """The key that is pointed at is the target's own token."""
     run = restored("recall", model)
-    batch = next(pipeline.eval_batches(run.task, "val", run.config, limit=8))
+    batch = next(pipeline.eval_batches(run.task, "val", pipeline.Batching.of(run.config), limit=8))
     (B, S), T = batch["source_mask"].shape, batch["target_in"].shape[1]
     whole = model == "transformer_decoder"
     name = {"gru_attention": WEIGHTS_TAP, "transformer": "decoder.0.cross_attention"}.get(model, "decoder.0.attention")
@@ -46,7 +46,7 @@ def test_answers_lie_where_the_source_holds_them(model):
 def test_the_source_is_not_looked_for_among_the_targets():
     """Not even where both are as long."""
     run = restored("reverse", "transformer")
-    batch = next(pipeline.eval_batches(run.task, "val", run.config, limit=8))
+    batch = next(pipeline.eval_batches(run.task, "val", pipeline.Batching.of(run.config), limit=8))
     S, T = batch["source_mask"].shape[1], batch["target_in"].shape[1]
     places = {
         kind: probe.queries(batch, f"decoder.0.{kind}", T, keys)[1]

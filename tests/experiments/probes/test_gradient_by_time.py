@@ -64,7 +64,7 @@ def test_the_singular_value_comes_along(linear):
 def test_finite_differences(model):
     """One step along the gradient changes the last loss by its norm times the step."""
     run = restored("copying", model)
-    batch = next(pipeline.eval_batches(run.task, "val", run.config, limit=8))
+    batch = next(pipeline.eval_batches(run.task, "val", pipeline.Batching.of(run.config), limit=8))
     loss_at = probe._last(batch)
     names = [name for name in run.model.tap_names() if name.rpartition(".")[2] in probe.PARTS]
     norms = probe.Gradient(run, names)(batch)

@@ -89,7 +89,7 @@ def test_turns_alternate_and_warm_up_is_thrown_away():
 @pytest.mark.parametrize("model", ["rnn_decoder", "gru_decoder", "lstm_decoder"])
 def test_a_call_a_step_gives_the_update_of_the_scan(model):
     run = restored("reverse", model, data__min_length=6, model__num_layers=2, schedule__name="constant")
-    batch = next(pipeline.train_batches(run.task, run.config))
+    batch = next(pipeline.train_batches(run.task, pipeline.Batching.of(run.config)))
     trained = by_call.ByCall(run.model, run.task.spec, run.config, batch)
     devices, skeleton = mesh.make(), params.Skeleton(run.model)
     update = jax.jit(train_step.make_train_step(skeleton, run.task.spec, run.config))

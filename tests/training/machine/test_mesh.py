@@ -124,7 +124,7 @@ config = runs.config("recall", "{model}", cpu_devices=2)
 task = data.build(config.task, config.data)
 model = models.build("{model}", config.model, task.spec, jax.random.key(0))
 trainer = Trainer(model, task.spec, config, mesh.make(), Clock({{}}))
-trainer.step(0, next(pipeline.train_batches(task, config)))
+trainer.step(0, next(pipeline.train_batches(task, pipeline.Batching.of(config))))
 (program,) = trainer._train_step._compiled.values()
 print(program.as_text())
 """

@@ -59,7 +59,7 @@ def test_best_gives_its_validation_loss_again(trained):
     assert run.step == summary["best"]["step"] < 6
     devices = mesh.make()
     eval_step = scoring.make_eval_step(params.Skeleton(run.model), run.task.spec, devices)
-    batches = pipeline.eval_batches(run.task, "val", run.config)
+    batches = pipeline.eval_batches(run.task, "val", pipeline.Batching.of(run.config))
     found = scoring.evaluate(eval_step, params.flatten(run.model), batches, perplexity=True)
     assert found["loss"] == pytest.approx(summary["best"]["loss"], rel=1e-6)
     assert found["loss"] < summary["final"]["loss"]
@@ -127,7 +127,7 @@ def test_a_run_begun_before_there_were_some_keys_is_the_same_model(trained, tmp_
     now, then = read_config(workdir), read_config(old)
     assert (now.keep_pages, then.keep_pages) == (True, True)  # on in the configs of text, and for all before the key
     assert {key: flat(then)[key] for key in plain} == plain
-    batch = next(iter(pipeline.eval_batches(restore(workdir).task, "val", now)))
+    batch = next(iter(pipeline.eval_batches(restore(workdir).task, "val", pipeline.Batching.of(now))))
     arrays = [batch[name] for name in ("source", "source_mask", "target_in")]
     logits = [restore(folder, "last").model(*arrays).logits for folder in (workdir, old)]
     np.testing.assert_array_equal(*logits)
