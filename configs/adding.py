@@ -32,11 +32,4 @@ SETTINGS = {
 
 
 def get_config(model):
-    name, data = common.setting(model, SETTINGS)
-    config = common.base("adding", name)
-    config.data.update(data)
-    config.steps = 3000
-    config.eval_examples = 1024
-    config.model.hidden_size = 64
-    common.preset(config, common.ONE_LAYER)
-    return config
+    return common.synthetic("adding", model, SETTINGS)

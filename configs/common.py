@@ -97,6 +97,46 @@ ONE_LAYER: dict[str, dict] = {
 """Presets of the synthetic tasks: one layer of cells reaches as far as two there, in half the time."""
 
 
+PAIRS = {
+    "tokenizer": {
+        "name": "unigram",  # unigram, bpe, char, byte
+        "vocab_size": 8000,
+        "joint": True,
+        "normalization": "identity",  # text as written; unigram and bpe: nfkc, nmt_nfkc, nfkc_cf, nmt_nfkc_cf
+    },
+    "lowercase": False,  # read everything in lower case
+    "max_length": 128,  # translation: tokens; longer training pairs are left out and counted
+    "train_examples": 0,  # the first so many; 0 for all
+    "num_buckets": 16,  # static shapes: each takes seconds to compile; fewer leave more padding
+    "cache_dir": "",  # of tokenizers; empty: ~/.cache/longreach
+}
+"""Keys of the data of every task whose examples are a sentence and its translation."""
+
+
+def synthetic(task: str, argument: str, settings: dict[str, dict]) -> ConfigDict:
+    """The config of a synthetic task, for `model` or `model,setting`; small models, drawn examples, 3,000 steps."""
+    name, data = setting(argument, settings)
+    config = base(task, name)
+    config.data.update(data)
+    config.steps = 3000
+    config.eval_examples = 1024
+    config.model.hidden_size = 64
+    preset(config, ONE_LAYER)
+    return config
+
+
+def translation(task: str, name: str, data: dict) -> ConfigDict:
+    """The config of a task of sentence pairs: batches by tokens, smoothed labels; `data` goes over `PAIRS`."""
+    config = base(task, name)
+    config.keep_pages = True
+    del config.batch_size
+    config.tokens_per_batch = 4096  # rows times the longer of source and target, at most
+    config.data.update(PAIRS)
+    config.data.update(data)
+    config.label_smoothing = 0.1
+    return config
+
+
 def preset(config: ConfigDict, presets: dict[str, dict]) -> None:
     """Sets what `presets` has for the config's architecture, by dotted key; for another the task's values stay."""
     for key, value in presets.get(config.model.name, {}).items():

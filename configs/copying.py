@@ -43,11 +43,4 @@ SETTINGS = {
 
 
 def get_config(model):
-    name, data = common.setting(model, SETTINGS)
-    config = common.base("copying", name)
-    config.data.update(data)
-    config.steps = 3000
-    config.eval_examples = 1024
-    config.model.hidden_size = 64
-    common.preset(config, common.ONE_LAYER)
-    return config
+    return common.synthetic("copying", model, SETTINGS)

@@ -42,27 +42,15 @@ DATA = {
     "dir": "",  # raw files, or where TFDS keeps data sets; empty: downloaded through TFDS
     "source_language": "de",  # de, en or fr
     "target_language": "en",  # de, en or fr
-    "tokenizer": {
-        "name": "unigram",  # unigram, bpe, char, byte
-        "vocab_size": 6000,
-        "joint": True,
-        "normalization": "identity",  # text as written; unigram and bpe: nfkc, nmt_nfkc, nfkc_cf, nmt_nfkc_cf
-    },
+    "tokenizer": {"vocab_size": 6000},
     "lowercase": True,  # read everything in lower case
-    "max_length": 128,  # tokens; longer training pairs are left out and counted
-    "train_examples": 0,  # the first so many; 0 for all
     "num_buckets": 20,  # static shapes: each takes seconds to compile; 10 leave 11 % padding, 20 leave 7.5
-    "cache_dir": "",  # of tokenizers; empty: ~/.cache/longreach
 }
 
 
 def get_config(model):
-    config = common.base("multi30k", model)
-    config.keep_pages = True
-    del config.batch_size
+    config = common.translation("multi30k", model, DATA)
     config.tokens_per_batch = 1024  # rows times the longer of source and target, at most
-    config.data.update(DATA)
-    config.label_smoothing = 0.1
     config.optimizer.ema_decay = 0.995
     config.best.metric = "token_accuracy"
     common.preset(config, PRESETS)

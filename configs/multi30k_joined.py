@@ -35,19 +35,15 @@ PRESETS: dict[str, dict] = {
 
 def get_config(model):
     name, data = common.setting(model, SETTINGS)
-    config = common.base("multi30k_joined", name)
-    config.keep_pages = True
-    del config.batch_size
+    config = common.translation("multi30k_joined", name, multi30k.DATA | data)
     config.tokens_per_batch = 1024  # rows times the longer of source and target, at most
     config.data.update(
         {
-            **multi30k.DATA,
-            **data,
             "train_passes": 2,  # how often the sentences are dealt out to examples, each time among others
             "eval_passes": 3,  # the same in the other splits
             "test_range": 10,  # words; each range of lengths of a test split is dealt from all of its sentences
             "joins": 0,  # the seed of that
-            "tokenizer": {"name": "unigram", "vocab_size": 4000, "joint": True, "normalization": "identity"},
+            "tokenizer": {"vocab_size": 4000},
             "num_buckets": 12,
         }
     )
@@ -55,7 +51,6 @@ def get_config(model):
     common.preset(config, PRESETS)
     config.optimizer.learning_rate = 2e-3
     config.schedule.warmup_steps = 200
-    config.label_smoothing = 0.1
     config.best.metric = "token_accuracy"
     config.steps = 4000
     return config

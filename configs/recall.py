@@ -49,19 +49,16 @@ SETTINGS = {
 }
 
 
-RECURRENT = {name: one_layer | {"optimizer.learning_rate": 3e-3} for name, one_layer in common.ONE_LAYER.items()}
+RECURRENT = dict.fromkeys(common.ONE_LAYER, {"optimizer.learning_rate": 3e-3})
 TRANSFORMER = {"model.positions": "alibi"}  # binding a value to the key beside it is found soon only where near is easy
 PRESETS = RECURRENT | {"transformer": TRANSFORMER, "transformer_decoder": TRANSFORMER}
 
 
 def get_config(model):
-    name, data = common.setting(model, SETTINGS)
-    config = common.base("recall", name)
-    config.data.update(data)
+    config = common.synthetic("recall", model, SETTINGS)
     config.steps = 600
     config.batch_size = 32
     config.eval_examples = 256
-    config.model.hidden_size = 64
     config.optimizer.learning_rate = 2e-3
     common.preset(config, PRESETS)
     return config

@@ -26,11 +26,4 @@ SETTINGS = {"small": SMALL, "mamba_256": mamba(256), "mamba_1024": mamba(1024), 
 
 
 def get_config(model):
-    name, data = common.setting(model, SETTINGS)
-    config = common.base("selective_copying", name)
-    config.data.update(data)
-    config.steps = 3000
-    config.eval_examples = 1024
-    config.model.hidden_size = 64
-    common.preset(config, common.ONE_LAYER)
-    return config
+    return common.synthetic("selective_copying", model, SETTINGS)

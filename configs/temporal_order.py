@@ -25,11 +25,4 @@ SETTINGS = {"small": SMALL, "pascanu_50": paper(50), "pascanu_100": paper(100), 
 
 
 def get_config(model):
-    name, data = common.setting(model, SETTINGS)
-    config = common.base("temporal_order", name)
-    config.data.update(data)
-    config.steps = 3000
-    config.eval_examples = 1024
-    config.model.hidden_size = 64
-    common.preset(config, common.ONE_LAYER)
-    return config
+    return common.synthetic("temporal_order", model, SETTINGS)
