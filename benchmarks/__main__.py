@@ -11,9 +11,14 @@ same time and step in turn. With --json, results are written after each case, an
 LONGREACH_PEERS_PYTHON names another interpreter for the peers, as on a GPU one whose torch has CUDA.
 """
 
+# Before what takes time to import: Ctrl-C counts from now on.
+import training.machine.signals  # noqa: F401
+
+# isort: split
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -62,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 when nothing is left, 1 when something failed or disagreed, 2 for a mistake, 3 for more to do."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the programs of a case share the memory
     options, chosen = parse(argv)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # from here on there are programs and a folder to end
     if options.dry_run:
         print("\n".join(map(str, chosen)), f"\nin all about {sum(one.minutes for one in chosen):.0f} minutes")
         return 0

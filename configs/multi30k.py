@@ -19,7 +19,6 @@ RECURRENT = {
     "model.output_dropout_rate": 0.25,
     "optimizer.learning_rate": 3e-3,
     "schedule.warmup_steps": 400,
-    "cpu_devices": 2,
 }
 PRESETS: dict[str, dict] = {
     "gru": RECURRENT | {"model.hidden_size": 448, "model.context": "every_step", "steps": 6000},
@@ -30,7 +29,6 @@ PRESETS: dict[str, dict] = {
         "model.num_heads": 8,
         "model.mlp_dim": 512,
         "model.dropout_rate": 0.2,
-        "cpu_devices": 2,
         "optimizer.learning_rate": 1.5e-3,
         "schedule.warmup_steps": 400,
         "steps": 8000,

@@ -3,7 +3,8 @@
 python -m experiments.figure long_range --scale=cpu
 python -m experiments.figure long_range --scale=cpu --from-runs    the table first, from runs/long_range/cpu
 
-Where there is no table of one's own, the committed one of docs/results is copied to results/ and drawn there.
+Where there is no table of one's own, the committed one of docs/results is copied to --results and drawn there, as
+`experiments.run` does.
 """
 
 # Before what takes time to import: Ctrl-C counts from now on.
@@ -40,8 +41,6 @@ def main(argv: Sequence[str]) -> int:
         check_folder("--results", options.results)
         folders = Folders.of(name, options.scale, options.runs, options.results)
         path = next(iter(folders.tables()), None)
-        if options.results != results.OWN and path and path.parent != folders.results:
-            path = None  # the committed one was not asked for
         if options.from_runs:
             everything, path = results.of_runs_alone(folders), folders.results / "table.parquet"
         elif path is None:

@@ -10,6 +10,10 @@ runs by architecture and cell of its grid, without the trials of a learning rate
 least to most.
 """
 
+# Before what takes time to import: Ctrl-C counts from now on.
+import training.machine.signals  # noqa: F401
+
+# isort: split
 import argparse
 import dataclasses
 import json

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -16,11 +17,15 @@ _KEEP_PAGES = {
     -8: 1,  # M_ARENA_MAX: one heap for all threads, so that what one frees another takes
 }
 
+THREADS_A_DEVICE = 4  # of a CPU that is split into several
+
 COMPUTED_WITH = {
     "jax_enable_x64": False,
     "jax_disable_jit": False,
     "jax_numpy_dtype_promotion": "standard",
     "jax_numpy_rank_promotion": "allow",
+    "jax_default_prng_impl": "threefry2x32",
+    "jax_threefry_partitionable": True,
     "jax_transfer_guard": None,
 }
 """What everything here is written for, whatever the environment says."""
@@ -48,8 +53,16 @@ def configure(workdir: Path, keep_pages: bool, cpu_devices: int, deterministic: 
         # tenth of a step and more. Small ones have no such cost, and one heap for all threads slows them.
         for parameter, value in _KEEP_PAGES.items():
             ctypes.CDLL(None).mallopt(parameter, value)
-    if cpu_devices > 1 and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    if forced := re.search(r"xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", "")):
+        cpu_devices = int(forced[1])
+    elif cpu_devices > 1:
         jax.config.update("jax_num_cpu_devices", cpu_devices)
+    else:
+        cpu_devices = jax.config.values["jax_num_cpu_devices"]  # JAX_NUM_CPU_DEVICES
+    if cpu_devices > 1 and "NPROC" not in os.environ:
+        # The devices of a CPU share one pool of threads, as many as there are cores, and a device that waits for the
+        # others in an all-reduce holds a thread: on a busy machine the waiting can hold all of them (docs/log.md).
+        os.environ.setdefault("PJRT_NPROC", str((os.cpu_count() or 1) + THREADS_A_DEVICE * cpu_devices))
     if not jax.config.values["jax_compilation_cache_dir"]:
         jax.config.update("jax_compilation_cache_dir", str(workdir.absolute().parent / ".jax_cache"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # small programs draw the parameters
@@ -58,8 +71,9 @@ def configure(workdir: Path, keep_pages: bool, cpu_devices: int, deterministic: 
         os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
     try:
         jax.devices()
-    except (RuntimeError, AssertionError):
+    except (RuntimeError, AssertionError) as error:
+        if not (asked := os.environ.get("JAX_PLATFORMS")):
+            raise ValueError(f"JAX finds no device: {error}; set JAX_PLATFORMS=cpu to do without") from None
         raise ValueError(
-            f"JAX_PLATFORMS = {os.environ.get('JAX_PLATFORMS', '')!r} is not to be had on this machine; "
-            "use cpu, or unset it to take what there is"
+            f"JAX_PLATFORMS = {asked!r} is not to be had on this machine; use cpu, or unset it to take what there is"
         ) from None

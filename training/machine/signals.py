@@ -15,10 +15,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar
 
-from training.machine import lasting_stderr
+from training.machine import last_words, lasting_stderr
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = ("train.py", "eval.py", "experiments")
+PROGRAMS = ("train.py", "eval.py", "experiments", "benchmarks")
 
 Handler = Callable[[int, FrameType | None], Any] | int | None  # as `signal.signal` takes and returns it
 
@@ -109,6 +109,7 @@ if _is_child():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 elif _is_program():
     signal.signal(signal.SIGINT, _end_at_once)
+    last_words.install()
     lasting_stderr.install()
     if isinstance(sys.stdout, io.TextIOWrapper):  # text is written as UTF-8, whatever the locale
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")

@@ -29,12 +29,24 @@ def test_of_the_programs_that_draw(tmp_path, capsys):
     for main, argv, said in (
         (report.main, [f"--out={tmp_path}/file/page.html"], "--out = "),
         (figure.main, ["parity", f"--results={tmp_path}/file/x", "--from-runs"], "cannot be written to"),
-        (figure.main, ["parity", f"--results={tmp_path}/nowhere"], "parity/cpu/table.parquet is not there"),
+        (
+            figure.main,
+            ["parity", "--scale=smoke", f"--results={tmp_path}/nowhere"],
+            "parity/smoke/table.parquet is not there",
+        ),
     ):
         with pytest.raises(SystemExit) as stopped:
             main(argv)
         error = capsys.readouterr().err
         assert stopped.value.code == 2 and said in error and error.count("\n") == 1
+
+
+def test_the_committed_table_is_drawn_wherever_it_is_asked_for(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(figure.results, "draw", lambda *arguments: [])
+    monkeypatch.setattr(figure.results, "said", lambda *arguments: [])
+    assert figure.main(["parity", f"--results={tmp_path}"]) == 0
+    committed = figure.results.PUBLISHED / "parity" / "cpu" / "table.parquet"
+    assert (tmp_path / "parity" / "cpu" / "table.parquet").read_bytes() == committed.read_bytes()
 
 
 def test_of_a_run(tmp_path, capsys):

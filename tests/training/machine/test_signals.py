@@ -46,6 +46,8 @@ PROGRAMS = {
     "demo": ["-m", "experiments.demo", "--folder=nowhere"],
     "report": ["-m", "experiments.report", "--results=nowhere"],
     "figure": ["-m", "experiments.figure", "parity", "--results=nowhere"],
+    "dashboard": ["-m", "experiments.wandb_dashboard", "--dry-run"],
+    "benchmarks": ["-m", "benchmarks", "--dry-run"],
 }
 
 

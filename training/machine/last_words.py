@@ -1,0 +1,50 @@
+"""What a program says that ends outside its own handling: one line, or nothing where nobody reads any more."""
+
+import atexit
+import os
+import re
+import sys
+import traceback
+from types import TracebackType
+from typing import NoReturn
+
+READER_GONE = 141  # as shells count a pipe that was closed
+
+
+def install() -> None:
+    """For whatever comes before `cli.user_errors`, such as the help that `head` cuts off or the import of JAX."""
+    sys.excepthook = say
+    atexit.register(write_the_rest)
+
+
+def say(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """In place of sys.excepthook."""
+    if kind is BrokenPipeError:
+        leave_quietly()
+    if kind is ValueError and (line := of_environment(error, trace)):
+        print(f"error: {line}", file=sys.stderr)
+        raise SystemExit(2)
+    sys.__excepthook__(kind, error, trace)
+
+
+def of_environment(error: BaseException, trace: TracebackType | None) -> str:
+    """The line for a variable that JAX cannot read while it is imported; nothing for any other error."""
+    if not re.search(r"/jax/_src/config\.py$", traceback.extract_tb(trace)[-1].filename):
+        return ""
+    said = str(error)
+    given = {name: value for name, value in os.environ.items() if name.startswith("JAX_")}
+    meant = [name for name in given if name in said.upper()] or [name for name in given if given[name] in said]
+    named = ", ".join(f"{name} = {given[name]!r}" for name in meant or given)
+    return f"the environment has {named}, which JAX cannot read ({said}); correct it or unset it"
+
+
+def write_the_rest() -> None:
+    """What is still to be written when the program ends."""
+    try:
+        sys.stdout.flush()
+    except (BrokenPipeError, AttributeError):
+        leave_quietly()
+
+
+def leave_quietly() -> NoReturn:
+    os._exit(READER_GONE)
