@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
         else:
             everything = table.read(path)
         grid = list(question.runs(options.scale))
-        if len(everything) and not set(everything.values("run")) & {run.name for run in grid}:
+        if len(everything) and not set(everything["run"]) & {run.name for run in grid}:
             raise ValueError(
                 f"{path} has no run of {name} at scale {options.scale}; it is of another question or scale"
             )

@@ -16,7 +16,7 @@ import data
 import models
 import train
 from experiments import run
-from experiments.analysis.table import Table
+from experiments.analysis.table import of_rows
 from experiments.engine import schedule
 from experiments.questions import QUESTIONS
 from tests.training import runs
@@ -124,7 +124,7 @@ def test_the_question_can_have_every_outcome(gain, outcome):
         for direction, values in cells
         for seed, value in enumerate(values)
     ]
-    (finding,) = example("ask_a_question.md", 0).verdict(Table.from_rows(rows))
+    (finding,) = example("ask_a_question.md", 0).verdict(of_rows(rows))
     assert finding.outcome == outcome
 
 

@@ -1,14 +1,17 @@
 """Two tables of one question beside each other: which means over seeds moved by more than their interval."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple
 
 from experiments.analysis.statistics import Interval, t_interval
-from experiments.analysis.table import Table
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+MEAN = ["run", "measure", "part", "place", "step"]  # what one mean over seeds is of
 ROUNDING = 1e-6  # relative: less is no move
 
 
@@ -33,7 +36,7 @@ class Mean(NamedTuple):
         return abs(self.after - self.before.mean) / half if half else math.inf
 
 
-def lines(before: Table, after: Table, machine: tuple[str, ...] = ()) -> list[str]:
+def lines(before: DataFrame, after: DataFrame, machine: tuple[str, ...] = ()) -> list[str]:
     """A line for each measure of a cell with means that moved, the farthest first, and one that counts. Measures of
     `machine` are left out: times of a run say how fast it was trained, not what came out."""
     means = [mean for mean in both(before, after) if mean.measure not in machine]
@@ -50,33 +53,28 @@ def lines(before: Table, after: Table, machine: tuple[str, ...] = ()) -> list[st
     return [*said, f"{count} of {len(means)} means moved by more than their 95 % interval{single}"]
 
 
-def both(before: Table, after: Table) -> Iterator[Mean]:
+def both(before: DataFrame, after: DataFrame) -> Iterator[Mean]:
     """Every mean that both tables have, over the seeds that both have."""
-    there = _values(after)
-    for (run, measure, *place), of_seed in _values(before).items():
-        now = there.get((run, measure, *place), {})
-        if seeds := sorted(of_seed.keys() & now.keys()):
-            was, found = ([float(np.mean(one[seed])) for seed in seeds] for one in (of_seed, now))
-            if not all(map(math.isnan, was + found)):
-                yield Mean(run, measure, _words(*place), t_interval(was), float(np.mean(found)))
+    seeds = _values(before).merge(_values(after), on=[*MEAN, "seed"], suffixes=("_before", "_after"))
+    for (run, measure, *where), mine in seeds.groupby(MEAN, dropna=False, sort=False):
+        was, found = mine["value_before"].to_numpy(), mine["value_after"].to_numpy().mean()
+        if not (math.isnan(was.mean()) and math.isnan(found)):
+            yield Mean(run, measure, _words(*where), t_interval(was), float(found))
 
 
-def _values(table: Table) -> dict[tuple[Any, ...], dict[float, list[float]]]:
-    """(run, measure, part, place, step) -> seed -> values, the value chosen in trials too."""
-    found: dict[tuple[Any, ...], dict[float, list[float]]] = {}
-    names = ("run", "measure", "part", "place", "step", "seed", "value", "tuned")
-    for run, measure, part, place, step, seed, value, tuned in zip(*(table[n].tolist() for n in names), strict=True):
-        # nan is no key: it equals nothing.
-        key = run, measure, part, None if math.isnan(place) else place, None if math.isnan(step) else step
-        found.setdefault(key, {}).setdefault(seed, []).append(value)
-        if not math.isnan(tuned):
-            found.setdefault((run, "tuned", "", None, None), {}).setdefault(seed, [tuned])
-    return found
+def _values(table: DataFrame) -> DataFrame:
+    """A row for each mean and seed, the value chosen in trials too."""
+    import pandas as pd
+
+    nowhere = {"measure": "tuned", "part": "", "place": math.nan, "step": math.nan}
+    chosen = table.assign(**nowhere, value=table["tuned"]).dropna(subset="value")
+    everything = pd.concat([table, chosen]) if len(chosen) else table
+    return everything.groupby([*MEAN, "seed"], dropna=False, sort=False)["value"].mean().reset_index()
 
 
-def _words(part: str, place: float | None, step: float | None) -> str:
-    at = [part] * bool(part) + ([] if place is None else [f"at {place:g}"])
-    return " ".join(at + ([] if step is None else [f"step {step:g}"]))
+def _words(part: str, place: float, step: float) -> str:
+    at = [part] * bool(part) + [f"at {place:g}"] * (not math.isnan(place))
+    return " ".join(at + [f"step {step:g}"] * (not math.isnan(step)))
 
 
 def _line(mean: Mean, count: int) -> str:

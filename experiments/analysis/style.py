@@ -97,6 +97,12 @@ def series_of(artist_label: str) -> tuple[str, str] | None:
     return (name, label) if artist_label.startswith("_") and mark else None
 
 
+def curves(rows: Any) -> tuple[np.ndarray, np.ndarray]:
+    """(X places, (seeds, X) values) over the places that every seed has."""
+    values_NX = rows.pivot(index="seed", columns="place", values="value").dropna(axis=1)
+    return values_NX.columns.to_numpy(), values_NX.to_numpy()
+
+
 def curve(
     axes: Axes, x_X: np.ndarray, values_NX: np.ndarray, look: Look, label: str, of_sentences_X: Sequence[float] = ()
 ) -> None:

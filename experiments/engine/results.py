@@ -6,6 +6,8 @@ runs/QUESTION/SCALE/      the runs' folders, each with its rows.json
 .../SCALE/fresh/          of both, what `--fresh` runs anew
 """
 
+from __future__ import annotations
+
 import dataclasses
 import datetime
 import functools
@@ -18,17 +20,19 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data import whole_file
 from experiments.analysis import judge, style, table
 from experiments.analysis.finding import Finding
-from experiments.analysis.table import Table
 from experiments.engine import schedule, statement, trial
 from experiments.engine.schedule import Due, Key
 from experiments.engine.statement import ROOT
 from experiments.engine.version import Version
 from experiments.questions.question import Question, Run
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 OWN, PUBLISHED = Path("results"), Path("docs/results")
 FRESH = "fresh"  # the folder, below both of a question's, of what is run anew
@@ -42,10 +46,10 @@ class Folders(NamedTuple):
     published: Path | None
 
     @classmethod
-    def of(cls, name: str, scale: str, runs: Path, results: Path) -> "Folders":
+    def of(cls, name: str, scale: str, runs: Path, results: Path) -> Folders:
         return cls(runs / name / scale, results / name / scale, PUBLISHED / name / scale)
 
-    def beside(self) -> "Folders":
+    def beside(self) -> Folders:
         """Where a question is run anew, whatever has been finished."""
         return Folders(self.runs / FRESH, self.results / FRESH, None)
 
@@ -83,7 +87,7 @@ class Store:
         self.folders = folders
         self._records: dict[Key, list[Record]] = {}
         for path in reversed(folders.tables()):
-            self._add(table.read(path).rows(), path)
+            self._add(table.read(path).to_dict("records"), path)
         for path in sorted(folders.runs.glob(f"*/{trial.ROWS}")):
             self._add(trial.read(path), path)
 
@@ -133,9 +137,9 @@ def _key(row: Mapping[str, Any]) -> Key:
     return Key(row["run"], int(row["seed"]), float(row["tuned"]) if row["role"] == schedule.TUNE else None)
 
 
-def check_version(question: Question, runs: Iterable[Run], everything: Table, path: Path) -> None:
+def check_version(question: Question, runs: Iterable[Run], everything: DataFrame, path: Path) -> None:
     """Raises ValueError where the reported runs of a table are no longer those that the question names."""
-    first = {_key(row): row for row in reversed(list(reported(everything).rows()))}
+    first = {_key(row): row for row in reversed(reported(everything).to_dict("records"))}
     for run in runs:
         if row := first.get(Key(run.name, run.seed, None)):
             due = schedule.reported(run, row["tuned"] if math.isfinite(row["tuned"]) else None)
@@ -159,12 +163,12 @@ def workdir(folders: Folders, due: Due, wanted: Version) -> Path:
     return folders.runs / f"{due.key.name}{trial_of}-seed{due.key.seed}-{of}"
 
 
-def as_table(records: Sequence[Record]) -> Table:
+def as_table(records: Sequence[Record]) -> DataFrame:
     """The table of these runs, in their order."""
-    return Table.from_rows(row for record in records for row in record.rows)
+    return table.of_rows(row for record in records for row in record.rows)
 
 
-def of_runs_alone(folders: Folders) -> Table:
+def of_runs_alone(folders: Folders) -> DataFrame:
     """The table of the newest of each run that has a folder. Raises ValueError where there is none."""
     newest: dict[Key, list[dict[str, Any]]] = {}
     for path in folders.runs.glob(f"*/{trial.ROWS}"):
@@ -173,25 +177,25 @@ def of_runs_alone(folders: Folders) -> Table:
             newest[_key(rows[0])] = rows
     if not newest:
         raise ValueError(f"{folders.runs} holds no finished run; start some with python -m experiments.run")
-    return Table.from_rows(row for key in sorted(newest, key=_by_seed) for row in newest[key])
+    return table.of_rows(row for key in sorted(newest, key=_by_seed) for row in newest[key])
 
 
 def _by_seed(key: Key) -> tuple:
     return key.seed, key.name, key.tuned or 0.0
 
 
-def reported(everything: Table) -> Table:
+def reported(everything: DataFrame) -> DataFrame:
     """The rows that figures and verdicts may see: trials that chose a value are not among them."""
-    return everything.where(role=schedule.REPORT) if len(everything) else everything
+    return everything.query(f"role == {schedule.REPORT!r}") if len(everything) else everything
 
 
-def runs_of(everything: Table) -> set[tuple[str, float]]:
+def runs_of(everything: DataFrame) -> set[tuple[str, float]]:
     """(run, seed) of the reported runs."""
     shown = reported(everything)
-    return set(zip(shown["run"].tolist(), shown["seed"].tolist(), strict=True)) if len(shown) else set()
+    return set(zip(shown["run"], shown["seed"], strict=True)) if len(shown) else set()
 
 
-def put_by(folder: Path, everything: Table) -> Path | None:
+def put_by(folder: Path, everything: DataFrame) -> Path | None:
     """Moves a table aside that has reported runs which `everything`, about to be written, has not; says where to."""
     path = folder / "table.parquet"
     if not path.is_file() or not runs_of(table.read(path)) - runs_of(everything):
@@ -203,7 +207,7 @@ def put_by(folder: Path, everything: Table) -> Path | None:
 
 
 def draw(
-    question: Question, name: str, scale: str, everything: Table, folder: Path, runs_of_the_grid: int
+    question: Question, name: str, scale: str, everything: DataFrame, folder: Path, runs_of_the_grid: int
 ) -> Sequence[Finding]:
     """Writes the figure and `verdict.json` from the table alone, or neither. Returns the findings.
 
@@ -222,7 +226,7 @@ def draw(
         "findings": [_plain(finding) for finding in findings],
         "runs": len(runs_of(everything)),
         "runs_of_the_grid": runs_of_the_grid,
-        "seeds": sorted(int(seed) for seed in shown.values("seed")),
+        "seeds": sorted(int(seed) for seed in shown["seed"].unique()),
         "statement": _stated(question, everything),
     }
     whole_file.write_json(folder / "verdict.json", verdict)
@@ -249,7 +253,7 @@ def _plain(finding: Any) -> dict[str, Any]:
     return clean(dataclasses.asdict(finding))
 
 
-def _stated(question: Question, everything: Table) -> dict[str, Any]:
+def _stated(question: Question, everything: DataFrame) -> dict[str, Any]:
     """What was stated, in which commit first, and whether the runs, trials too, came after it."""
     said: dict[str, Any] = {"claim": question.CLAIM, "source": question.SOURCE, "prediction": question.PREDICTION}
     said |= {"thresholds": dict(question.THRESHOLDS)}
@@ -257,7 +261,7 @@ def _stated(question: Question, everything: Table) -> dict[str, Any]:
     origin = statement.origin(Path(file)) if file and Path(file).is_relative_to(ROOT) else None
     if not origin:
         return said | {"commit": None, "date": None, "older_than_the_runs": False}
-    first_run = min(datetime.datetime.fromisoformat(began) for began in everything.values("began"))
+    first_run = min(datetime.datetime.fromisoformat(began) for began in everything["began"].unique())
     older = origin.date <= first_run
     return said | {"commit": origin.commit, "date": origin.date.isoformat(), "older_than_the_runs": older}
 
@@ -283,7 +287,7 @@ def _word(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def missing(runs: Sequence[Run], everything: Table) -> int:
+def missing(runs: Sequence[Run], everything: DataFrame) -> int:
     """How many runs of the grid the table does not have."""
     there = runs_of(everything)
     return sum((run.name, float(run.seed)) not in there for run in runs)

@@ -5,21 +5,25 @@ A result counts for a run where these agree: the question's VERSION, the values 
 measured, the store of results asks for the processor as well.
 """
 
+from __future__ import annotations
+
 import functools
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 import data
-from experiments.analysis.table import Table
 from experiments.engine import schedule
 from experiments.engine.schedule import Due
 from experiments.questions.question import Question
 from models.options import flat
 from training.machine.provenance import git, tree
 from training.run import identity
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 ROOMS = ("data", "models", "training", "experiments")  # whose files numbers come from
 UNSAID = {"keep_pages": False}  # in the first tables, whose runs had the key already
@@ -36,7 +40,7 @@ class Version(NamedTuple):
     timed: bool  # whether time is measured
 
     @classmethod
-    def of(cls, question: Question, due: Due) -> "Version":
+    def of(cls, question: Question, due: Due) -> Version:
         probes, config = schedule.probes_of(question, due), due.config
         # What would have to be downloaded to be looked at is taken to be what it was.
         text = _text(config.task, config.data.to_json()) if config.data.get("dir") else {}
@@ -74,7 +78,7 @@ def trees() -> str:
     return json.dumps({room: tree(room) for room in ROOMS})
 
 
-def since(everything: Table) -> str:
+def since(everything: DataFrame) -> str:
     """One line on the files that have changed since a table's runs, or nothing."""
     changed: dict[str, None] = {}
     commits = []

@@ -1,14 +1,18 @@
 """What there is of an answered question: its table, its verdict and its commands, as `experiments.run` wrote them."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from experiments.analysis import table
-from experiments.analysis.table import Table
 from experiments.engine import results
 from experiments.engine.results import Folders
 from experiments.questions.question import SCALES, Question
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 COMMANDS = "commands.sh"
 
@@ -18,7 +22,7 @@ class Answer(NamedTuple):
     question: Question
     scale: str
     folder: Path
-    everything: Table  # trials too
+    everything: DataFrame  # trials too
     verdict: dict[str, Any]  # `verdict.json`
     commands: list[str]  # lines of `commands.sh`
 

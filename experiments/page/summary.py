@@ -3,18 +3,23 @@
 Dims: N seeds.
 """
 
+from __future__ import annotations
+
 import json
 import math
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from experiments.analysis.fairness import budget as of_cell
 from experiments.analysis.statistics import Interval, t_interval
-from experiments.analysis.table import COLUMNS, Table
+from experiments.analysis.table import axes_of
 from experiments.engine.schedule import REPORT, TUNE
 from experiments.engine.trial import OF_RUN
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
 
 SIZE = "num_params_non_embedding"
 CONVERGED = 0.01  # of the best validation loss that the last quarter of the steps may still have gained
@@ -71,12 +76,7 @@ class Fairness(NamedTuple):
         return self.late_gain < CONVERGED or self.best_loss == 0
 
 
-def axes_of(table: Table) -> list[str]:
-    """The question's own columns."""
-    return [name for name in table.columns if name not in COLUMNS]
-
-
-def measures(table: Table) -> list[Measure]:
+def measures(table: DataFrame) -> list[Measure]:
     """Every measure of the reported runs, in the table's order; those of probes before those of every run."""
     axes = axes_of(table)
     lines: dict[tuple[str, str], dict[tuple[tuple[str, ...], str, float | None], list[int]]] = {}
@@ -97,14 +97,14 @@ def _has_part(key: tuple[tuple[str, ...], str, float | None]) -> bool:
     return bool(key[1])
 
 
-def _line(table: Table, cell: tuple[str, ...], part: str, step: float | None, indices: np.ndarray) -> Line:
-    places = table["place"][indices]
+def _line(table: DataFrame, cell: tuple[str, ...], part: str, step: float | None, indices: np.ndarray) -> Line:
+    places = table["place"].to_numpy()[indices]
     known = sorted({place for place in places.tolist() if not math.isnan(place)})
     first, last = (known[0], known[-1]) if known else (math.nan, math.nan)
 
     def at(place: float) -> tuple[float, Value]:
         here = indices if math.isnan(place) else indices[places == place]
-        return place, over_seeds(table["seed"][here], table["value"][here])
+        return place, over_seeds(table["seed"].to_numpy()[here], table["value"].to_numpy()[here])
 
     return Line(cell, part, math.nan if step is None else step, len(known), at(first), at(last))
 
@@ -117,21 +117,22 @@ def over_seeds(seeds_N: Iterable[float], values_N: Iterable[float]) -> Value:
     return Value(t_interval([float(np.mean(mine)) for mine in by_seed.values()]), len(by_seed))
 
 
-def fairness(everything: Table, budgets: Mapping[str, int]) -> list[Fairness]:
+def fairness(everything: DataFrame, budgets: Mapping[str, int]) -> list[Fairness]:
     """A row a cell of the grid, in the table's order. `everything` has the trials as well; `budgets` are the question's
     at this scale."""
     axes = axes_of(everything)
     rows = []
-    for run, mine in everything.where(role=REPORT).by("run"):
+    for run, mine in everything.query(f"role == {REPORT!r}").groupby("run", sort=False):
         cell = tuple(_texts(mine[axis])[0] for axis in axes)
         budget = of_cell(budgets, cell)
-        parts = [part for part in mine.where(measure=SIZE).values("part") if part]
+        parts = [part for part in mine.query(f"measure == {SIZE!r}")["part"].unique() if part]
         if parts:
-            rows += [Fairness(cell, part, *_sizes(mine.where(part=part)), budget) for part in parts]
+            rows += [Fairness(cell, part, *_sizes(mine.query(f"part == {part!r}")), budget) for part in parts]
             continue
-        config = json.loads(mine["config"][0])
-        gains, best = (mine.where(measure=name)["value"] for name in ("late_gain", "best_loss"))
-        tried, chosen = everything.where(role=TUNE, run=run).values("tuned"), mine["tuned"][0]
+        config = json.loads(mine["config"].iloc[0])
+        gains, best = (mine.loc[mine["measure"] == name, "value"] for name in ("late_gain", "best_loss"))
+        chosen = mine["tuned"].iloc[0]
+        tried = everything.query(f"role == {TUNE!r} and run == {run!r}")["tuned"].unique()
         rows.append(
             Fairness(
                 cell,
@@ -142,7 +143,7 @@ def fairness(everything: Table, budgets: Mapping[str, int]) -> list[Fairness]:
                 trials=len(tried),
                 learning_rate=float(config.get("optimizer.learning_rate", math.nan)),
                 on_edge=len(tried) > 1 and chosen in (min(tried), max(tried)),
-                late_gain=float(np.nanmax(gains)) if len(gains) and not np.isnan(gains).all() else math.nan,
+                late_gain=float(gains.max()) if len(gains) and gains.notna().any() else math.nan,
                 best_loss=float(best.max()) if len(best) else math.nan,
                 minutes=(_mean(mine, "training_seconds") + _mean(mine, "compile_seconds")) / 60,
             )
@@ -150,19 +151,18 @@ def fairness(everything: Table, budgets: Mapping[str, int]) -> list[Fairness]:
     return rows
 
 
-def _sizes(rows: Table) -> tuple[int, float, float, float, float]:
+def _sizes(rows: DataFrame) -> tuple[int, float, float, float, float]:
     """Seeds, then means over them: `Fairness` from `seeds` to `state_bytes`."""
     params, without, flops, state = (
         _mean(rows, name) for name in ("num_params", SIZE, "flops_per_token", "state_bytes")
     )
-    return len(rows.values("seed")), params, without, flops, state
+    return rows["seed"].nunique(), params, without, flops, state
 
 
-def _mean(rows: Table, measure: str) -> float:
-    found = rows.where(measure=measure)["value"]
-    return float(found.mean()) if len(found) else math.nan
+def _mean(rows: DataFrame, measure: str) -> float:
+    return float(rows.loc[rows["measure"] == measure, "value"].mean())
 
 
-def _texts(column: np.ndarray) -> list[str]:
+def _texts(column: Series) -> list[str]:
     """The values of an axis as words; whole numbers without a point."""
     return [f"{value:g}" if isinstance(value, float) else str(value) for value in column.tolist()]

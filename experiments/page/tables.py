@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 
+from experiments.analysis.table import axes_of
 from experiments.engine import results
 from experiments.engine.trial import OF_RUN
 from experiments.page import summary
@@ -49,7 +50,7 @@ def fairness(answer: Answer) -> Markup:
     columns = {name: column for name, column in columns.items() if set(column) != {NONE}}
     numbers = zip(*columns.values(), strict=True)
     rows = [row(cell, (), values) for cell, values in zip(words, numbers, strict=True)]
-    heads = [*summary.axes_of(answer.everything), *parts]
+    heads = [*axes_of(answer.everything), *parts]
     caption = (
         "Means over seeds. Where a budget is named, widths are solved for, those of feed-forward layers last, so that "
         "the parameters without embeddings come close to it from below. FLOPs a token (forward) and state are of the "
@@ -66,7 +67,7 @@ def fairness(answer: Answer) -> Markup:
 def measures(answer: Answer) -> Markup:
     """Every measure, folded."""
     shown = results.reported(answer.everything)
-    axes = summary.axes_of(shown)
+    axes = axes_of(shown)
     said = tag(
         "p",
         f"Means over seeds with 95 % intervals. All {len(answer.everything):,} rows, of trials too, are in ",

@@ -9,8 +9,10 @@ nearest state that is measured before the loss and the furthest one. The probe c
 where a norm is, the decades lost are at least so many, and its logarithm is no point of a curve.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,8 +22,11 @@ from experiments.analysis import fairness, judge, style
 from experiments.analysis.finding import Finding
 from experiments.analysis.judge import Comparison
 from experiments.analysis.style import Look
-from experiments.analysis.table import Table, paired
+from experiments.analysis.table import paired
 from experiments.questions.question import Probing, Run, over_seeds
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
 
 VERSION = 1  # 1: as first run
 UNDER_REVIEW = '"after training" is of runs that had not learned'
@@ -126,53 +131,42 @@ def runs(scale: str) -> Iterator[Run]:
         yield from over_seeds(Run(where, {"system": name}, overrides=overrides), 1 if scale == "smoke" else 5)
 
 
-def norms(table: Table, system: str, moment: str, state: str = "") -> Table:
-    """Median norms of one system at one moment, by place and seed."""
-    rows = table.where(system=system, measure=MEDIAN, part=state or SYSTEMS[system].state)
-    steps = rows["step"]
-    return rows.where(step=float(steps.min() if moment == MOMENTS[0] else steps.max())) if len(rows) else rows
+def norms(table: DataFrame, system: str, moment: str, state: str = "") -> DataFrame:
+    """Median norms of one system at one moment: a row a seed, a column a place before the loss that all seeds have."""
+    state = state or SYSTEMS[system].state
+    rows = table.query(f"system == {system!r} and measure == {MEDIAN!r} and part == {state!r} and place >= 1")
+    step = rows["step"].min() if moment == MOMENTS[0] else rows["step"].max()
+    return rows.query(f"step == {step}").pivot(index="seed", columns="place", values="value").dropna(axis=1)
 
 
-def logarithms(rows: Table) -> tuple[np.ndarray, np.ndarray]:
-    """(X places before the loss, (seeds, X) powers of ten of the norms); what the probe calls 0 is at `LEAST`."""
-    places, norms_NX = rows.curves()
-    if not len(places):
-        return places, norms_NX
-    before = places >= 1
-    return places[before], np.log10(np.maximum(norms_NX[:, before], LEAST))
+def logarithms(norms_NX: DataFrame) -> DataFrame:
+    """Powers of ten; what the probe calls 0 is at `LEAST`."""
+    return np.log10(norms_NX.clip(lower=LEAST))
 
 
-def above_floor(powers_NX: np.ndarray) -> np.ndarray:
+def above_floor(powers: Any) -> Any:
     """Which powers of ten are measured norms, rather than the least that there can be."""
-    return powers_NX > np.log10(LEAST)
+    return powers > np.log10(LEAST)
 
 
-def decades(table: Table, system: str, moment: str) -> dict[int, float]:
-    """Seed -> decades lost (at least) from the nearest place to the furthest; negative where they are gained."""
-    rows = norms(table, system, moment)
-    places, powers_NX = logarithms(rows)
-    lost_N = powers_NX[:, 0] - powers_NX[:, -1] if len(places) else []
-    return dict(zip(_seeds(rows), lost_N, strict=True))
+def decades(table: DataFrame, system: str, moment: str) -> Series:
+    """Decades lost (at least) from the nearest place to the furthest, by seed; negative where they are gained."""
+    powers_NX = logarithms(norms(table, system, moment))
+    return powers_NX.iloc[:, 0] - powers_NX.iloc[:, -1] if powers_NX.size else powers_NX.sum(axis=1)
 
 
-def straightness(table: Table, system: str, moment: str) -> dict[int, float]:
-    """Seed -> share of the variance of the logarithm that a straight line over places explains, as far as it is
-    measured; a seed with fewer than 4 places has none."""
-    rows = norms(table, system, moment)
-    places, powers_NX = logarithms(rows)
-    shares = {}
-    for seed, powers_X in zip(_seeds(rows), powers_NX, strict=True):
-        kept = above_floor(powers_X)
-        if kept.sum() > 3:
-            shares[seed] = float(np.corrcoef(places[kept], powers_X[kept])[0, 1]) ** 2
+def straightness(table: DataFrame, system: str, moment: str) -> list[float]:
+    """Share of the variance of the logarithm that a straight line over places explains, as far as it is measured; of
+    each seed with at least 4 places."""
+    shares = []
+    for _, powers_X in logarithms(norms(table, system, moment)).iterrows():
+        kept_X = powers_X[above_floor(powers_X)]
+        if len(kept_X) > 3:
+            shares.append(float(np.corrcoef(kept_X.index, kept_X)[0, 1]) ** 2)
     return shares
 
 
-def _seeds(rows: Table) -> list[int]:
-    return sorted(map(int, rows.values("seed"))) if len(rows) else []
-
-
-def figure(table: Table) -> Figure:
+def figure(table: DataFrame) -> Figure:
     """A row a group, a column a moment: the norm against distance, relative to the nearest state before the loss.
 
     An LSTM's last c does not reach the loss, since its h has been computed; so all curves begin before it. They end
@@ -191,19 +185,20 @@ def figure(table: Table) -> Figure:
     return drawing
 
 
-def _draw(axes: Axes, table: Table, name: str, moment: str) -> None:
+def _draw(axes: Axes, table: DataFrame, name: str, moment: str) -> None:
     system = SYSTEMS[name]
-    rows = norms(table, name, moment)
-    places, powers_NX = logarithms(rows)
-    _curve(axes, places, powers_NX, system.look, name + (", c" if system.state == CELL else ""))
+    powers_NX = logarithms(norms(table, name, moment))
+    _curve(axes, powers_NX, system.look, name + (", c" if system.state == CELL else ""))
     if system.state == CELL:
         faint = Look("lstm", 3)
         faint.colour = "#8FB8D9"
         faint.dash = system.look.dash
-        _curve(axes, *logarithms(norms(table, name, moment, HIDDEN)), faint, name + ", h")
+        _curve(axes, logarithms(norms(table, name, moment, HIDDEN)), faint, name + ", h")
     if system.group == TANH:
-        bound = table.where(system=name, measure="largest_singular_value", step=float(rows["step"][0]))
+        bound = table.query(f"system == {name!r} and measure == 'largest_singular_value'")
+        bound = bound[bound["step"] == (bound["step"].min() if moment == MOMENTS[0] else bound["step"].max())]
         if len(bound):
+            places = powers_NX.columns.to_numpy()
             powers = (places - places[0]) * np.log10(bound["value"].mean())
             axes.plot(
                 places,
@@ -217,42 +212,39 @@ def _draw(axes: Axes, table: Table, name: str, moment: str) -> None:
             )
 
 
-def _curve(axes: Axes, places: np.ndarray, powers_NX: np.ndarray, look: Look, label: str) -> None:
+def _curve(axes: Axes, powers_NX: DataFrame, look: Look, label: str) -> None:
     """Relative to the first place, over the places where every seed's norm is measured."""
-    kept = above_floor(powers_NX).all(axis=0)
-    style.curve(axes, places[kept], (powers_NX - powers_NX[:, :1])[:, kept], look, label)
+    relative_NX = powers_NX.sub(powers_NX.iloc[:, 0], axis=0).loc[:, above_floor(powers_NX).all()]
+    style.curve(axes, relative_NX.columns.to_numpy(), relative_NX.to_numpy(), look, label)
 
 
-def _ran(table: Table, system: str) -> bool:
-    return bool(len(table.where(system=system, measure=MEDIAN)))
+def _ran(table: DataFrame, system: str) -> bool:
+    return bool(len(table.query(f"system == {system!r} and measure == {MEDIAN!r}")))
 
 
-def verdict(table: Table) -> Sequence[Finding]:
+def verdict(table: DataFrame) -> Sequence[Finding]:
     def cells(group: str, names: Sequence[str] = ()) -> list[tuple[str, str]]:
         chosen = names or [name for name, system in SYSTEMS.items() if system.group == group]
         return [(name, moment) for name in chosen for moment in MOMENTS]
 
-    def lost(name: str, moment: str) -> np.ndarray:
-        return np.array(list(decades(table, name, moment).values()))
+    def lost(name: str, moment: str) -> Series:
+        return decades(table, name, moment)
 
-    def moved(name: str, moment: str) -> dict[int, float]:
-        return {seed: abs(lost) for seed, lost in decades(table, name, moment).items()}
-
-    def eased(name: str, moment: str) -> np.ndarray:
-        return paired(moved("tanh RNN, 1.0", moment), moved(name, moment))
+    def eased(name: str, moment: str) -> Series:
+        return paired(lost("tanh RNN, 1.0", moment).abs(), lost(name, moment).abs())
 
     return [
         judge.larger(
             "C2",
             "A tanh RNN's gradient shrinks or explodes with distance.",
-            [Comparison(f"{n}, {m}", abs(lost(n, m))) for n, m in cells(TANH)],
+            [Comparison(f"{n}, {m}", lost(n, m).abs()) for n, m in cells(TANH)],
             least=THRESHOLDS["decades"],
         ),
         judge.larger(
             "C2, geometric",
             f"Geometrically: a straight line explains more than {THRESHOLDS['straight']:g} of its logarithm.",
             [
-                Comparison(f"{n}, {m}", np.array(list(straightness(table, n, m).values())) - THRESHOLDS["straight"])
+                Comparison(f"{n}, {m}", np.array(straightness(table, n, m)) - THRESHOLDS["straight"])
                 for n, m in cells(TANH)
             ],
             least=0.0,

@@ -14,8 +14,10 @@ h heads are 2^(-8 i / h), so one head has a shallow one alone and several heads 
 and reaches cannot be told apart.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -26,8 +28,11 @@ from experiments.analysis.compared_bleu import Bleu, compared
 from experiments.analysis.finding import Finding
 from experiments.analysis.judge import Comparison
 from experiments.analysis.style import Look
-from experiments.analysis.table import Table, paired
+from experiments.analysis.table import paired
 from experiments.questions.question import Probing, Run, Tuning, over_seeds
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
 
 VERSION = 1  # 1: as first run
 UNDER_REVIEW = "one learning rate for all head counts, from trials of 500 steps"
@@ -173,46 +178,47 @@ def runs(scale: str) -> Iterator[Run]:
 # ---- what the table says ----
 
 
-def loss(table: Table, heads: int) -> dict[int, float]:
-    """Seed -> test loss of translation, nats a target token, without label smoothing."""
-    return table.where(task=TRANSLATION, heads=heads, probe="accuracy_by_length", measure="loss").of_seeds()
+def loss(table: DataFrame, heads: int) -> Series:
+    """Test loss of translation by seed, nats a target token, without label smoothing."""
+    rows = table.query(f"task == {TRANSLATION!r} and heads == {heads} and probe == 'accuracy_by_length'")
+    return rows.query("measure == 'loss'").groupby("seed")["value"].mean()
 
 
-def bleu(table: Table, heads: int) -> Bleu:
-    return Bleu(table, (1 + ANY_LENGTH) / 2, task=TRANSLATION, heads=heads)
+def bleu(table: DataFrame, heads: int) -> Bleu:
+    return Bleu(table.query(f"task == {TRANSLATION!r} and heads == {heads} and place == {(1 + ANY_LENGTH) / 2}"))
 
 
-def bleu_of_seeds(table: Table, heads: int) -> dict[int, float]:
+def bleu_of_seeds(table: DataFrame, heads: int) -> Series:
     return bleu(table, heads).by_seed
 
 
-def accuracy(table: Table, heads: int) -> dict[int, float]:
-    """The mean over distances, on test."""
-    rows = table.where(task=RECALL, heads=heads, probe="accuracy_by_distance", measure="token_accuracy")
-    return rows.of_seeds()
+def accuracy(table: DataFrame, heads: int) -> Series:
+    """The mean over distances by seed, on test."""
+    rows = table.query(f"task == {RECALL!r} and heads == {heads} and probe == 'accuracy_by_distance'")
+    return rows.query("measure == 'token_accuracy'").groupby("seed")["value"].mean()
 
 
-def masked(table: Table, task: str, measure: str = "loss_increase") -> Table:
+def masked(table: DataFrame, task: str, measure: str = "loss_increase") -> DataFrame:
     """What masking each head of the runs with 8 did."""
-    return table.where(task=task, heads=BEST, probe="head_importance", measure=measure)
+    return table.query(
+        f"task == {task!r} and heads == {BEST} and probe == 'head_importance' and measure == {measure!r}"
+    )
 
 
-def share_needed(table: Table, task: str) -> dict[int, float]:
-    """Seed -> share of the heads whose masking raises the loss by `needed` of it."""
-    wholes = masked(table, task, "loss").of_seeds()
-    return {
-        int(seed): float((rows["value"] >= THRESHOLDS["needed"] * wholes[int(seed)]).mean())
-        for seed, rows in masked(table, task).by("seed")
-    }
+def share_needed(table: DataFrame, task: str) -> Series:
+    """Share of the heads, by seed, whose masking raises the loss by `needed` of it."""
+    whole = masked(table, task, "loss").groupby("seed")["value"].mean()
+    increase = masked(table, task).set_index("seed")["value"]
+    return (increase >= THRESHOLDS["needed"] * whole.reindex(increase.index)).groupby("seed").mean()
 
 
-def chance(table: Table) -> float | None:
+def chance(table: DataFrame) -> float | None:
     """Of recall, when the values are known but not which key had which."""
-    stated = table.where(task=RECALL, measure="chance_token_accuracy_in_context")
-    return float(stated["value"][0]) if len(stated) else None
+    stated = table.query(f"task == {RECALL!r} and measure == 'chance_token_accuracy_in_context'")
+    return float(stated["value"].iloc[0]) if len(stated) else None
 
 
-def figure(table: Table) -> Figure:
+def figure(table: DataFrame) -> Figure:
     """Loss and BLEU of translation relative to 8 heads, accuracy of recall, and what each of 8 heads is worth."""
     drawing, panels = style.panels(4)
     look = Look("transformer")
@@ -231,11 +237,11 @@ def figure(table: Table) -> Figure:
     panels[1].plot(np.log2(list(VASWANI)), [score - reference_bleu for _, score in VASWANI.values()], **theirs)
     panels[1].set(title="Multi30k: BLEU, less that of 8 heads", ylabel=f"BLEU, greedy, {TEST}")
     for heads in HEADS:
-        if found := accuracy(table, heads):
-            style.points(panels[2], float(np.log2(heads)), list(found.values()), look, "here")
+        if len(found := accuracy(table, heads)):
+            style.points(panels[2], float(np.log2(heads)), found, look, "here")
     if (level := chance(table)) is not None:
         style.level(panels[2], level, "the values, not their keys")
-    panels[2].set_visible(any(accuracy(table, heads) for heads in HEADS))
+    panels[2].set_visible(any(len(accuracy(table, heads)) for heads in HEADS))
     panels[2].set(title="Recall: accuracy", ylabel="accuracy, test", ylim=(-0.03, 1.03))
     for axes in panels[:3]:
         axes.set(xticks=np.log2(HEADS), xticklabels=HEADS, xlabel="heads")
@@ -244,7 +250,7 @@ def figure(table: Table) -> Figure:
     return drawing
 
 
-def _others(table: Table, quantity: Any) -> list[int]:
+def _others(table: DataFrame, quantity: Any) -> list[int]:
     """The other head counts that share a seed with 8."""
     return [n for n in HEADS if n != BEST and len(paired(quantity(table, n), quantity(table, BEST)))]
 
@@ -256,22 +262,20 @@ KINDS = {
 }
 
 
-def _masks(axes: Axes, table: Table) -> None:
+def _masks(axes: Axes, table: DataFrame) -> None:
     """Every head of the run with 8 heads that has the lowest loss: BLEU lost against loss gained."""
     found = loss(table, BEST)
     rows = masked(table, TRANSLATION)
-    if not found or not len(rows):
+    if not len(found) or not len(rows):
         axes.set_visible(False)
         return
-    best = min(found, key=lambda seed: found[seed])
-    increases = rows.where(seed=best)
-    lost = masked(table, TRANSLATION, "bleu_loss").where(seed=best)
-    by_part = dict(zip(lost["part"].tolist(), lost["value"].tolist(), strict=True))
-    for part, increase in zip(increases["part"].tolist(), increases["value"].tolist(), strict=True):
+    best = found.idxmin()
+    lost = masked(table, TRANSLATION, "bleu_loss").query(f"seed == {best}").set_index("part")["value"]
+    for part, increase in rows.query(f"seed == {best}").set_index("part")["value"].items():
         stack, _, kind = part.split()[0].split(".")
         name, look = KINDS["encoder" if stack == "encoder" else kind]
-        axes.plot(increase, by_part.get(part, np.nan), look.marker, color=look.colour, alpha=0.7, label=name)
-    needed = THRESHOLDS["needed"] * masked(table, TRANSLATION, "loss").where(seed=best)["value"].mean()
+        axes.plot(increase, lost.get(part, np.nan), look.marker, color=look.colour, alpha=0.7, label=name)
+    needed = THRESHOLDS["needed"] * masked(table, TRANSLATION, "loss").query(f"seed == {best}")["value"].mean()
     axes.axvline(needed, color=style.GREY, linestyle=(0, (4, 3)), linewidth=1, zorder=0)
     axes.annotate(
         f"{THRESHOLDS['needed']:.0%} of the loss",
@@ -290,7 +294,7 @@ def _masks(axes: Axes, table: Table) -> None:
     )
 
 
-def verdict(table: Table) -> Sequence[Finding]:
+def verdict(table: DataFrame) -> Sequence[Finding]:
     def over(one: int, other: int, quantity: Any, unit: str, sign: int = 1, not_asked: str = "") -> Comparison:
         """One head count over another, positive where the one is better."""
         differences = sign * paired(quantity(table, one), quantity(table, other))
@@ -304,11 +308,11 @@ def verdict(table: Table) -> Sequence[Finding]:
 
     def learned(heads: int) -> bool:
         level = chance(table) or 0.0
-        return _mean(accuracy(table, heads)) >= level + THRESHOLDS["learned"] * (1 - level)
+        return accuracy(table, heads).mean() >= level + THRESHOLDS["learned"] * (1 - level)
 
     def solved(heads: int) -> bool:
         """Whether too little is left of recall for the gain that would count."""
-        return _mean(accuracy(table, heads)) > 1 - THRESHOLDS["gain_accuracy"]
+        return accuracy(table, heads).mean() > 1 - THRESHOLDS["gain_accuracy"]
 
     def neither(one: int, other: int) -> str:
         return "" if learned(one) or learned(other) else "recall is learned with neither"
@@ -320,12 +324,12 @@ def verdict(table: Table) -> Sequence[Finding]:
         return "8 heads solve recall, so that nothing is left to gain" if solved(BEST) else ""
 
     def needed(task: str) -> Comparison:
-        shares_N = np.array(list(share_needed(table, task).values()))
+        shares = share_needed(table, task)
         reason = ""
-        if task == RECALL and accuracy(table, BEST):
+        if task == RECALL and len(accuracy(table, BEST)):
             reason = "" if learned(BEST) else "recall is not learned"
             reason = "recall is solved, and a hundredth of its loss is nothing" if solved(BEST) else reason
-        return Comparison(f"share of the heads, {task}", shares_N - THRESHOLDS["most"], reason)
+        return Comparison(f"share of the heads, {task}", shares - THRESHOLDS["most"], reason)
 
     reaches = "(on recall more heads are more reaches, too: ALiBi's slopes)"
     return [
@@ -381,8 +385,3 @@ def verdict(table: Table) -> Sequence[Finding]:
             least=0.0,
         ),
     ]
-
-
-def _mean(by_seed: dict[int, float]) -> float:
-    """nan for none."""
-    return float(np.mean(list(by_seed.values()))) if by_seed else np.nan

@@ -9,8 +9,10 @@ direction and unreversed, since a bidirectional encoder puts the first token bes
 the same budget of parameters, batches, steps and trials of its learning rate.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
@@ -18,8 +20,11 @@ from experiments.analysis import fairness, judge, style
 from experiments.analysis.finding import Finding
 from experiments.analysis.judge import Comparison
 from experiments.analysis.style import Look
-from experiments.analysis.table import Table, paired
+from experiments.analysis.table import paired
 from experiments.questions.question import Probing, Run, Tuning, over_seeds
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
 
 VERSION = 1  # 1: as first run
 UNDER_REVIEW = "means over a seed that failed"
@@ -122,16 +127,16 @@ def _smoke() -> Iterator[Run]:
         yield from over_seeds(run, 2)
 
 
-def figure(table: Table) -> Figure:
+def figure(table: DataFrame) -> Figure:
     """A panel a task: accuracy against distance."""
-    curves = table.where(probe="accuracy_by_distance", measure="token_accuracy")
-    tasks = [task for task in TASKS if task in curves.values("task")]
+    curves = table.query("probe == 'accuracy_by_distance' and measure == 'token_accuracy'")
+    tasks = [task for task in TASKS if task in set(curves["task"])]
     drawing, panels = style.panels(len(tasks))
     for axes, task in zip(panels, tasks, strict=True):
-        here = curves.where(task=task)
+        here = curves.query(f"task == {task!r}")
         for system, (_, _, look) in SYSTEMS.items():
-            if system in here.values("system"):
-                style.curve(axes, *here.where(system=system).curves(), look, system)
+            if system in set(here["system"]):
+                style.curve(axes, *style.curves(here.query(f"system == {system!r}")), look, system)
         style.level(axes, chance(table, task), "the values, not their keys" if task == "recall" else "chance")
         axes.set(title=TASKS[task], ylim=(-0.03, 1.03), xlabel="distance to the answer (tokens)")
         axes.set_ylabel("share within 0.04" if task == "adding" else "accuracy")
@@ -139,24 +144,25 @@ def figure(table: Table) -> Figure:
     return drawing
 
 
-def chance(table: Table, task: str) -> float:
+def chance(table: DataFrame, task: str) -> float:
     """Accuracy of who cannot tell which answer belongs where: what the task states, for recall that of knowing which
     values came; for real-valued answers that of the constant 1."""
     for measure in ("chance_token_accuracy_in_context", "chance_token_accuracy"):
-        if len(stated := table.where(task=task, measure=measure)):
-            return float(stated["value"][0])
+        if len(stated := table.query(f"task == {task!r} and measure == {measure!r}")):
+            return float(stated["value"].iloc[0])
     return ADDING_CHANCE
 
 
-def verdict(table: Table) -> Sequence[Finding]:
-    tasks = [task for task in TASKS if task in table.values("task")]
+def verdict(table: DataFrame) -> Sequence[Finding]:
+    tasks = [task for task in TASKS if task in set(table["task"])]
     ends = {(task, system): Ends(table, task, system) for task in tasks for system in SYSTEMS}
 
     def falls(system: str) -> list[Comparison]:
         """Of the seeds that learned the task: one that did not is as good far away as near by, at nothing."""
         cells = [(task, ends[task, system]) for task in tasks]
         return [
-            Comparison(f"{system}, {task}{e.of}", paired(e.learned or e.near, e.far), e.unknown) for task, e in cells
+            Comparison(f"{system}, {task}{e.of}", paired(e.learned if len(e.learned) else e.near, e.far), e.unknown)
+            for task, e in cells
         ]
 
     def beyond(system: str, other: str) -> list[Comparison]:
@@ -192,20 +198,20 @@ def verdict(table: Table) -> Sequence[Finding]:
 class Ends:
     """Accuracy of a system on a task in the nearest and the furthest distances, by seed."""
 
-    def __init__(self, table: Table, task: str, system: str):
-        rows = table.where(task=task, system=system, probe="accuracy_by_distance", measure="token_accuracy")
-        self.near: dict[int, float] = {}
-        self.far: dict[int, float] = {}
-        self.learned: dict[int, float] = {}  # of `near`
+    def __init__(self, table: DataFrame, task: str, system: str):
+        rows = table.query(f"task == {task!r} and system == {system!r} and probe == 'accuracy_by_distance'")
+        rows = rows.query("measure == 'token_accuracy'")
+        low, high = rows["place"].min(), rows["place"].max()
+        nearest = rows["place"] <= low + THRESHOLDS["near"] * (high - low)
+        furthest = rows["place"] >= high - THRESHOLDS["far"] * (high - low)
+        self.near: Series = rows[nearest].groupby("seed")["value"].mean()
+        self.far: Series = rows[furthest].groupby("seed")["value"].mean()
+        least = chance(table, task) + THRESHOLDS["learned"] * (1 - chance(table, task))
+        self.learned = self.near[self.near >= least]
         self.unknown = self.of = ""
         if len(rows):
-            low, high = rows["place"].min(), rows["place"].max()
-            self.near = rows.between(low, low + THRESHOLDS["near"] * (high - low)).of_seeds()
-            self.far = rows.between(high - THRESHOLDS["far"] * (high - low), high).of_seeds()
-            least = chance(table, task) + THRESHOLDS["learned"] * (1 - chance(table, task))
-            self.learned = {seed: accuracy for seed, accuracy in self.near.items() if accuracy >= least}
-            if self.learned and len(self.learned) < len(self.near):
+            if 0 < len(self.learned) < len(self.near):
                 self.of = f" ({len(self.learned)} of {len(self.near)} seeds learned)"
-            self.unknown = "" if self.learned else "too little is learned near by"
+            self.unknown = "" if len(self.learned) else "too little is learned near by"
             if low == high:
                 self.unknown = "all answers lie at one distance"

@@ -12,8 +12,10 @@ many steps as the runs that are reported, and are chosen by the loss on validati
 does. Delétang et al. report the best of ten seeds; here the claim rests on means, and the best is given beside them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,8 +25,11 @@ from experiments.analysis import fairness, judge, style
 from experiments.analysis.finding import Effect, Finding, Outcome
 from experiments.analysis.judge import Comparison
 from experiments.analysis.style import Look
-from experiments.analysis.table import Table, paired
+from experiments.analysis.table import paired
 from experiments.questions.question import Probing, Run, Tuning, over_seeds
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
 
 VERSION = 1  # 1: as first run
 UNDER_REVIEW = "too few steps for Transformers"
@@ -98,27 +103,32 @@ def _smoke() -> Iterator[Run]:
         yield from over_seeds(Run(where, {"system": system}, overrides={**small, **positions, width: 8}), 2)
 
 
-def accuracy(table: Table, system: str, lengths: tuple[float, float] = BEYOND) -> dict[int, float]:
-    """Seed -> accuracy on strings longer than the one and at most as long as the other."""
-    rows = table.where(system=system, measure="token_accuracy", probe="accuracy_by_length")
-    return rows.between(lengths[0] + 0.5, lengths[1]).of_seeds()
+def by_length(table: DataFrame) -> DataFrame:
+    return table.query("measure == 'token_accuracy' and probe == 'accuracy_by_length'")
 
 
-def best_transformer(table: Table, lengths: tuple[float, float] = BEYOND) -> dict[int, float]:
+def accuracy(table: DataFrame, system: str, lengths: tuple[float, float] = BEYOND) -> Series:
+    """Accuracy by seed on strings longer than the one and at most as long as the other."""
+    rows = by_length(table).query(f"system == {system!r} and {lengths[0]} < place <= {lengths[1]}")
+    return rows.groupby("seed")["value"].mean()
+
+
+def best_transformer(table: DataFrame, lengths: tuple[float, float] = BEYOND) -> Series:
     """The same for whichever positions do best there, seed by seed, over the seeds that all of them have."""
+    import pandas as pd
+
     each = [accuracy(table, system, lengths) for system in TRANSFORMERS]
-    seeds = set.intersection(*map(set, each))
-    return {seed: max(found[seed] for found in each) for seed in sorted(seeds)}
+    return pd.concat(each, axis=1, join="inner").max(axis=1)
 
 
-def figure(table: Table) -> Figure:
+def figure(table: DataFrame) -> Figure:
     """Accuracy against length, the range of training in grey; then what is judged: the means on the longer half of
     that range and beyond it, with the best seed above, and the best Transformer of each seed."""
-    systems = [system for system in SYSTEMS if system in table.values("system")]
+    systems = [system for system in SYSTEMS if system in set(table["system"])]
     drawing, (curves, *means) = style.panels(3, 3, width=4.6, height=3.6)
-    rows = table.where(measure="token_accuracy", probe="accuracy_by_length")
     for system in systems:
-        style.curve(curves, *rows.where(system=system).curves(), look_of(system), system)
+        rows = by_length(table).query(f"system == {system!r}")
+        style.curve(curves, *style.curves(rows), look_of(system), system)
     curves.axvspan(0, TRAINED_TO, color="#EEEEEE", zorder=-1, linewidth=0)
     curves.annotate("trained", (TRAINED_TO / 2, 0.05), ha="center", color=style.GREY, fontsize=7.5, rotation=90)
     curves.set(title="Parity by length", xlabel="bits", ylabel="accuracy", ylim=(-0.03, 1.05), xlim=(0, None))
@@ -131,15 +141,15 @@ def figure(table: Table) -> Figure:
     return drawing
 
 
-def _means(axes: Axes, table: Table, systems: Sequence[str], lengths: tuple[int, int]) -> None:
+def _means(axes: Axes, table: DataFrame, systems: Sequence[str], lengths: tuple[int, int]) -> None:
     places = {system: accuracy(table, system, lengths) for system in systems}
     best = best_transformer(table, lengths)
-    if best:
+    if len(best):
         places[BEST] = best
     for place, (system, found) in enumerate(places.items()):
-        if found:
-            style.points(axes, place, list(found.values()), look_of(system), system)
-            _name_best(axes, place, max(found.values()), look_of(system))
+        if len(found):
+            style.points(axes, place, found, look_of(system), system)
+            _name_best(axes, place, found.max(), look_of(system))
     axes.set(
         title=f"{int(lengths[0]) + 1} to {int(lengths[1])} bits",
         ylabel="accuracy",
@@ -169,13 +179,13 @@ def _name_best(axes: Axes, x: float, best: float, look: Look) -> None:
     )
 
 
-def verdict(table: Table) -> Sequence[Finding]:
+def verdict(table: DataFrame) -> Sequence[Finding]:
     def ahead(rnns: Sequence[str], lengths: tuple[float, float]) -> list[Comparison]:
         best = best_transformer(table, lengths)
         return [Comparison(f"{rnn} over {BEST}", paired(accuracy(table, rnn, lengths), best)) for rnn in rnns]
 
     def from_level(systems: Sequence[str], level: float) -> list[Comparison]:
-        return [Comparison(system, np.array(list(accuracy(table, system).values())) - level) for system in systems]
+        return [Comparison(system, accuracy(table, system) - level) for system in systems]
 
     def longer(who: str, claim: str, rnns: Sequence[str]) -> Finding:
         statement = f"Trained to {TRAINED_TO} bits, {who} the best Transformer on longer strings."
@@ -208,12 +218,10 @@ def verdict(table: Table) -> Sequence[Finding]:
     ]
 
 
-def as_published(table: Table) -> Finding:
+def as_published(table: DataFrame) -> Finding:
     """As Delétang et al. count: a system solves it whose best seed is above the threshold. Nothing is tested here, and
     the best of fewer than three seeds says nothing."""
-    best: Mapping[str, float] = {
-        system: max(found.values()) for system in SYSTEMS if (found := accuracy(table, system))
-    }
+    best = {system: float(found.max()) for system in SYSTEMS if len(found := accuracy(table, system))}
     effects = []
     for system in SYSTEMS:
         solved, seeds = best.get(system, np.nan) >= THRESHOLDS["solved"], len(accuracy(table, system))

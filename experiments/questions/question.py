@@ -4,15 +4,19 @@ A question is a module. It says what is claimed, what was predicted before the r
 measured on them, and how numbers become a figure and findings; `docs/howto/ask_a_question.md` builds one.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from matplotlib.figure import Figure
 
 from experiments.analysis.finding import Finding
-from experiments.analysis.table import Table
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 SCALES = ("smoke", "cpu", "gpu")  # seconds, for the tests; 2 cores and at most 3 hours; the papers' sizes on one GPU
 MOMENTS = ("start", "evaluations", "end")
@@ -47,7 +51,7 @@ class Run:
     seed: int = 0
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # by dotted key
     tuning: Tuning | None = None
-    probes: tuple["Probing", ...] = ()  # besides the question's
+    probes: tuple[Probing, ...] = ()  # besides the question's
     here: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # overrides of this machine, as where text lies
 
     @property
@@ -100,11 +104,11 @@ class Question(Protocol):
         """The grid. Raises ValueError for a scale that the question does not have."""
         ...
 
-    def figure(self, table: Table) -> Figure:
+    def figure(self, table: DataFrame) -> Figure:
         """Draws the table and nothing else."""
         ...
 
-    def verdict(self, table: Table) -> Sequence[Finding]:
+    def verdict(self, table: DataFrame) -> Sequence[Finding]:
         """A finding for each claim, from the table and nothing else."""
         ...
 

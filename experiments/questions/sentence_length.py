@@ -15,8 +15,10 @@ alone: a share of BLEU is one of another system's, or of the same system's train
 Its variance has two parts, seeds and sentences (`experiments/analysis/compared_bleu.py`).
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -27,8 +29,11 @@ from experiments.analysis.compared_bleu import Bleu, compared, share
 from experiments.analysis.finding import Finding
 from experiments.analysis.judge import Comparison
 from experiments.analysis.style import Look
-from experiments.analysis.table import Table, paired
+from experiments.analysis.table import paired
 from experiments.questions.question import Probing, Run, Tuning, over_seeds
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
 
 VERSION = 1  # 1: as first run
 UNDER_REVIEW = "p-values from sentences instead of seeds, and brevity taken for forgetting"
@@ -175,38 +180,56 @@ def _smoke() -> Iterator[Run]:
         yield Run(where, {"task": task, "arm": arm, "system": system}, overrides=values)
 
 
-def bleu(table: Table, arm: str, system: str, place: float) -> Bleu:
-    return Bleu(table, place, arm=arm, system=system)
+class Scores:
+    """BLEU of each arm, system and range of lengths."""
+
+    def __init__(self, table: DataFrame):
+        rows = table.query("measure == 'bleu_lowercase'")
+        self._found = {key: Bleu(mine) for key, mine in rows.groupby(["arm", "system", "place"])}
+        self._none = Bleu(rows[:0])
+
+    def __call__(self, arm: str, system: str, place: float) -> Bleu:
+        return self._found.get((arm, system, place), self._none)
 
 
-def copied(table: Table, system: str, place: float) -> dict[int, float]:
-    """Seed -> token accuracy in copying."""
-    return table.where(arm=COPIES, system=system, measure="token_accuracy", place=place).of_seeds()
+def systems_in(table: DataFrame, arm: str) -> set[str]:
+    return set(table.query(f"arm == {arm!r}")["system"])
 
 
-def figure(table: Table) -> Figure:
+def copied(table: DataFrame, system: str, place: float) -> Series:
+    """Token accuracy in copying by seed."""
+    rows = table.query(
+        f"arm == {COPIES!r} and system == {system!r} and measure == 'token_accuracy' and place == {place}"
+    )
+    return rows.groupby("seed")["value"].mean()
+
+
+def figure(table: DataFrame) -> Figure:
     """BLEU within each range; shares of BLEU, which may be compared across them; accuracy in copying."""
+    bleu = Scores(table)
     drawing, (scores, shares, kept, copies) = style.panels(4)
-    arms = {arm: [system for system in SYSTEMS if system in table.where(arm=arm).values("system")] for arm in ARMS}
-    middles = [place for place in RANGES if len(table.where(measure="bleu_lowercase", place=place))]
+    arms = {arm: [system for system in SYSTEMS if system in systems_in(table, arm)] for arm in ARMS}
+    middles = [place for place in RANGES if len(table.query(f"measure == 'bleu_lowercase' and place == {place}"))]
     for number, system in enumerate(arms[ALL]):
         for place in middles:
-            found = bleu(table, ALL, system, place).by_seed
-            if found:
+            found = bleu(ALL, system, place).by_seed
+            if len(found):
                 x = place + 1.1 * (number - (len(arms[ALL]) - 1) / 2)
-                of_sentences = compared(system, np.asarray, bleu(table, ALL, system, place)).of_sentences
-                style.points(scores, x, list(found.values()), LOOKS[system], system, of_sentences)
+                of_sentences = compared(system, np.asarray, bleu(ALL, system, place)).of_sentences
+                style.points(scores, x, found, LOOKS[system], system, of_sentences)
         if system != ADDITIVE and ADDITIVE in arms[ALL]:
-            _draw_shares(shares, table, middles, system, (ALL, system), (ALL, ADDITIVE))
+            _draw_shares(shares, bleu, middles, system, (ALL, system), (ALL, ADDITIVE))
     for system in arms[SHORT]:
-        _draw_shares(kept, table, middles, system, (SHORT, system), (ALL, system))
-    accuracies = table.where(arm=COPIES, measure="token_accuracy")
+        _draw_shares(kept, bleu, middles, system, (SHORT, system), (ALL, system))
+    accuracies = table.query(f"arm == {COPIES!r} and measure == 'token_accuracy'")
     for system in arms[COPIES]:
-        style.curve(copies, *accuracies.where(system=system).curves(), LOOKS[system], system)
+        style.curve(copies, *style.curves(accuracies.query(f"system == {system!r}")), LOOKS[system], system)
     for axes in (shares, kept):
         style.level(axes, 1.0, "all of it")
-    if len(chance := table.where(arm=COPIES, measure="chance_token_accuracy")):
-        style.level(copies, float(chance["value"][0]), "chance", to=15)  # what the shorter sequences of training allow
+    if len(chance := table.query(f"arm == {COPIES!r} and measure == 'chance_token_accuracy'")):
+        style.level(
+            copies, float(chance["value"].iloc[0]), "chance", to=15
+        )  # what the shorter sequences of training allow
     scores.set(title="Within a range of lengths", xlabel="source words", ylabel="BLEU")
     for edge in EDGES[1:-1]:
         scores.axvline(edge - 0.5, color=style.GREY, linewidth=0.6, linestyle=(0, (1, 2)), zorder=0)
@@ -220,10 +243,10 @@ def figure(table: Table) -> Figure:
 
 
 def _draw_shares(
-    axes: Axes, table: Table, places: Sequence[float], label: str, part: tuple[str, str], whole: tuple[str, str]
+    axes: Axes, bleu: Scores, places: Sequence[float], label: str, part: tuple[str, str], whole: tuple[str, str]
 ) -> None:
     """The BLEU of one (arm, system) as a share of another's, by range, as far as that translates."""
-    pairs = {place: (bleu(table, *part, place), bleu(table, *whole, place)) for place in places}
+    pairs = {place: (bleu(*part, place), bleu(*whole, place)) for place in places}
     each = {place: compared(label, share, *pair) for place, pair in pairs.items() if translates(pair[1])}
     seeds = {len(one.differences) for one in each.values()}
     if seeds and min(seeds) == max(seeds) > 0:
@@ -236,13 +259,15 @@ def translates(one: Bleu) -> bool:
     return one.mean >= THRESHOLDS["translates"]
 
 
-def verdict(table: Table) -> Sequence[Finding]:
+def verdict(table: DataFrame) -> Sequence[Finding]:
+    bleu = Scores(table)
+
     def untranslated(*each: Bleu) -> str:
-        return "" if all(translates(one) for one in each if one.by_seed) else "too little BLEU"
+        return "" if all(translates(one) for one in each if len(one.by_seed)) else "too little BLEU"
 
     def uncopied(system: str) -> str:
-        short = list(copied(table, system, SHORT_COPY).values())
-        return "did not learn to copy" if short and np.mean(short) < THRESHOLDS["learned"] else ""
+        short = copied(table, system, SHORT_COPY)
+        return "did not learn to copy" if len(short) and short.mean() < THRESHOLDS["learned"] else ""
 
     def falls(system: str, near: float, far: float) -> Comparison:
         lost = paired(copied(table, system, near), copied(table, system, far))
@@ -250,13 +275,13 @@ def verdict(table: Table) -> Sequence[Finding]:
 
     def ahead(system: str, of: str, place: float) -> Comparison:
         """Says nothing where neither translates."""
-        pair = bleu(table, ALL, system, place), bleu(table, ALL, of, place)
-        best = max(pair, key=lambda one: one.mean if one.by_seed else -np.inf)
+        pair = bleu(ALL, system, place), bleu(ALL, of, place)
+        best = max(pair, key=lambda one: one.mean if len(one.by_seed) else -np.inf)
         return compared(f"{system} over {of}", np.subtract, *pair, not_asked=untranslated(best))
 
     def share_lost(system: str) -> Comparison:
         """Of the fixed vector, in the BLEU of a system with attention, from the shortest range to the longest."""
-        near, far = ([bleu(table, ALL, one, place) for one in (FIXED, system)] for place in (SHORTEST, LONGEST))
+        near, far = ([bleu(ALL, one, place) for one in (FIXED, system)] for place in (SHORTEST, LONGEST))
         return compared(
             f"share of the BLEU of {system}, {RANGES[SHORTEST]} to {RANGES[LONGEST]}",
             lambda f, a, far_f, far_a: share(f, a) - share(far_f, far_a),
@@ -266,15 +291,15 @@ def verdict(table: Table) -> Sequence[Finding]:
         )
 
     def lost_share(system: str, place: float) -> Comparison:
-        short, whole = bleu(table, SHORT, system, place), bleu(table, ALL, system, place)
+        short, whole = bleu(SHORT, system, place), bleu(ALL, system, place)
         name = f"{system}, {RANGES[place]}"
         return compared(name, lambda s, w: 1 - share(s, w), short, whole, not_asked=untranslated(whole))
 
     def also(arm: str) -> list[str]:
         """The Transformer where it translates; a CPU has no time for it."""
-        return [TRANSFORMER] if TRANSFORMER in table.where(arm=arm).values("system") else []
+        return [TRANSFORMER] if TRANSFORMER in systems_in(table, arm) else []
 
-    kept = [bleu(table, arm, system, LONGEST) for system in (ADDITIVE, FIXED) for arm in (SHORT, ALL)]
+    kept = [bleu(arm, system, LONGEST) for system in (ADDITIVE, FIXED) for arm in (SHORT, ALL)]
     with_attention = [*SCORES, TRANSFORMER]
     return [
         judge.larger(

@@ -12,8 +12,10 @@ which is what the claim's RNNs ran as, but for the operations within a step, whi
 give a sequence back reversed; no answer matters here, and every token is real.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,8 +25,11 @@ from experiments.analysis import fairness, judge, style
 from experiments.analysis.finding import Finding
 from experiments.analysis.judge import Comparison
 from experiments.analysis.style import Look
-from experiments.analysis.table import Table, paired
+from experiments.analysis.table import paired
 from experiments.questions.question import Probing, Run, over_seeds
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
 
 VERSION = 1  # 1: as first run
 UNDER_REVIEW = "an attention core at half of PyTorch's speed"
@@ -161,18 +166,29 @@ def _sized(system: System, budget: int, scale: str) -> dict[str, Any]:
 # ---- what the table says ----
 
 
-def rates(table: Table, cell: Cell, system: str) -> dict[int, float]:
-    """Repeat -> powers of ten of the median tokens a second."""
-    rows = table.where(**cell._asdict(), part=system, measure=f"{cell.phase}_tokens_per_second")
-    return {seed: float(np.log10(value)) for seed, value in rows.of_seeds().items()}
+class Rates:
+    """Powers of ten of the median tokens a second, by repeat, of each cell and system."""
 
+    def __init__(self, table: DataFrame):
+        rows = table[table["measure"] == table["phase"] + "_tokens_per_second"]
+        self._found = {
+            (Cell(phase, int(length), int(batch), size), system): np.log10(mine.groupby("seed")["value"].mean())
+            for (phase, length, batch, size, system), mine in rows.groupby([*Cell._fields, "part"])
+        }
+        self._none = rows[:0].groupby("seed")["value"].mean()
+        self.systems = {system for _, system in self._found}
 
-def cells(table: Table, phase: str) -> list[Cell]:
-    """Those that have been measured, by size, batch and length."""
-    rows = table.where(phase=phase)
-    columns = (rows["length"].tolist(), rows["batch"].tolist(), rows["size"].tolist()) if len(rows) else ([], [], [])
-    found = {Cell(phase, int(length), int(batch), size) for length, batch, size in zip(*columns, strict=True)}
-    return sorted(found, key=lambda cell: (cell.size != SMALL, cell.batch, cell.length))
+    def __call__(self, cell: Cell, system: str) -> Series:
+        return self._found.get((cell, system), self._none)
+
+    def over(self, cell: Cell, system: str) -> Series:
+        """Powers of ten by which the Transformer gives more tokens a second, by repeat."""
+        return paired(self(cell, TRANSFORMER), self(cell, system))
+
+    def cells(self, phase: str) -> list[Cell]:
+        """Those that have been measured, by size, batch and length."""
+        found = {cell for cell, _ in self._found if cell.phase == phase}
+        return sorted(found, key=lambda cell: (cell.size != SMALL, cell.batch, cell.length))
 
 
 def series(found: Sequence[Cell]) -> Iterator[tuple[str, list[Cell]]]:
@@ -183,33 +199,31 @@ def series(found: Sequence[Cell]) -> Iterator[tuple[str, list[Cell]]]:
     yield from grouped.items()
 
 
-def figure(table: Table) -> Figure:
+def figure(table: DataFrame) -> Figure:
     """Tokens a second of training against length, a panel a size and batch; ratios of them; seconds a decoded token."""
-    trained, decoded = list(series(cells(table, TRAINING))), list(series(cells(table, DECODING)))
+    rates = Rates(table)
+    trained, decoded = list(series(rates.cells(TRAINING))), list(series(rates.cells(DECODING)))
     drawing, panels = style.panels(len(trained) + bool(trained) + len(decoded))
     for axes, (name, mine) in zip(panels, trained, strict=False):
         for system, look in LOOKS.items():
-            _draw(axes, mine, {cell: rates(table, cell, system) for cell in mine}, look, system)
+            _draw(axes, mine, {cell: rates(cell, system) for cell in mine}, look, system)
         axes.set(title=f"Training, {name}", ylabel="tokens a second")
     if trained:
-        _ratios(panels[len(trained)], table, trained)
+        _ratios(panels[len(trained)], rates, trained)
     for axes, (name, mine) in zip(panels[len(trained) + bool(trained) :], decoded, strict=True):
         for system, look in LOOKS.items():
-            costs = {
-                cell: {seed: np.log10(1e6 * cell.batch) - rate for seed, rate in rates(table, cell, system).items()}
-                for cell in mine
-            }
+            costs = {cell: np.log10(1e6 * cell.batch) - rates(cell, system) for cell in mine}
             _draw(axes, mine, costs, look, system)
         axes.set(title=f"Decoding, {name}", xlabel="tokens read before", ylabel="microseconds a step of the batch")
     style.legend(drawing, panels, columns=3)
     return drawing
 
 
-def _draw(axes: Axes, mine: Sequence[Cell], powers: Mapping[Cell, dict[int, float]], look: Look, label: str) -> None:
+def _draw(axes: Axes, mine: Sequence[Cell], powers: Mapping[Cell, Series], look: Look, label: str) -> None:
     """Median and repeats of 10 ** powers over the cells' lengths, on logarithmic axes."""
-    there = [cell for cell in mine if powers[cell]]
+    there = [cell for cell in mine if len(powers[cell])]
     if there:
-        seeds = sorted(set.intersection(*(set(powers[cell]) for cell in there)))
+        seeds = sorted(set.intersection(*(set(powers[cell].index) for cell in there)))
         values_NX = np.array([[10.0 ** powers[cell][seed] for cell in there] for seed in seeds])
         style.curve(axes, np.array([cell.length for cell in there]), values_NX, look, label)
     axes.set_xscale("log", base=2)
@@ -217,39 +231,33 @@ def _draw(axes: Axes, mine: Sequence[Cell], powers: Mapping[Cell, dict[int, floa
     axes.set(xlabel="length (tokens)")
 
 
-def _ratios(axes: Axes, table: Table, trained: Sequence[tuple[str, list[Cell]]]) -> None:
+def _ratios(axes: Axes, rates: Rates, trained: Sequence[tuple[str, list[Cell]]]) -> None:
     """How many times as fast the Transformer trains; a colour a system, a dash a series."""
     for number, (name, mine) in enumerate(trained):
         axes.plot([], [], color=style.GREY, linestyle=style.DASHES[number % len(style.DASHES)], label=f"ratio, {name}")
         for system in RNNS:
             look = Look("other", number)
             look.colour = LOOKS[system].colour
-            _draw(axes, mine, {cell: _over(table, cell, system) for cell in mine}, look, "")
+            _draw(axes, mine, {cell: rates.over(cell, system) for cell in mine}, look, "")
     style.level(axes, 1.0, "as fast")
     style.level(axes, 10.0, "ten times")
     axes.set(title="Training, Transformer over each RNN", ylabel="times as fast")
 
 
-def _over(table: Table, cell: Cell, system: str) -> dict[int, float]:
-    """Repeat -> powers of ten by which the Transformer gives more tokens a second."""
-    mine, theirs = rates(table, cell, TRANSFORMER), rates(table, cell, system)
-    return {seed: mine[seed] - theirs[seed] for seed in mine.keys() & theirs.keys()}
-
-
 POWERS = "(effects are powers of ten of a ratio: 1 is ten times)"
 
 
-def verdict(table: Table) -> Sequence[Finding]:
-    trained, decoded = list(series(cells(table, TRAINING))), list(series(cells(table, DECODING)))
-    measured = set(table.values("part"))
+def verdict(table: DataFrame) -> Sequence[Finding]:
+    rates = Rates(table)
+    trained, decoded = list(series(rates.cells(TRAINING))), list(series(rates.cells(DECODING)))
 
     def ratios(end: int, systems: Sequence[str]) -> list[Comparison]:
         """The Transformer over each RNN that was measured at all, at the shortest (0) or longest (-1) length."""
         return [
-            Comparison(f"over {system}, {mine[end].length} tokens, {name}", _of(_over(table, mine[end], system)))
+            Comparison(f"over {system}, {mine[end].length} tokens, {name}", rates.over(mine[end], system))
             for name, mine in trained
             for system in systems
-            if system in measured and _asked(table, mine, system)
+            if any(len(rates(cell, system)) for cell in mine)
         ]
 
     def growth(system: str) -> list[Comparison]:
@@ -257,7 +265,7 @@ def verdict(table: Table) -> Sequence[Finding]:
         return [
             Comparison(
                 f"{system}, {mine[-1].length} over {mine[0].length} tokens, {name}",
-                paired(rates(table, mine[0], system), rates(table, mine[-1], system)),
+                paired(rates(mine[0], system), rates(mine[-1], system)),
             )
             for name, mine in decoded
             if len(mine) > 1
@@ -266,11 +274,11 @@ def verdict(table: Table) -> Sequence[Finding]:
     won = [
         Comparison(
             f"{system}, after {mine[-1].length} tokens, {name}",
-            -_of(_over(table, mine[-1], system)),
+            -rates.over(mine[-1], system),
         )
         for name, mine in decoded
         for system in (RNN, GRU, LSTM)
-        if system in measured
+        if system in rates.systems
     ]
     scanned = [system for system in RNNS if system != BY_CALL]
     return [
@@ -302,7 +310,7 @@ def verdict(table: Table) -> Sequence[Finding]:
         judge.equivalent(
             "C20, flat",
             f"A token costs an RNN the same to decode after any context {POWERS}.",
-            [comparison for system in (RNN, GRU, LSTM) if system in measured for comparison in growth(system)],
+            [comparison for system in (RNN, GRU, LSTM) if system in rates.systems for comparison in growth(system)],
             margin=THRESHOLDS["flat"],
         ),
         judge.larger(
@@ -318,12 +326,3 @@ def verdict(table: Table) -> Sequence[Finding]:
             least=THRESHOLDS["faster"],
         ),
     ]
-
-
-def _of(by_seed: Mapping[int, float]) -> np.ndarray:
-    return np.array([by_seed[seed] for seed in sorted(by_seed)])
-
-
-def _asked(table: Table, mine: Sequence[Cell], system: str) -> bool:
-    """Whether the system was measured in this series: a call a step is only in some."""
-    return any(rates(table, cell, system) for cell in mine)

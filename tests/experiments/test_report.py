@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pandas import DataFrame
 
 from experiments import report
 from experiments.analysis import judge, style, table
 from experiments.analysis.judge import Comparison
 from experiments.analysis.style import Look
-from experiments.analysis.table import Table
+from experiments.analysis.table import of_rows
 from experiments.engine import results
 from experiments.page import colours, drawing, markup, summary, svg, tables
 from experiments.questions import QUESTIONS
@@ -38,13 +39,13 @@ WHENCE = {
 }
 
 
-def whole(rows) -> Table:
+def whole(rows) -> DataFrame:
     """The rows with what every table has."""
-    return Table.from_rows({**WHENCE, "measure": "", "probe": "run", **row} for row in rows)
+    return of_rows({**WHENCE, "measure": "", "probe": "run", **row} for row in rows)
 
 
-def of_long_range(curves, **options) -> Table:
-    rows = list(made_up(curves, **options).rows())
+def of_long_range(curves, **options) -> DataFrame:
+    rows = made_up(curves, **options).to_dict("records")
     runs = {(row["run"], row["seed"]): row for row in rows}.values()
     for one in runs:
         run = {name: one[name] for name in ("run", "task", "system", "seed", "role")}
@@ -66,10 +67,12 @@ def of_long_range(curves, **options) -> Table:
     return whole(rows)
 
 
-def points_figure(shown: Table):
+def points_figure(shown: DataFrame):
     figure, (axes, right) = style.panels(2)
-    for x, system in enumerate(shown.values("system")):
-        style.points(axes, x, list(shown.where(system=system).of_seeds().values()), Look("gru", x), system)
+    for x, system in enumerate(shown["system"].unique()):
+        style.points(
+            axes, x, shown.query(f"system == {system!r}").groupby("seed")["value"].mean(), Look("gru", x), system
+        )
     axes.set(xticks=[0, 1], xticklabels=["first", NASTY], xlabel="system", ylabel=NASTY, yscale="log")
     axes.set_title(NASTY)
     right.plot([1, 10], [1, 100], label="a bound", color="navy")
@@ -81,7 +84,7 @@ def points_figure(shown: Table):
 def other_question():
     """A question whose words try to be markup."""
 
-    def verdict(shown: Table):
+    def verdict(shown: DataFrame):
         return [judge.larger(NASTY, NASTY, [Comparison(NASTY, [0.1, 0.2, 0.3])], least=0.1)]
 
     said = dict.fromkeys(("CLAIM", "SOURCE", "PREDICTION", "CUT"), NASTY)
@@ -97,7 +100,7 @@ def other_question():
     )
 
 
-def of_other() -> Table:
+def of_other() -> DataFrame:
     cells = [(system, seed) for system in (NASTY, "plain") for seed in range(3)]
     return whole(
         {
@@ -113,7 +116,7 @@ def of_other() -> Table:
     )
 
 
-def publish(question, name: str, scale: str, everything: Table, folder: Path) -> None:
+def publish(question, name: str, scale: str, everything: DataFrame, folder: Path) -> None:
     """What `experiments.run` would leave."""
     mine = folder / name / scale
     table.write(everything, mine)
@@ -306,7 +309,7 @@ def test_points_are_read_off_the_figure():
     assert [entry.name for entry in taken.legend] == ["GRU", "Transformer"]
     assert "--ink-009e73" in taken.legend[0].swatch and "clip-path" not in taken.legend[0].swatch
     first = panel.points[0]
-    rows = shown.where(system="GRU", measure="token_accuracy", place=5.0)
+    rows = shown.query("system == 'GRU' and measure == 'token_accuracy' and place == 5")
     assert first.series == 0 and first.x == "5" and np.allclose(first.seeds, rows["value"])
     assert np.isclose(first.y, rows["value"].mean()) and first.interval is not None
     assert first.interval.low < first.y < first.interval.high

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from pandas import DataFrame
 from sacrebleu.metrics import BLEU
 from sacrebleu.significance import PairedTest
 
 from experiments.analysis.compared_bleu import Bleu, compared, share
-from experiments.analysis.table import Table
+from experiments.analysis.table import of_rows
 from experiments.probes import bleu_counts
 
 VALUES = {("a", 0): 30.0, ("a", 1): 32.0, ("a", 2): 31.0, ("b", 0): 20.0, ("b", 1): 21.0}
@@ -19,7 +20,7 @@ DRAWS = {
 }
 
 
-def table() -> Table:
+def table() -> DataFrame:
     rows = [
         {"measure": "bleu_lowercase", "place": 15.0, "system": system, "seed": seed, "part": "", "value": value}
         for (system, seed), value in VALUES.items()
@@ -37,22 +38,22 @@ def table() -> Table:
             for d, value in enumerate(values)
         ]
         rows += drawn if seed else drawn[::-1]  # their order in the table is of no account
-    return Table.from_rows(rows)
+    return of_rows(rows)
 
 
 def of(system: str, place: float = 15.0) -> Bleu:
-    return Bleu(table(), place, system=system)
+    return Bleu(table().query(f"system == {system!r} and place == {place!r}"))
 
 
 def test_what_the_table_holds():
-    assert of("a").by_seed == {0: 30.0, 1: 32.0, 2: 31.0} and of("a").mean == 31.0
-    assert {seed: drawn.tolist() for seed, drawn in of("b").drawn.items()} == {0: [20.0] * 3, 1: [22.0, 18.0, 20.0]}
-    assert of("c").by_seed == {} and np.isnan(of("c").mean) and of("a", 25.0).by_seed == {}
+    assert of("a").by_seed.to_dict() == {0: 30.0, 1: 32.0, 2: 31.0} and of("a").mean == 31.0
+    assert of("b").drawn_ND.to_numpy().tolist() == [[20.0] * 3, [22.0, 18.0, 20.0]]
+    assert of("c").by_seed.empty and np.isnan(of("c").mean) and of("a", 25.0).by_seed.empty
 
 
 def test_a_difference_over_common_seeds():
     found = compared("a over b", np.subtract, of("a"), of("b"))
-    assert found.differences == [10.0, 11.0]
+    assert found.differences.tolist() == [10.0, 11.0]
     drawn = [[9.0, 11.0, 10.0], [9.0, 15.0, 12.0]]
     assert found.of_sentences == pytest.approx(np.var(np.mean(drawn, axis=0), ddof=1))
     assert compared("a over c", np.subtract, of("a"), of("c")).silent == "not run"

@@ -2,12 +2,14 @@
 
 import math
 
+from pandas import DataFrame
+
 from experiments.analysis import moved
-from experiments.analysis.table import Table
+from experiments.analysis.table import of_rows
 
 
-def of(values: dict[tuple[str, str, float], list[float]], tuned: float = math.nan) -> Table:
-    return Table.from_rows(
+def of(values: dict[tuple[str, str, float], list[float]], tuned: float = math.nan) -> DataFrame:
+    return of_rows(
         {"run": run, "measure": measure, "part": "", "place": place, "step": math.nan, "tuned": tuned}
         | {"seed": seed, "value": value}
         for (run, measure, place), those in values.items()

@@ -1,14 +1,15 @@
-"""The table: selections, files, and what it refuses."""
+"""The table: columns, files, and what it refuses."""
 
 import json
 
 import numpy as np
+import pandas as pd
 import pyarrow
 import pytest
 from pyarrow import parquet
 
 from experiments.analysis import table
-from experiments.analysis.table import Table
+from experiments.analysis.table import of_rows
 
 ROWS = [
     {"run": system, "system": system, "seed": seed, "place": place, "value": seed + place / 10, "measure": "right"}
@@ -18,37 +19,22 @@ ROWS = [
 ]
 
 
-def test_selections():
-    t = Table.from_rows(ROWS)
-    assert len(t) == 8 and t.values("system") == ["gru", "rnn"]
-    assert t.where(system="gru", seed=1)["value"].tolist() == [1.1, 1.2]
-    assert len(t.where(system=("gru", "rnn"))) == 8 and len(t.where(system="lstm")) == 0
-    assert t.between(1.5, 2.5)["place"].tolist() == [2.0] * 4
-    assert t.where(system="gru").of_seeds() == {0: pytest.approx(0.15), 1: pytest.approx(1.15)}
-    assert [(name, len(rows)) for name, rows in t.by("system")] == [("gru", 4), ("rnn", 4)]
-    with pytest.raises(ValueError, match="'sytem' is not a column"):
-        t.where(sytem="gru")
-
-
-def test_curves_keep_to_places_that_every_seed_has():
-    places, values = Table.from_rows([*ROWS, {**ROWS[0], "place": 3.0}]).where(system="gru").curves()
-    assert places.tolist() == [1.0, 2.0]
-    np.testing.assert_allclose(values, [[0.1, 0.2], [1.1, 1.2]])
-
-
 def test_pairs_are_of_one_seed():
-    assert table.paired({0: 1.0, 1: 2.0, 2: 9.0}, {1: 0.5, 0: 0.25}).tolist() == [0.75, 1.5]
+    assert table.paired(pd.Series({0: 1.0, 1: 2.0, 2: 9.0}), pd.Series({1: 0.5, 0: 0.25})).to_dict() == {
+        0: 0.75,
+        1: 1.5,
+    }
 
 
 def test_rows_that_lack_a_column():
-    t = Table.from_rows([{"run": "a", "value": 1.0}, {"run": "b", "place": 2.0}])
+    t = of_rows([{"run": "a", "value": 1.0}, {"run": "b", "place": 2.0}])
     assert np.isnan(t["value"][1]) and np.isnan(t["place"][0])
-    both = table.joined([t, Table.from_rows([{"run": "c", "part": "x"}])])
-    assert len(both) == 3 and both["part"].tolist() == ["", "", "x"] and np.isnan(both["value"][2])
+    assert of_rows([{"run": "c", "part": "x"}, {"run": "d"}])["part"].tolist() == ["x", ""]
+    assert len(of_rows([])) == 0
 
 
 def test_files_give_back_what_was_written(tmp_path):
-    t = Table.from_rows([{**row, "config": "{}", "tuned": None} for row in ROWS])
+    t = of_rows([{**row, "config": "{}", "tuned": None} for row in ROWS])
     table.write(t, tmp_path)
     back = table.read(tmp_path / "table.parquet")
     assert list(back.columns) == ["run", "system", "seed", "tuned", "measure", "place", "value", "config"]

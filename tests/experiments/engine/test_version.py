@@ -9,7 +9,6 @@ from types import MappingProxyType
 import pytest
 
 from experiments.analysis import table
-from experiments.analysis.table import Table
 from experiments.engine import results, schedule, version
 from experiments.engine.running import Engine
 from experiments.engine.version import Version
@@ -85,7 +84,7 @@ def finished(folder: Path, published: bool, device: str, timed: bool) -> bool:
     where = folder / ("published" if published else "own")
     folders = results.Folders(folder / "runs", folder / "own", folder / "published")
     one = {"run": "a", "seed": 0, "role": "report", "tuned": None, "value": 1.0, "measure": "m", **row(of)}
-    table.write(Table.from_rows([{**one, "device": device}]), where)
+    table.write(table.of_rows([{**one, "device": device}]), where)
     return bool(results.Store(folders).finished(schedule.Key("a", 0, None), of))
 
 
@@ -122,7 +121,7 @@ def test_which_files_have_changed_is_one_line():
     first = version.git("rev-list", "--max-parents=0", "HEAD").strip()
     trees = json.dumps({room: version.tree(room) for room in version.ROOMS})
     head = version.git("rev-parse", "HEAD").strip()
-    said = version.since(Table.from_rows([{"commit": first, "trees": trees}, {"commit": "0" * 40, "trees": trees}]))
+    said = version.since(table.of_rows([{"commit": first, "trees": trees}, {"commit": "0" * 40, "trees": trees}]))
     assert f"runs are of {first[:10]}; " in said and " files differ now (data/" in said and said.count("\n") == 0
-    dirty = version.since(Table.from_rows([{"commit": f"{head}+", "trees": trees}]))
+    dirty = version.since(table.of_rows([{"commit": f"{head}+", "trees": trees}]))
     assert f"{head[:10]} with changes of its own" in dirty

@@ -1,11 +1,13 @@
 """The question `gradient_flow`: made-up curves give every outcome."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from pandas import DataFrame
 
 from experiments.analysis import style
 from experiments.analysis.finding import Outcome
-from experiments.analysis.table import Table
+from experiments.analysis.table import of_rows
 from experiments.engine import schedule
 from experiments.questions import gradient_flow
 from experiments.questions.gradient_flow import ATTENTION, GATED, HIDDEN, MEDIAN, SYSTEMS, TANH
@@ -14,7 +16,7 @@ PLACES = np.arange(0.0, 70.0, 5.0)
 AS_TAUGHT = {TANH: -0.06, GATED: -0.01, ATTENTION: 0.0}
 
 
-def made_up(slopes, bend=0.0, noise=0.02, seeds=range(5), systems=SYSTEMS) -> Table:
+def made_up(slopes, bend=0.0, noise=0.02, seeds=range(5), systems=SYSTEMS) -> DataFrame:
     """Norms of 10 ** (slope * place + bend * place ** 2) by system, at steps 0 and 100."""
     rng, rows = np.random.default_rng(0), []
     for name, system in systems.items():
@@ -30,7 +32,7 @@ def made_up(slopes, bend=0.0, noise=0.02, seeds=range(5), systems=SYSTEMS) -> Ta
                         for place, power in zip(PLACES, powers, strict=True)
                     ]
                 rows.append({**run, "step": step, "measure": "largest_singular_value", "value": 0.9})
-    return Table.from_rows(rows)
+    return of_rows(rows)
 
 
 def outcomes(*args, **options):
@@ -65,7 +67,7 @@ def test_the_probes_floor_is_no_bend():
     """Past the least norm that the probe knows, a straight line is not measured rather than bent."""
     table = made_up({**AS_TAUGHT, TANH: -2.0})
     floored = np.where(table["value"] < gradient_flow.LEAST, 0.0, table["value"])
-    table = Table({**table.columns, "value": floored})
+    table = table.assign(value=floored)
     found = {finding.claim: finding for finding in gradient_flow.verdict(table)}
     assert found["C2, geometric"].outcome is Outcome.SUPPORTED and found["C2"].effects[0].size == pytest.approx(55, 0.1)
     with style.house():
@@ -83,7 +85,7 @@ def test_within_limits():
         ),
         made_up({TANH: 0.0}, systems={"tanh RNN, 0.8": SYSTEMS["tanh RNN, 0.8"]}),
     ]
-    both = Table({name: np.concatenate([t[name] for t in tables]) for name in tables[0].columns})
+    both = pd.concat(tables)
     found = {finding.claim: finding.outcome for finding in gradient_flow.verdict(both)}
     assert found == dict.fromkeys(("C2", "C2, geometric", "C3", "C8", "C8, either way"), Outcome.WITHIN_LIMITS)
 

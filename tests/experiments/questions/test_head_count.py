@@ -1,11 +1,13 @@
 """The question `head_count`: made-up tables give every outcome."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from pandas import DataFrame
 
 from experiments.analysis import style
 from experiments.analysis.finding import Outcome
-from experiments.analysis.table import Table
+from experiments.analysis.table import of_rows
 from experiments.engine import schedule
 from experiments.questions import head_count
 from experiments.questions.head_count import BEST, HEADS, RECALL, TEST, TRANSLATION
@@ -25,7 +27,7 @@ NEEDED, IDLE = 0.05, 0.0
 SEEDS = range(3)
 
 
-def made_up(levels, head=NEEDED, noise=0.001, seeds=SEEDS) -> Table:
+def made_up(levels, head=NEEDED, noise=0.001, seeds=SEEDS) -> DataFrame:
     """Results at these levels, with a little noise by seed; each of 8 heads raises the loss by `head` when masked."""
     rng, rows = np.random.default_rng(0), []
 
@@ -52,7 +54,7 @@ def made_up(levels, head=NEEDED, noise=0.001, seeds=SEEDS) -> Table:
                         more = {"probe": "head_importance", "part": f"{kind} {place}", "place": place}
                         add(run, "loss_increase", head * 1.7, **more)
                         add(run, "bleu_loss", 10 * head, 10, **more)
-    return Table.from_rows(rows)
+    return of_rows(rows)
 
 
 def outcomes(*args, **options) -> dict[str, Outcome]:
@@ -80,8 +82,8 @@ def test_within_limits():
     assert found.pop("C10, masked") is found.pop("C10, 16 as good") is Outcome.SUPPORTED
     assert set(found.values()) == {Outcome.WITHIN_LIMITS}
     halves = made_up(AS_TAUGHT), made_up(AS_TAUGHT, head=IDLE)
-    parts = [table.where(task=task) for table, task in zip(halves, (TRANSLATION, RECALL), strict=True)]
-    both = Table({name: np.concatenate([part[name] for part in parts]) for name in parts[0].columns})
+    parts = [table.query(f"task == {task!r}") for table, task in zip(halves, (TRANSLATION, RECALL), strict=True)]
+    both = pd.concat(parts)
     assert head_count.verdict(both)[-1].outcome is Outcome.WITHIN_LIMITS
 
 
@@ -95,7 +97,7 @@ def test_sentences_count_beside_seeds():
     table = made_up(AS_TAUGHT)
     drawn = np.array([part.startswith("draw") for part in table["part"]]) & (table["heads"] == BEST)
     value = table["value"] + np.where(drawn, np.random.default_rng(1).normal(0, 5, len(drawn)), 0.0)
-    found = {one.claim: one.outcome for one in head_count.verdict(Table({**table.columns, "value": value}))}
+    found = {one.claim: one.outcome for one in head_count.verdict(table.assign(value=value))}
     assert found["C10, several, BLEU"] is Outcome.UNDECIDED and found["C10, several"] is Outcome.SUPPORTED
 
 
@@ -144,7 +146,7 @@ def test_the_figure_sets_the_paper_beside_and_shows_the_best_run():
     with style.house():
         drawn = head_count.figure(table)
     titles = [axes.get_title(loc="left") for axes in drawn.axes]
-    assert len(titles) == 4 and titles[3] == f"One of 8 heads masked (best run, seed {best})"
+    assert len(titles) == 4 and titles[3] == f"One of 8 heads masked (best run, seed {best:g})"
     labels = {text.get_text() for text in drawn.legends[0].get_texts()}
     assert labels == {
         "here",

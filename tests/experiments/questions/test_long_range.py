@@ -1,12 +1,14 @@
 """The question `long_range`: made-up tables give every outcome, and its smoke scale runs end to end."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from pandas import DataFrame
 
 from experiments.analysis import style
 from experiments.analysis.finding import Outcome
-from experiments.analysis.table import Table
+from experiments.analysis.table import of_rows
 from experiments.engine import schedule
 from experiments.questions import long_range
 from experiments.questions.long_range import ATTENTION, CHRONO, GRU, LSTM_0, LSTM_1, RNN, SYSTEMS, TRANSFORMER
@@ -25,7 +27,7 @@ AS_TAUGHT = {
 }
 
 
-def made_up(curves, tasks=("recall",), noise=0.004) -> Table:
+def made_up(curves, tasks=("recall",), noise=0.004) -> DataFrame:
     """A table whose accuracy goes straight from `near` to `far`, with a little noise by seed."""
     rng, rows = np.random.default_rng(0), []
     for task in tasks:
@@ -45,7 +47,7 @@ def made_up(curves, tasks=("recall",), noise=0.004) -> Table:
                 ]
                 if task != "adding":
                     rows.append({**run, "measure": "chance_token_accuracy", "value": 0.125})
-    return Table.from_rows(rows)
+    return of_rows(rows)
 
 
 def outcomes(curves, **options) -> dict[str, Outcome]:
@@ -67,7 +69,7 @@ def test_within_limits():
     found = outcomes({**AS_TAUGHT, GRU: FALLING, CHRONO: FALLING, TRANSFORMER: FALLING})
     assert found == {"C1": Outcome.SUPPORTED, **dict.fromkeys(("C3", "C3, bias", "C7"), Outcome.WITHIN_LIMITS)}
     tables = [made_up(AS_TAUGHT), made_up({**AS_TAUGHT, RNN: FLAT}, tasks=("copying",))]
-    both = Table({name: np.concatenate([t[name] for t in tables]) for name in tables[0].columns})
+    both = pd.concat(tables)
     assert long_range.verdict(both)[0].outcome is Outcome.WITHIN_LIMITS
 
 
@@ -87,7 +89,7 @@ def test_what_learned_nothing_is_not_asked():
 def test_seeds_at_chance_are_no_sign_that_distance_does_not_matter():
     table = made_up({**AS_TAUGHT, TRANSFORMER: FLAT})
     failed = (table["system"] == TRANSFORMER) & (table["seed"] > 1) & (table["probe"] == "accuracy_by_distance")
-    found = long_range.verdict(Table({**table.columns, "value": np.where(failed, 0.125, table["value"])}))[-1]
+    found = long_range.verdict(table.assign(value=np.where(failed, 0.125, table["value"])))[-1]
     effect = found.effects[-1]
     assert effect.name == f"{TRANSFORMER}, recall (2 of 5 seeds learned)" and effect.seeds == 2
     assert effect.high - effect.low > 0.01  # the interval of two seeds, not of five
@@ -96,7 +98,7 @@ def test_seeds_at_chance_are_no_sign_that_distance_does_not_matter():
 def test_answers_at_one_distance_say_nothing_of_distance():
     table = made_up(AS_TAUGHT)
     nearest = np.where(np.isnan(table["place"]), np.nan, np.nanmin(table["place"]))
-    found = long_range.verdict(Table({**table.columns, "place": nearest}))
+    found = long_range.verdict(table.assign(place=nearest))
     assert {finding.outcome for finding in found} == {Outcome.UNDECIDED}
     assert all("all answers lie at one distance: " in finding.because for finding in found)
 
@@ -104,13 +106,13 @@ def test_answers_at_one_distance_say_nothing_of_distance():
 def test_knowing_the_values_without_their_keys_is_chance():
     table = made_up(dict.fromkeys(SYSTEMS, CHANCE))
     level = np.where(table["measure"] == "chance_token_accuracy", 1 / 32, table["value"])
-    blind = Table({**table.columns, "value": level})
+    blind = table.assign(value=level)
     assert long_range.chance(blind, "recall") == 1 / 32
     known = made_up(dict.fromkeys(SYSTEMS, CHANCE))
-    known.columns["measure"] = np.where(
+    known["measure"] = np.where(
         known["measure"] == "chance_token_accuracy", "chance_token_accuracy_in_context", known["measure"]
     )
-    both = Table({name: np.concatenate([blind[name], known[name]]) for name in blind.columns})
+    both = pd.concat([blind, known])
     assert long_range.chance(both, "recall") == 0.125
     assert long_range.chance(both, "adding") == long_range.ADDING_CHANCE
 

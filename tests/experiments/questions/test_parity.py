@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from pandas import DataFrame
 
 from experiments.analysis import style
 from experiments.analysis.finding import Outcome
-from experiments.analysis.table import Table
+from experiments.analysis.table import of_rows
 from experiments.engine import schedule
 from experiments.questions import parity
 from experiments.questions.parity import RNNS, SYSTEMS, TRANSFORMERS
@@ -17,7 +18,7 @@ SOLVED, CHANCE, SHORT_ONLY = (0.998, 0.998), (0.5, 0.5), (0.98, 0.51)  # accurac
 AS_TAUGHT = {**dict.fromkeys(RNNS, SOLVED), **dict.fromkeys(TRANSFORMERS, CHANCE)}
 
 
-def made_up(levels, noise=0.003, seeds=SEEDS) -> Table:
+def made_up(levels, noise=0.003, seeds=SEEDS) -> DataFrame:
     """Accuracies of each system within and beyond training, a list of them by seed or one for all, with some noise."""
     rng, rows = np.random.default_rng(0), []
     for system, level in levels.items():
@@ -37,7 +38,7 @@ def made_up(levels, noise=0.003, seeds=SEEDS) -> Table:
                 }
                 for place, value in zip(PLACES, values.clip(0, 1), strict=True)
             ]
-    return Table.from_rows(rows)
+    return of_rows(rows)
 
 
 def outcomes(levels, **options) -> dict[str, Outcome]:
@@ -64,7 +65,7 @@ def test_each_seed_has_its_best_positions():
     lucky = {
         system: [(0.5, 0.9 if seed == place else 0.5) for seed in SEEDS] for place, system in enumerate(TRANSFORMERS)
     }
-    best = parity.best_transformer(made_up({**AS_TAUGHT, **lucky}, noise=0.0))
+    best = parity.best_transformer(made_up({**AS_TAUGHT, **lucky}, noise=0.0)).to_dict()
     assert best == pytest.approx({0: 0.9, 1: 0.9, 2: 0.9, 3: 0.9, 4: 0.5})
 
 
@@ -90,7 +91,7 @@ def test_one_of_two_is_within_limits():
 
 def test_the_best_of_some_positions_is_not_the_best():
     some = {system: level for system, level in AS_TAUGHT.items() if system != "Transformer, rotary"}
-    assert parity.best_transformer(made_up(some)) == {}
+    assert parity.best_transformer(made_up(some)).empty
     assert outcomes(some)["C20"] is Outcome.UNDECIDED
 
 

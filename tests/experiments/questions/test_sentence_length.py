@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from pandas import DataFrame
 
 from data.files import LateCorpus
 from data.tasks.multi30k_joined import JoinedCorpus
 from experiments.analysis import style
 from experiments.analysis.finding import Outcome
-from experiments.analysis.table import Table
+from experiments.analysis.table import of_rows
 from experiments.engine import schedule
 from experiments.probes import bleu_by_length
 from experiments.questions import sentence_length as question
@@ -44,7 +45,7 @@ def changed(arm: str, cells):
     return {**AS_TAUGHT, arm: {**AS_TAUGHT[arm], **cells}}
 
 
-def made_up(arms, noise=0.005, sentences=0.005) -> Table:
+def made_up(arms, noise=0.005, sentences=0.005) -> DataFrame:
     """A table with noise by seed and by draw of sentences, the same for all seeds; as shares of the value."""
     rng, rows = np.random.default_rng(0), []
     for arm, systems in arms.items():
@@ -66,7 +67,7 @@ def made_up(arms, noise=0.005, sentences=0.005) -> Table:
                     here = {**run, "measure": "bleu_lowercase", "place": place}
                     rows.append({**here, "value": value})
                     rows += [{**here, "part": f"draw {d}", "value": value * f} for d, f in enumerate(drawn_D)]
-    return Table.from_rows(rows)
+    return of_rows(rows)
 
 
 def findings(arms, **options):

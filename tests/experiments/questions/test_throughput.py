@@ -1,11 +1,13 @@
 """The question `throughput`: made-up tables give every outcome."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from pandas import DataFrame
 
 from experiments.analysis import fairness, style
 from experiments.analysis.finding import Outcome
-from experiments.analysis.table import Table
+from experiments.analysis.table import of_rows
 from experiments.engine import schedule
 from experiments.questions import throughput
 from experiments.questions.throughput import (
@@ -29,7 +31,7 @@ AS_TAUGHT = {"short": 20.0, "long": 200.0, "by call": 500.0, "rnn": FLAT, "trans
 
 def made_up(
     short=1.0, long=1.0, rnn=FLAT, transformer=FLAT, noise=0.01, repeats=range(3), batches=(4,), **more
-) -> Table:
+) -> DataFrame:
     """The Transformer trains `short` and `long` times as fast as the RNNs at 32 and 512 tokens, and `by call` times as
     fast as a GRU with a call a step; a token costs what the pairs say after 16 and 2,048 tokens."""
     rng, rows = np.random.default_rng(0), []
@@ -61,10 +63,10 @@ def made_up(
                 for part in (RNN, GRU, LSTM):
                     add(cell, part, 1000.0 / rnn[end], seed)
                 add(cell, TRANSFORMER, 1000.0 / transformer[end], seed)
-    return Table.from_rows(rows)
+    return of_rows(rows)
 
 
-def outcomes(table: Table) -> dict[str, Outcome]:
+def outcomes(table: DataFrame) -> dict[str, Outcome]:
     return {finding.claim: finding.outcome for finding in throughput.verdict(table)}
 
 
@@ -85,7 +87,7 @@ def test_twice_as_fast_is_faster_and_not_tens_of_times():
 
 def test_within_limits():
     tables = [made_up(**AS_TAUGHT), made_up(short=0.5, long=0.8, rnn=RISING, batches=(32,), **{"by call": 2.0})]
-    both = Table({name: np.concatenate([table[name] for table in tables]) for name in tables[0].columns})
+    both = pd.concat(tables)
     assert set(outcomes(both).values()) == {Outcome.WITHIN_LIMITS}
 
 
@@ -98,7 +100,7 @@ def test_noise_is_undecided_and_says_how_many_repeats_would_decide():
 
 def test_what_was_not_measured_is_not_compared():
     table = made_up(**AS_TAUGHT)
-    kept = table.where(part=[GRU, TRANSFORMER])
+    kept = table.query(f"part in [{GRU!r}, {TRANSFORMER!r}]")
     for finding in throughput.verdict(kept):
         names = " ".join(effect.name for effect in finding.effects)
         assert LSTM not in names and BY_CALL not in names
