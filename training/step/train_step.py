@@ -1,8 +1,8 @@
 """The training step and the evaluation step: pure functions of arrays, jitted once a batch shape.
 
 A state is one dict: `params` and, where asked, `ema` (flat, see training/step/params.py), `optimizer`, `step`.
-What runs of one architecture differ in (seed, learning rate, which steps are logged) comes in as `Dials`, not
-as constants of the program, so that they share one compilation. Losses and weights are summed over devices and
+Seed, learning rate and which steps are logged are inputs of the compiled step (`Dials`), so runs of one architecture
+share one compilation. Losses and weights are summed over devices and
 micro-batches, then divided once.
 
 Dims: B batch, T target length, A micro-batches.
