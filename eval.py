@@ -15,6 +15,7 @@ import training.machine.signals  # noqa: F401
 import argparse
 import dataclasses
 import math
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -193,8 +194,7 @@ def read_lines(path: str) -> Iterator[str]:
             raise ValueError("--input = -: standard input is closed; give a file, or a pipe")
         for number, raw in enumerate(sys.stdin.buffer, start=1):
             line = files.decode(raw, "--input = -", number)
-            # Where carriage returns end the lines, all of them come as one.
-            yield from [line.rstrip("\r\n")] if line.endswith("\n") else line.removesuffix("\r").split("\r")
+            yield from re.sub(files.LINE_END, "\n", line).removesuffix("\n").split("\n")
     else:
         yield from files.read_lines(path, may_be_blank=True)
 

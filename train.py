@@ -56,7 +56,7 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
     # What is learned, and by what.
     with run_folder.restored_on_error(workdir):
         task = data.build(config.task, config.data, tokenizer_dir=workdir / "tokenizer")
-        memory.check(config, task.spec)
+        memory.check(config, task)
         model = models.build(config.model.name, config.model, task.spec, jax.random.key(config.seed))
         trainer = Trainer(model, task.spec, config, mesh.make(), Clock({}))
         probes = [*probes, *translator.while_training(config, task, model)]

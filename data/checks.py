@@ -4,13 +4,21 @@ import difflib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+LARGEST = 2**17  # of lengths, and of kinds of things: a few hundred examples with an entry for each fit a machine
+MOST_EXAMPLES = 2**24  # of a split
+
 
 def integer(config: Mapping[str, Any], key: str, low: int, high: int | None = None, why: str = "") -> int:
-    """config[key] as a whole number in [low, high]. Raises ValueError otherwise; `why` explains the bound."""
+    """config[key] as a whole number in [low, high], and in what a machine can hold where no `high` is given.
+
+    Raises ValueError otherwise; `why` explains the bound.
+    """
     value = config[key]
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if high is None and whole and value > (most := MOST_EXAMPLES if key.endswith("_examples") else LARGEST):
+        raise ValueError(f"data.{key} = {value} is too large; use a whole number from {low} to {most}")
     rule = f"at least {low}" if high is None else f"from {low} to {high}"
     reason = f" ({why})" if why else ""
-    whole = isinstance(value, int) and not isinstance(value, bool)
     if not whole or value < low or (high is not None and value > high):
         raise ValueError(f"data.{key} = {value!r} is out of range; use a whole number {rule}{reason}")
     return value

@@ -19,6 +19,7 @@ WIDE = (  # marks, the longer before those that they begin with
     (codecs.BOM_UTF16_LE, "UTF-16"),
     (codecs.BOM_UTF16_BE, "UTF-16"),
 )
+LINE_END = r"\r*\n|\r"  # of Unix, of Windows, of both in turn, and of what was written on a Mac once
 
 
 class Parallel(NamedTuple):
@@ -82,9 +83,7 @@ def read_text(path: str | Path, *, may_be_blank: bool = False) -> str:
     text = decode(_unzip(path) if path.suffix == ".gz" else path.read_bytes(), str(path))
     if not text.strip() and not may_be_blank:
         raise ValueError(f"{path} is empty; give a file with one example a line")
-    text = text.replace("\r\n", "\n")
-    # Carriage returns alone ended lines once; a few among newlines are part of theirs.
-    return text.replace("\r", "\n") if text.count("\r") > text.count("\n") else text
+    return re.sub(LINE_END, "\n", text) if "\r" in text else text
 
 
 def decode(raw: bytes, where: str, line: int = 1) -> str:
@@ -120,7 +119,7 @@ def _wide_encoding(raw: bytes) -> str:
 
 
 def read_lines(path: str | Path, *, may_be_blank: bool = False) -> list[str]:
-    """The lines of a file, stripped at both ends; errors as `read_text`. Only newlines end a line."""
+    """The lines of a file, stripped at both ends; errors as `read_text`. Only newlines and carriage returns end one."""
     text = read_text(path, may_be_blank=may_be_blank)
     return [line.strip() for line in text.removesuffix("\n").split("\n")] if text else []
 

@@ -220,7 +220,7 @@ def test_text_is_utf_8_whatever_the_locale(folder):
     config = runs.text_config(accents, steps=2, data__num_buckets=1, every__eval=2, every__save=2)
     train.train(config, folder / "accented")
     plain = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
-    for words, given in (("--split=val", b""), ("--input=-", "žáby\rλέξεις\r".encode())):
+    for words, given in (("--split=val", b""), ("--input=-", "žáby\rλέξεις\r\n".encode())):
         done = subprocess.run(
             command(folder / "accented", words, "--sample", "--temperature=3"),
             **{"input": given, "cwd": ROOT, "capture_output": True, "timeout": 300, "env": os.environ | plain},

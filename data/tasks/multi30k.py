@@ -13,7 +13,7 @@ LANGUAGES = ("de", "en", "fr")
 
 def multi30k(config: Mapping[str, Any], tokenizer_dir: str | Path | None = None) -> Translation:
     """Raises what `corpus` does."""
-    return Translation(config, corpus(config, integer(config, "train_examples", 0)), tokenizer_dir)
+    return Translation(config, corpus(config, integer(config, "train_examples", 0, 2**31 - 1)), tokenizer_dir)
 
 
 def corpus(config: Mapping[str, Any], train_examples: int = 0) -> Corpus[Parallel]:

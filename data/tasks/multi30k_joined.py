@@ -37,8 +37,8 @@ class JoinedCorpus:
         self.high = integer(config, "max_words", self.low, why="data.min_words")
         self.test_high = integer(config, "test_words", self.low, why="data.min_words")
         self.test_range = integer(config, "test_range", 0)
-        self._passes = {name: integer(config, f"{name}_passes", 1) for name in ("train", "eval")}
-        self._seed = integer(config, "joins", 0)
+        self._passes = {name: integer(config, f"{name}_passes", 1, 1000) for name in ("train", "eval")}
+        self._seed = integer(config, "joins", 0, 2**31 - 1)
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -74,10 +74,10 @@ class Recall(Synthetic):
             "loss": float(np.log(self.num_values)),
             "token_accuracy_in_context": 1 / self.num_pairs,
         }
-        pair, query = np.arange(self.num_slots), np.arange(self.num_queries) if self.close else self._gaps()
-        reach = source_length + query[:, None] - (2 * pair + 1)
-        self.nearest, self.furthest = sorted((int(reach[0, 0]), int(reach[-1, -1])))
-        self.distances = np.unique(reach[(reach >= self.nearest) & (reach <= self.furthest)])
+        last_query = self.num_queries - 1 if self.close else 2 * self.num_gaps - 2
+        self.nearest, self.furthest = sorted((source_length - 1, source_length + last_query - 2 * self.num_slots + 1))
+        step = 1 if self.close and self.num_queries > 1 else 2  # two pairs are two apart, and so are two gaps
+        self.distances = np.arange(self.nearest, self.furthest + 1, step)
         i = np.arange(self.num_pairs)
         self.space_K = np.log2((self.num_keys - i) * (self.num_values - i)).cumsum()
 

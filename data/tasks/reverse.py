@@ -58,10 +58,10 @@ class Reverse(Synthetic):
             self.distances = np.zeros(0, np.int64)
 
     def _chance(self) -> dict[str, float]:
-        length_N = np.arange(self.range.low, self.range.high + 1)
-        position_T = np.arange(self.range.high + self.ends)
-        symbol_T = (length_N[:, None] > position_T).mean(axis=0)  # P(a symbol stands here)
-        end_T = (length_N[:, None] == position_T).mean(axis=0) * self.ends
+        low, high = self.range.low, self.range.high
+        position_T = np.arange(high + self.ends)
+        symbol_T = (high - np.maximum(position_T, low - 1)) / (high - low + 1)  # P(a symbol stands here)
+        end_T = (position_T >= low) * self.ends / (high - low + 1)
         here_T = symbol_T + end_T
         surprise_T = symbol_T * np.log(self.num_symbols)
         for part_T in (symbol_T, end_T):

@@ -24,7 +24,7 @@ class TextTask(abc.ABC, Generic[Lines]):
     def __init__(self, config: Mapping[str, Any], corpus: Corpus[Lines]):
         self.notes: list[str] = []
         self.lowercase = bool(config["lowercase"])  # before it becomes ids; raw lines stay as they are
-        self._train_examples = integer(config, "train_examples", 0)
+        self._train_examples = integer(config, "train_examples", 0, 2**31 - 1)
         self._corpus = corpus
         self._added: tuple[str, ...] = ()
         self._hashes: dict[str, str] = {}

@@ -17,7 +17,7 @@ def tfds(config: Mapping[str, Any], tokenizer_dir: str | Path | None = None) -> 
     """
     from data.tfds_source import TfdsParallel, TfdsText, prepared  # imports tensorflow_datasets
 
-    train_examples = integer(config, "train_examples", 0)
+    train_examples = integer(config, "train_examples", 0, 2**31 - 1)
     builder = prepared(config["name"], config["dir"])
     if not getattr(builder.info.features, "languages", None):
         return Language(config, TfdsText(builder, config["feature"], train_examples), tokenizer_dir)

@@ -63,12 +63,12 @@ def test_every_text_of_utf_8_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("end", ["", "\r"])
-def test_carriage_returns_alone_end_lines_but_not_among_newlines(tmp_path, end):
+def test_carriage_returns_end_lines_alone_and_among_newlines(tmp_path, end):
     path = tmp_path / "a"
     path.write_bytes(b"one\rtwo\r\rfour" + end.encode())
     assert read_lines(path) == ["one", "two", "", "four"]
-    path.write_bytes(b"one\rstill one\ntwo\n")
-    assert read_lines(path) == ["one\rstill one", "two"]
+    path.write_bytes(b"one\rtwo\nthree\r\nfour\r\r\n" + end.encode())
+    assert read_lines(path) == ["one", "two", "three", "four", *([""] if end else [])]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "garbled", "not gzip"])

@@ -39,7 +39,7 @@ def test_splits_are_found_in_the_folder(task):
 def test_a_translation_is_one_line(tmp_path):
     for name in ("train.xx", "train.yy", "val.xx", "val.yy"):
         write(tmp_path / name, ["one\rtwo", "three", "four"])
-    task = make(tmp_path, tokenizer={"name": "char", "vocab_size": 0})
+    task = make(tmp_path, tokenizer={"name": "byte", "vocab_size": 0})
     assert task.decode_target(task.encode_target(["one\rtwo"])[0]) == "one two"
 
 

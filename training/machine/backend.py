@@ -37,6 +37,14 @@ def release_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+def device_bytes() -> int:
+    """What one device of this process can hold; the devices of a CPU share the machine's memory."""
+    devices = jax.local_devices()
+    if (stats := devices[0].memory_stats()) and "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // len(devices)
+
+
 def configure(workdir: Path, keep_pages: bool, cpu_devices: int, deterministic: bool) -> None:
     """Host memory, number of CPU devices, compilation cache, deterministic kernels.
 

@@ -1,12 +1,11 @@
 """Whether a run fits the machine, asked before anything is allocated; and what to say when memory runs out later."""
 
-import os
-
 import jax
 from ml_collections import ConfigDict
 
 import models
-from models.contract import Spec
+from data.task import Task
+from training.machine.backend import device_bytes
 from training.step import params, train_step
 
 LOWER = (
@@ -15,10 +14,13 @@ LOWER = (
 )
 """What takes less memory."""
 
+LARGEST = 2**31 - 1
 
-def check(config: ConfigDict, spec: Spec) -> None:
+
+def check(config: ConfigDict, task: Task) -> None:
     """Raises ValueError, in one line, where parameters, gradients and optimizer are more than a device holds, or one
-    batch with its logits alone."""
+    batch with its logits alone, or what is evaluated on more than the machine does."""
+    spec = task.spec
 
     def start() -> train_step.State:
         model = models.build(config.model.name, config.model, spec, jax.random.key(config.seed))
@@ -40,14 +42,13 @@ def check(config: ConfigDict, spec: Spec) -> None:
     needed = 4 * (tokens + logits // (config.optimizer.accumulation * jax.device_count()))
     if needed > there:
         raise ValueError(f"{key} = {config[key]} makes batches that take more than {needed / 1e9:,.1f} {has}; {LOWER}")
-
-
-def device_bytes() -> int:
-    """What one device of this process can hold; the devices of a CPU share the machine's memory."""
-    devices = jax.local_devices()
-    if (stats := devices[0].memory_stats()) and "bytes_limit" in stats:
-        return stats["bytes_limit"]
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // len(devices)
+    examples = min(config.eval_examples or LARGEST, task.num_examples("val") or 0)
+    needed = 5 * 4 * examples * length  # five arrays of four bytes, which stay for the whole run
+    if needed > there * len(jax.local_devices()):
+        raise ValueError(
+            f"eval_examples = {config.eval_examples} makes {examples:,} examples which take {needed / 1e9:,.1f} {has}; "
+            "lower eval_examples, or lengths"
+        )
 
 
 def exhausted(error: Exception) -> str | None:
