@@ -29,8 +29,8 @@ from data.tasks.language import Language
 from data.tasks.translation import Translation
 from data.tokenizers import UNK
 from training.command.cli import Parser, user_errors
-from training.evaluation import mirrored, quality, scoring
-from training.evaluation.generate import GREEDY, Decoding, Generator, Sample, search, source_batch
+from training.evaluation import mirrored, quality, scoring, untrained_positions
+from training.evaluation.generate import GREEDY, Beam, Decoding, Generator, Sample, named, search, source_batch
 from training.evaluation.pictures import attention_names, picture
 from training.machine import backend
 from training.mirrors.mirror import Mirror
@@ -40,8 +40,8 @@ PICTURES = 8  # examples drawn by --attention
 
 LARGEST = 2**31 - 1
 DECODING: dict[str, tuple[float, float, float, str]] = {
-    "beam_size": (5, 1, 64, ""),
-    "length_penalty": (0.6, 0, 100, ""),
+    "beam_size": (Beam.beam_size, 1, 64, ""),
+    "length_penalty": (Beam.length_penalty, 0, 100, ""),
     "temperature": (1.0, 0, 1e6, "sample"),
     "top_k": (0, 0, LARGEST, "sample"),
     "top_p": (1.0, 1e-9, 1, "sample"),
@@ -64,6 +64,7 @@ def evaluate(
     """
     task, spec = run.task, run.task.spec
     batches = list(run.batches(split, limit=limit))
+    untrained_positions.check_batches(run.model, batches)
 
     # Teacher-forced: every answer of the split, and what is known of each example.
     scored = list(scoring.scorer(run.model, spec)(batches))
@@ -268,6 +269,14 @@ def write_outputs(
             print(f"{number}\t{score:.4f}\t{files.one_line(text)}" if numbered else text, flush=True)
 
 
+def part_of(split: str, options: argparse.Namespace) -> str:
+    """What results are called: the split, and whatever else than the defaults decides them, so that neither a part
+    replaces the whole nor one decoding another."""
+    words = [split, "" if options.checkpoint == "best" else options.checkpoint]
+    words += [named(options.decoding)] if options.decoding != Beam() else []
+    return "-".join(filter(None, [*words, f"first{options.limit}" if options.limit else ""]))
+
+
 def check_given(given: Mapping[str, Any], run: Restored, *, decoded: bool) -> None:
     """Raises ValueError for a given option of decoding that would do nothing."""
     for name, value in given.items():
@@ -321,7 +330,7 @@ def main(argv: Sequence[str]) -> None:
         found |= {"split": split, "source": options.source, "target": options.target, "checkpoint": options.checkpoint}
         folder = options.workdir / "eval"
         folder.mkdir(exist_ok=True)
-        part = f"{split}-first{options.limit}" if options.limit else split  # a part never replaces the whole
+        part = part_of(split, options)
         whole_file.write_json(folder / f"{part}.json", found)
         path = folder / f"{part}.predictions.txt"
         whole_file.write_text(path, "".join(line + "\n" for line in predictions))

@@ -29,7 +29,7 @@ import data
 import models
 from data import pipeline, whole_file
 from training.command import cli
-from training.evaluation import samples, translator
+from training.evaluation import samples, translator, untrained_positions
 from training.machine import backend, mesh
 from training.machine.clock import Clock, run_start
 from training.machine.profiling import Profile
@@ -63,6 +63,7 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
         batching = pipeline.Batching.of(config)
         plan = pipeline.train_plan(task, batching)
         validation = list(pipeline.eval_batches(task, "val", batching, limit=config.eval_examples))
+        untrained_positions.check_batches(model, validation)
         content = task.content_hash("train", "val")
         run_folder.check_same_data(workdir, content, accept_changes=accept_changes)
 

@@ -43,8 +43,8 @@ def command(workdir, *words):
 def evaluate(workdir, *words, split="val"):
     """Calls eval.py in this process and returns what it wrote."""
     eval.main([f"--workdir={workdir}", f"--split={split}", *words])
-    part = "".join(f"-first{word.removeprefix('--limit=')}" for word in words if word.startswith("--limit="))
-    return json.loads((workdir / "eval" / f"{split}{part}.json").read_text())
+    options = eval.parse([f"--workdir={workdir}", *words])
+    return json.loads((workdir / "eval" / f"{eval.part_of(split, options)}.json").read_text())
 
 
 def lines(path):
@@ -92,7 +92,7 @@ def on_val(translation):
     process = start(command(translation, "--split=val", "--beam_size=3"))
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
-    return json.loads((translation / "eval" / "val.json").read_text()), output
+    return json.loads((translation / "eval" / "val-beam_size3.json").read_text()), output
 
 
 def test_translation_has_every_key(on_val, translation):
@@ -102,12 +102,12 @@ def test_translation_has_every_key(on_val, translation):
     assert found["perplexity"] == pytest.approx(math.exp(found["loss"]))
     assert found["decoding"] == {"method": "beam", "beam_size": 3, "length_penalty": 0.6}
     assert found["by_distance"] == [] and found["bits_per_byte"] is None
-    assert "chrf" in output and output.rstrip().endswith(str(translation / "eval" / "val.json"))
+    assert "chrf" in output and output.rstrip().endswith(str(translation / "eval" / "val-beam_size3.json"))
 
 
 def test_scores_are_of_the_predictions_beside_them(on_val, translation, text):
     found, _ = on_val
-    hypotheses, references = lines(translation / "eval" / "val.predictions.txt"), lines(text / "val.en")
+    hypotheses, references = lines(translation / "eval" / "val-beam_size3.predictions.txt"), lines(text / "val.en")
     assert len(hypotheses) == 24
     assert found["bleu"] == pytest.approx(sacrebleu.corpus_bleu(hypotheses, [references]).score)
     assert found["chrf"] == pytest.approx(sacrebleu.corpus_chrf(hypotheses, [references]).score) and found["chrf"] > 0
@@ -150,16 +150,16 @@ def test_files_instead_of_a_split(translation, text, folder, on_val, ending):
     else:
         eval.main([f"--workdir={translation}", *words])
         name = "mine.de"
-    (path,) = (translation / "eval").glob(f"{name}-????????.json")
+    (path,) = (translation / "eval").glob(f"{name}-????????-beam_size3.json")
     found = json.loads(path.read_text())
-    assert found["num_examples"] == 24 and found["split"] == path.stem and found["target"] in words[1]
+    assert found["num_examples"] == 24 and path.stem == f"{found['split']}-beam_size3" and found["target"] in words[1]
     for key in ("loss", "bleu", "chrf", "exact_match"):
         assert found[key] == pytest.approx(on_val[0][key], rel=1e-4)
 
 
 def test_files_replace_neither_a_split_nor_each_other(translation, folder):
-    evaluate(translation, "--beam_size=3")  # as `on_val`, whose predictions other tests read
-    before = (translation / "eval" / "val.json").read_bytes()
+    evaluate(translation, "--beam_size=3")
+    before = (translation / "eval" / "val-beam_size3.json").read_bytes()
     for name, lines in (("one", "zwei\ndrei\n"), ("other", "vier\n")):
         (folder / name).mkdir()
         (folder / name / "val").write_text(lines)
@@ -167,7 +167,7 @@ def test_files_replace_neither_a_split_nor_each_other(translation, folder):
         eval.main(
             [f"--workdir={translation}", f"--source={folder / name / 'val'}", f"--target={folder / name / 'target'}"]
         )
-    assert (translation / "eval" / "val.json").read_bytes() == before
+    assert (translation / "eval" / "val-beam_size3.json").read_bytes() == before
     found = [json.loads(path.read_text()) for path in (translation / "eval").glob("val-????????.json")]
     assert sorted((one["num_examples"], one["source"]) for one in found) == [
         (1, str(folder / "other" / "val")),
@@ -193,7 +193,7 @@ def test_each_line_is_translated_as_it_comes(translation, text, on_val):
         text=True,
     )
     assert process.stdin and process.stdout
-    expected = lines(translation / "eval" / "val.predictions.txt")
+    expected = lines(translation / "eval" / "val-beam_size3.predictions.txt")
     for source, prediction in [*zip(lines(text / "val.de")[:3], expected, strict=False), ("", "")]:
         process.stdin.write(source + "\n")
         process.stdin.flush()
@@ -207,7 +207,7 @@ def test_each_line_is_translated_as_it_comes(translation, text, on_val):
 def test_input_from_a_file(translation, text, on_val, folder, capsys):
     (folder / "input.de").write_text("".join(line + "\n" for line in lines(text / "val.de")[:2]))
     eval.main([f"--workdir={translation}", f"--input={folder / 'input.de'}", "--beam_size=3"])
-    assert capsys.readouterr().out.splitlines() == lines(translation / "eval" / "val.predictions.txt")[:2]
+    assert capsys.readouterr().out.splitlines() == lines(translation / "eval" / "val-beam_size3.predictions.txt")[:2]
 
 
 def test_text_is_utf_8_whatever_the_locale(folder):
@@ -227,7 +227,7 @@ def test_text_is_utf_8_whatever_the_locale(folder):
         )
         assert done.returncode == 0, done.stderr.decode()
     printed = done.stdout.decode().splitlines()
-    written = (folder / "accented" / "eval" / "val.predictions.txt").read_bytes().decode()
+    written = (folder / "accented" / "eval" / "val-sample-temperature3.predictions.txt").read_bytes().decode()
     assert len(printed) == 2 and not "".join(printed).isascii()
     assert written.count("\n") == 16 and not written.isascii()
 
@@ -247,10 +247,10 @@ def test_what_is_not_of_a_split_needs_no_training_text(translation, text, on_val
     (folder / "gone").mkdir()
     gone = [f"--workdir={translation}", f"--data_dir={folder / 'gone'}", "--beam_size=3"]
     eval.main([*gone, f"--input={folder / 'two.de'}"])
-    expected = lines(translation / "eval" / "val.predictions.txt")[:2]
+    expected = lines(translation / "eval" / "val-beam_size3.predictions.txt")[:2]
     assert capsys.readouterr().out.splitlines() == expected
     eval.main([*gone, f"--source={folder / 'two.de'}", f"--target={folder / 'two.en'}"])
-    (predictions,) = (translation / "eval").glob("two.de-????????.predictions.txt")
+    (predictions,) = (translation / "eval").glob("two.de-????????-beam_size3.predictions.txt")
     assert lines(predictions) == expected
     with pytest.raises(SystemExit):
         eval.main([*gone, "--split=val"])
@@ -271,10 +271,26 @@ def test_sampling_follows_its_seed(translation):
     def predictions(*words):
         found = evaluate(translation, "--sample", "--temperature=1.5", "--limit=8", *words, split="test")
         assert found["decoding"]["method"] == "sample" and found["decoding"]["temperature"] == 1.5
-        return lines(translation / "eval" / "test-first8.predictions.txt")
+        seed = words[0].removeprefix("--").replace("=", "")
+        return lines(translation / "eval" / f"test-sample-temperature1.5-{seed}-first8.predictions.txt")
 
     first = predictions("--seed=1")
     assert first == predictions("--seed=1") != predictions("--seed=2")
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        ([], "val"),
+        (["--beam_size=5", "--length_penalty=0.6"], "val"),
+        (["--beam_size=1"], "val-greedy"),
+        (["--beam_size=10", "--length_penalty=1"], "val-beam_size10-length_penalty1"),
+        (["--sample", "--top_p=0.95"], "val-sample-top_p0.95"),
+        (["--checkpoint=average", "--limit=4", "--beam_size=1"], "val-average-greedy-first4"),
+    ],
+)
+def test_results_name_how_they_were_decoded(words, part):
+    assert eval.part_of("val", eval.parse(["--workdir=run", *words])) == part
 
 
 def test_equal_lines_draw_different_samples(translation, folder, capsys):

@@ -18,6 +18,7 @@ from data.batch import Batch, pad_rows
 from data.tasks.translation import Translation
 from models.contract import Architecture, Spec
 from models.decoding import Decoded, decoder
+from training.evaluation import untrained_positions
 from training.machine import mesh as meshes
 
 LONGER = 50  # tokens that a translation may be longer than its source (Vaswani et al. 2017, section 6.1)
@@ -63,6 +64,13 @@ def search(beam_size: int, length_penalty: float = 0.6) -> Decoding:
     return Beam(beam_size, length_penalty) if beam_size > 1 else GREEDY
 
 
+def named(decoding: Decoding) -> str:
+    """A decoding in a word: `greedy`, `beam_size10`, `sample-temperature0.5-seed3`; defaults are left out."""
+    differing = [field for field in dataclasses.fields(decoding) if getattr(decoding, field.name) != field.default]
+    words = [f"{field.name}{getattr(decoding, field.name):.15g}" for field in differing]
+    return "-".join([*([] if isinstance(decoding, Beam) else [decoding.method]), *words])
+
+
 class Generator:
     """Decodes batches in one way; each set of shapes compiles once.
 
@@ -72,7 +80,7 @@ class Generator:
     """
 
     def __init__(self, model: Architecture, spec: Spec, decoding: Decoding = GREEDY, *, outputs: int = 1):
-        self._spec, self._outputs = spec, outputs
+        self._spec, self._outputs, self._positions = spec, outputs, untrained_positions.tables(model)
         self._draws = outputs if isinstance(decoding, Sample) else 0
         options = dataclasses.asdict(decoding)
         if isinstance(decoding, Beam):
@@ -88,7 +96,13 @@ class Generator:
 
     def __call__(self, batch: Batch) -> Decoded:
         """Token ids and scores of each row; without an end-of-sequence token, as many ids as the target is long."""
-        return self._fetch(self._start(batch), len(batch["index"]))
+        decoded = self._fetch(self._start(batch), len(batch["index"]))
+        self._check_positions(int(batch["source_mask"].sum(1).max(initial=0)), decoded.tokens)
+        return decoded
+
+    def _check_positions(self, source_length: int, tokens_BN: np.ndarray, prompt_length: int = 0) -> None:
+        written = int((tokens_BN != self._spec.pad).sum(1).max(initial=0))
+        untrained_positions.check(self._positions, source_length, prompt_length + written)
 
     def _start(self, batch: Batch) -> Decoded:
         """Hands the batch to the devices and does not wait for them."""
@@ -114,7 +128,9 @@ class Generator:
         arrays = {"prefix": prefix, "prefix_mask": mask}
         if fillers:
             arrays["limit"] = np.where(index < len(prompts), max_len, 0)
-        return self._fetch(self._run(nothing, nothing > 0, first + index, arrays, max_len), len(prompts))
+        decoded = self._fetch(self._run(nothing, nothing > 0, first + index, arrays, max_len), len(prompts))
+        self._check_positions(0, decoded.tokens, longest - 1)
+        return decoded
 
     def _run(self, source, mask, index, arrays, max_len: int, expected_len: int | None = None) -> Decoded:
         if self._draws:
@@ -146,6 +162,7 @@ class Generator:
             return {}
         index_B = decoded[0]["index"]
         tokens_BN = self._fetch(decoded[1], len(index_B)).tokens[:: self._outputs]
+        self._check_positions(0, tokens_BN)
         return {int(i): row for i, row in zip(index_B, tokens_BN, strict=True) if i >= 0}
 
 

@@ -25,13 +25,13 @@ def test_text_is_decoded_while_training_and_scored_at_the_end(tmp_path, capsys):
     assert [row["step"] for row in rows] == [2, 4] and all({"bleu", "chrf"} <= row.keys() for row in rows)
     assert summary["best"]["metric"] == "bleu" and summary["best"]["bleu"] == max(row["bleu"] for row in rows)
     eval.main([f"--workdir={workdir}", "--split=test", "--beam_size=1"])
-    found = json.loads((workdir / "eval" / "test.json").read_text())
+    found = json.loads((workdir / "eval" / "test-greedy.json").read_text())
     sent = wandb_files.read(workdir)
     assert set(sent.ids) == {(workdir / "wandb_id").read_text()} and len(sent.ids) == 2
-    assert sent.summary["eval/test/bleu"] == found["bleu"]
-    assert sent.summary["eval/test/signature"] == found["signature"] and "BLEU" in found["signature"]
+    assert sent.summary["eval/test-greedy/bleu"] == found["bleu"]
+    assert sent.summary["eval/test-greedy/signature"] == found["signature"] and "BLEU" in found["signature"]
     assert any("val/bleu" in row for row in sent.history)
-    name = "eval/test/by_source_length/bleu_lowercase"
+    name = "eval/test-greedy/by_source_length/bleu_lowercase"
     points = [(row["source_length"], row[name]) for row in sent.history if name in row]
     assert points == [((r["low"] + r["high"]) / 2, r["bleu_lowercase"]) for r in found["by_source_length"]]
     tables = [json.loads(file.read_text()) for file in sent.files if "by_source_length" in str(file)]

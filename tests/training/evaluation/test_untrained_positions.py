@@ -1,0 +1,62 @@
+"""Positions that were never trained are said once, where a length is beyond the table of its side."""
+
+import warnings
+
+import jax
+import numpy as np
+import pytest
+
+import models
+from data.spec import Spec
+from training.evaluation import untrained_positions
+from training.evaluation.generate import Generator
+
+WORDS = Spec("tokens", 9, 9, "tokens", 9, 8, 6, free_running=True, eos=2)
+TEXT = Spec("none", 0, 9, "tokens", 9, 0, 8, free_running=True, eos=2)
+SAID = r"^model\.positions = learned has {} positions, as in training; further ones share the last$"
+
+
+def build(name, spec, positions="learned"):
+    config = models.configured(name)
+    models.set_width(config, 8)
+    config.update(num_layers=1, num_heads=2, mlp_dim=8, positions=positions)
+    return models.build(name, config, spec, jax.random.key(0))
+
+
+@pytest.mark.parametrize(
+    ("name", "within", "beyond", "trained"),
+    [
+        ("transformer", (8, 6), (9, 0), 8),
+        ("transformer", (8, 6), (0, 7), 6),
+        ("transformer_decoder", (9, 5), (9, 6), 14),
+    ],
+)
+def test_a_length_is_held_against_the_table_of_its_side(name, within, beyond, trained):
+    there = untrained_positions.tables(build(name, WORDS))
+    untrained_positions.check(there, *within)
+    with pytest.warns(UserWarning, match=SAID.format(trained)):
+        untrained_positions.check(there, *beyond)
+
+
+def test_it_is_said_once():
+    there = untrained_positions.tables(build("transformer", WORDS))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("default")
+        for length in (9, 10, 9):
+            untrained_positions.check(there, length, 0)
+    assert len(said) == 1
+
+
+def test_other_positions_reach_any_length():
+    for name, positions in (("transformer", "sinusoidal"), ("transformer_decoder", "alibi")):
+        assert untrained_positions.tables(build(name, WORDS, positions)) == {}
+    assert untrained_positions.tables(models.build("gru", models.configured("gru"), WORDS, jax.random.key(0))) == {}
+
+
+def test_batches_and_outputs_are_looked_at():
+    model = build("transformer_decoder", TEXT)
+    mask = np.ones((2, 9), np.float32)
+    with pytest.warns(UserWarning, match=SAID.format(8)):
+        untrained_positions.check_batches(model, [{"source_mask": mask[:, :0] > 0, "target_weights": mask}])
+    with pytest.warns(UserWarning, match=SAID.format(8)):
+        Generator(model, TEXT).continuations([np.arange(3, 9)], 6)
