@@ -100,8 +100,8 @@ class Generator:
         self._check_positions(int(batch["source_mask"].sum(1).max(initial=0)), decoded.tokens)
         return decoded
 
-    def _check_positions(self, source_length: int, tokens_BN: np.ndarray, prompt_length: int = 0) -> None:
-        written = int((tokens_BN != self._spec.pad).sum(1).max(initial=0))
+    def _check_positions(self, source_length: int, tokens_BN: jax.Array, prompt_length: int = 0) -> None:
+        written = int((np.asarray(tokens_BN) != self._spec.pad).sum(1).max(initial=0))
         untrained_positions.check(self._positions, source_length, prompt_length + written)
 
     def _start(self, batch: Batch) -> Decoded:
