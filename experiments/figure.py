@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.analysis import table
-from experiments.engine import results, version
+from experiments.engine import publish, results, version
 from experiments.engine.results import Folders
 from experiments.questions import find
 from experiments.questions.question import SCALES
@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
             raise ValueError(
                 f"{path} has no run of {name} at scale {options.scale}; it is of another question or scale"
             )
-        results.check_version(question, grid, everything, path)
+        publish.check_version(question, grid, everything, path)
         if changed := version.since(everything):
             print(changed, file=sys.stderr)
         if not len(results.reported(everything)):
@@ -70,9 +70,9 @@ def main(argv: Sequence[str]) -> int:
             )
         if path.parent != folders.results or options.from_runs:
             table.write(everything, folders.results)
-        findings = results.draw(question, name, options.scale, everything, folders.results, len(grid))
-        print(*results.said(question, options.scale, findings), sep="\n")
-        if missing := results.missing(grid, everything):
+        findings = publish.publish(question, name, options.scale, everything, folders.results, len(grid))
+        print(*publish.said(question, options.scale, findings), sep="\n")
+        if missing := publish.missing(grid, everything):
             print(f"{missing} runs of the grid are not in {path}", file=sys.stderr)
         print(folders.results / "figure.png")
     return 0

@@ -21,68 +21,59 @@ from pathlib import Path
 
 import jax
 
-from experiments.engine import estimate, results, schedule
-from experiments.engine.progress import duration
-from experiments.engine.results import Folders
-from experiments.engine.running import Engine
-from experiments.engine.schedule import Due
+from experiments.analysis import moved, table
+from experiments.engine import publish, results, schedule, sitting, version
+from experiments.engine.results import Folders, Store
+from experiments.engine.study import Study
 from experiments.questions import QUESTIONS, find
 from experiments.questions.question import SCALES
-from training.command.cli import Parser, check_folder, user_errors
-from training.command.printed import print_whole
-from training.mirrors import wandb_account
+from training.command.cli import Parser, user_errors
 
 
-def dry_run(engine: Engine, jobs: int) -> None:
-    """Lists what would run: sizes, work, and time by the runs that are finished."""
-    from rich.table import Table as Listing
+def write(study: Study) -> list[str]:
+    """Writes table and commands of every finished run, and figure and verdict as soon as one of them is reported.
 
-    left = engine.unfinished()
-    if not left:
-        print(f"{engine.name} at {engine.scale}: {engine.all_finished()}")
-        return
-    listing = Listing(title=f"{engine.name} at {engine.scale}: {len(left)} runs to do", title_justify="left")
-    listing.add_column("run")
-    for column in ("seeds", "parameters", "without embeddings", "TFLOP", "minutes"):
-        listing.add_column(column, justify="right")
-    cells: dict[str, list[Due]] = {}
-    for due in left:
-        cells.setdefault(f"{due.key.name}{' (trials)' if due.role == schedule.TUNE else ''}", []).append(due)
-    for name, mine in cells.items():
-        cost = estimate.cost(mine[0].config)
-        work, minutes = sum(estimate.cost(due.config).flops for due in mine), engine.clock.total(mine) / 60
-        listing.add_row(
-            name,
-            str(len(mine)),
-            f"{cost.num_params:,}",
-            f"{cost.num_params_non_embedding:,}",
-            f"{work / 1e12:.3g}",
-            f"{minutes:.1f}",
-        )
-    print_whole(listing)
-    basis = "by recorded runs" if engine.clock.measured else f"assumed {engine.clock.assumed}"
-    total = engine.clock.total(left)
-    print(f"about {duration(total / jobs)} with --jobs={jobs}, {basis}; trials that extend a grid come on top")
+    Trials alone are kept for the next sitting and show nothing. Returns what came out.
+    """
+    folder = study.folders.results
+    done, everything = study.table()
+    if not done:
+        return []
+    if aside := publish.write_table(everything, folder):
+        print(f"the table had runs that no longer count; it is kept as {aside}", file=sys.stderr)
+    if changed := version.since(everything):
+        print(changed, file=sys.stderr)
+    command = f"python -m experiments.run {study.name} --scale={study.scale}"
+    what = f"# {study.title}: the runs, the table, the figure and the verdict"
+    anew = f"# Anew, and compared to what is here: {command} --fresh"
+    publish.write_commands([what, anew, command], study.name, done, folder)
+    if not len(results.reported(everything)):
+        return []
+    plan = study.whole()
+    grid = sum(due.role == schedule.REPORT for due in plan.runs) + len(plan.waiting)
+    findings = publish.publish(study.question, study.name, study.scale, everything, folder, grid)
+    return publish.said(study.question, study.scale, findings)
+
+
+def compared(study: Study, committed: Sequence[Path]) -> list[str]:
+    """What is run anew beside what is committed."""
+    if not committed:
+        return []
+    before, after = (results.reported(table.read(path)) for path in (*committed[-1:], *study.folders.tables()))
+    return moved.lines(before, after, results.OF_THE_MACHINE)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(__doc__)
     parser.add_argument("question", nargs="?", default="", help="a name of experiments/questions")
     parser.add_argument("--scale", default="cpu", choices=SCALES)
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; on a CPU they share out its cores")
     parser.add_argument("--only", default="", help="runs whose name holds this, or task=recall,system=gru")
-    parser.add_argument("--dry-run", action="store_true", help="list the runs with sizes and cost")
-    parser.add_argument("--budget", type=float, default=0.0, help="minutes, after which it stops and saves; 0: none")
     parser.add_argument("--fresh", action="store_true", help="run anew beside what is finished, and compare at the end")
-    parser.add_argument("--wandb", default="disabled", choices=("disabled", "auto", "online", "offline"))
-    parser.add_argument("--data", default="", help="folder of the text that the runs read; without it, downloaded")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs go")
     parser.add_argument("--results", type=Path, default=results.OWN, help="where table and figure go")
+    sitting.add_options(parser, "--budget")
     options = parser.parse_args(argv)
-    if options.jobs < 1:
-        parser.error(f"--jobs = {options.jobs} is no number of processes; use 1 or more")
-    if not options.budget >= 0:
-        parser.error(f"--budget = {options.budget} is no number of minutes; use 0 (none) or more")
+    sitting.check(parser, options, "--budget")
     return options
 
 
@@ -94,32 +85,18 @@ def main(argv: Sequence[str]) -> int:
         return 0
     jax.config.update("jax_platforms", "cpu")  # of this process, which counts; an accelerator is its workers' alone
     with user_errors():
-        engine = Engine(
-            find(options.question),
-            options.question,
-            options.scale,
-            Folders.of(options.question, options.scale, options.runs, options.results),
-            fresh=options.fresh,
-            only=options.only,
-            data=options.data,
-            jobs=options.jobs,
-            budget=options.budget,
-            wandb=options.wandb,
-        )
-        if options.jobs > engine.jobs:
-            said = f"{options.question} measures time, so one run at a time has the whole machine"
-            print(f"--jobs = {options.jobs}: {said}", file=sys.stderr)
-        if options.wandb != "disabled":
-            wandb_account.mode_of(options.wandb)
-        check_folder("--runs", options.runs)
-        check_folder("--results", options.results)
-        if outdated := engine.outdated():
-            print(outdated, file=sys.stderr)
-        if options.dry_run:
-            dry_run(engine, engine.jobs)
+        name, scale = options.question, options.scale
+        question, folders = find(name), Folders.of(name, scale, options.runs, options.results)
+        committed = folders.tables() if options.fresh else []
+        chosen = {"text": options.data, "only": options.only, "wandb": options.wandb}
+        study = Study(question, name, scale, folders.beside() if options.fresh else folders, **chosen)
+        if options.fresh:
+            study.learn(Store(folders))
+        if (outcome := sitting.sit(study, options, options.runs, options.results)) is None:
             return 0
-        engine.go()
-        return engine.close()
+        if said := write(study):
+            print(*said, *compared(study, committed), f"{study.folders.results}/figure.png", sep="\n")
+        return sitting.close(study, outcome)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ TESTS = Path(__file__).parent
 PROCESSES = (  # files and folders most of whose tests start a process, a browser or a cluster
     "benchmarks",
     "experiments/engine/test_engine.py",
-    "experiments/engine/test_workers.py",
+    "experiments/engine/test_execute.py",
     "experiments/test_report.py",
     "models/test_shapes.py",
     "test_howto.py",

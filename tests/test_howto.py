@@ -106,7 +106,7 @@ def test_the_question_is_answered(monkeypatch, tmp_path):
         "commands.sh",
     }
     for scale in ("smoke", "cpu"):
-        assert schedule.plan(schedule.grid(direction, scale), lambda due: None).due
+        assert schedule.plan(direction, scale, lambda due: None).due
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,8 @@ FLOORS = (  # within training and experiments, from the ground up
     "experiments.questions experiments.probes",
     "experiments.engine",
     "experiments.page",
-    "experiments.demo experiments.figure experiments.report experiments.run experiments.wandb_dashboard",
+    "experiments.demo experiments.figure experiments.report experiments.run "
+    "experiments.sweep experiments.wandb_dashboard",
 )
 FLOOR_OF = {place: number for number, places in enumerate(FLOORS) for place in places.split()}
 COUNTERPARTS = ("configs", "data/tasks", "experiments/questions")  # a task has its config, and may have its question

@@ -99,7 +99,8 @@ def series_of(artist_label: str) -> tuple[str, str] | None:
 
 def curves(rows: Any) -> tuple[np.ndarray, np.ndarray]:
     """(X places, (seeds, X) values) over the places that every seed has."""
-    values_NX = rows.pivot(index="seed", columns="place", values="value").dropna(axis=1)
+    last = rows.drop_duplicates(["seed", "place"], keep="last")
+    values_NX = last.pivot(index="seed", columns="place", values="value").dropna(axis=1)
     return values_NX.columns.to_numpy(), values_NX.to_numpy()
 
 

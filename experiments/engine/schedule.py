@@ -1,8 +1,8 @@
-"""Which runs are due: trials that choose a value first, then what is reported, seed by seed.
+"""The plan: which runs a question takes at a scale, and which of them are due now.
 
-A grid names runs; some leave a value to be tuned. What a trial's result adds to the grid (another value beyond its
-edge, or at last the runs that are reported) is decided here, from what is finished, so that any start of the engine
-comes to the same plan.
+A grid names runs; some leave a value to be tuned. What a finished trial adds to the grid (a value beyond its edge, a
+trial at full length, at last the runs that are reported) is decided here, from what is finished and nothing else, so
+every start comes to the same plan.
 """
 
 import dataclasses
@@ -18,7 +18,8 @@ from ml_collections import ConfigDict
 
 from data import checks
 from experiments.analysis.table import COLUMNS
-from experiments.questions.question import Probing, Question, Run, Tuning
+from experiments.probes import PROBES
+from experiments.questions.question import MOMENTS, Probing, Question, Run, Tuning
 from training.command import cli
 from training.command.validate import validate
 
@@ -44,34 +45,114 @@ class Due(NamedTuple):
     run: Run
     role: str
     tuned: float | None  # the value tried or chosen
+    overrides: dict[str, Any]  # what `run.config` is changed by, for the command line
     config: ConfigDict
+    version: int = 1  # the question's
+    probes: tuple[Probing, ...] = ()  # what is measured beside what is known of every run; nothing on a trial
 
     @property
-    def overrides(self) -> dict[str, Any]:
-        """What `run.config` is changed by, for the command line."""
-        values = dict(self.run.overrides)
-        if self.run.tuning and self.tuned is not None:
-            values[self.run.tuning.key] = self.tuned
-            values |= self.run.tuning.overrides if self.role == TUNE else {}
-        return values | {"seed": self.key.seed}
+    def alone(self) -> bool:
+        return any(probing.alone for probing in self.probes)
 
 
 class Plan(NamedTuple):
-    due: list[Due]  # with complete configs, finished or not, in the order to run them
-    waiting: list[Run]  # reported runs whose trials are not finished
+    runs: list[Due]  # trials first, then reports, the seeds of a cell together; finished or not
+    due: list[Due]  # those that are not finished
+    waiting: list[Due]  # reported runs whose trials are not finished, with the middle of the grid
+    on_edge: dict[str, float]  # cell -> its best value, where nothing beyond it was tried
 
 
-Score = Callable[[Due], float | None]
-"""The validation metric of a finished trial; None where it is not finished."""
+Finished = Callable[[Due], Sequence[Mapping[str, Any]] | None]
+"""The rows of a run; None where it is not finished."""
 
 
-def grid(question: Question, scale: str) -> list[Run]:
+def plan(question: Question, scale: str, finished: Finished, *, text: str = "", only: str = "") -> Plan:
+    """What is due. `text` is the folder in which runs on text find it; `only` chooses runs by name or axes.
+
+    Raises ValueError in one line for a grid, a probe, a folder or a choice that cannot be used.
+    """
+    runs = select(grid(question, scale, text), only)
+    cells: dict[str, list[Run]] = {}
+    for run in runs:
+        cells.setdefault(run.name, []).append(run)
+    trials: list[Due] = []
+    reports: list[Due] = []
+    waiting: list[Due] = []
+    on_edge: dict[str, float] = {}
+    for name, mine in cells.items():
+        best: float | None = None
+        if mine[0].tuning:
+            search = _Search(question, mine[0], mine[0].tuning, finished)
+            best, beyond = search.best()
+            trials += search.trials
+            if best is None:
+                waiting += [assumed(question, run) for run in mine]
+                continue
+            if beyond:
+                on_edge[name] = best
+        reports += [reported(question, run, best) for run in mine]
+    everything = trials + reports
+    return Plan(everything, [one for one in everything if finished(one) is None], waiting, on_edge)
+
+
+class _Search:
+    """For the best value of one cell, among trials. Short trials, where there are any, choose those for full length."""
+
+    def __init__(self, question: Question, run: Run, tuning: Tuning, finished: Finished):
+        self._question, self._run, self._tuning, self._finished = question, run, tuning, finished
+        self.trials: list[Due] = []  # those that the results so far ask for
+
+    def best(self) -> tuple[float | None, bool]:
+        """(the best value, or None while trials are missing; whether one beyond it would have to be tried)."""
+        tuning = self._tuning
+        ranked, beyond = self._ranked(sorted(tuning.values), [], short=bool(tuning.overrides))
+        if ranked and tuning.overrides and tuning.finalists:
+            ranked, beyond = self._ranked(sorted(ranked[: tuning.finalists]), sorted(ranked), short=False)
+        return (ranked[0] if ranked else None), beyond
+
+    def _ranked(self, values: list[float], known: list[float], *, short: bool) -> tuple[list[float], bool]:
+        """(values, the best first; whether the best still has none beyond it), extended from `values` until the best
+        lies inside: by the neighbours among `known`, then by the ratio at the grid's end. ([], False): some trial is
+        not finished."""
+        grid, left = sorted(self._tuning.values), self._tuning.extensions
+        while True:
+            trials = [self._trial(value, short) for value in values]
+            self.trials += [trial for trial in trials if trial not in self.trials]
+            scores = [self._score(trial) for trial in trials]
+            if None in scores:
+                return [], False
+            ranked = [value for _, value in sorted(zip(scores, values, strict=True))]
+            best = ranked[0]
+            side = -1 if best == values[0] else 1 if best == values[-1] else 0
+            if len(grid) == 1 or not side:
+                return ranked, False
+            there = [value for value in known if (value - best) * side > 0]
+            if not there and not left:
+                return ranked, True
+            left -= not there
+            ratio = grid[0] / grid[1] if side < 0 else grid[-1] / grid[-2]
+            values = sorted([*values, min(there, key=lambda value: abs(value - best)) if there else best * ratio])
+
+    def _trial(self, value: float, short: bool) -> Due:
+        more = self._tuning.overrides if short else {}
+        return _due(self._question, self._run, TUNE, self._tuning.seed, value, more)
+
+    def _score(self, trial: Due) -> float | None:
+        """Lowest is best; a trial that diverged is the worst there is. None where it is not finished."""
+        rows, metric = self._finished(trial), self._tuning.metric
+        if rows is None:
+            return None
+        found = next((row["value"] for row in rows if row["measure"] == f"best_{metric}"), math.nan)
+        return math.inf if math.isnan(found) else found if metric == "loss" else -found
+
+
+def grid(question: Question, scale: str, text: str = "") -> list[Run]:
     """The question's runs, checked. Raises ValueError for two of one name and seed, seeds that tuning uses, axes named
     as another column is, and probes that do not exist."""
     runs, seen = list(question.runs(scale)), set()
-    check_probes(question.PROBES)
+    _check_probes(question.PROBES)
     for run in runs:
-        check_probes(run.probes)
+        _check_probes(run.probes)
         if taken := set(run.axes) & set(COLUMNS):
             raise ValueError(f"{run.name}: axis = {taken.pop()!r} is a column that every table has; name it otherwise")
         if (run.name, run.seed) in seen:
@@ -79,63 +160,36 @@ def grid(question: Question, scale: str) -> list[Run]:
         seen.add((run.name, run.seed))
         if run.tuning and run.seed == run.tuning.seed:
             raise ValueError(f"{run.name}: seed = {run.seed} is used for tuning and would be reported; use another")
-    return runs
+    return with_text(runs, text) if text else runs
 
 
-def plan(runs: Sequence[Run], score: Score) -> Plan:
-    """What is due now, given the scores of finished trials."""
-    trials: list[Due] = []
-    chosen: dict[str, float] = {}
-    cells = {run.name: run for run in reversed(runs)}
-    for run in (cells[name] for name in dict.fromkeys(run.name for run in runs)):
-        if run.tuning:
-            tried, best = _trials(run, run.tuning, score)
-            trials += tried
-            if best is not None:
-                chosen[run.name] = best
-    reported = sorted(runs, key=lambda run: run.seed)  # stable: within a seed, the grid's order
-    ready = [run for run in reported if not run.tuning or run.name in chosen]
-    due = trials + [_due(run, REPORT, run.seed, chosen.get(run.name)) for run in ready]
-    return Plan(due, [run for run in reported if run.tuning and run.name not in chosen])
-
-
-def _trials(run: Run, tuning: Tuning, score: Score) -> tuple[list[Due], float | None]:
-    """(every trial that the results so far ask for, the value chosen or None)."""
-    values = sorted(tuning.values)
-    down = values[0] / values[1] if len(values) > 1 else 1.0
-    up = values[-1] / values[-2] if len(values) > 1 else 1.0
-    left = tuning.extensions
-    while True:
-        tried = {value: _due(run, TUNE, tuning.seed, value) for value in values}
-        scores = {value: score(due) for value, due in tried.items()}
-        if any(found is None for found in scores.values()):
-            return list(tried.values()), None
-        sign = 1 if tuning.metric == "loss" else -1
-        best = min(values, key=lambda value: _sortable(sign, scores[value]))
-        beyond = best * down if best == values[0] else best * up if best == values[-1] else None
-        if beyond is None or not left or beyond == best:
-            return list(tried.values()), best
-        values, left = sorted([*values, beyond]), left - 1
-
-
-def reported(run: Run, tuned: float | None) -> Due:
+def reported(question: Question, run: Run, tuned: float | None) -> Due:
     """A reported run with the value that was chosen for it."""
-    return _due(run, REPORT, run.seed, tuned)
+    return _due(question, run, REPORT, run.seed, tuned)
 
 
-def assumed(run: Run) -> Due:
+def assumed(question: Question, run: Run) -> Due:
     """A reported run before its value is chosen, for what it will cost: with the middle of the grid."""
     values = sorted(run.tuning.values) if run.tuning else []
-    return _due(run, REPORT, run.seed, values[len(values) // 2] if values else None)
+    return reported(question, run, values[len(values) // 2] if values else None)
 
 
-def _sortable(sign: int, score: float | None) -> float:
-    return math.inf if score is None or math.isnan(score) else sign * score
-
-
-def _due(run: Run, role: str, seed: int, tuned: float | None) -> Due:
-    incomplete = Due(Key(run.name, seed, tuned if role == TUNE else None), run, role, tuned, ConfigDict())
-    return incomplete._replace(config=complete(run.config, incomplete.overrides | dict(run.here), run.name))
+def _due(
+    question: Question, run: Run, role: str, seed: int, tuned: float | None, more: Mapping[str, Any] | None = None
+) -> Due:
+    chosen = {run.tuning.key: tuned} if run.tuning and tuned is not None else {}
+    overrides = {**run.overrides, **chosen, **(more or {}), "seed": seed}
+    asked = [one for one in question.PROBES if one.asks(run)]
+    return Due(
+        Key(run.name, seed, tuned if role == TUNE else None),
+        run,
+        role,
+        tuned,
+        overrides,
+        complete(run.config, overrides | dict(run.here), run.name),
+        question.VERSION,
+        (*asked, *run.probes) if role == REPORT else (),
+    )
 
 
 def complete(where: str, overrides: Mapping[str, Any], name: str = "") -> ConfigDict:
@@ -164,9 +218,8 @@ def reads_text(where: str) -> bool:
     return "dir" in cli.load(where).data
 
 
-def with_text(runs: Iterable[Run], folder: str) -> list[Run]:
+def with_text(runs: Sequence[Run], folder: str) -> list[Run]:
     """The runs, those on text reading it from `folder`. Raises ValueError where none of them does, or it is none."""
-    runs = list(runs)
     if not Path(folder).is_dir():
         raise ValueError(f"--data = {folder} is no folder; give the one that holds the text, or leave it out")
     on_text = {where for where in {run.config for run in runs} if reads_text(where)}
@@ -175,11 +228,8 @@ def with_text(runs: Iterable[Run], folder: str) -> list[Run]:
     return [dataclasses.replace(run, here={"data.dir": folder}) if run.config in on_text else run for run in runs]
 
 
-def check_probes(probes: Iterable[Probing]) -> None:
+def _check_probes(probes: Iterable[Probing]) -> None:
     """Raises ValueError for a probe or a moment that does not exist."""
-    from experiments.probes import PROBES
-    from experiments.questions.question import MOMENTS
-
     for probing in probes:
         if probing.probe not in PROBES:
             raise ValueError(f"probe = {probing.probe!r} is not known; choose from {', '.join(PROBES)}")
@@ -187,28 +237,10 @@ def check_probes(probes: Iterable[Probing]) -> None:
             raise ValueError(f"{probing.probe}: at = {unknown.pop()!r} is no moment; choose from {', '.join(MOMENTS)}")
 
 
-def alone(question: Question, runs: Iterable[Run]) -> bool:
-    """Whether something measures time, so that runs must not share the machine."""
-    return any(probing.alone for probing in (*question.PROBES, *(one for run in runs for one in run.probes)))
-
-
-def asked_of(probings: Iterable[Probing]) -> str:
-    """What probes are asked to do, as the table keeps it: a result of other options is another result."""
-    return json.dumps([[one.probe, list(one.at), dict(one.options)] for one in probings], sort_keys=True)
-
-
-def probes_of(question: Question, due: Due) -> tuple[Probing, ...]:
-    """What is measured on this run beside what is known of every run; nothing on a trial."""
-    if due.role != REPORT:
-        return ()
-    return (*(one for one in question.PROBES if one.asks(due.run)), *due.run.probes)
-
-
-def select(runs: Iterable[Run], only: str) -> list[Run]:
+def select(runs: Sequence[Run], only: str) -> list[Run]:
     """The runs whose name or axes hold `only`: `recall`, `task=recall,system=gru`. Raises ValueError for none."""
-    runs = list(runs)
     if not only:
-        return runs
+        return list(runs)
     wanted = [word.partition("=") for word in re.split(r",(?=\w+=)", only)]  # a value may hold a comma
     axes = dict.fromkeys(axis for run in runs for axis in run.axes)
     for key, mark, _ in wanted:

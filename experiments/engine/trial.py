@@ -35,29 +35,31 @@ ROWS = "rows.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
-    """What a worker is given; plain values."""
+class Spec:
+    """One run as a process is told of it; plain values."""
 
     name: str  # for whoever watches
     workdir: str
     config: Mapping[str, Any]
     columns: Mapping[str, Any]  # of the table: which run this is
     probes: tuple[Probing, ...] = ()
-    wandb: str = "disabled"
     in_haste: bool = False  # compile quickly rather than well: for runs of a few steps
 
+    @property
+    def rows(self) -> Path:
+        """Where it is finished once they are there."""
+        return Path(self.workdir) / ROWS
 
-def run(job: Job) -> bool:
-    """Does the job; False when asked to stop before its end. Raises what training or a probe raises."""
-    workdir = Path(job.workdir)
-    config = ConfigDict(json.loads(json.dumps(dict(job.config))))
-    config.wandb.mode = job.wandb
-    config.lock()
-    if job.in_haste:
+
+def run(spec: Spec) -> bool:
+    """Does it; False when asked to stop before its end. Raises what training or a probe raises."""
+    workdir = Path(spec.workdir)
+    config = ConfigDict(json.loads(json.dumps(dict(spec.config)))).lock()
+    if spec.in_haste:
         jax.config.update("jax_disable_most_optimizations", True)
     backend.configure(workdir, config.keep_pages, config.cpu_devices, config.deterministic)
     provenance.commit(), version.trees()  # as they are now, whatever is edited before the end
-    notes = Notes(workdir / "probes.jsonl", job.probes)
+    notes = Notes(workdir / "probes.jsonl", spec.probes)
     first = Restored(config, *_build(config, workdir), 0)
     size = list(record.of_model(first))
 
@@ -73,10 +75,10 @@ def run(job: Job) -> bool:
     try:
         summary = train.train(config, workdir, probes=[watch])
     except FloatingPointError:
-        if job.columns["role"] != "tune":
+        if spec.columns["role"] != "tune":
             raise
         # A value that makes training diverge has been tried, and is the worst there is.
-        write(job, begun, [(OF_RUN, config.steps, Measurement("best_loss", math.inf))], {})
+        write(spec, begun, [(OF_RUN, config.steps, Measurement("best_loss", math.inf))], {})
         return True
     if not summary:
         return False
@@ -84,12 +86,12 @@ def run(job: Job) -> bool:
     best = restore(workdir, "best")
     rows = [(OF_RUN, config.steps, one) for one in (*size, *record.of_training(workdir, summary))]
     rows += notes.rows()
-    for probing in job.probes:
+    for probing in spec.probes:
         if "end" in probing.at:
             rows += [(probing.probe, best.step, one) for one in PROBES[probing.probe](best, **probing.options)]
     probing_seconds += time.perf_counter() - probing_since
     rows.append((OF_RUN, config.steps, Measurement("probing_seconds", probing_seconds)))
-    write(job, begun, rows, best.task.content_hash())
+    write(spec, begun, rows, best.task.content_hash())
     mirrored_probes.send(workdir, config, rows)
     return True
 
@@ -143,9 +145,9 @@ def _line(text: bytes) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and {"probe", "step", "found"} <= found.keys() else None
 
 
-def write(job: Job, begun: str, rows: Sequence[tuple[str, int, Measurement]], probed: Mapping[str, str]) -> None:
+def write(spec: Spec, begun: str, rows: Sequence[tuple[str, int, Measurement]], probed: Mapping[str, str]) -> None:
     """`rows.json`: the run's columns once, and its measurements. `probed` are hashes of the text that probes read."""
-    workdir, device = Path(job.workdir), provenance.device()
+    workdir, device = Path(spec.workdir), provenance.device()
     read = json.loads((workdir / "config.json").read_text(encoding="utf-8"))["data"] | dict(probed)
     origin = {
         "commit": provenance.commit(),
@@ -157,7 +159,7 @@ def write(job: Job, begun: str, rows: Sequence[tuple[str, int, Measurement]], pr
     }
     fields = ("probe", "step", *Measurement._fields)
     listed = [[probe, step, *one] for probe, step, one in rows]
-    content = {"format": FORMAT, "run": {**job.columns, **origin}, "fields": fields, "measurements": listed}
+    content = {"format": FORMAT, "run": {**spec.columns, **origin}, "fields": fields, "measurements": listed}
     whole_file.write_json(workdir / ROWS, content)
 
 

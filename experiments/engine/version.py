@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ml_collections import ConfigDict
 
 import data
-from experiments.engine import schedule
 from experiments.engine.schedule import Due
-from experiments.questions.question import Question
 from models.options import flat
 from training.machine.provenance import git, tree
 from training.run import identity
@@ -35,17 +33,17 @@ class Version(NamedTuple):
 
     question: int
     config: dict[str, Any]  # by dotted key
-    probes: str  # `schedule.asked_of`
+    probes: str  # what they are asked, as the table keeps it: a result of other options is another result
     text: Mapping[str, str]  # split -> hash; empty where there is none, or none at hand
     timed: bool  # whether time is measured
 
     @classmethod
-    def of(cls, question: Question, due: Due) -> Version:
-        probes, config = schedule.probes_of(question, due), due.config
+    def of(cls, due: Due) -> Version:
+        config = due.config
+        probes = json.dumps([[one.probe, list(one.at), dict(one.options)] for one in due.probes], sort_keys=True)
         # What would have to be downloaded to be looked at is taken to be what it was.
         text = _text(config.task, config.data.to_json()) if config.data.get("dir") else {}
-        timed = any(probing.alone for probing in probes)
-        return cls(question.VERSION, flat(config.to_dict()), schedule.asked_of(probes), text, timed)
+        return cls(due.version, flat(config.to_dict()), probes, text, due.alone)
 
     @property
     def columns(self) -> dict[str, Any]:

@@ -136,7 +136,7 @@ def norms(table: DataFrame, system: str, moment: str, state: str = "") -> DataFr
     state = state or SYSTEMS[system].state
     rows = table.query(f"system == {system!r} and measure == {MEDIAN!r} and part == {state!r} and place >= 1")
     step = rows["step"].min() if moment == MOMENTS[0] else rows["step"].max()
-    return rows.query(f"step == {step}").pivot(index="seed", columns="place", values="value").dropna(axis=1)
+    return rows[rows["step"] == step].pivot(index="seed", columns="place", values="value").dropna(axis=1)
 
 
 def logarithms(norms_NX: DataFrame) -> DataFrame:

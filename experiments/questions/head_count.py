@@ -163,7 +163,7 @@ def runs(scale: str) -> Iterator[Run]:
     values = (MULTI30K_CPU, RECALL_CPU) if scale == "cpu" else (MULTI30K_GPU, RECALL_GPU)
     for (task, where), overrides in zip(CONFIGS.items(), values, strict=True):
         short = {"steps": TRIAL_STEPS[scale], "every.eval": TRIAL_STEPS[scale]} if task == TRANSLATION else {}
-        tuning = Tuning(rates, overrides=short, extensions=1)
+        tuning = Tuning(rates, overrides=short, extensions=1, finalists=0)
         setting = ",zoology_256_16" if (task, scale) == (RECALL, "gpu") else ""
         for heads in HEADS:
             cell = Run(

@@ -105,7 +105,9 @@ def runs(scale: str) -> Iterator[Run]:
             if model == "transformer_decoder":
                 overrides["model.num_layers"] = 2
             overrides |= fairness.fit(where, overrides, BUDGETS[scale][""], multiple=multiple).overrides
-            tuning = Tuning((1e-3, 3e-3, 1e-2), overrides={"steps": steps // 2, "every.eval": steps // 8})
+            tuning = Tuning(
+                (1e-3, 3e-3, 1e-2), overrides={"steps": steps // 2, "every.eval": steps // 8}, extensions=2, finalists=0
+            )
             run = Run(where, {"task": task, "system": system}, overrides=overrides, tuning=tuning)
             yield from over_seeds(run, seeds)
 

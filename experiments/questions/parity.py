@@ -89,7 +89,7 @@ def runs(scale: str) -> Iterator[Run]:
         if system in TRANSFORMERS:
             overrides |= {"model.positions": TRANSFORMERS[system], "model.num_layers": layers, "model.num_heads": heads}
         overrides |= fairness.fit(where, overrides, BUDGETS[scale][""]).overrides
-        tuning = Tuning((3e-4, 1e-3, 3e-3) if cpu else (1e-4, 3e-4, 1e-3))
+        tuning = Tuning((3e-4, 1e-3, 3e-3) if cpu else (1e-4, 3e-4, 1e-3), extensions=2)
         run = Run(where, {"system": system}, overrides=overrides, tuning=tuning)
         yield from over_seeds(run, 5 if cpu else 3)
 

@@ -27,15 +27,20 @@ class Tuning:
     """How one value is chosen for each cell of the grid: on validation, with a seed that is not reported.
 
     Every value of the grid is tried. Where the best lies on an edge, the grid goes on beyond it by the ratio of its
-    last two values, at most `extensions` times.
+    last two values, at most `extensions` times; a best value that is on an edge even then is named.
+
+    Trials are as long as the reported runs, or `overrides` makes them short. The best values of short trials are not
+    those of long runs: so the best `finalists` are tried at full length, then their neighbours until the best lies
+    between two, and the best of these is reported. With `finalists` = 0 short trials decide alone.
     """
 
     values: tuple[float, ...]  # ascending
     key: str = "optimizer.learning_rate"
     seed: int = 1000
     metric: str = "loss"  # lowest; or token_accuracy or exact_match, highest
-    extensions: int = 2
-    overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of trials alone, such as fewer steps
+    extensions: int = 4
+    overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of short trials, such as fewer steps
+    finalists: int = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,10 +58,13 @@ class Run:
     tuning: Tuning | None = None
     probes: tuple[Probing, ...] = ()  # besides the question's
     here: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # overrides of this machine, as where text lies
+    label: str = ""  # in place of the name that follows from the axes
 
     @property
     def name(self) -> str:
         """Of its cell, fit for a folder; the seeds of a cell share it."""
+        if self.label:
+            return self.label
         words = (re.sub(r"[^a-z0-9.]+", "-", str(value).lower()).strip("-") for value in self.axes.values())
         return "-".join(words)
 

@@ -121,7 +121,7 @@ def runs(scale: str) -> Iterator[Run]:
             values |= fairness.fit(stand_in, sizing, BUDGETS[scale][task], multiple=8).overrides
             # Attention aligns all at once, and in copying late: a short trial would choose what sinks fastest before.
             short = {"steps": values["steps"] // 2, "every.eval": values["steps"] // 4}
-            tuning = Tuning((1e-3, 3e-3, 1e-2), extensions=1, overrides=short if task == TEXT else {})
+            tuning = Tuning((1e-3, 3e-3, 1e-2), extensions=1, finalists=0, overrides=short if task == TEXT else {})
             where = f"configs/{FILES[task]}.py:{MODELS[system]},{setting}"
             run = Run(where, {"task": task, "arm": arm, "system": system}, overrides=values, tuning=tuning)
             yield from over_seeds(run, 3)

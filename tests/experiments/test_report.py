@@ -20,6 +20,7 @@ from experiments.analysis import judge, style, table
 from experiments.analysis.judge import Comparison
 from experiments.analysis.style import Look
 from experiments.analysis.table import of_rows
+from experiments.engine import publish as publishing
 from experiments.engine import results
 from experiments.page import colours, drawing, markup, summary, svg, tables
 from experiments.questions import QUESTIONS
@@ -120,7 +121,7 @@ def publish(question, name: str, scale: str, everything: DataFrame, folder: Path
     """What `experiments.run` would leave."""
     mine = folder / name / scale
     table.write(everything, mine)
-    results.draw(question, name, scale, everything, mine, 12)
+    publishing.publish(question, name, scale, everything, mine, 12)
     lines = [
         "#!/bin/sh",
         f"python -m experiments.run {name} --scale={scale}",

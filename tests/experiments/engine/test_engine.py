@@ -10,14 +10,14 @@ import pytest
 import experiments.engine.results
 from experiments import figure, run
 from experiments.analysis import table
-from experiments.engine import estimate, running, schedule
+from experiments.engine import estimate, publish, schedule, sitting
 from experiments.engine.results import Folders
-from experiments.engine.running import Engine
-from experiments.engine.version import Version
+from experiments.engine.study import Study
 from experiments.page import answer
 from experiments.questions import QUESTIONS, find
-from experiments.questions.question import Run, Tuning
+from experiments.questions.question import Probing, Run, Tuning
 from tests.data.texts import write_multi30k
+from tests.experiments.engine.in_process import InProcess
 
 NAME = "long_range"
 
@@ -34,8 +34,15 @@ def contents(folder: Path) -> dict[str, bytes]:
 def answered(tmp_path_factory) -> Path:
     """A folder in which the question has been answered at its smoke scale."""
     folder = tmp_path_factory.mktemp("answered")
-    assert run.main(words(folder, "--jobs=2")) == 0
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sitting, "LOCAL", InProcess)
+        assert run.main(words(folder, "--jobs=2")) == 0
     return folder
+
+
+@pytest.fixture(autouse=True)
+def in_process(monkeypatch):
+    monkeypatch.setattr(sitting, "LOCAL", InProcess)
 
 
 @pytest.fixture
@@ -55,7 +62,7 @@ def test_everything_is_there(answered):
     grid = list(QUESTIONS[NAME].runs("smoke"))
     assert {(r, s) for r, s in zip(found["run"], found["seed"], strict=True)} == {(g.name, g.seed) for g in grid}
     assert {"num_params_non_embedding", "flops_per_token", "state_bytes", "late_gain", "token_accuracy"} <= set(
-        set(found["measure"])
+        found["measure"]
     )
     assert (
         set(found["version"]) == {1.0}
@@ -75,7 +82,7 @@ def forbid(monkeypatch):
     def refuse(*_):
         raise AssertionError("nothing is left to run")
 
-    monkeypatch.setattr(running, "Worker", refuse)
+    monkeypatch.setattr(sitting, "LOCAL", refuse)
 
 
 def test_what_is_finished_is_not_run_again(copy, monkeypatch):
@@ -100,7 +107,7 @@ def test_figure_and_verdict_come_from_the_table_alone_and_the_table_from_the_run
     assert figure.main(words(copy)) == 0
     said = capsys.readouterr().out
     assert "no verdict" in said and " p " not in said and "seeds" in said  # it is of the smoke scale
-    lines = experiments.engine.results.said(QUESTIONS[NAME], "cpu", [])
+    lines = publish.said(QUESTIONS[NAME], "cpu", [])
     assert f"under review: {QUESTIONS[NAME].UNDER_REVIEW}" in lines
     assert contents(results(copy)) == before
     shutil.rmtree(results(copy))
@@ -121,23 +128,19 @@ def test_a_fuller_table_is_not_replaced_by_what_the_runs_give(copy, capsys):
 def test_a_table_with_runs_that_no_longer_count_is_kept(copy):
     everything = table.read(results(copy) / "table.parquet")
     less = everything.query("seed == 0")
-    assert experiments.engine.results.put_by(results(copy), everything) is None
-    aside = experiments.engine.results.put_by(results(copy), less)
+    assert publish.write_table(everything, results(copy)) is None
+    aside = publish.write_table(less, results(copy))
     assert aside and len(table.read(aside)) == len(everything)
-    assert not (results(copy) / "table.parquet").exists()
+    assert len(table.read(results(copy) / "table.parquet")) == len(less)
     table.write(everything, results(copy))
-    again = experiments.engine.results.put_by(results(copy), less)
+    again = publish.write_table(less, results(copy))
     assert again and again != aside and aside.exists()
 
 
 def test_other_questions_to_the_probes_are_another_folder():
-    folders = experiments.engine.results.Folders.of(NAME, "smoke", Path("runs"), Path("results"))
-    one = schedule.assumed(next(iter(QUESTIONS[NAME].runs("smoke"))))
-    whole = Version.of(QUESTIONS[NAME], one)
-    asked = [
-        experiments.engine.results.workdir(folders, one, whole._replace(probes=probes))
-        for probes in ("[]", "[1]", "[]")
-    ]
+    folders = Folders.of(NAME, "smoke", Path("runs"), Path("results"))
+    one = schedule.assumed(QUESTIONS[NAME], next(iter(QUESTIONS[NAME].runs("smoke"))))
+    asked = [folders.run(one._replace(probes=probes)) for probes in ((), (Probing("exposure"),), ())]
     assert asked[0] == asked[2] != asked[1]
 
 
@@ -150,17 +153,10 @@ def test_only_what_is_missing_is_run(copy, monkeypatch, capfd):
     assert "[1/1] recall-tanh-rnn seed 1" in said
 
 
-def test_what_runs_together_is_of_different_cells_where_it_can_be():
-    of = {key: types.SimpleNamespace(key=schedule.Key(key[0], int(key[1]), None)) for key in ("a0", "a1", "b0")}
-    assert running._next([of["a0"], of["a1"], of["b0"]], []) is of["a0"]
-    assert running._next([of["a1"], of["b0"]], [of["a0"]]) is of["b0"]
-    assert running._next([of["a1"]], [of["a0"], of["b0"]]) is of["a1"]
-
-
 def change(path: Path, name: str, value: str) -> None:
     """Sets a column of a written table."""
     there = table.read(path)
-    there.columns[name][:] = value
+    there[name] = value
     table.write(there, path.parent)
 
 
@@ -191,7 +187,7 @@ def test_run_anew_it_is_compared_to_the_committed_table(copy, monkeypatch, capsy
     everything = table.read(results(copy) / "table.parquet")
     monkeypatch.setattr(experiments.engine.results, "PUBLISHED", copy / "published")
     one = (everything["measure"] == "best_loss") & (everything["run"] == "recall-tanh-rnn")
-    everything.columns["value"][one] = 100.0
+    everything.loc[one, "value"] = 100.0
     table.write(everything, published)
     before = contents(copy / "results"), contents(copy / "published")
     assert run.main(words(copy, "--fresh", "--only=system=tanh RNN", "--jobs=2")) == 0
@@ -229,17 +225,18 @@ def test_trials_alone_are_kept_for_the_next_sitting_and_show_nothing(tmp_path, m
     cell = Run("configs/temporal_order.py:rnn_decoder", {"system": "tanh RNN"}, overrides=small, tuning=Tuning((1e-3,)))
     tuned = types.SimpleNamespace(VERSION=1, PROBES=(), UNDER_REVIEW="", runs=lambda scale: [cell])
     monkeypatch.setitem(QUESTIONS, "tuned", tuned)
-    argv = ["tuned", *words(tmp_path)[1:]]
-    todo = Engine.todo
-    monkeypatch.setattr(Engine, "todo", lambda self: [due for due in todo(self) if due.role == schedule.TUNE])
+    argv, start = ["tuned", *words(tmp_path)[1:]], InProcess.start
+    monkeypatch.setattr(
+        InProcess, "start", lambda self, jobs: start(self, [one for one in jobs if "trial" in one.name])
+    )
     assert run.main(argv) == 0
     assert "1 run is not finished" in capsys.readouterr().err
     written = tmp_path / "results/tuned/smoke"
     assert {path.name for path in written.iterdir()} == {"table.parquet", "table.csv", "commands.sh"}
 
     shutil.rmtree(tmp_path / "runs")
-    engine = Engine(tuned, "tuned", "smoke", Folders.of("tuned", "smoke", tmp_path / "runs", tmp_path / "results"))
-    assert [(due.role, due.tuned) for due in todo(engine)] == [(schedule.REPORT, 1e-3)]
+    study = Study(tuned, "tuned", "smoke", Folders.of("tuned", "smoke", tmp_path / "runs", tmp_path / "results"))
+    assert [(due.role, due.tuned) for due in study.plan().due] == [(schedule.REPORT, 1e-3)]
     assert answer.find("tuned", tuned, "smoke", tmp_path / "results") is None
     with pytest.raises(SystemExit) as stopped:
         figure.main(argv)
@@ -363,5 +360,3 @@ def test_every_question_states_what_it_asks(name):
 
     question = find(name)
     assert statement.stated(Path(question.__file__).read_text())["CLAIM"] == question.CLAIM
-    for scale in ("smoke", "cpu", "gpu"):
-        assert schedule.grid(question, scale)

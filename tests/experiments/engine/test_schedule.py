@@ -1,4 +1,4 @@
-"""What is due: trials, a grid that goes on beyond its edge, then reports seed by seed."""
+"""What is due: trials, a grid that goes on beyond its edge, finalists at full length, then reports cell by cell."""
 
 import types
 
@@ -9,85 +9,125 @@ from experiments.questions.question import Probing, Run, Tuning, over_seeds
 
 CONFIG = "configs/recall.py:gru"
 FIXED = [run for system in ("a", "b") for run in over_seeds(Run(CONFIG, {"system": system}), 2)]
+SHORT = {"steps": 5, "schedule.warmup_steps": 0}
+NEVER = float("inf")
 
 
 def tuned(**options):
     return over_seeds(Run(CONFIG, {"system": "a"}, tuning=Tuning((0.1, 0.2), **options)), 2)
 
 
-def score(losses):
-    return lambda due: losses.get(round(due.tuned, 6))
+def question(runs, probes=()):
+    return types.SimpleNamespace(runs=lambda scale: runs, PROBES=probes, VERSION=1)
 
 
-def described(plan):
-    return [(due.role, due.key.name, due.key.seed, due.tuned) for due in plan.due]
+def finished(losses, short=None, metric="loss"):
+    """Trials are finished whose value `losses` has, short ones in `short`; no report is."""
+
+    def found(due):
+        known = losses if short is None or due.config.steps != SHORT["steps"] else short
+        value = known.get(round(due.tuned, 6)) if due.role == "tune" else None
+        return (
+            None
+            if value is None
+            else [{"measure": "other", "value": 0.0}, {"measure": f"best_{metric}", "value": value}]
+        )
+
+    return found
 
 
-def test_reports_go_seed_by_seed():
-    assert described(schedule.plan(FIXED, score({}))) == [
-        ("report", "a", 0, None),
-        ("report", "b", 0, None),
-        ("report", "a", 1, None),
-        ("report", "b", 1, None),
-    ]
+def plan(runs, losses, **options):
+    return schedule.plan(question(runs), "cpu", finished(losses, **options))
+
+
+def described(found):
+    return [(due.role, due.key.name, due.key.seed, due.tuned) for due in found.runs]
+
+
+def chosen(found):
+    return {due.tuned for due in found.runs if due.role == "report"}
+
+
+def test_the_seeds_of_a_cell_stay_together():
+    mixed = [FIXED[0], FIXED[2], FIXED[1], FIXED[3]]
+    assert [line[1:3] for line in described(plan(mixed, {}))] == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
 
 
 def test_reports_wait_for_all_trials_of_their_cell():
-    plan = schedule.plan(tuned() + FIXED[2:], score({0.1: 1.0}))
-    assert described(plan)[:2] == [("tune", "a", 1000, 0.1), ("tune", "a", 1000, 0.2)]
-    assert [due.key.name for due in plan.due[2:]] == ["b", "b"] and len(plan.waiting) == 2
+    found = plan(tuned() + FIXED[2:], {0.1: 1.0})
+    assert described(found)[:2] == [("tune", "a", 1000, 0.1), ("tune", "a", 1000, 0.2)]
+    assert [due.key.name for due in found.runs[2:]] == ["b", "b"] and len(found.waiting) == 2
+    assert [due.tuned for due in found.due[:1]] == [0.2]  # what is finished is not due
 
 
-def test_the_grid_goes_on_where_the_best_lies_on_its_edge():
-    plan = schedule.plan(tuned(), score({0.1: 2.0, 0.2: 1.0}))
-    assert [due.tuned for due in plan.due] == pytest.approx([0.1, 0.2, 0.4]) and plan.waiting
-    plan = schedule.plan(tuned(), score({0.1: 2.0, 0.2: 1.0, 0.4: 3.0}))
-    assert [due.tuned for due in plan.due if due.role == "report"] == [0.2, 0.2]
-    plan = schedule.plan(tuned(), score({0.1: 1.0, 0.2: 2.0}))
-    assert [due.tuned for due in plan.due] == pytest.approx([0.05, 0.1, 0.2])
-    plan = schedule.plan(tuned(extensions=0), score({0.1: 1.0, 0.2: 2.0}))
-    assert [due.tuned for due in plan.due if due.role == "report"] == [0.1, 0.1]
+def test_the_grid_goes_on_until_the_best_lies_inside():
+    found = plan(tuned(), {0.1: 2.0, 0.2: 1.0})
+    assert [due.tuned for due in found.runs] == pytest.approx([0.1, 0.2, 0.4]) and found.waiting
+    found = plan(tuned(), {0.1: 2.0, 0.2: 1.0, 0.4: 3.0})
+    assert chosen(found) == {0.2} and not found.on_edge
+    assert [due.tuned for due in plan(tuned(), {0.1: 1.0, 0.2: 2.0}).due] == pytest.approx([0.05])
+
+
+def test_a_best_value_that_stays_on_the_edge_is_named():
+    falling = {0.1: 5.0, 0.2: 4.0, 0.4: 3.0, 0.8: 2.0, 1.6: 1.0}
+    found = plan(tuned(extensions=2), falling)
+    assert chosen(found) == {0.8} and found.on_edge == {"a": 0.8}
+    found = plan(tuned(extensions=0), {0.1: 1.0, 0.2: 2.0})
+    assert chosen(found) == {0.1} and found.on_edge == {"a": 0.1}
+
+
+def test_a_best_rate_of_short_trials_that_long_ones_do_not_bear_out_is_not_reported():
+    """Short trials favour .4, long runs .2: the two best go on at full length, then the neighbours of the better."""
+    options = {"overrides": SHORT}
+    runs = over_seeds(Run(CONFIG, {"system": "a"}, tuning=Tuning((0.1, 0.2, 0.4, 0.8), **options)), 2)
+    short = {0.1: 4.0, 0.2: 2.0, 0.4: 1.0, 0.8: 3.0}
+    long = {0.1: 2.5, 0.2: 0.5, 0.4: 0.9, 0.8: 2.0}
+
+    def at_full_length(found):
+        return [due.tuned for due in found.runs if due.role == "tune" and due.config.steps != SHORT["steps"]]
+
+    found = plan(runs, {}, short=short)
+    assert at_full_length(found) == [0.2, 0.4] and len(found.waiting) == 2
+    found = plan(runs, {0.2: long[0.2], 0.4: long[0.4]}, short=short)
+    assert sorted(at_full_length(found)) == [0.1, 0.2, 0.4]  # .2 needs a neighbour on either side
+    found = plan(runs, long, short=short)
+    assert chosen(found) == {0.2} and not found.waiting and not found.on_edge
+    alone = over_seeds(Run(CONFIG, {"system": "a"}, tuning=Tuning((0.1, 0.2, 0.4, 0.8), **options, finalists=0)), 2)
+    assert chosen(plan(alone, long, short=short)) == {0.4}
+
+
+def test_finalists_at_full_length_go_beyond_the_grid_of_the_short_trials():
+    short, long = {0.05: 3.0, 0.1: 1.0, 0.2: 2.0}, {0.05: 1.0, 0.1: 2.0, 0.2: 3.0}
+    found = plan(tuned(overrides=SHORT), long, short=short)
+    assert found.due[0].tuned == pytest.approx(0.025) and found.due[0].config.steps == 600
+    assert chosen(plan(tuned(overrides=SHORT), long | {0.025: 2.0}, short=short)) == {0.05}
 
 
 def test_text_is_read_where_it_lies_and_that_is_no_part_of_the_run(tmp_path):
-    on_text = Run("configs/multi30k.py:gru", {"system": "text"})
-    plan = schedule.plan(schedule.with_text([on_text, *FIXED], str(tmp_path)), score({}))
-    (here,) = (due for due in plan.due if "dir" in due.config.data)
-    (elsewhere,) = schedule.plan([on_text], score({})).due
+    asked = question([Run("configs/multi30k.py:gru", {"system": "text"}), *FIXED])
+    found = schedule.plan(asked, "cpu", finished({}), text=str(tmp_path))
+    (here,) = (due for due in found.runs if "dir" in due.config.data)
+    elsewhere = schedule.plan(asked, "cpu", finished({})).runs[0]
     assert here.config.data.dir == str(tmp_path) and elsewhere.config.data.dir == ""
     assert here.key.name == "text"
-    assert str(tmp_path) not in str([due.overrides for due in plan.due])
-
-
-def test_extensions_end():
-    falling = score({0.1: 5.0, 0.2: 4.0, 0.4: 3.0, 0.8: 2.0, 1.6: 1.0})
-    plan = schedule.plan(tuned(), falling)
-    assert {due.tuned for due in plan.due if due.role == "report"} == {0.8}
+    assert str(tmp_path) not in str([due.overrides for due in found.runs])
 
 
 def test_a_trial_that_diverged_is_the_worst():
-    plan = schedule.plan(tuned(extensions=0), score({0.1: 2.0, 0.2: float("nan")}))
-    assert {due.tuned for due in plan.due if due.role == "report"} == {0.1}
+    assert chosen(plan(tuned(extensions=0), {0.1: 2.0, 0.2: float("nan")})) == {0.1}
+    assert chosen(plan(tuned(extensions=0), {0.1: NEVER, 0.2: 2.0})) == {0.2}
 
 
 def test_accuracy_is_best_when_high():
-    plan = schedule.plan(tuned(extensions=0, metric="token_accuracy"), score({0.1: 0.2, 0.2: 0.9}))
-    assert {due.tuned for due in plan.due if due.role == "report"} == {0.2}
+    options = {"extensions": 0, "metric": "token_accuracy"}
+    assert chosen(plan(tuned(**options), {0.1: 0.2, 0.2: 0.9}, metric="token_accuracy")) == {0.2}
 
 
-def test_what_is_chosen_reaches_the_config_and_trials_have_their_own_values():
-    plan = schedule.plan(
-        tuned(extensions=0, overrides={"steps": 5, "schedule.warmup_steps": 0}), score({0.1: 1.0, 0.2: 2.0})
-    )
-    trial, *_, report = plan.due
-    assert (trial.config.steps, trial.config.seed) == (5, 1000)
+def test_what_is_chosen_reaches_the_config_and_short_trials_have_their_own_values():
+    found = plan(tuned(extensions=0, overrides=SHORT, finalists=0), {}, short={0.1: 1.0, 0.2: 2.0})
+    trial, *_, report = found.runs
+    assert (trial.config.steps, trial.config.seed) == (5, 1000) and trial.overrides["steps"] == 5
     assert (report.config.steps, report.config.optimizer.learning_rate, report.config.seed) == (600, 0.1, 1)
-
-
-def question(runs, probes=()):
-    module = types.ModuleType("asked")
-    module.runs, module.PROBES = lambda scale: runs, probes
-    return module
 
 
 def test_what_a_grid_may_not_have():
@@ -98,36 +138,23 @@ def test_what_a_grid_may_not_have():
     with pytest.raises(ValueError, match="axis = 'value' is a column"):
         schedule.grid(question([Run(CONFIG, {"value": "a"})]), "smoke")
     with pytest.raises(ValueError, match="does not take these overrides"):
-        schedule.plan([Run(CONFIG, {"system": "a"}, overrides={"model.depth": 3})], score({}))
+        plan([Run(CONFIG, {"system": "a"}, overrides={"model.depth": 3})], {})
     with pytest.raises(ValueError, match="steps = 0 is too small"):
-        schedule.plan([Run(CONFIG, {"system": "a"}, overrides={"steps": 0})], score({}))
+        plan([Run(CONFIG, {"system": "a"}, overrides={"steps": 0})], {})
     with pytest.raises(ValueError, match="probe = 'acuracy' is not known"):
         schedule.grid(question([], [Probing("acuracy")]), "smoke")
     with pytest.raises(ValueError, match="at = 'later' is no moment"):
         schedule.grid(question([Run(CONFIG, {}, probes=(Probing("exposure", at=("later",)),))]), "smoke")
 
 
-def test_a_run_may_ask_for_probes_of_its_own():
-    asked = question([], [Probing("exposure")])
-    run = Run(CONFIG, {"system": "a"}, tuning=Tuning((0.1, 0.2), extensions=0), probes=(Probing("bleu"),))
-    trial, _, report = schedule.plan([run], score({0.1: 1.0, 0.2: 2.0})).due
-    assert schedule.probes_of(asked, trial) == ()
-    assert [probing.probe for probing in schedule.probes_of(asked, report)] == ["exposure", "bleu"]
-
-
-def test_what_measures_time_runs_alone():
-    timed = Probing("exposure", alone=True)
-    assert schedule.alone(question([], [timed]), FIXED)
-    assert schedule.alone(question([]), [*FIXED, Run(CONFIG, {"system": "c"}, probes=(timed,))])
-    assert not schedule.alone(question([], [Probing("exposure")]), FIXED)
-
-
-def test_a_probe_may_ask_some_runs_alone():
-    asked = question(FIXED, (Probing("exposure", only={"system": "a"}), Probing("accuracy_by_distance")))
-    a, b, *_ = schedule.plan(FIXED, score({})).due
-    assert [one.probe for one in schedule.probes_of(asked, a)] == ["exposure", "accuracy_by_distance"]
-    assert [one.probe for one in schedule.probes_of(asked, b)] == ["accuracy_by_distance"]
-    assert schedule.probes_of(asked, a._replace(role="tune")) == ()
+def test_probes_measure_reported_runs_those_they_ask_and_a_run_may_have_its_own():
+    tuning = Tuning((0.1, 0.2), extensions=0)
+    run = Run(CONFIG, {"system": "a"}, tuning=tuning, probes=(Probing("bleu", alone=True),))
+    asked = question([run, FIXED[2]], (Probing("exposure", only={"system": "a"}), Probing("accuracy_by_distance")))
+    trial, _, a, b = schedule.plan(asked, "cpu", finished({0.1: 1.0, 0.2: 2.0})).runs
+    assert trial.probes == () and not trial.alone
+    assert [one.probe for one in a.probes] == ["exposure", "accuracy_by_distance", "bleu"] and a.alone
+    assert [one.probe for one in b.probes] == ["accuracy_by_distance"] and not b.alone
 
 
 def test_only():

@@ -11,7 +11,7 @@ def test_sigterm_saves_and_has_the_status_of_an_unfinished_question(tmp_path):
     folders = [f"--runs={tmp_path / 'runs'}", f"--results={tmp_path / 'results'}"]
     process = start([sys.executable, "-m", "experiments.run", "parity", "--scale=smoke", *folders])
     deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("runs/parity/smoke/*/log.txt")):
+    while not list(tmp_path.glob("runs/parity/smoke/jobs/*.log")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)

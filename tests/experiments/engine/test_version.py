@@ -10,7 +10,8 @@ import pytest
 
 from experiments.analysis import table
 from experiments.engine import results, schedule, version
-from experiments.engine.running import Engine
+from experiments.engine.schedule import Due
+from experiments.engine.study import Study
 from experiments.engine.version import Version
 from experiments.questions import QUESTIONS, find
 from experiments.questions.question import Probing, Run
@@ -21,13 +22,22 @@ def question(number: int = 1, probes: tuple[Probing, ...] = ()) -> types.SimpleN
     return types.SimpleNamespace(VERSION=number, PROBES=probes)
 
 
+def due(
+    number: int = 1,
+    probes: tuple[Probing, ...] = (),
+    config: str = "configs/recall.py:gru",
+    here: Mapping[str, str] = MappingProxyType({}),
+) -> Due:
+    return schedule.assumed(question(number, probes), Run(config, {"system": "a"}, here=here))
+
+
 def wanted(
     number: int = 1,
     probes: tuple[Probing, ...] = (),
     config: str = "configs/recall.py:gru",
     here: Mapping[str, str] = MappingProxyType({}),
 ) -> Version:
-    return Version.of(question(number, probes), schedule.assumed(Run(config, {"system": "a"}, here=here)))
+    return Version.of(due(number, probes, config, here))
 
 
 def row(of: Version, **columns) -> dict:
@@ -85,7 +95,7 @@ def finished(folder: Path, published: bool, device: str, timed: bool) -> bool:
     folders = results.Folders(folder / "runs", folder / "own", folder / "published")
     one = {"run": "a", "seed": 0, "role": "report", "tuned": None, "value": 1.0, "measure": "m", **row(of)}
     table.write(table.of_rows([{**one, "device": device}]), where)
-    return bool(results.Store(folders).finished(schedule.Key("a", 0, None), of))
+    return bool(results.Store(folders).finished(due(probes=probes)))
 
 
 @pytest.mark.parametrize(
@@ -109,10 +119,11 @@ def test_the_processor_has_a_name():
 @pytest.mark.parametrize("name", sorted(QUESTIONS))
 def test_committed_runs_count(name, tmp_path):
     """A new config key makes none of them unfinished; raise the question's VERSION where its numbers change."""
-    engine = Engine(find(name), name, "cpu", results.Folders.of(name, "cpu", tmp_path, tmp_path))
-    assert engine.outdated() == ""
+    study = Study(find(name), name, "cpu", results.Folders.of(name, "cpu", tmp_path, tmp_path))
+    plan = study.plan()
+    assert study.store.outdated(plan.due) == ""
     committed = results.runs_of(table.read(results.PUBLISHED / name / "cpu" / "table.parquet"))
-    left = {(due.key.name, float(due.key.seed)) for due in engine.unfinished() if due.role == schedule.REPORT}
+    left = {(one.key.name, float(one.key.seed)) for one in (*plan.due, *plan.waiting) if one.role == schedule.REPORT}
     grid = {(one.name, float(one.seed)) for one in schedule.grid(find(name), "cpu")}
     assert committed and grid - committed == left
 

@@ -166,7 +166,7 @@ def test_the_grid(scale):
     if scale != "smoke":
         assert cells == {(task, n) for task in (TRANSLATION, RECALL) for n in HEADS}
     assert {run.seed for run in grid} == set(range({"smoke": 1, "cpu": 3, "gpu": 5}[scale]))
-    due = schedule.plan(grid, lambda due: 1.0).due
+    due = schedule.plan(head_count, scale, lambda due: [{"measure": "best_loss", "value": 1.0}]).runs
     for task in (TRANSLATION, RECALL):
         configs = [one.config for one in due if one.config.task == task and one.role == "report"]
         changed = {name for one in configs for name in one.model if one.model[name] != configs[0].model[name]}

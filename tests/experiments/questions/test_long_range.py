@@ -137,12 +137,12 @@ def test_the_figure_has_a_panel_a_task_and_a_line_a_system():
 def test_the_grid(scale):
     runs = schedule.grid(long_range, scale)
     if scale == "smoke":
-        assert schedule.plan(runs, lambda due: None).due
+        assert schedule.plan(long_range, scale, lambda due: None).due
         return
     assert {run.axes["system"] for run in runs} == set(SYSTEMS) and {run.axes["task"] for run in runs} == set(
         long_range.TASKS
     )
-    due = schedule.plan(runs, lambda due: 1.0)
-    assert due.waiting == []
-    fixed = {one.config.data.get("offset", one.config.data.get("positions", "anywhere")) for one in due.due}
+    plan = schedule.plan(long_range, scale, lambda due: [{"measure": "best_loss", "value": 1.0}])
+    assert plan.waiting == []
+    fixed = {one.config.data.get("offset", one.config.data.get("positions", "anywhere")) for one in plan.runs}
     assert fixed == {"anywhere"}  # answers at all distances

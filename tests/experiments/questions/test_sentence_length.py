@@ -170,11 +170,11 @@ def test_the_figure_has_four_panels_and_a_name_a_system():
 @pytest.mark.parametrize("scale", ["smoke", "cpu", "gpu"])
 def test_the_grid(scale):
     runs = schedule.grid(question, scale)
-    due = schedule.plan(runs, lambda due: 1.0).due
+    due = schedule.plan(question, scale, lambda due: [{"measure": "best_loss", "value": 1.0}]).runs
     for one in due:
         model = one.config.model
         assert not model.get("bidirectional") and not model.get("reverse_source")
-        probes = {probing.probe for probing in schedule.probes_of(question, one)}
+        probes = {probing.probe for probing in one.probes}
         if one.role == "report":
             assert probes == {"bleu_by_length" if one.run.axes["task"] == TEXT else "accuracy_by_length"}
     if scale != "smoke":

@@ -124,13 +124,13 @@ def test_the_figure_has_panels_for_training_ratios_and_decoding():
 @pytest.mark.parametrize("scale", ["smoke", "cpu", "gpu"])
 def test_the_grid(scale):
     grid = schedule.grid(throughput, scale)
-    assert schedule.alone(throughput, grid) and {run.seed for run in grid} == set(range(1 if scale == "smoke" else 3))
+    plan = schedule.plan(throughput, scale, lambda due: None)
+    assert all(due.alone for due in plan.due) and {run.seed for run in grid} == set(range(1 if scale == "smoke" else 3))
     for run in grid:
         (probing,) = run.probes
         assert probing.options["phases"] == (run.axes["phase"],)
         assert (CUDNN in probing.options["beside"]) == (scale == "gpu")
-    (due, *_) = schedule.plan(grid, lambda due: None).due
-    assert due.config.data.min_length == due.config.data.max_length == {"smoke": 4}.get(scale, 16)
+    assert plan.due[0].config.data.min_length == plan.due[0].config.data.max_length == {"smoke": 4}.get(scale, 16)
 
 
 def test_all_systems_are_of_one_size():

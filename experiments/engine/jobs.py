@@ -1,0 +1,121 @@
+"""A job: what one process does, which is one run or the seeds of one cell. It is a file, and its log lies beside it.
+
+Seeds of a cell share a process for its start and what it has compiled; what measures time has one of its own.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from data import whole_file
+from experiments.engine.schedule import Due
+from experiments.engine.trial import Spec
+from experiments.questions.question import Probing
+
+FOLDER = "jobs"  # beside the runs' folders
+
+
+class Job(NamedTuple):
+    name: str
+    folder: Path
+    runs: tuple[Spec, ...]
+    alone: bool = False  # it measures time
+
+    @property
+    def file(self) -> Path:
+        return self.folder / f"{self.name}.json"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / f"{self.name}.log"
+
+    @property
+    def left(self) -> list[Spec]:
+        return [one for one in self.runs if not one.rows.exists()]
+
+    def write(self) -> Path:
+        plain = [dataclasses.asdict(one) for one in self.runs]
+        whole_file.write_json(self.file, {"runs": plain, "alone": self.alone})
+        return self.file
+
+
+def read(file: Path) -> Job:
+    """Raises ValueError for a file that is no job."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        runs = tuple(
+            Spec(**{**one, "probes": tuple(Probing(**_tuples(probing)) for probing in one["probes"])})
+            for one in found["runs"]
+        )
+        return Job(file.stem, file.parent, runs, found["alone"])
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{file} is no job; remove it") from None
+
+
+def _tuples(value: Any) -> Any:
+    """What JSON gave back, with the tuples that a question's options had."""
+    if isinstance(value, dict):
+        return {key: _tuples(one) for key, one in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def together(due: Iterable[Due], spec: Callable[[Due], Spec], slots: int) -> list[Job]:
+    """The jobs for these runs, in order: the trials, and the seeds, of a cell together, in as many parts as give each
+    of `slots` processes something to do."""
+    cells: dict[tuple, list[Due]] = {}
+    for one in due:
+        cells.setdefault(tuple(one.key) if one.alone else (one.key.name, one.role), []).append(one)
+    parts = math.ceil(slots / max(len(cells), 1))
+    return [_job(part, spec) for mine in cells.values() for part in _split(mine, parts)]
+
+
+def _split(runs: Sequence[Due], parts: int) -> list[Sequence[Due]]:
+    size = math.ceil(len(runs) / parts)
+    return [runs[start : start + size] for start in range(0, len(runs), size)]
+
+
+def _job(runs: Sequence[Due], spec: Callable[[Due], Spec]) -> Job:
+    specs = tuple(map(spec, runs))
+    first = Path(specs[0].workdir)
+    more = f"-and-{len(runs) - 1}-more" * (len(runs) > 1)
+    return Job(first.name + more, first.parent / FOLDER, specs, any(one.alone for one in runs))
+
+
+class End(NamedTuple):
+    """That a job is over; whether it did its runs, their rows say."""
+
+    job: Job
+    how: str  # one line, such as "killed by signal 9 (SIGKILL)"
+
+
+class Executor(Protocol):
+    """Where jobs run. `execute` gives it jobs and asks which are over; it knows no question."""
+
+    @property
+    def slots(self) -> int:
+        """How many jobs run at a time."""
+        ...
+
+    @property
+    def running(self) -> Sequence[Job]:
+        """Those that were taken, here or by an earlier start, and are not over."""
+        ...
+
+    def start(self, jobs: Sequence[Job]) -> None:
+        """Takes as many as there is room for, from the first on."""
+        ...
+
+    def wait(self, seconds: float) -> list[End]:
+        """What has ended, after at most so long."""
+        ...
+
+    def stop(self) -> str:
+        """The user wants to leave. Says what becomes of the jobs that are running."""
+        ...
+
+    def close(self) -> None:
+        """Ends what must not outlive the command."""
+        ...

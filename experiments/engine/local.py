@@ -1,0 +1,65 @@
+"""Jobs as processes of this machine, so many at a time, each with processors of its own."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+
+from experiments.engine import work
+from experiments.engine.jobs import End, Job
+
+PATIENCE = 60.0  # seconds that a process has to save its run when it must end
+LOOK = 0.05  # seconds between looks at the processes
+
+
+class Local:
+    """An executor (`jobs.Executor`)."""
+
+    def __init__(self, slots: int):
+        self.slots = slots
+        of_memory = os.environ.get("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.9 / slots:.3f}")  # an accelerator's
+        self._share = {"XLA_PYTHON_CLIENT_MEM_FRACTION": of_memory} if slots > 1 else {}
+        self._processes: dict[int, tuple[Job, subprocess.Popen]] = {}  # by slot
+
+    @property
+    def running(self) -> list[Job]:
+        return [job for job, _ in self._processes.values()]
+
+    def start(self, jobs: Sequence[Job]) -> None:
+        free = [slot for slot in range(self.slots) if slot not in self._processes]
+        for slot, job in zip(free, jobs, strict=False):
+            process = work.start(job, self._share)
+            self._processes[slot] = job, process
+            if self.slots > 1 and hasattr(os, "sched_setaffinity"):  # before it imports anything that has threads
+                cores = sorted(os.sched_getaffinity(0))
+                os.sched_setaffinity(process.pid, cores[slot % len(cores) :: self.slots] or cores)
+
+    def wait(self, seconds: float) -> list[End]:
+        until = time.monotonic() + seconds
+        while True:
+            over = [slot for slot, (_, process) in self._processes.items() if process.poll() is not None]
+            if over or time.monotonic() > until:
+                return [self._end(slot) for slot in over]
+            time.sleep(LOOK)
+
+    def _end(self, slot: int) -> End:
+        job, process = self._processes.pop(slot)
+        process.communicate()  # closes its standard input
+        return End(job, work.how(job, process.returncode))
+
+    def stop(self) -> str:
+        for _, process in self._processes.values():
+            process.send_signal(signal.SIGTERM)
+        return "saving what is running"
+
+    def close(self) -> None:
+        """Asks, waits for PATIENCE, and ends by force."""
+        self.stop()
+        until = time.monotonic() + PATIENCE
+        for _, process in self._processes.values():
+            try:
+                process.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()

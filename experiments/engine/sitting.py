@@ -1,0 +1,101 @@
+"""One sitting of a command that runs a study: its options, what it says before, where jobs go, what it says after."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from experiments.engine import estimate, schedule
+from experiments.engine.execute import Outcome, execute
+from experiments.engine.jobs import Executor
+from experiments.engine.local import Local
+from experiments.engine.progress import duration
+from experiments.engine.schedule import Due
+from experiments.engine.study import Study
+from training.command.cli import FAILURE, Parser, check_folder
+from training.command.printed import print_whole
+from training.machine import signals
+from training.mirrors import wandb_account
+
+
+def add_options(parser: Parser, minutes: str) -> None:
+    """`minutes` is the name of the option with the time after which to stop."""
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time; on a CPU they share out its cores")
+    parser.add_argument("--dry-run", action="store_true", help="list the runs with sizes and minutes")
+    parser.add_argument(minutes, dest="minutes", type=float, default=0.0, help="minutes, then it saves; 0: no end")
+    parser.add_argument("--wandb", default="disabled", choices=("disabled", "auto", "online", "offline"))
+    parser.add_argument("--data", default="", help="folder of the text that the runs read; without it, downloaded")
+
+
+def check(parser: Parser, options: argparse.Namespace, minutes: str) -> None:
+    if options.jobs < 1:
+        parser.error(f"--jobs = {options.jobs} is no number of processes; use 1 or more")
+    if not options.minutes >= 0:
+        parser.error(f"{minutes} = {options.minutes} is no number of minutes; use 0 (none) or more")
+
+
+def sit(study: Study, options: argparse.Namespace, *folders: Path) -> Outcome | None:
+    """Runs what is due; None where the runs were only listed. Raises ValueError for what cannot be."""
+    jobs = 1 if study.alone else options.jobs
+    if options.jobs > jobs:
+        said = f"{study.name} measures time, so one run at a time has the whole machine"
+        print(f"--jobs = {options.jobs}: {said}", file=sys.stderr)
+    if options.wandb != "disabled":
+        wandb_account.mode_of(options.wandb)
+    for name, folder in zip(("--runs", "--results"), folders, strict=False):
+        check_folder(name, folder)
+    plan = study.plan()
+    left = [*plan.due, *plan.waiting]
+    if outdated := study.store.outdated(plan.due):
+        print(outdated, file=sys.stderr)
+    if options.dry_run:
+        _list(study, left, jobs)
+        return None
+    if not left:
+        print(f"{study.all_finished()}; what comes out is written anew", file=sys.stderr)
+        return Outcome({}, "")
+    return execute(study, LOCAL(min(jobs, len(left))), budget=options.minutes)
+
+
+LOCAL: Callable[[int], Executor] = Local
+
+
+def _list(study: Study, left: list[Due], jobs: int) -> None:
+    """What would run: sizes, work, and time by the runs that are finished."""
+    from rich.table import Table as Listing
+
+    if not left:
+        print(f"{study.title}: {study.all_finished()}")
+        return
+    listing = Listing(title=f"{study.title}: {len(left)} runs to do", title_justify="left")
+    listing.add_column("run")
+    for column in ("seeds", "parameters", "without embeddings", "TFLOP", "minutes"):
+        listing.add_column(column, justify="right")
+    cells: dict[str, list[Due]] = {}
+    for due in left:
+        cells.setdefault(f"{due.key.name}{' (trials)' if due.role == schedule.TUNE else ''}", []).append(due)
+    for name, mine in cells.items():
+        cost = estimate.cost(mine[0].config)
+        work, minutes = sum(estimate.cost(due.config).flops for due in mine), study.clock.total(mine) / 60
+        sizes = (f"{cost.num_params:,}", f"{cost.num_params_non_embedding:,}")
+        listing.add_row(name, str(len(mine)), *sizes, f"{work / 1e12:.3g}", f"{minutes:.1f}")
+    print_whole(listing)
+    basis = "by recorded runs" if study.clock.measured else f"assumed {study.clock.assumed}"
+    total = study.clock.total(left)
+    print(f"about {duration(total / jobs)} with --jobs={jobs}, {basis}; trials that extend a grid come on top")
+
+
+def close(study: Study, outcome: Outcome) -> int:
+    """Says what failed, what is left and what to look at; returns the exit status."""
+    for run, message in outcome.failed.items():
+        print(f"failed: {run}: {message}", file=sys.stderr)
+    plan = study.plan()
+    for cell, value in plan.on_edge.items():
+        print(f"on the edge: {cell} is best at {value:.3g}, beyond which nothing was tried", file=sys.stderr)
+    if left := len(plan.due) + len(plan.waiting):
+        why = f" ({outcome.stopped})" if outcome.stopped else ""
+        runs = "1 run is" if left == 1 else f"{left} runs are"
+        print(f"{runs} not finished{why}; the same command goes on from here", file=sys.stderr)
+    if signals.StopRequest.received:
+        return signals.status()
+    return FAILURE if outcome.failed else 0

@@ -1,0 +1,85 @@
+"""A question at a scale, beside what is finished of it: what plans, executes and publishes share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from experiments.analysis import table
+from experiments.engine import estimate, results, schedule
+from experiments.engine.jobs import Job, together
+from experiments.engine.results import Folders, Store
+from experiments.engine.schedule import Due, Plan
+from experiments.engine.trial import Spec
+from experiments.questions.question import Question
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+class Study:
+    def __init__(
+        self,
+        question: Question,
+        name: str,
+        scale: str,
+        folders: Folders,
+        *,
+        text: str = "",
+        only: str = "",
+        wandb: str = "disabled",
+    ):
+        """`text` is the folder of what the runs read, where it is not downloaded; `only` chooses runs.
+
+        Raises ValueError for a grid, a probe, a choice or a table that cannot be used; nothing has been written.
+        """
+        self.question, self.name, self.scale, self.folders = question, name, scale, folders
+        self._text, self._only, self._wandb = text, only, wandb
+        self.store = Store(folders)
+        everything = self.whole()
+        self.alone = any(due.alone for due in (*everything.runs, *everything.waiting))
+        self.clock = estimate.Clock(timed=self.alone)
+        self.learn(self.store)
+        self.clock.compare([*everything.runs, *everything.waiting])
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} at {self.scale}" if self.scale else self.name
+
+    def learn(self, store: Store) -> None:
+        """How long runs took."""
+        for record in store:
+            self.clock.learn(record.key.name, record.role, record.steps, record.seconds)
+
+    def plan(self) -> Plan:
+        """Of the chosen runs, by what is finished now."""
+        self.store.refresh()
+        return schedule.plan(self.question, self.scale, self.store.finished, text=self._text, only=self._only)
+
+    def whole(self) -> Plan:
+        """Of every run."""
+        return schedule.plan(self.question, self.scale, self.store.finished, text=self._text)
+
+    def jobs(self, due: list[Due], slots: int) -> list[Job]:
+        return together(due, self._spec, slots)
+
+    def workdir(self, due: Due) -> str:
+        return str(self.folders.run(due).absolute())
+
+    def _spec(self, due: Due) -> Spec:
+        config = due.config.to_dict()
+        mirrored = {"mode": self._wandb, "group": "-".join(filter(None, (self.name, self.scale))), "name": due.key.name}
+        config["wandb"] = {**config["wandb"], **mirrored}
+        columns = results.columns_of(due)
+        return Spec(str(due.key), self.workdir(due), config, columns, due.probes, self.scale == "smoke")
+
+    def table(self) -> tuple[list[Due], DataFrame]:
+        """(finished runs, their rows), of every run, in the plan's order."""
+        records = [(due, record) for due in self.whole().runs if (record := self.store.record(due))]
+        return [due for due, _ in records], table.of_rows(row for _, record in records for row in record.rows)
+
+    def all_finished(self) -> str:
+        """What to say where nothing is left to run, and how to run all of it nonetheless."""
+        if self.folders.published:
+            return "every run is finished (--fresh runs them again beside, and says what moved)"
+        places = dict.fromkeys(str(folder) for folder in self.folders[:2] if folder and folder.exists())
+        return f"every run is finished, in {self.folders.runs} (to run anew, remove {' and '.join(places)})"

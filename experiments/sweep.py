@@ -1,0 +1,216 @@
+"""Runs an ablation of your own: every combination of values, several seeds, one table, figure and page.
+
+    python -m experiments.sweep --config=configs/recall.py:transformer \\
+        --vary=model.num_heads=1,2,4,8 --vary=model.positions=rotary,learned --seeds=5
+    python -m experiments.sweep --config=configs/recall.py:gru --config=configs/recall.py:transformer \\
+        --budget=100k --rates=1e-3,2e-3,4e-3       two architectures, matched in parameters, each at its best rate
+
+`--config.KEY=VALUE` sets a value for all runs. What is finished stays: the same command goes on, and one with more
+values or seeds runs what is new. RUNS/results/ holds what comes out: table, summary, figure, page and command.
+"""
+
+# Before what takes time to import: Ctrl-C counts from now on.
+import training.machine.signals  # noqa: F401
+
+# isort: split
+import argparse
+import csv
+import io
+import math
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jax
+
+from data import whole_file
+from experiments.analysis import style
+from experiments.engine import publish, results, sitting
+from experiments.engine.ablation import MEASURES, RATE, Ablation, Cell
+from experiments.engine.results import Folders
+from experiments.engine.study import Study
+from experiments.page.markup import Markup, tag
+from training.command.cli import Parser, user_errors
+from training.command.printed import print_whole
+
+OVERRIDE = re.compile(r"--config\.([^=]+)=(.*)", re.DOTALL)
+BUDGET = re.compile(r"(\d+(?:\.\d+)?)([kM]?)")
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+:root { color-scheme: light dark }
+table { border-collapse: collapse } td, th { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #8884 }
+svg { max-width: 100%; height: auto; background: white } pre { overflow-x: auto }
+"""
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(__doc__)
+    parser.add_argument("--config", action="append", default=[], metavar="FILE:ARCHITECTURE")
+    parser.add_argument("--vary", action="append", default=[], metavar="KEY=VALUE,VALUE", help="a key with its values")
+    parser.add_argument("--seeds", type=int, default=3, help="how many, from 0 on")
+    parser.add_argument("--rates", default="", help="learning rates, of which each cell reports its best on validation")
+    parser.add_argument("--budget", default="", help="parameters without embeddings, such as 100k, that widths follow")
+    parser.add_argument(
+        "--measure", default="", choices=("", *MEASURES), help="drawn; default: the config's best.metric"
+    )
+    parser.add_argument("--runs", type=Path, help="folder of the runs; default: runs/ and a name that follows")
+    sitting.add_options(parser, "--minutes")
+    fixed = [match for word in argv if (match := OVERRIDE.fullmatch(word))]
+    options = parser.parse_args([word for word in argv if not OVERRIDE.fullmatch(word)])
+    sitting.check(parser, options, "--minutes")
+    options.fixed = {match[1]: match[2] for match in fixed}
+    return options
+
+
+def ablation(options: argparse.Namespace) -> Ablation:
+    """Raises ValueError for what the command line asks and cannot be."""
+    if not options.config:
+        raise ValueError("--config is missing; give a file and an architecture, as in --config=configs/recall.py:gru")
+    if twice := [where for where in options.config if options.config.count(where) > 1]:
+        raise ValueError(f"--config = {twice[0]} is given twice; leave one out")
+    varied: dict[str, list[str]] = {}
+    for word in options.vary:
+        key, _, values = word.partition("=")
+        if key in varied:
+            raise ValueError(f"--vary = {key} is given twice; give all of its values in one")
+        varied[key] = _listed(f"--vary = {key}", values)
+    if not varied and len(options.config) == 1:
+        raise ValueError("nothing varies; give --vary=KEY=VALUE,VALUE or several --config")
+    if "seed" in varied or "seed" in options.fixed:
+        raise ValueError("seed is what every cell is repeated over; use --seeds=N")
+    if both := varied.keys() & options.fixed.keys():
+        raise ValueError(f"{both.pop()} is varied and set; leave out --vary or --config.KEY=VALUE")
+    if options.seeds < 1:
+        raise ValueError(f"--seeds = {options.seeds} is no number of seeds; use 1 or more, 5 for an interval worth it")
+    rates = sorted(map(_rate, _listed("--rates", options.rates))) if options.rates else []
+    if rates and RATE in {*varied, *options.fixed}:
+        raise ValueError(f"{RATE} is set and chosen by --rates; leave one of them out")
+    chosen = {"rates": rates, "budget": _budget(options.budget), "measure": options.measure}
+    return Ablation(options.config, varied, options.fixed, seeds=options.seeds, **chosen)
+
+
+def _listed(what: str, text: str) -> list[str]:
+    values = text.split(",")
+    if not all(values):
+        raise ValueError(f"{what} has an empty value; give some with commas between, such as {what.split()[-1]}=1,2,4")
+    if twice := [value for value in values if values.count(value) > 1]:
+        raise ValueError(f"{what} has {twice[0]} twice; leave one out")
+    return values
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise ValueError(f"--rates = {text} is no learning rate; use numbers above 0, such as 1e-3,2e-3,4e-3")
+    return rate
+
+
+def _budget(text: str) -> int:
+    found = BUDGET.fullmatch(text)
+    size = float(found[1]) * {"": 1, "k": 1e3, "M": 1e6}[found[2]] if found else 0
+    if text and size < 1:
+        raise ValueError(f"--budget = {text} is no number of parameters; use 100000, 100k or 1.5M")
+    return round(size)
+
+
+def name_of(options: argparse.Namespace) -> str:
+    """Of the sweep: its folder and its group in wandb."""
+    configs = [f"{Path(file).stem}-{argument}" for file, _, argument in (c.rpartition(":") for c in options.config)]
+    keys = [word.partition("=")[0].rpartition(".")[2] for word in options.vary]
+    return re.sub(r"[^\w.+-]+", "-", "+".join(configs) + f"-by-{'-'.join(keys)}" * bool(keys))
+
+
+def write(study: Study, asked: Ablation, command: str) -> list[Path]:
+    """Table, summary, figure, page and command, from every finished run. Returns what to look at."""
+    folder = study.folders.results
+    done, everything = study.table()
+    shown = results.reported(everything) if done else everything
+    if not len(shown):
+        return []
+    cells = asked.cells(shown)
+    with style.house():
+        figure = asked.figure(shown)
+    publish.write_table(everything, folder)
+    publish.write_commands([command], study.name, done, folder)
+    style.save(figure, folder)
+    rows = summary(asked, cells)
+    text = io.StringIO()
+    csv.DictWriter(text, list(rows[0]), lineterminator="\n").writeheader()
+    csv.DictWriter(text, list(rows[0]), lineterminator="\n").writerows(rows)
+    whole_file.write_text(folder / "summary.csv", text.getvalue())
+    whole_file.write_text(folder / "index.html", page(study, rows, command))
+    _print(rows)
+    return [folder / "figure.png", folder / "index.html"]
+
+
+def summary(asked: Ablation, cells: Sequence[Cell]) -> list[dict[str, str]]:
+    """A row a cell, for people: means with a 95 % interval over seeds."""
+
+    def row(cell: Cell) -> dict[str, str]:
+        mean, low, high = cell.measured
+        return {
+            **{axis: f"{value:g}" if isinstance(value, float) else str(value) for axis, value in cell.axes.items()},
+            asked.measure: f"{mean:.4g}",
+            "low": f"{low:.4g}" if math.isfinite(low) else "",
+            "high": f"{high:.4g}" if math.isfinite(high) else "",
+            "seeds": str(cell.seeds),
+            "learning rate": f"{cell.learning_rate:.3g}",
+            "parameters": f"{cell.num_params:.0f}",
+            "without embeddings": f"{cell.num_params_non_embedding:.0f}",
+            "minutes": f"{cell.minutes:.1f}",
+        }
+
+    return [row(cell) for cell in cells]
+
+
+def page(study: Study, rows: Sequence[Mapping[str, str]], command: str) -> str:
+    """One file that opens from disk and loads nothing."""
+    head = tag("tr", *(tag("th", name, scope="col") for name in rows[0]))
+    lines = [tag("tr", *(tag("td", value) for value in row.values())) for row in rows]
+    drawn = (study.folders.results / "figure.svg").read_text(encoding="utf-8")
+    body = [
+        tag("h1", study.name),
+        Markup(drawn[drawn.index("<svg") :]),
+        tag("p", "Dots are seeds, lines their mean; low and high bound its 95 % t interval over seeds."),
+        tag("table", tag("thead", head), tag("tbody", *lines)),
+        tag("p", "Again, by:"),
+        tag("pre", tag("code", command)),
+    ]
+    meta = Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">')
+    header = tag("head", meta, tag("title", study.name), tag("style", Markup(STYLE)))
+    return "<!doctype html>" + tag("html", header, tag("body", *body), lang="en")
+
+
+def _print(rows: Sequence[Mapping[str, str]]) -> None:
+    from rich.table import Table as Listing
+
+    listing = Listing()
+    for name in rows[0]:
+        listing.add_column(name, justify="right")
+    for row in rows:
+        listing.add_row(*row.values())
+    print_whole(listing)
+
+
+def main(argv: Sequence[str]) -> int:
+    options = parse(argv)
+    jax.config.update("jax_platforms", "cpu")  # of this process, which counts; an accelerator is its jobs' alone
+    with user_errors():
+        asked, name = ablation(options), name_of(options)
+        runs = options.runs or Path("runs") / name
+        study = Study(asked, name, "", Folders(runs, runs / "results", None), text=options.data, wandb=options.wandb)
+        if (outcome := sitting.sit(study, options, runs)) is None:
+            return 0
+        command = shlex.join(["python", "-m", "experiments.sweep", *argv])
+        if said := write(study, asked, command):
+            print(*said, sep="\n")
+        return sitting.close(study, outcome)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

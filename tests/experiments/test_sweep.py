@@ -1,0 +1,181 @@
+"""An ablation from one command line: what runs, what comes out, and mistakes that are one line."""
+
+import csv
+import json
+import re
+
+import pytest
+
+from experiments import sweep
+from experiments.analysis import table
+from experiments.engine import ablation, sitting
+from experiments.engine.results import Folders
+from experiments.engine.study import Study
+from experiments.engine.trial import Spec
+from tests.experiments.engine.in_process import InProcess, Pretending, write_rows
+
+RECALL = "configs/recall.py"
+TINY = {"steps": 4, "every.eval": 4, "eval_examples": 32, "batch_size": 16, "model.num_layers": 1}
+TINY |= {"data.val_examples": 32, "data.test_examples": 32}
+FEW = [f"--config.{key}={value}" for key, value in TINY.items()]
+
+
+class Trained(Pretending):
+    """Pretends that more heads are better, as seeds are."""
+
+    def do(self, spec: Spec) -> None:
+        self.seen = getattr(self, "seen", [])
+        self.seen.append(spec)
+        heads, rate = spec.config["model"].get("num_heads", 1), spec.config["optimizer"]["learning_rate"]
+        loss = abs(rate - 2e-3) * 100 + 1 / heads + spec.config["seed"] * 0.01
+        sizes = {"num_params": 2000.0, "num_params_non_embedding": 1000.0}
+        write_rows(spec, {"best_loss": loss, "training_seconds": 60.0, "compile_seconds": 0.0, **sizes})
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    executor = Trained()
+    monkeypatch.setattr(sitting, "LOCAL", lambda slots: executor)
+    return executor
+
+
+def summary(folder):
+    with (folder / "results" / "summary.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_combination_and_seed_is_run_and_shown(tmp_path, trained, capsys):
+    vary = ["--vary=model.num_heads=1,2,4", "--vary=model.positions=rotary,learned"]
+    argv = [f"--config={RECALL}:transformer", *vary, "--seeds=2", f"--runs={tmp_path}", "--config.model.num_layers=1"]
+    assert sweep.main(argv) == 0
+    assert len(trained.seen) == 12 and {spec.config["model"]["num_layers"] for spec in trained.seen} == {1}
+    names = {spec.config["wandb"]["name"] for spec in trained.seen}
+    assert "num_heads=4,positions=rotary" in names and len(names) == 6
+    assert {spec.config["wandb"]["group"] for spec in trained.seen} == {"recall-transformer-by-num_heads-positions"}
+    rows = summary(tmp_path)
+    assert [(row["num_heads"], row["positions"], row["seeds"]) for row in rows][:3] == [
+        ("1", "rotary", "2"),
+        ("1", "learned", "2"),
+        ("2", "rotary", "2"),
+    ]
+    assert float(rows[0]["loss"]) == pytest.approx(1.005) and float(rows[0]["low"]) < 1.0 < float(rows[0]["high"])
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {
+        *("table.parquet", "table.csv", "summary.csv", "figure.png", "figure.svg", "index.html", "commands.sh")
+    }
+    assert set(table.read(tmp_path / "results" / "table.parquet")["num_heads"]) == {1.0, 2.0, 4.0}
+    again = "python -m experiments.sweep --config=configs/recall.py:transformer --vary=model.num_heads=1,2,4"
+    page = (tmp_path / "results" / "index.html").read_text()
+    assert again in page and again in (tmp_path / "results" / "commands.sh").read_text()
+    assert "<svg" in page and not re.search(r"(?:src|href)=.https?:", page.replace("xlink:href=", ""))
+    assert "verdict" not in capsys.readouterr().out
+
+
+def test_another_value_runs_what_is_new(tmp_path, trained):
+    argv = [f"--config={RECALL}:transformer", "--seeds=1", f"--runs={tmp_path}"]
+    assert sweep.main([*argv, "--vary=model.num_heads=1,2"]) == 0
+    assert sweep.main([*argv, "--vary=model.num_heads=1,2,4"]) == 0
+    assert [spec.config["model"]["num_heads"] for spec in trained.seen] == [1, 2, 4]
+    assert len(summary(tmp_path)) == 3
+
+
+def test_each_cell_reports_its_best_rate(tmp_path, trained, capsys):
+    argv = [f"--config={RECALL}:transformer", "--vary=model.num_heads=1,2", "--seeds=2", f"--runs={tmp_path}"]
+    assert sweep.main([*argv, "--rates=1e-3,2e-3,4e-3"]) == 0
+    assert {row["learning rate"] for row in summary(tmp_path)} == {"0.002"}
+    assert len(trained.seen) == 2 * (3 + 2) and "on the edge" not in capsys.readouterr().err
+
+
+def asked(*argv: str) -> ablation.Ablation:
+    return sweep.ablation(sweep.parse([*argv, "--seeds=1"]))
+
+
+def test_architectures_are_matched_in_parameters():
+    found = asked(
+        f"--config={RECALL}:gru", f"--config={RECALL}:transformer", "--budget=20k", "--vary=model.num_layers=1,2"
+    )
+    assert found.axes == ["architecture", "num_layers"] and len(found.runs("")) == 4
+    assert [run.axes["architecture"] for run in found.runs("")] == ["gru", "gru", "transformer", "transformer"]
+    sizes = [sweep_size(run) for run in found.runs("")]
+    assert max(sizes) <= 20_000 and min(sizes) > 16_000
+
+
+def sweep_size(run) -> int:
+    from experiments.analysis.fairness import non_embedding_params
+    from experiments.engine.schedule import complete
+
+    return non_embedding_params(complete(run.config, run.overrides))
+
+
+def test_values_have_the_config_s_types_and_names_stay_apart():
+    found = asked(f"--config={RECALL}:transformer", "--vary=steps=20,40", "--vary=deterministic=true,false")
+    run = found.runs("")[0]
+    assert run.overrides["steps"] == 20 and run.overrides["deterministic"] is True
+    assert run.overrides["schedule.warmup_steps"] == 20 and run.name == "steps=20,deterministic=true"
+
+
+def test_a_real_sweep(tmp_path, monkeypatch):
+    monkeypatch.setattr(sitting, "LOCAL", InProcess)
+    argv = [
+        f"--config={RECALL}:transformer",
+        "--vary=model.hidden_size=8,16",
+        "--seeds=2",
+        f"--runs={tmp_path}",
+        *FEW,
+    ]
+    assert sweep.main([*argv, "--config.model.num_heads=2", "--measure=token_accuracy"]) == 0
+    rows = summary(tmp_path)
+    assert [row["hidden_size"] for row in rows] == ["8", "16"] and all(
+        0 <= float(row["token_accuracy"]) <= 1 for row in rows
+    )
+    assert int(rows[0]["parameters"]) < int(rows[1]["parameters"])
+    stated = Study(asked(*argv[:2], *FEW), "x", "", Folders(tmp_path, tmp_path / "results", None))
+    assert json.loads(next(iter(stated.store)).rows[0]["config"])["steps"] == 4
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ([], "--config is missing"),
+        ([f"--config={RECALL}:transformer"], "nothing varies; give --vary=KEY=VALUE,VALUE or several --config"),
+        ([f"--config={RECALL}:gru", f"--config={RECALL}:gru"], "is given twice; leave one out"),
+        ([f"--config={RECALL}:gru", "--vary=model.num_headz=1,2"], "model.num_headz"),
+        ([f"--config={RECALL}:transformer", "--vary=model.num_headz=1,2"], "did you mean model.num_heads?"),
+        ([f"--config={RECALL}:transformer", "--vary=model.num_heads=1,x"], "model.num_heads = 'x' is not"),
+        ([f"--config={RECALL}:transformer", "--vary=model.num_heads=1,3"], "num_heads = 3 does not divide"),
+        ([f"--config={RECALL}:transformer", "--vary=model.num_heads"], "--vary = model.num_heads has an empty value"),
+        ([f"--config={RECALL}:transformer", "--vary=model.num_heads=1,,2"], "has an empty value; give some"),
+        ([f"--config={RECALL}:transformer", "--vary=model.num_heads=1,1"], "has 1 twice; leave one out"),
+        ([f"--config={RECALL}:gru", "--vary=steps=1", "--vary=steps=2"], "--vary = steps is given twice"),
+        ([f"--config={RECALL}:gru", "--vary=steps=1", "--config.steps=2"], "steps is varied and set"),
+        ([f"--config={RECALL}:gru", "--vary=seed=1,2"], "use --seeds=N"),
+        ([f"--config={RECALL}:gru", "--vary=steps=1,2", "--seeds=0"], "--seeds = 0 is no number of seeds"),
+        ([f"--config={RECALL}:gru", "--vary=steps=1,2", "--rates=1e-3,a"], "--rates = a is no learning rate"),
+        (
+            [f"--config={RECALL}:gru", "--vary=optimizer.learning_rate=1", "--rates=1e-3"],
+            "set and chosen by --rates",
+        ),
+        ([f"--config={RECALL}:gru", "--vary=steps=1,2", "--budget=big"], "--budget = big is no number of parameters"),
+        (
+            [f"--config={RECALL}:gru", "--vary=model.num_layers=1,2", "--budget=10"],
+            "a budget of 10 parameters is",
+        ),
+        ([f"--config={RECALL}:gru", "--vary=model.hidden_size=8", "--budget=1M"], "sets model.hidden_size of gru"),
+        ([f"--config={RECALL}:gru", "--vary=steps=1,2", "--measure=blue"], "--measure"),
+        ([f"--config={RECALL}:gru", "--vary=steps=1,2", "--jobs=0"], "--jobs = 0 is no number of processes"),
+        ([f"--config={RECALL}:gru", "--very=steps=1,2"], "--very=steps=1,2"),
+    ],
+)
+def test_mistakes_are_one_line(argv, said, capsys, tmp_path):
+    with pytest.raises(SystemExit) as stopped:
+        sweep.main([*argv, f"--runs={tmp_path}/runs"])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and said in error and error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_measure_that_a_task_has_not(tmp_path, trained, capsys):
+    argv = [f"--config={RECALL}:gru", "--vary=steps=10,20", "--seeds=1", f"--runs={tmp_path}", "--measure=exact_match"]
+    with pytest.raises(SystemExit) as stopped:
+        sweep.main(argv)
+    assert stopped.value.code == 2
+    assert "--measure = exact_match is not measured on this task; choose from loss" in capsys.readouterr().err
