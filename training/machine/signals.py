@@ -6,7 +6,6 @@ signal's number. SIGTERM and SIGHUP end a process that has nothing to save by th
 """
 
 import contextlib
-import io
 import os
 import signal
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar
 
-from training.machine import last_words, lasting_stderr
+from training.machine import last_words, lasting_streams
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ("train.py", "eval.py", "experiments", "benchmarks")
@@ -110,6 +109,4 @@ if _is_child():
 elif _is_program():
     signal.signal(signal.SIGINT, _end_at_once)
     last_words.install()
-    lasting_stderr.install()
-    if isinstance(sys.stdout, io.TextIOWrapper):  # text is written as UTF-8, whatever the locale
-        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+    lasting_streams.install()

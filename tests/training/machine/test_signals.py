@@ -1,5 +1,6 @@
 """Being asked to end, and being left by whoever reads, at any moment: real processes."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 
 from tests.training.processes import ROOT, command, start, summary, write_text
 from training.machine import signals
-from training.machine.lasting_stderr import Lasting
+from training.machine.lasting_streams import Lasting
 
 
 def wait_for_library(process, name):
@@ -96,3 +97,22 @@ def test_a_program_that_only_imports_them_keeps_its_handlers():
 
 def test_who_was_not_asked_but_stopped_with_the_others_has_a_status():
     assert (signals.status(signal.SIGINT), signals.status()) == (130, 143)
+
+
+class Refusing:
+    """A stream that raises one error."""
+
+    def __init__(self, number):
+        self.error = OSError(number, os.strerror(number))
+
+    def write(self, text):
+        raise self.error
+
+    def fileno(self):
+        return os.open(os.devnull, os.O_WRONLY)
+
+
+def test_a_terminal_that_closes_ends_nothing_but_a_reader_that_leaves_does():
+    assert Lasting(Refusing(errno.EIO), only=errno.EIO).write("unheard") == 7
+    with pytest.raises(OSError, match="Broken pipe"):
+        Lasting(Refusing(errno.EPIPE), only=errno.EIO).write("unheard")
