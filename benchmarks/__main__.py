@@ -60,6 +60,9 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[Comparis
             parser.error(f"there is no GPU, JAX computes on {device['kind']}; use --dry-run or --tiny")
         if options.peers and not contender.has_peers(cuda=one.on_gpu and not options.tiny):
             parser.error(f"--peers needs .venv-peers; run `make peers` once, or set {contender.PYTHON} (with CUDA)")
+    if options.json:
+        with cli.user_errors():
+            cli.check_folder("--json", options.json.parent)
     return options, [suites.as_asked(one, seconds=options.seconds, tiny=options.tiny) for one in chosen.values()]
 
 
