@@ -14,8 +14,15 @@ what comes out, `runs/QUESTION/SCALE/` the runs; with `--fresh`, a folder `fresh
 import training.machine.signals  # noqa: F401
 
 # isort: split
-import argparse
 import sys
+
+from experiments.questions import claims
+
+if __name__ == "__main__" and not sys.argv[1:]:
+    print(*(f"{name:16} {claim}" for name, claim in claims().items()), sep="\n")  # before what takes seconds to import
+    sys.exit(0)
+
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,7 +32,7 @@ from experiments.analysis import moved, table
 from experiments.engine import publish, results, schedule, sitting, version
 from experiments.engine.results import Folders, Store
 from experiments.engine.study import Study
-from experiments.questions import QUESTIONS, find
+from experiments.questions import find
 from experiments.questions.question import SCALES
 from training.command.cli import Parser, user_errors
 
@@ -80,8 +87,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     options = parse(argv)
     if not options.question:
-        for name, question in QUESTIONS.items():
-            print(f"{name:16} {question.CLAIM}")
+        print(*(f"{name:16} {claim}" for name, claim in claims().items()), sep="\n")
         return 0
     jax.config.update("jax_platforms", "cpu")  # of this process, which counts; an accelerator is its workers' alone
     with user_errors():
