@@ -24,7 +24,8 @@ if IN_HASTE not in os.environ.get("XLA_FLAGS", ""):  # pytest's workers inherit 
 # processes has a cache of its own: JAX does not write an entry at one stroke, so another could read half of it.
 CACHE = tempfile.TemporaryDirectory(prefix="longreach-tests-")
 os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE.name
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 TESTS = Path(__file__).parent
 PROCESSES = (  # files and folders most of whose tests start a process, a browser or a cluster
@@ -47,6 +48,14 @@ SLOW = (  # files and folders most of whose tests train
     "test_train.py",
     "training/run/test_restore.py",
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def small_programs_are_kept_in_memory() -> None:
+    """They are written for the processes that tests start, which draw parameters with sixty of them."""
+    import jax
+
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def pytest_unconfigure() -> None:

@@ -107,9 +107,9 @@ def test_cudnns_call_takes_these_shapes(monkeypatch):
     ("name", "values"),
     [
         ("lstm", {"context": "every_step", "bidirectional": True}),
-        ("lstm", {"reverse_source": True}),
-        ("lstm_attention", {}),
-        ("lstm_decoder", {}),
+        ("lstm", {"reverse_source": True, "num_layers": 1}),
+        ("lstm_attention", {"num_layers": 1}),
+        ("lstm_decoder", {"num_layers": 1}),
     ],
 )
 def test_whole_models_agree(monkeypatch, name, values):

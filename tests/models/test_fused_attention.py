@@ -84,9 +84,9 @@ def make(name, **values):
 @pytest.mark.parametrize(
     "values",
     [
-        {"positions": "sinusoidal"},
+        {"positions": "sinusoidal", "num_layers": 1},
         {"positions": "rotary", "norm": "post"},
-        {"positions": "learned", "remat": True},
+        {"positions": "learned", "remat": True, "num_layers": 1},
     ],
 )
 @pytest.mark.parametrize("name", NAMES)

@@ -24,7 +24,7 @@ def write_text(folder: Path) -> Path:
     return folder
 
 
-def command(workdir: Path, text: Path, *extra: str, model: str = "gru_attention") -> list[str]:
+def command(workdir: Path, text: Path, *extra: str, model: str = "rnn") -> list[str]:
     """Bucketed text, dropout, clipping and accumulation, in a model small enough to compile at once."""
     values = {
         "steps": 24,

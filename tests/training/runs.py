@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import pytest
 from ml_collections import ConfigDict
 
 import models
+import train
 from tests.training.processes import ROOT
 from training.command import cli
 
@@ -36,6 +38,23 @@ TASKS: dict[str, dict[str, Any]] = {
 TEXT = """It was a bright cold day in April, and the clocks were striking thirteen. A child ran along the shore,
 counting the boats: one, two, three! "Four," said the old man; but nobody heard him over the wind – naïve as it was.
 """
+
+
+def here(words: list[str], capsys: pytest.CaptureFixture[str], status: int = 0) -> str:
+    """What a command line of `tests.training.processes.command` prints, run in this process; checks its exit status.
+
+    For what needs no process of its own: one costs five seconds before its first step.
+    """
+    capsys.readouterr()
+    ended = 0
+    try:
+        with compiled_in_haste():
+            train.main(words[2:])
+    except SystemExit as stopped:
+        ended = stopped.code  # type: ignore[assignment]
+    printed = "".join(capsys.readouterr())
+    assert ended == status, f"exit {ended}:\n{printed}"
+    return printed
 
 
 @contextlib.contextmanager

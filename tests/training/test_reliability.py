@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import shutil
 import signal
 import time
 
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 
 from tests.training.processes import command, rows, run, start, summary, write_text
+from tests.training.runs import here
+from training.command import validate
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +25,24 @@ def undisturbed(tmp_path_factory, text):
     """A run that was never killed. Every run of this module shares its compilation cache."""
     workdir = tmp_path_factory.mktemp("runs") / "undisturbed"
     run(command(workdir, text))
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def killed(undisturbed, text):
+    """A run that was killed once it had saved twice. Tests copy it."""
+    workdir = sibling(undisturbed, "killed_at_6")
+    process = start(command(workdir, text))
+    wait_until(lambda: (workdir / "checkpoints" / "6").is_dir(), process)
+    kill(process)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def six_steps(undisturbed, text):
+    """A finished run of six steps. Tests copy it."""
+    workdir = sibling(undisturbed, "six")
+    run(command(workdir, text, "--config.steps=6"))
     return workdir
 
 
@@ -71,9 +92,9 @@ def test_killed_run_ends_with_the_same_parameters(undisturbed, text):
     assert logged == [(row["step"], row["loss"]) for row in rows(undisturbed, "train")]
 
 
-def test_another_seed_ends_with_other_parameters(undisturbed, text):
+def test_another_seed_ends_with_other_parameters(undisturbed, text, capsys):
     workdir = sibling(undisturbed, "seed")
-    run(command(workdir, text, "--config.seed=1"))
+    here(command(workdir, text, "--config.seed=1"), capsys)
     assert summary(workdir)["params_sha256"] != summary(undisturbed)["params_sha256"]
 
 
@@ -88,64 +109,58 @@ def test_a_stopped_run_saves_and_says_how_to_go_on(undisturbed, text, number, st
     assert process.returncode == status, output
     assert "the same command goes on" in output
     assert not (workdir / "summary.json").exists()
-    run(command(workdir, text))
-    assert summary(workdir)["params_sha256"] == summary(undisturbed)["params_sha256"]
+    saved = max(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit())
+    assert f"stopped at step {saved} as asked" in output
+    if number == signal.SIGTERM:  # what is saved goes on, whoever asked
+        run(command(workdir, text))
+        assert summary(workdir)["params_sha256"] == summary(undisturbed)["params_sha256"]
 
 
-def test_broken_checkpoint_gives_way_to_the_one_before(undisturbed, text):
-    workdir = sibling(undisturbed, "truncated")
-    process = start(command(workdir, text))
+def test_broken_checkpoint_gives_way_to_the_one_before(undisturbed, killed, text):
+    workdir = shutil.copytree(killed, sibling(undisturbed, "truncated"))
     saves = workdir / "checkpoints"
-    wait_until(lambda: (saves / "9").is_dir(), process)
-    kill(process)
     newest = max((p for p in saves.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
-    largest = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    largest = max(newest.rglob("d/*"), key=lambda p: p.stat().st_size)  # of arrays; the rest says what they are
     largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
     output = run(command(workdir, text))
     assert f"checkpoints/{newest.name}" in output and "trying the one before" in output
     assert summary(workdir)["params_sha256"] == summary(undisturbed)["params_sha256"]
 
 
-def test_changed_config_is_refused_by_name(undisturbed, text):
+def test_changed_config_is_refused_by_name(undisturbed, text, capsys):
     before = (undisturbed / "config.json").read_text()
-    output = run(command(undisturbed, text, "--config.model.dropout_rate=0.2"), status=2)
+    output = here(command(undisturbed, text, "--config.model.dropout_rate=0.2"), capsys, status=2)
     assert "model.dropout_rate = 0.2 (was 0.1)" in output and "--accept_changes" in output
     assert "Traceback" not in output
     assert (undisturbed / "config.json").read_text() == before
 
 
-def test_changed_config_is_taken_when_told(undisturbed, text):
-    workdir = sibling(undisturbed, "longer")
-    run(command(workdir, text, "--config.steps=6"))
-    run(command(workdir, text, "--config.steps=9", "--accept_changes"))
+def test_changed_config_is_taken_when_told(undisturbed, six_steps, text, capsys):
+    workdir = shutil.copytree(six_steps, sibling(undisturbed, "longer"))
+    here(command(workdir, text, "--config.steps=9", "--accept_changes"), capsys)
     assert summary(workdir)["final"]["step"] == 9
 
 
-def test_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(undisturbed, text):
-    workdir = sibling(undisturbed, "diverged")
-    run(command(workdir, text, "--config.steps=6"))
+def test_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(undisturbed, six_steps, text, capsys, monkeypatch):
+    workdir = shutil.copytree(six_steps, sibling(undisturbed, "diverged"))
     assert (workdir / "summary.json").exists()
     wild = ("--config.optimizer.learning_rate=1e30", "--config.optimizer.clip_norm=0.0", "--accept_changes")
-    python, program, *words = command(workdir, text, *wild)
     # So high a rate is refused; lifting that bound is the surest way to a loss that is no number.
-    lifted = "import sys, train; from training.command import validate; validate.MOST.clear(); train.main(sys.argv[1:])"
-    output = run([python, "-c", lifted, *words], status=1)
+    monkeypatch.setattr(validate, "MOST", {})
+    output = here(command(workdir, text, *wild), capsys, status=1)
     assert re.search(r"error: .* at step [78]\b", output) and "Traceback" not in output
     assert sorted(p.name for p in (workdir / "checkpoints").iterdir() if p.name.isdigit()) == ["3", "6"]
     assert not (workdir / "summary.json").exists()
 
 
-def test_change_that_the_checkpoints_cannot_follow_is_refused(undisturbed, text):
-    output = run(command(undisturbed, text, "--config.model.hidden_size=8", "--accept_changes"), status=2)
+def test_change_that_the_checkpoints_cannot_follow_is_refused(undisturbed, text, capsys):
+    output = here(command(undisturbed, text, "--config.model.hidden_size=8", "--accept_changes"), capsys, status=2)
     assert "model.hidden_size = 8 (was 16) does not fit the checkpoints" in output
     assert (undisturbed / "checkpoints" / "24").is_dir()
 
 
-def test_full_disk_names_the_path_and_keeps_earlier_checkpoints(undisturbed, text):
-    workdir = sibling(undisturbed, "full")
-    process = start(command(workdir, text))
-    wait_until(lambda: (workdir / "checkpoints" / "3").is_dir(), process)
-    kill(process)
+def test_full_disk_names_the_path_and_keeps_earlier_checkpoints(undisturbed, killed, text):
+    workdir = shutil.copytree(killed, sibling(undisturbed, "full"))
     kept = sorted(p.name for p in (workdir / "checkpoints").iterdir() if p.name.isdigit())
     # A limit on file size is the full disk that a test can have: every larger write fails.
     limited = ["bash", "-c", 'ulimit -f 4; trap "" XFSZ; exec "$@"', "bash", *command(workdir, text)]
@@ -157,11 +172,11 @@ def test_full_disk_names_the_path_and_keeps_earlier_checkpoints(undisturbed, tex
     assert summary(workdir)["params_sha256"] == summary(undisturbed)["params_sha256"]
 
 
-def test_two_runs_never_share_a_folder(undisturbed, text):
+def test_two_runs_never_share_a_folder(undisturbed, text, capsys):
     workdir = sibling(undisturbed, "shared")
     process = start(command(workdir, text, "--config.steps=100000"))
     wait_until(lambda: steps_done(workdir) != [], process)
-    output = run(command(workdir, text, "--config.steps=100000"), status=2)
+    output = here(command(workdir, text, "--config.steps=100000"), capsys, status=2)
     kill(process)
     assert "in use by another process" in output
 
@@ -182,5 +197,5 @@ def test_summary_has_every_key(undisturbed):
 
 def test_config_is_recorded_with_its_origin(undisturbed):
     recorded = json.loads((undisturbed / "config.json").read_text())
-    assert recorded["config"]["model"]["name"] == "gru_attention"
+    assert recorded["config"]["model"]["name"] == "rnn"
     assert recorded["commit"] and recorded["versions"]["jax"] and recorded["device"]["count"] == 1
