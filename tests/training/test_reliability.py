@@ -120,8 +120,8 @@ def test_broken_checkpoint_gives_way_to_the_one_before(undisturbed, killed, text
     workdir = shutil.copytree(killed, sibling(undisturbed, "truncated"))
     saves = workdir / "checkpoints"
     newest = max((p for p in saves.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
-    largest = max(newest.rglob("d/*"), key=lambda p: p.stat().st_size)  # of arrays; the rest says what they are
-    largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+    for path in newest.rglob("d/*"):  # the arrays; Orbax writes small ones twice
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     output = run(command(workdir, text))
     assert f"checkpoints/{newest.name}" in output and "trying the one before" in output
     assert summary(workdir)["params_sha256"] == summary(undisturbed)["params_sha256"]
