@@ -12,47 +12,41 @@ import training.machine.signals  # noqa: F401
 
 # isort: split
 import argparse
-import string
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from data import whole_file
 from experiments.engine import results
-from experiments.page import answer, sections, svg
-from experiments.page.markup import Markup, join, tag
+from experiments.page import answer, templates
+from experiments.page.section import section
 from experiments.questions import QUESTIONS
 from experiments.questions.question import SCALES
 from training.command.cli import Parser, check_folder, user_errors
 from training.machine import provenance
 
-PARTS = Path(__file__).parent / "page"
-
 
 def page(scale: str, results: Path) -> str:
     """The whole page. Raises ValueError or FileNotFoundError in one line for results that cannot be shown."""
     found = {name: answer.find(name, question, scale, results) for name, question in QUESTIONS.items()}
-    answers = [one for one in found.values() if one]
-    not_run = [name for name, one in found.items() if not one]
-    body = join(
-        [
-            *[sections.answered(one) for one in answers],
-            *[sections.not_run(name, QUESTIONS[name], scale) for name in not_run],
-        ]
-    )
-    return string.Template((PARTS / "page.html").read_text(encoding="utf-8")).substitute(
-        css=(PARTS / "page.css").read_text(encoding="utf-8"),
-        palette=svg.palette(body),
-        contents=sections.contents(answers, not_run),
-        sections=body,
-        footer=_footer(scale),
-        script=(PARTS / "page.js").read_text(encoding="utf-8"),
+    return templates.render(
+        "page.html",
+        sections=[section(one) for one in found.values() if one],
+        not_run=[(name, QUESTIONS[name]) for name, one in found.items() if not one],
+        scale=scale,
+        commit=provenance.commit(),
+        script=templates.text("page.js"),
+        vega=_vega(),
     )
 
 
-def _footer(scale: str) -> Markup:
-    command = "python -m experiments.report" + (f" --scale={scale}" if scale else "")
-    return tag("p", "Made by ", tag("code", command), " at commit ", tag("code", provenance.commit()), ".")
+@functools.cache
+def _vega() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script, in a scope of its own."""
+    import vl_convert
+
+    return "{" + vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;") + "}"
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -26,23 +26,16 @@ from pathlib import Path
 import jax
 
 from data import whole_file
-from experiments.analysis import style
 from experiments.engine import publish, results, sitting
 from experiments.engine.ablation import MEASURES, RATE, Ablation, Cell
 from experiments.engine.results import Folders
 from experiments.engine.study import Study
-from experiments.page.markup import Markup, tag
+from experiments.page import templates
 from training.command.cli import Parser, user_errors
 from training.command.printed import print_whole
 
 OVERRIDE = re.compile(r"--config\.([^=]+)=(.*)", re.DOTALL)
 BUDGET = re.compile(r"(\d+(?:\.\d+)?)([kM]?)")
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
-:root { color-scheme: light dark }
-table { border-collapse: collapse } td, th { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #8884 }
-svg { max-width: 100%; height: auto; background: white } pre { overflow-x: auto }
-"""
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -127,17 +120,18 @@ def name_of(options: argparse.Namespace) -> str:
 
 def write(study: Study, asked: Ablation, command: str) -> list[Path]:
     """Table, summary, figure, page and command, from every finished run. Returns what to look at."""
+    from experiments.analysis import charts
+
     folder = study.folders.results
     done, everything = study.table()
     shown = results.reported(everything) if done else everything
     if not len(shown):
         return []
     cells = asked.cells(shown)
-    with style.house():
-        figure = asked.figure(shown)
+    panels = asked.figure(shown)
     publish.write_table(everything, folder)
     publish.write_commands([command], study.name, done, folder)
-    style.save(figure, folder)
+    charts.save(panels, folder)
     rows = summary(asked, cells)
     text = io.StringIO()
     csv.DictWriter(text, list(rows[0]), lineterminator="\n").writeheader()
@@ -170,20 +164,8 @@ def summary(asked: Ablation, cells: Sequence[Cell]) -> list[dict[str, str]]:
 
 def page(study: Study, rows: Sequence[Mapping[str, str]], command: str) -> str:
     """One file that opens from disk and loads nothing."""
-    head = tag("tr", *(tag("th", name, scope="col") for name in rows[0]))
-    lines = [tag("tr", *(tag("td", value) for value in row.values())) for row in rows]
     drawn = (study.folders.results / "figure.svg").read_text(encoding="utf-8")
-    body = [
-        tag("h1", study.name),
-        Markup(drawn[drawn.index("<svg") :]),
-        tag("p", "Dots are seeds, lines their mean; low and high bound its 95 % t interval over seeds."),
-        tag("table", tag("thead", head), tag("tbody", *lines)),
-        tag("p", "Again, by:"),
-        tag("pre", tag("code", command)),
-    ]
-    meta = Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">')
-    header = tag("head", meta, tag("title", study.name), tag("style", Markup(STYLE)))
-    return "<!doctype html>" + tag("html", header, tag("body", *body), lang="en")
+    return templates.render("sweep.html", name=study.name, rows=rows, command=command, drawn=drawn)
 
 
 def _print(rows: Sequence[Mapping[str, str]]) -> None:

@@ -12,12 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-from matplotlib.figure import Figure
-
 import models
-from experiments.analysis import fairness, style
+from experiments.analysis import fairness
 from experiments.analysis.finding import Finding
+from experiments.analysis.palette import Look
 from experiments.analysis.statistics import Interval, t_interval
 from experiments.analysis.table import COLUMNS
 from experiments.questions.question import Probing, Run, Tuning, over_seeds
@@ -25,13 +23,14 @@ from models.options import flat
 from training.command import cli
 
 if TYPE_CHECKING:
+    from altair import LayerChart
     from pandas import DataFrame, Series
 
 VALIDATION = ("loss", "perplexity", "token_accuracy", "exact_match")  # the best on validation, of every run
 TRANSLATION = ("bleu", "bleu_lowercase", "chrf")  # of validation, decoded greedily by the probe `bleu`
 MEASURES = (*VALIDATION, *TRANSLATION)
 ARCHITECTURE = "architecture"
-FAMILIES = ("transformer", "rnn", "lstm", "gru", "attention", "conv", "other")  # colours of `style`, one a series
+FAMILIES = ("transformer", "rnn", "lstm", "gru", "attention", "conv", "other")  # one a series
 RATE = "optimizer.learning_rate"
 
 
@@ -123,34 +122,28 @@ class Ablation:
         minutes = (mean("training_seconds") + mean("compile_seconds")) / 60
         return Cell(axes, len(by_seed), rate, t_interval(by_seed.tolist()), *sizes, minutes)
 
-    def figure(self, table: DataFrame) -> Figure:
+    def figure(self, table: DataFrame) -> Sequence[LayerChart]:
         """The measure over the first axis of numbers, or over names, a series for each combination of the others; every
         seed a dot, means with their 95 % interval over seeds."""
+        from experiments.analysis import charts
+
         rows = self.values(table)
         x = next((axis for axis in self.axes if rows[axis].dtype == float), self.axes[0])
-        others = [axis for axis in self.axes if axis != x]
-        drawing, (axes,) = style.panels(1, width=6.5, height=4.0)
-        places, numeric = rows[x].unique().tolist(), rows[x].dtype == float
-        for number, (name, mine) in enumerate(_series(rows, others)):
-            look = style.Look(FAMILIES[number % len(FAMILIES)], number // len(FAMILIES))
-            if numeric:
-                style.curve(axes, *_over(mine, x), look, name)
-                continue
-            beside = 0.1 * number  # so that series do not hide each other
-            for place, (value, here) in enumerate(mine.groupby(x, sort=False)):
-                at = places.index(value) + beside
-                style.points(axes, at, _of_seeds(here).tolist(), look, "" if place else name)
-        if numeric:
-            if len(places) > 2 and min(places) > 0 and max(places) / min(places) > 4:
-                axes.set_xscale("log", base=2)
-            axes.set_xticks(places, [_shown(place) for place in places], minor=False)
-            axes.minorticks_off()
-        else:
-            axes.set_xticks(range(len(places)), places)
-        axes.set(xlabel=x, ylabel=self.measure.replace("_", " "))
-        if others:
-            style.legend(drawing, [axes])
-        return drawing
+        each = dict(_series(rows, [axis for axis in self.axes if axis != x]))
+        looks = {
+            name: Look(FAMILIES[number % len(FAMILIES)], number // len(FAMILIES)) for number, name in enumerate(each)
+        }
+        places, y = rows[x].unique().tolist(), self.measure.replace("_", " ")
+        cells = [
+            charts.Cell(name, place, _of_seeds(here))
+            for name, mine in each.items()
+            for place, here in mine.groupby(x, sort=False)
+        ]
+        title = f"{y} by {x}"
+        if rows[x].dtype != float:
+            return [charts.points(cells, looks, charts.Axes(title, x, y), order=places, beside=len(each) > 1)]
+        wide = len(places) > 2 and min(places) > 0 and max(places) / min(places) > 4
+        return [charts.curves(cells, looks, charts.Axes(title, x, y, log_x=wide, places=places))]
 
 
 def _of_seeds(rows: DataFrame) -> Series:
@@ -161,16 +154,10 @@ def _of_seeds(rows: DataFrame) -> Series:
 def _series(rows: DataFrame, axes: Sequence[str]) -> Iterator[tuple[str, DataFrame]]:
     """(name, rows) of each combination of the axes' values."""
     if not axes:
-        yield "", rows
+        yield "every run", rows
         return
     for values, mine in rows.groupby(list(axes), sort=False):
         yield ", ".join(f"{axis} {_shown(value)}" for axis, value in zip(axes, values, strict=True)), mine
-
-
-def _over(rows: DataFrame, x: str) -> tuple[np.ndarray, np.ndarray]:
-    """(X places, (seeds, X) values) over the seeds that every place has."""
-    by_seed = rows.pivot_table(index="seed", columns=x, values="value").dropna()
-    return by_seed.columns.to_numpy(), by_seed.to_numpy()
 
 
 def _typed(where: str, given: Mapping[str, str]) -> dict[str, Any]:

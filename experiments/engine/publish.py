@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data import whole_file
-from experiments.analysis import judge, style, table
+from experiments.analysis import judge, table
 from experiments.analysis.finding import Finding
 from experiments.engine import results, schedule, statement
 from experiments.engine.schedule import Due, Key
@@ -31,12 +31,13 @@ def publish(
 
     `runs_of_the_grid` is how many there would be, were all of them finished.
     """
+    from experiments.analysis import charts
+
     shown = results.reported(everything)
-    with style.house():
-        figure = question.figure(shown)
+    panels = question.figure(shown)
     findings = question.verdict(shown)
     folder.mkdir(parents=True, exist_ok=True)
-    style.save(figure, folder)
+    charts.save(panels, folder)
     verdict = {
         "format": table.FORMAT,
         "question": name,

@@ -1,4 +1,4 @@
-"""What there is of an answered question: its table, its verdict and its commands, as `experiments.run` wrote them."""
+"""What there is of an answered question: its table and its verdict, as `experiments.run` wrote them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from experiments.questions.question import SCALES, Question
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-COMMANDS = "commands.sh"
-
 
 class Answer(NamedTuple):
     name: str
@@ -24,7 +22,7 @@ class Answer(NamedTuple):
     folder: Path
     everything: DataFrame  # trials too
     verdict: dict[str, Any]  # `verdict.json`
-    commands: list[str]  # lines of `commands.sh`
+    command: str  # that runs it
 
 
 def find(name: str, question: Question, scale: str, where: Path) -> Answer | None:
@@ -45,7 +43,7 @@ def _read(name: str, question: Question, scale: str, path: Path) -> Answer | Non
     everything, folder = table.read(path), path.parent
     if not len(results.reported(everything)):
         return None
-    verdict, commands = folder / "verdict.json", folder / COMMANDS
+    verdict = folder / "verdict.json"
     results_of = folder.parent.parent  # results, or docs/results
     again = f"python -m experiments.figure {name} --scale={scale} --results={results_of} writes it from the table"
     if not verdict.is_file():
@@ -57,8 +55,8 @@ def _read(name: str, question: Question, scale: str, path: Path) -> Answer | Non
         raise ValueError(f"{verdict} is no verdict; move it away, and {again}") from None
     if found != (table.FORMAT, name, scale):
         raise ValueError(f"{verdict} is of {found[1]} at {found[2]} in format {found[0]}; move it away, and {again}")
-    lines = commands.read_text(encoding="utf-8").splitlines() if commands.is_file() else []
-    return Answer(name, question, scale, folder, everything, said, lines)
+    command = f"python -m experiments.run {name} --scale={scale}"
+    return Answer(name, question, scale, folder, everything, said, command)
 
 
 def restated(answer: Answer) -> bool:

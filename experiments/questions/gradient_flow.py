@@ -15,17 +15,16 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from experiments.analysis import fairness, judge, style
+from experiments.analysis import fairness, judge
 from experiments.analysis.finding import Finding
 from experiments.analysis.judge import Comparison
-from experiments.analysis.style import Look
+from experiments.analysis.palette import Look
 from experiments.analysis.table import paired
 from experiments.questions.question import Probing, Run, over_seeds
 
 if TYPE_CHECKING:
+    from altair import LayerChart
     from pandas import DataFrame, Series
 
 VERSION = 1  # 1: as first run
@@ -86,10 +85,10 @@ SYSTEMS = {
         "transformer_decoder", {"model.num_layers": 2, "model.norm": "post"}, INPUTS, Look("transformer", 1), ATTENTION
     ),
     "Transformer, 8 pre-norm": System(
-        "transformer_decoder", {"model.num_layers": 8, "model.norm": "pre"}, INPUTS, Look("attention", 0), ATTENTION
+        "transformer_decoder", {"model.num_layers": 8, "model.norm": "pre"}, INPUTS, Look("transformer", 2), ATTENTION
     ),
     "Transformer, 8 post-norm": System(
-        "transformer_decoder", {"model.num_layers": 8, "model.norm": "post"}, INPUTS, Look("attention", 1), ATTENTION
+        "transformer_decoder", {"model.num_layers": 8, "model.norm": "post"}, INPUTS, Look("transformer", 3), ATTENTION
     ),
 }
 SMOKE = ("tanh RNN, 1.0", "Transformer, 2 pre-norm")
@@ -166,60 +165,53 @@ def straightness(table: DataFrame, system: str, moment: str) -> list[float]:
     return shares
 
 
-def figure(table: DataFrame) -> Figure:
-    """A row a group, a column a moment: the norm against distance, relative to the nearest state before the loss.
+def figure(table: DataFrame) -> Sequence[LayerChart]:
+    """A panel a group and moment: the norm against distance, relative to the nearest state before the loss.
 
     An LSTM's last c does not reach the loss, since its h has been computed; so all curves begin before it. They end
     where the norm of a seed is too small to be told from 0.
     """
-    groups = [g for g in (TANH, GATED, ATTENTION) if any(_ran(table, n) for n, s in SYSTEMS.items() if s.group == g)]
-    drawing, panels = style.panels(len(groups) * len(MOMENTS))
-    for index, axes in enumerate(panels):
-        group, moment = groups[index // len(MOMENTS)], MOMENTS[index % len(MOMENTS)]
-        for name, system in SYSTEMS.items():
-            if system.group == group and _ran(table, name):
-                _draw(axes, table, name, moment)
-        axes.set(title=f"{group}, {moment}", xlabel="tokens before the loss", ylabel="relative norm (powers of ten)")
-        axes.axhline(0, color=style.GREY, linewidth=0.8, zorder=0)
-    style.legend(drawing, panels, columns=3)
-    return drawing
+    from experiments.analysis import charts
+
+    looks = {named(name): system.look for name, system in SYSTEMS.items()}
+    looks |= {named(name, HIDDEN): s.look._replace(pale=True) for name, s in SYSTEMS.items() if s.state == CELL}
+    measured = set(table.query(f"measure == {MEDIAN!r}")["system"])
+    panels = []
+    for group in (TANH, GATED, ATTENTION):
+        names = [name for name, system in SYSTEMS.items() if system.group == group and name in measured]
+        for moment in MOMENTS if names else ():
+            cells, bounds = [], charts.level(0, "")
+            for name in names:
+                for state in dict.fromkeys((SYSTEMS[name].state, HIDDEN if group == GATED else SYSTEMS[name].state)):
+                    powers_NX = relative(table, name, moment, state)
+                    cells += charts.columns_of(named(name, state), powers_NX)
+                if group == TANH and len(bound := norm_bound(table, name, moment, powers_NX.columns)):
+                    bounds += charts.line(bound, f"bound of {name}", SYSTEMS[name].look.colour)
+            axes = charts.Axes(f"{group}, {moment}", "tokens before the loss", "relative norm (powers of ten)")
+            panels.append(charts.curves(cells, looks, axes) + bounds)
+    return panels
 
 
-def _draw(axes: Axes, table: DataFrame, name: str, moment: str) -> None:
-    system = SYSTEMS[name]
-    powers_NX = logarithms(norms(table, name, moment))
-    _curve(axes, powers_NX, system.look, name + (", c" if system.state == CELL else ""))
-    if system.state == CELL:
-        faint = Look("lstm", 3)
-        faint.colour = "#8FB8D9"
-        faint.dash = system.look.dash
-        _curve(axes, logarithms(norms(table, name, moment, HIDDEN)), faint, name + ", h")
-    if system.group == TANH:
-        bound = table.query(f"system == {name!r} and measure == 'largest_singular_value'")
-        bound = bound[bound["step"] == (bound["step"].min() if moment == MOMENTS[0] else bound["step"].max())]
-        if len(bound):
-            places = powers_NX.columns.to_numpy()
-            powers = (places - places[0]) * np.log10(bound["value"].mean())
-            axes.plot(
-                places,
-                powers,
-                color=system.look.colour,
-                linewidth=0.8,
-                linestyle=system.look.dash,
-                alpha=0.5,
-                zorder=1,
-                label=f"its bound, {name.removeprefix('tanh RNN, ')}",
-            )
+def named(name: str, state: str = "") -> str:
+    """A system, and which state of an LSTM."""
+    if SYSTEMS[name].state != CELL:
+        return name
+    return f"{name}, {'h' if state == HIDDEN else 'c'}"
 
 
-def _curve(axes: Axes, powers_NX: DataFrame, look: Look, label: str) -> None:
-    """Relative to the first place, over the places where every seed's norm is measured."""
-    relative_NX = powers_NX.sub(powers_NX.iloc[:, 0], axis=0).loc[:, above_floor(powers_NX).all()]
-    style.curve(axes, relative_NX.columns.to_numpy(), relative_NX.to_numpy(), look, label)
+def relative(table: DataFrame, name: str, moment: str, state: str) -> DataFrame:
+    """Powers of ten relative to the first place, over the places where every seed's norm is measured; every second
+    one, which is enough to see."""
+    powers_NX = logarithms(norms(table, name, moment, state)).iloc[:, ::2]
+    return powers_NX.sub(powers_NX.iloc[:, 0], axis=0).loc[:, above_floor(powers_NX).all()]
 
 
-def _ran(table: DataFrame, system: str) -> bool:
-    return bool(len(table.query(f"system == {system!r} and measure == {MEDIAN!r}")))
+def norm_bound(table: DataFrame, name: str, moment: str, places: Sequence[float]) -> dict[float, float]:
+    """Powers of ten, by place, to which the largest singular value of W bounds the norm."""
+    rows = table.query(f"system == {name!r} and measure == 'largest_singular_value'")
+    rows = rows[rows["step"] == (rows["step"].min() if moment == MOMENTS[0] else rows["step"].max())]
+    power = np.log10(rows["value"].mean())
+    return {place: (place - places[0]) * power for place in places} if len(rows) else {}
 
 
 def verdict(table: DataFrame) -> Sequence[Finding]:

@@ -20,18 +20,17 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from experiments.analysis import judge, style
+from experiments.analysis import judge
 from experiments.analysis.compared_bleu import Bleu, compared
 from experiments.analysis.finding import Finding
 from experiments.analysis.judge import Comparison
-from experiments.analysis.style import Look
+from experiments.analysis.palette import Look
 from experiments.analysis.table import paired
 from experiments.questions.question import Probing, Run, Tuning, over_seeds
 
 if TYPE_CHECKING:
+    from altair import LayerChart
     from pandas import DataFrame, Series
 
 VERSION = 1  # 1: as first run
@@ -218,80 +217,66 @@ def chance(table: DataFrame) -> float | None:
     return float(stated["value"].iloc[0]) if len(stated) else None
 
 
-def figure(table: DataFrame) -> Figure:
+def figure(table: DataFrame) -> Sequence[LayerChart]:
     """Loss and BLEU of translation relative to 8 heads, accuracy of recall, and what each of 8 heads is worth."""
-    drawing, panels = style.panels(4)
-    look = Look("transformer")
-    theirs: dict[str, Any] = {"color": style.GREY, "linestyle": (0, (4, 2)), "marker": "x", "zorder": 2}
-    reference_ppl, reference_bleu = VASWANI[BEST]
-    for heads in _others(table, loss):
-        style.points(panels[0], float(np.log2(heads)), paired(loss(table, heads), loss(table, BEST)), look, "here")
-    relative = [np.log(perplexity / reference_ppl) for perplexity, _ in VASWANI.values()]
-    panels[0].plot(np.log2(list(VASWANI)), relative, **theirs, label="Vaswani et al. 2017, En-De, single runs")
-    panels[0].set(title="Multi30k: loss, less that of 8 heads", ylabel="nats a target token, test")
-    for heads in _others(table, bleu_of_seeds):
-        one = compared("", np.subtract, bleu(table, heads), bleu(table, BEST))
-        style.points(panels[1], float(np.log2(heads)), one.differences, look, "here", one.of_sentences)
-    for axes in panels[:2]:
-        style.level(axes, 0.0, "")
-    panels[1].plot(np.log2(list(VASWANI)), [score - reference_bleu for _, score in VASWANI.values()], **theirs)
-    panels[1].set(title="Multi30k: BLEU, less that of 8 heads", ylabel=f"BLEU, greedy, {TEST}")
-    for heads in HEADS:
-        if len(found := accuracy(table, heads)):
-            style.points(panels[2], float(np.log2(heads)), found, look, "here")
-    if (level := chance(table)) is not None:
-        style.level(panels[2], level, "the values, not their keys")
-    panels[2].set_visible(any(len(accuracy(table, heads)) for heads in HEADS))
-    panels[2].set(title="Recall: accuracy", ylabel="accuracy, test", ylim=(-0.03, 1.03))
-    for axes in panels[:3]:
-        axes.set(xticks=np.log2(HEADS), xticklabels=HEADS, xlabel="heads")
-    _masks(panels[3], table)
-    style.legend(drawing, panels)
-    return drawing
+    from experiments.analysis import charts
 
-
-def _others(table: DataFrame, quantity: Any) -> list[int]:
-    """The other head counts that share a seed with 8."""
-    return [n for n in HEADS if n != BEST and len(paired(quantity(table, n), quantity(table, BEST)))]
+    heads = [str(count) for count in HEADS]
+    perplexity, score = VASWANI[BEST]
+    theirs_loss = {str(n): float(np.log(one / perplexity)) for n, (one, _) in VASWANI.items()}
+    theirs_bleu = {str(n): round(one - score, 2) for n, (_, one) in VASWANI.items()}
+    looks, theirs = {"here": Look("transformer")}, "Vaswani et al. 2017, En-De, single runs"
+    others = [n for n in HEADS if n != BEST]
+    losses = [charts.Cell("here", str(n), paired(loss(table, n), loss(table, BEST))) for n in others]
+    pairs = {str(n): compared("", np.subtract, bleu(table, n), bleu(table, BEST)) for n in others}
+    scores = [charts.Cell("here", n, found.differences, found.of_sentences) for n, found in pairs.items()]
+    recalled = [charts.Cell("here", str(n), accuracy(table, n)) for n in HEADS]
+    panels = []
+    for title, y, cells, published in (
+        ("Multi30k: loss, less that of 8 heads", "nats a target token, test", losses, theirs_loss),
+        ("Multi30k: BLEU, less that of 8 heads", f"BLEU, greedy, {TEST}", scores, theirs_bleu),
+    ):
+        if any(len(cell.values) for cell in cells):
+            beside = charts.line(published, theirs) + charts.level(0, "")
+            panels.append(
+                charts.points(cells, looks, charts.Axes(title, "heads", y, note=f"grey: {theirs}"), order=heads)
+                + beside
+            )
+    if any(len(cell.values) for cell in recalled):
+        axes = charts.Axes("Recall: accuracy", "heads", "accuracy, test", y_domain=(0, 1.02))
+        panels.append(charts.points(recalled, looks, axes, order=heads))
+        if (guessed := chance(table)) is not None:
+            panels[-1] += charts.level(guessed, "the values, not their keys")
+    return [*panels, *_masks(table)]
 
 
 KINDS = {
-    "encoder": ("encoder", Look("lstm")),
-    "heads": ("decoder, self", Look("gru", 1)),
-    "cross_heads": ("decoder, to the source", Look("rnn", 2)),
+    "encoder": ("encoder", Look("transformer", 0)),
+    "heads": ("decoder, self", Look("transformer", 1)),
+    "cross_heads": ("decoder, to the source", Look("transformer", 2)),
 }
 
 
-def _masks(axes: Axes, table: DataFrame) -> None:
+def _masks(table: DataFrame) -> list[LayerChart]:
     """Every head of the run with 8 heads that has the lowest loss: BLEU lost against loss gained."""
-    found = loss(table, BEST)
-    rows = masked(table, TRANSLATION)
+    import pandas as pd
+
+    from experiments.analysis import charts
+
+    found, rows = loss(table, BEST), masked(table, TRANSLATION)
     if not len(found) or not len(rows):
-        axes.set_visible(False)
-        return
+        return []
     best = found.idxmin()
+    gained = rows.query(f"seed == {best}").set_index("part")["value"]
     lost = masked(table, TRANSLATION, "bleu_loss").query(f"seed == {best}").set_index("part")["value"]
-    for part, increase in rows.query(f"seed == {best}").set_index("part")["value"].items():
-        stack, _, kind = part.split()[0].split(".")
-        name, look = KINDS["encoder" if stack == "encoder" else kind]
-        axes.plot(increase, lost.get(part, np.nan), look.marker, color=look.colour, alpha=0.7, label=name)
+    kinds = [part.split()[0].split(".") for part in gained.index]
+    series = [KINDS["encoder" if stack == "encoder" else kind][0] for stack, _, kind in kinds]
+    frame = pd.DataFrame({"name": gained.index, "x": gained.values, "y": lost.reindex(gained.index).values})
     needed = THRESHOLDS["needed"] * masked(table, TRANSLATION, "loss").query(f"seed == {best}")["value"].mean()
-    axes.axvline(needed, color=style.GREY, linestyle=(0, (4, 3)), linewidth=1, zorder=0)
-    axes.annotate(
-        f"{THRESHOLDS['needed']:.0%} of the loss",
-        (needed, 1),
-        xycoords=("data", "axes fraction"),
-        xytext=(3, -2),
-        textcoords="offset points",
-        va="top",
-        color=style.GREY,
-        fontsize=7.5,
-    )
-    axes.set(
-        title=f"One of 8 heads masked (best run, seed {best:g})",
-        xlabel="loss gained (nats a target token)",
-        ylabel="BLEU lost, validation",
-    )
+    title = f"One of 8 heads masked (best run, seed {best:g})"
+    axes = charts.Axes(title, "loss gained (nats a target token)", "BLEU lost, validation")
+    drawn = charts.scatter(frame.assign(series=series), dict(KINDS.values()), axes)
+    return [drawn + charts.limit(needed, f"{THRESHOLDS['needed']:.0%} of the loss")]
 
 
 def verdict(table: DataFrame) -> Sequence[Finding]:

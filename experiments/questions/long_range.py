@@ -14,16 +14,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
-
-from experiments.analysis import fairness, judge, style
+from experiments.analysis import fairness, judge
 from experiments.analysis.finding import Finding
 from experiments.analysis.judge import Comparison
-from experiments.analysis.style import Look
+from experiments.analysis.palette import Look
 from experiments.analysis.table import paired
 from experiments.questions.question import Probing, Run, Tuning, over_seeds
 
 if TYPE_CHECKING:
+    from altair import LayerChart
     from pandas import DataFrame, Series
 
 VERSION = 1  # 1: as first run
@@ -67,6 +66,7 @@ SYSTEMS = {  # the config's argument, the values set, how it is drawn
     ATTENTION: ("gru_attention", {}, Look("attention")),
     TRANSFORMER: ("transformer_decoder", {}, Look("transformer")),
 }
+LOOKS = {system: look for system, (_, _, look) in SYSTEMS.items()}
 TASKS = {
     "recall": "Associative recall",
     "copying": "Delayed copy",
@@ -129,21 +129,20 @@ def _smoke() -> Iterator[Run]:
         yield from over_seeds(run, 2)
 
 
-def figure(table: DataFrame) -> Figure:
+def figure(table: DataFrame) -> Sequence[LayerChart]:
     """A panel a task: accuracy against distance."""
-    curves = table.query("probe == 'accuracy_by_distance' and measure == 'token_accuracy'")
-    tasks = [task for task in TASKS if task in set(curves["task"])]
-    drawing, panels = style.panels(len(tasks))
-    for axes, task in zip(panels, tasks, strict=True):
-        here = curves.query(f"task == {task!r}")
-        for system, (_, _, look) in SYSTEMS.items():
-            if system in set(here["system"]):
-                style.curve(axes, *style.curves(here.query(f"system == {system!r}")), look, system)
-        style.level(axes, chance(table, task), "the values, not their keys" if task == "recall" else "chance")
-        axes.set(title=TASKS[task], ylim=(-0.03, 1.03), xlabel="distance to the answer (tokens)")
-        axes.set_ylabel("share within 0.04" if task == "adding" else "accuracy")
-    style.legend(drawing, panels)
-    return drawing
+    from experiments.analysis import charts
+
+    panels = []
+    rows = table.query("probe == 'accuracy_by_distance' and measure == 'token_accuracy'")
+    for task in TASKS:
+        if (here := rows.query(f"task == {task!r}")).empty:
+            continue
+        y = "share within 0.04" if task == "adding" else "accuracy"
+        axes = charts.Axes(TASKS[task], "distance to the answer (tokens)", y, y_domain=(-0.02, 1.02))
+        guessed = charts.level(chance(table, task), "the values, not their keys" if task == "recall" else "chance")
+        panels.append(charts.curves(charts.cells_of(here), LOOKS, axes) + guessed)
+    return panels
 
 
 def chance(table: DataFrame, task: str) -> float:

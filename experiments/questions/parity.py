@@ -18,17 +18,16 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from experiments.analysis import fairness, judge, style
+from experiments.analysis import fairness, judge
 from experiments.analysis.finding import Effect, Finding, Outcome
 from experiments.analysis.judge import Comparison
-from experiments.analysis.style import Look
+from experiments.analysis.palette import Look
 from experiments.analysis.table import paired
 from experiments.questions.question import Probing, Run, Tuning, over_seeds
 
 if TYPE_CHECKING:
+    from altair import LayerChart
     from pandas import DataFrame, Series
 
 VERSION = 1  # 1: as first run
@@ -121,62 +120,32 @@ def best_transformer(table: DataFrame, lengths: tuple[float, float] = BEYOND) ->
     return pd.concat(each, axis=1, join="inner").max(axis=1)
 
 
-def figure(table: DataFrame) -> Figure:
-    """Accuracy against length, the range of training in grey; then what is judged: the means on the longer half of
-    that range and beyond it, with the best seed above, and the best Transformer of each seed."""
-    systems = [system for system in SYSTEMS if system in set(table["system"])]
-    drawing, (curves, *means) = style.panels(3, 3, width=4.6, height=3.6)
-    for system in systems:
-        rows = by_length(table).query(f"system == {system!r}")
-        style.curve(curves, *style.curves(rows), look_of(system), system)
-    curves.axvspan(0, TRAINED_TO, color="#EEEEEE", zorder=-1, linewidth=0)
-    curves.annotate("trained", (TRAINED_TO / 2, 0.05), ha="center", color=style.GREY, fontsize=7.5, rotation=90)
-    curves.set(title="Parity by length", xlabel="bits", ylabel="accuracy", ylim=(-0.03, 1.05), xlim=(0, None))
-    for axes, lengths in zip(means, (WITHIN, BEYOND), strict=True):
-        _means(axes, table, systems, lengths)
-    for axes in (curves, *means):
-        style.level(axes, 0.5, "chance")
-    style.level(means[1], THRESHOLDS["solved"], "solved")
-    style.legend(drawing, [curves, means[1]])
-    return drawing
+def figure(table: DataFrame) -> Sequence[LayerChart]:
+    """Accuracy against length, the range of training in grey; then what is judged, on the longer half of that range and
+    beyond it, with the best Transformer of each seed."""
+    from experiments.analysis import charts
 
-
-def _means(axes: Axes, table: DataFrame, systems: Sequence[str], lengths: tuple[int, int]) -> None:
-    places = {system: accuracy(table, system, lengths) for system in systems}
-    best = best_transformer(table, lengths)
-    if len(best):
-        places[BEST] = best
-    for place, (system, found) in enumerate(places.items()):
-        if len(found):
-            style.points(axes, place, found, look_of(system), system)
-            _name_best(axes, place, found.max(), look_of(system))
-    axes.set(
-        title=f"{int(lengths[0]) + 1} to {int(lengths[1])} bits",
-        ylabel="accuracy",
-        ylim=(-0.03, 1.12),
-        xlim=(-0.6, len(places) - 0.4),
-    )
-    axes.set_xticks(
-        range(len(places)), [system.replace("Transformer, ", "") for system in places], rotation=30, ha="right"
-    )
+    looks = {system: look_of(system) for system in (*SYSTEMS, BEST)}
+    at_chance = charts.level(0.5, "chance")
+    axes = charts.Axes("Parity by length", "bits", "accuracy", y_domain=(0, 1.02))
+    by_bits = charts.curves(charts.cells_of(by_length(table)), looks, axes)
+    panels = [charts.shade(by_bits + at_chance, 0, TRAINED_TO, "trained")]
+    for low, high in (WITHIN, BEYOND):
+        each = {system: accuracy(table, system, (low, high)) for system in SYSTEMS}
+        each[BEST] = best_transformer(table, (low, high))
+        cells = [
+            charts.Cell(name, name.replace("Transformer, ", ""), found) for name, found in each.items() if len(found)
+        ]
+        axes = charts.Axes(f"{low + 1} to {high} bits", "", "accuracy", y_domain=(0, 1.02))
+        solved = charts.level(THRESHOLDS["solved"], "solved")
+        panels.append(charts.points(cells, looks, axes) + at_chance + solved)
+    return panels
 
 
 def look_of(system: str) -> Look:
     if system == BEST:
-        return Look("other", 3)
+        return Look("other")
     return RNNS[system][1] if system in RNNS else Look("transformer", list(TRANSFORMERS).index(system))
-
-
-def _name_best(axes: Axes, x: float, best: float, look: Look) -> None:
-    axes.annotate(
-        f"best {best:.2f}",
-        (x, max(best, 0.55)),
-        xytext=(0, 7),
-        textcoords="offset points",
-        ha="center",
-        color=look.colour,
-        fontsize=7,
-    )
 
 
 def verdict(table: DataFrame) -> Sequence[Finding]:

@@ -11,11 +11,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from matplotlib.figure import Figure
-
 from experiments.analysis.finding import Finding
 
 if TYPE_CHECKING:
+    from altair import LayerChart
     from pandas import DataFrame
 
 SCALES = ("smoke", "cpu", "gpu")  # seconds, for the tests; 2 cores and at most 3 hours; the papers' sizes on one GPU
@@ -112,8 +111,8 @@ class Question(Protocol):
         """The grid. Raises ValueError for a scale that the question does not have."""
         ...
 
-    def figure(self, table: DataFrame) -> Figure:
-        """Draws the table and nothing else."""
+    def figure(self, table: DataFrame) -> Sequence[LayerChart]:
+        """The panels, drawn from the table and nothing else (`experiments/analysis/charts.py`)."""
         ...
 
     def verdict(self, table: DataFrame) -> Sequence[Finding]:

@@ -21,18 +21,17 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from experiments.analysis import fairness, judge, style
+from experiments.analysis import fairness, judge
 from experiments.analysis.compared_bleu import Bleu, compared, share
 from experiments.analysis.finding import Finding
 from experiments.analysis.judge import Comparison
-from experiments.analysis.style import Look
+from experiments.analysis.palette import Look
 from experiments.analysis.table import paired
 from experiments.questions.question import Probing, Run, Tuning, over_seeds
 
 if TYPE_CHECKING:
+    from altair import LayerChart
     from pandas import DataFrame, Series
 
 VERSION = 1  # 1: as first run
@@ -97,10 +96,10 @@ MODELS = {FIXED: "gru", **dict.fromkeys(SCORES, "gru_attention"), TRANSFORMER: "
 LOOKS = {
     FIXED: Look("gru"),
     ADDITIVE: Look("attention", 0),
-    "dot": Look("lstm", 1),
-    "general": Look("conv", 2),
-    "concat": Look("other", 3),
-    "scaled dot": Look("rnn", 1),
+    "dot": Look("attention", 1),
+    "general": Look("attention", 2),
+    "concat": Look("attention", 3),
+    "scaled dot": Look("attention", 4),
     TRANSFORMER: Look("transformer"),
 }
 ARMS = {ALL: (TEXT, "all_lengths"), SHORT: (TEXT, "short"), COPIES: (COPYING, "permuted_copy")}
@@ -204,55 +203,54 @@ def copied(table: DataFrame, system: str, place: float) -> Series:
     return rows.groupby("seed")["value"].mean()
 
 
-def figure(table: DataFrame) -> Figure:
+def figure(table: DataFrame) -> Sequence[LayerChart]:
     """BLEU within each range; shares of BLEU, which may be compared across them; accuracy in copying."""
+    from experiments.analysis import charts
+
     bleu = Scores(table)
-    drawing, (scores, shares, kept, copies) = style.panels(4)
-    arms = {arm: [system for system in SYSTEMS if system in systems_in(table, arm)] for arm in ARMS}
-    middles = [place for place in RANGES if len(table.query(f"measure == 'bleu_lowercase' and place == {place}"))]
-    for number, system in enumerate(arms[ALL]):
-        for place in middles:
-            found = bleu(ALL, system, place).by_seed
-            if len(found):
-                x = place + 1.1 * (number - (len(arms[ALL]) - 1) / 2)
-                of_sentences = compared(system, np.asarray, bleu(ALL, system, place)).of_sentences
-                style.points(scores, x, found, LOOKS[system], system, of_sentences)
-        if system != ADDITIVE and ADDITIVE in arms[ALL]:
-            _draw_shares(shares, bleu, middles, system, (ALL, system), (ALL, ADDITIVE))
-    for system in arms[SHORT]:
-        _draw_shares(kept, bleu, middles, system, (SHORT, system), (ALL, system))
-    accuracies = table.query(f"arm == {COPIES!r} and measure == 'token_accuracy'")
-    for system in arms[COPIES]:
-        style.curve(copies, *style.curves(accuracies.query(f"system == {system!r}")), LOOKS[system], system)
-    for axes in (shares, kept):
-        style.level(axes, 1.0, "all of it")
-    if len(chance := table.query(f"arm == {COPIES!r} and measure == 'chance_token_accuracy'")):
-        style.level(
-            copies, float(chance["value"].iloc[0]), "chance", to=15
-        )  # what the shorter sequences of training allow
-    scores.set(title="Within a range of lengths", xlabel="source words", ylabel="BLEU")
-    for edge in EDGES[1:-1]:
-        scores.axvline(edge - 0.5, color=style.GREY, linewidth=0.6, linestyle=(0, (1, 2)), zorder=0)
-    shares.set(title="Share of the BLEU of additive attention", xlabel="source words", ylabel="share", ylim=(0, None))
-    kept.set(title="Share left when trained to 20 words", xlabel="source words", ylabel="share", ylim=(0, None))
-    kept.axvspan(EDGES[0], 20, color="#EEEEEE", zorder=-1, linewidth=0)
-    copies.set(title="Copying, renamed", xlabel="symbols", ylabel="accuracy", ylim=(-0.03, 1.03))
-    copies.axvspan(0, 15, color="#EEEEEE", zorder=-1, linewidth=0)
-    style.legend(drawing, [scores, copies])
-    return drawing
+    systems = {arm: [system for system in SYSTEMS if system in systems_in(table, arm)] for arm in ARMS}
+    middles = [place for place in RANGES if place in set(table.query("measure == 'bleu_lowercase'")["place"])]
+    scores = []
+    for place in middles:
+        each = {system: compared(system, np.asarray, bleu(ALL, system, place)) for system in systems[ALL]}
+        words = RANGES[place].removesuffix(" words")
+        scores += [charts.Cell(name, words, one.differences, one.of_sentences) for name, one in each.items()]
+    shares = [_shares(bleu, middles, one, (ALL, one), (ALL, ADDITIVE)) for one in systems[ALL] if one != ADDITIVE]
+    kept = [_shares(bleu, middles, one, (SHORT, one), (ALL, one)) for one in systems[SHORT]]
+    panels = []
+    if scores:
+        axes = charts.Axes("Within a range of lengths", "source words", "BLEU")
+        panels.append(charts.points(scores, LOOKS, axes, beside=True))
+    for title, found in (
+        ("Share of the BLEU of additive attention", shares),
+        ("Share left when trained to 20 words", kept),
+    ):
+        if cells := [charts.Cell(*cell) for each in found for cell in each]:
+            axes = charts.Axes(title, "source words", "share")
+            panels.append(charts.curves(cells, LOOKS, axes) + charts.level(1, "all of it"))
+    if found is kept and cells:
+        panels[-1] = charts.shade(panels[-1], EDGES[0], 20, "trained")
+    copies = table.query(f"arm == {COPIES!r} and measure == 'token_accuracy'")
+    if len(copies):
+        axes = charts.Axes("Copying, renamed", "symbols", "accuracy", y_domain=(0, 1.02))
+        drawn = charts.curves(charts.cells_of(copies), LOOKS, axes)
+        guessed = table.query(f"arm == {COPIES!r} and measure == 'chance_token_accuracy'")["value"]
+        panels.append(charts.shade(drawn, 0, 15, "trained"))
+        if len(guessed):
+            panels[-1] += charts.level(float(guessed.iloc[0]), "chance to 15 symbols")
+    return panels
 
 
-def _draw_shares(
-    axes: Axes, bleu: Scores, places: Sequence[float], label: str, part: tuple[str, str], whole: tuple[str, str]
-) -> None:
-    """The BLEU of one (arm, system) as a share of another's, by range, as far as that translates."""
-    pairs = {place: (bleu(*part, place), bleu(*whole, place)) for place in places}
-    each = {place: compared(label, share, *pair) for place, pair in pairs.items() if translates(pair[1])}
-    seeds = {len(one.differences) for one in each.values()}
-    if seeds and min(seeds) == max(seeds) > 0:
-        shares_NX = np.array([one.differences for one in each.values()]).T
-        of_sentences_X = [one.of_sentences for one in each.values()]
-        style.curve(axes, np.array(list(each)), shares_NX, LOOKS[part[1]], label, of_sentences_X)
+def _shares(
+    bleu: Scores, places: Sequence[float], label: str, part: tuple[str, str], whole: tuple[str, str]
+) -> Iterator[tuple[Any, ...]]:
+    """(label, place, values, variance of sentences): the BLEU of one (arm, system) as a share of another's, as far as
+    that translates."""
+    for place in places:
+        pair = bleu(*part, place), bleu(*whole, place)
+        if translates(pair[1]):
+            one = compared(label, share, *pair)
+            yield label, place, one.differences, one.of_sentences
 
 
 def translates(one: Bleu) -> bool:

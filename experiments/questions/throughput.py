@@ -14,21 +14,20 @@ give a sequence back reversed; no answer matters here, and every token is real.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from experiments.analysis import fairness, judge, style
+from experiments.analysis import fairness, judge
 from experiments.analysis.finding import Finding
 from experiments.analysis.judge import Comparison
-from experiments.analysis.style import Look
+from experiments.analysis.palette import Look
 from experiments.analysis.table import paired
 from experiments.questions.question import Probing, Run, over_seeds
 
 if TYPE_CHECKING:
+    from altair import LayerChart
     from pandas import DataFrame, Series
 
 VERSION = 1  # 1: as first run
@@ -78,7 +77,7 @@ SYSTEMS = {
     TRANSFORMER: System("transformer_decoder", {"model.num_heads": 4}, Look("transformer")),
     CUDNN: System("lstm_decoder", {"model.backend": "cudnn"}, Look("lstm", 1)),
 }
-LOOKS = {name: system.look for name, system in SYSTEMS.items()} | {BY_CALL: Look("other")}
+LOOKS = {name: system.look for name, system in SYSTEMS.items()} | {BY_CALL: Look("gru", 1)}
 RNNS = (RNN, GRU, LSTM, CUDNN, BY_CALL)
 TRAINING, DECODING = "training", "decoding"
 SMALL, LARGE = "small", "large"
@@ -199,49 +198,31 @@ def series(found: Sequence[Cell]) -> Iterator[tuple[str, list[Cell]]]:
     yield from grouped.items()
 
 
-def figure(table: DataFrame) -> Figure:
-    """Tokens a second of training against length, a panel a size and batch; ratios of them; seconds a decoded token."""
+def figure(table: DataFrame) -> Sequence[LayerChart]:
+    """Against length, a panel a size and batch: tokens a second of training; how many times as fast the Transformer
+    trains; what a decoded token costs."""
+    from experiments.analysis import charts
+
     rates = Rates(table)
-    trained, decoded = list(series(rates.cells(TRAINING))), list(series(rates.cells(DECODING)))
-    drawing, panels = style.panels(len(trained) + bool(trained) + len(decoded))
-    for axes, (name, mine) in zip(panels, trained, strict=False):
-        for system, look in LOOKS.items():
-            _draw(axes, mine, {cell: rates(cell, system) for cell in mine}, look, system)
-        axes.set(title=f"Training, {name}", ylabel="tokens a second")
-    if trained:
-        _ratios(panels[len(trained)], rates, trained)
-    for axes, (name, mine) in zip(panels[len(trained) + bool(trained) :], decoded, strict=True):
-        for system, look in LOOKS.items():
-            costs = {cell: np.log10(1e6 * cell.batch) - rates(cell, system) for cell in mine}
-            _draw(axes, mine, costs, look, system)
-        axes.set(title=f"Decoding, {name}", xlabel="tokens read before", ylabel="microseconds a step of the batch")
-    style.legend(drawing, panels, columns=3)
-    return drawing
-
-
-def _draw(axes: Axes, mine: Sequence[Cell], powers: Mapping[Cell, Series], look: Look, label: str) -> None:
-    """Median and repeats of 10 ** powers over the cells' lengths, on logarithmic axes."""
-    there = [cell for cell in mine if len(powers[cell])]
-    if there:
-        seeds = sorted(set.intersection(*(set(powers[cell].index) for cell in there)))
-        values_NX = np.array([[10.0 ** powers[cell][seed] for cell in there] for seed in seeds])
-        style.curve(axes, np.array([cell.length for cell in there]), values_NX, look, label)
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    axes.set(xlabel="length (tokens)")
-
-
-def _ratios(axes: Axes, rates: Rates, trained: Sequence[tuple[str, list[Cell]]]) -> None:
-    """How many times as fast the Transformer trains; a colour a system, a dash a series."""
-    for number, (name, mine) in enumerate(trained):
-        axes.plot([], [], color=style.GREY, linestyle=style.DASHES[number % len(style.DASHES)], label=f"ratio, {name}")
-        for system in RNNS:
-            look = Look("other", number)
-            look.colour = LOOKS[system].colour
-            _draw(axes, mine, {cell: rates.over(cell, system) for cell in mine}, look, "")
-    style.level(axes, 1.0, "as fast")
-    style.level(axes, 10.0, "ten times")
-    axes.set(title="Training, Transformer over each RNN", ylabel="times as fast")
+    speeds, ratios, costs = [], [], []
+    for name, mine in series(rates.cells(TRAINING)):
+        axes = charts.Axes(f"Training, {name}", "length (tokens)", "tokens a second", log_x=True, log_y=True)
+        cells = [charts.Cell(of, cell.length, 10 ** rates(cell, of)) for of in LOOKS for cell in mine]
+        speeds.append(charts.curves(cells, LOOKS, axes))
+        axes = charts.Axes(
+            f"Transformer over each RNN, {name}", "length (tokens)", "times as fast", log_x=True, log_y=True
+        )
+        cells = [charts.Cell(of, cell.length, 10 ** rates.over(cell, of)) for of in RNNS for cell in mine]
+        ratios.append(charts.curves(cells, LOOKS, axes) + charts.level(1, "as fast") + charts.level(10, "ten times"))
+    for name, mine in series(rates.cells(DECODING)):
+        axes = charts.Axes(
+            f"Decoding, {name}", "tokens read before", "microseconds a step of the batch", log_x=True, log_y=True
+        )
+        cells = [
+            charts.Cell(of, cell.length, 1e6 * cell.batch / 10 ** rates(cell, of)) for of in LOOKS for cell in mine
+        ]
+        costs.append(charts.curves(cells, LOOKS, axes))
+    return [*speeds, *ratios, *costs]
 
 
 POWERS = "(effects are powers of ten of a ratio: 1 is ten times)"

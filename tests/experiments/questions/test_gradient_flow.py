@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 from pandas import DataFrame
 
-from experiments.analysis import style
 from experiments.analysis.finding import Outcome
 from experiments.analysis.table import of_rows
 from experiments.engine import schedule
 from experiments.questions import gradient_flow
 from experiments.questions.gradient_flow import ATTENTION, GATED, HIDDEN, MEDIAN, SYSTEMS, TANH
+from tests.experiments import panels
 
 PLACES = np.arange(0.0, 70.0, 5.0)
 AS_TAUGHT = {TANH: -0.06, GATED: -0.01, ATTENTION: 0.0}
@@ -70,10 +70,8 @@ def test_the_probes_floor_is_no_bend():
     table = table.assign(value=floored)
     found = {finding.claim: finding for finding in gradient_flow.verdict(table)}
     assert found["C2, geometric"].outcome is Outcome.SUPPORTED and found["C2"].effects[0].size == pytest.approx(55, 0.1)
-    with style.house():
-        first = gradient_flow.figure(table).axes[0]
-    (drawn, *_) = (line for line in first.lines if line.get_label() == "tanh RNN, 0.8")
-    assert max(drawn.get_xdata()) < 35 and min(drawn.get_ydata()) == pytest.approx(-50, abs=5)
+    drawn = panels.means(gradient_flow.figure(table)[0]).set_index("series").loc["tanh RNN, 0.8"]
+    assert drawn["x"].max() < 35 and drawn["mean"].min() == pytest.approx(-50, abs=11)
 
 
 def test_within_limits():
@@ -96,13 +94,12 @@ def test_too_few_seeds_are_undecided_and_say_how_many_would_decide():
     assert any((finding.seeds_to_decide or 0) > 3 for finding in found)
 
 
-def test_the_figure_has_a_row_a_group_and_a_bound():
-    with style.house():
-        drawn = gradient_flow.figure(made_up(AS_TAUGHT))
-    titles = [axes.get_title(loc="left") for axes in drawn.axes]
+def test_the_figure_has_a_panel_a_group_and_moment_and_a_bound():
+    drawn = gradient_flow.figure(made_up(AS_TAUGHT))
+    titles = panels.titles(drawn)
     assert titles[:2] == ["tanh RNN, at the start", "tanh RNN, after training"] and len(titles) == 6
-    labels = [text.get_text() for text in drawn.legends[0].get_texts()]
-    assert "LSTM, bias 1, c" in labels and "LSTM, bias 1, h" in labels and any("bound" in label for label in labels)
+    assert {"LSTM, bias 1, c", "LSTM, bias 1, h"} < set(panels.names(drawn[2]))
+    assert '"bound of tanh RNN, 1.0"' in drawn[0].to_json()
 
 
 @pytest.mark.parametrize("scale", ["cpu", "gpu"])

@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 from pandas import DataFrame
 
-from experiments.analysis import style
 from experiments.analysis.finding import Outcome
 from experiments.analysis.table import of_rows
 from experiments.engine import schedule
 from experiments.questions import head_count
 from experiments.questions.head_count import BEST, HEADS, RECALL, TEST, TRANSLATION
+from tests.experiments import panels
 
 # By heads: loss of translation, BLEU, accuracy of recall.
 AS_TAUGHT = {
@@ -142,21 +142,14 @@ def test_a_partial_table_says_what_was_not_run():
 
 def test_the_figure_sets_the_paper_beside_and_shows_the_best_run():
     table = made_up(AS_TAUGHT)
-    best = min((value, seed) for seed, value in head_count.loss(table, BEST).items())[1]
-    with style.house():
-        drawn = head_count.figure(table)
-    titles = [axes.get_title(loc="left") for axes in drawn.axes]
-    assert len(titles) == 4 and titles[3] == f"One of 8 heads masked (best run, seed {best:g})"
-    labels = {text.get_text() for text in drawn.legends[0].get_texts()}
-    assert labels == {
-        "here",
-        "Vaswani et al. 2017, En-De, single runs",
-        "encoder",
-        "decoder, self",
-        "decoder, to the source",
-    }
-    (theirs,) = (line for line in drawn.axes[1].lines if line.get_marker() == "x")
-    np.testing.assert_allclose(theirs.get_ydata(), [-0.9, -0.3, 0.0, 0.0, -0.4], atol=1e-9)
+    drawn = head_count.figure(table)
+    titles = panels.titles(drawn)
+    assert len(titles) == 4
+    assert titles[3] == f"One of 8 heads masked (best run, seed {head_count.loss(table, BEST).idxmin():g})"
+    assert drawn[1].to_dict()["title"]["subtitle"] == "grey: Vaswani et al. 2017, En-De, single runs"
+    assert panels.names(drawn[3]) == ["encoder", "decoder, self", "decoder, to the source"]
+    theirs = next(one for one in panels.frames(drawn[1]) if set(one) == {"x", "y"})
+    assert theirs["y"].tolist() == [-0.9, -0.3, 0.0, 0.0, -0.4]
 
 
 @pytest.mark.parametrize("scale", ["smoke", "cpu", "gpu"])

@@ -3,15 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 from pandas import DataFrame
 
-from experiments.analysis import style
 from experiments.analysis.finding import Outcome
 from experiments.analysis.table import of_rows
 from experiments.engine import schedule
 from experiments.questions import long_range
 from experiments.questions.long_range import ATTENTION, CHRONO, GRU, LSTM_0, LSTM_1, RNN, SYSTEMS, TRANSFORMER
+from tests.experiments import panels
 
 PLACES = np.arange(5.0, 70.0, 5.0)
 SEEDS = range(5)
@@ -124,13 +123,10 @@ def test_a_partial_table_says_what_was_not_run():
 
 
 def test_the_figure_has_a_panel_a_task_and_a_line_a_system():
-    with style.house():
-        drawn = long_range.figure(made_up(AS_TAUGHT, tasks=("recall", "adding")))
-    assert isinstance(drawn, Figure)
-    panels = [axes for axes in drawn.axes if axes.get_visible()]
-    assert [axes.get_title(loc="left") for axes in panels] == ["Associative recall", "Adding problem"]
-    labels = [text.get_text() for text in drawn.legends[0].get_texts()]
-    assert labels == list(SYSTEMS)
+    drawn = long_range.figure(made_up(AS_TAUGHT, tasks=("recall", "adding")))
+    assert panels.titles(drawn) == ["Associative recall", "Adding problem"]
+    assert [panels.names(panel) for panel in drawn] == [list(SYSTEMS)] * 2
+    assert [panels.texts(panel) for panel in drawn] == [{"the values, not their keys"}, {"chance"}]
 
 
 @pytest.mark.parametrize("scale", ["smoke", "cpu", "gpu"])

@@ -2,15 +2,14 @@
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from pandas import DataFrame
 
-from experiments.analysis import style
 from experiments.analysis.finding import Outcome
 from experiments.analysis.table import of_rows
 from experiments.engine import schedule
 from experiments.questions import parity
 from experiments.questions.parity import RNNS, SYSTEMS, TRANSFORMERS
+from tests.experiments import panels
 
 PLACES = np.arange(parity.WIDTH / 2 + 0.5, parity.TESTED_TO, parity.WIDTH)
 SEEDS = range(5)
@@ -110,13 +109,13 @@ def test_a_partial_table_says_what_was_not_run():
     assert best.outcome is Outcome.UNDECIDED and "Fewer than 3 seeds: tanh RNN" in best.because
 
 
-def test_the_figure_has_a_line_a_system_and_names_the_best_seed():
-    with style.house():
-        drawn = parity.figure(made_up({**AS_TAUGHT, "tanh RNN": [SOLVED, *[CHANCE] * 4]}))
-    assert isinstance(drawn, Figure)
-    assert [text.get_text() for text in drawn.legends[0].get_texts()] == [*SYSTEMS, parity.BEST]
-    said = [text.get_text() for text in drawn.axes[2].texts]
-    assert "best 1.00" in said and "best 0.50" in said and {"chance", "solved"} <= set(said)
+def test_the_figure_has_a_series_a_system_and_each_seeds_best_transformer():
+    drawn = parity.figure(made_up({**AS_TAUGHT, "tanh RNN": [SOLVED, *[CHANCE] * 4]}))
+    assert panels.titles(drawn) == ["Parity by length", "21 to 40 bits", "41 to 500 bits"]
+    assert panels.names(drawn[0]) == list(SYSTEMS) and panels.names(drawn[2]) == [*SYSTEMS, parity.BEST]
+    assert panels.texts(drawn[2]) == {"chance", "solved"}
+    tanh = panels.means(drawn[2]).set_index("series")["seeds"]["tanh RNN"].split(", ")
+    assert sum(float(value) > 0.9 for value in tanh) == 1 and len(tanh) == 5
 
 
 @pytest.mark.parametrize("scale", ["smoke", "cpu", "gpu"])

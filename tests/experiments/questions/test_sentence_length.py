@@ -4,12 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from pandas import DataFrame
 
 from data.files import LateCorpus
 from data.tasks.multi30k_joined import JoinedCorpus
-from experiments.analysis import style
 from experiments.analysis.finding import Outcome
 from experiments.analysis.table import of_rows
 from experiments.engine import schedule
@@ -28,6 +26,7 @@ from experiments.questions.sentence_length import (
     TEXT,
     TRANSFORMER,
 )
+from tests.experiments import panels
 
 WORDS = np.array([14.5, 24.5, 34.5, 44.5, 55.0])
 SYMBOLS = np.array([3.0, 8.0, 13.0, 18.0, 23.0, 28.0])
@@ -157,14 +156,11 @@ def test_a_partial_table_says_what_was_not_run():
 
 
 def test_the_figure_has_four_panels_and_a_name_a_system():
-    with style.house():
-        drawn = question.figure(made_up(AS_TAUGHT))
-        partial = question.figure(made_up({COPIES: {FIXED: FLAT}}))
-    assert isinstance(drawn, Figure) and isinstance(partial, Figure)
-    panels = [axes for axes in drawn.axes if axes.get_visible()]
-    assert len(panels) == 4 and {text.get_text() for text in drawn.legends[0].get_texts()} == set(SYSTEMS)
-    shares = {line.get_label(): np.asarray(line.get_ydata(), float) for line in panels[1].get_lines()}
-    np.testing.assert_allclose(shares[FIXED][[0, -1]], [20 / 30, 8 / 28], atol=0.05)
+    drawn = question.figure(made_up(AS_TAUGHT))
+    assert len(drawn) == 4 and panels.titles(question.figure(made_up({COPIES: {FIXED: FLAT}}))) == ["Copying, renamed"]
+    assert set(panels.names(drawn[0])) == set(SYSTEMS)
+    shares = panels.means(drawn[1]).set_index("series").loc[FIXED, "mean"].to_numpy()
+    np.testing.assert_allclose(shares[[0, -1]], [20 / 30, 8 / 28], atol=0.05)
 
 
 @pytest.mark.parametrize("scale", ["smoke", "cpu", "gpu"])

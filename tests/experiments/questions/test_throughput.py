@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from pandas import DataFrame
 
-from experiments.analysis import fairness, style
+from experiments.analysis import fairness
 from experiments.analysis.finding import Outcome
 from experiments.analysis.table import of_rows
 from experiments.engine import schedule
@@ -23,6 +23,7 @@ from experiments.questions.throughput import (
     TRANSFORMER,
     Cell,
 )
+from tests.experiments import panels
 
 MEASURED = (RNN, GRU, LSTM, TRANSFORMER, BY_CALL)
 FLAT, RISING = (1.0, 1.0), (1.0, 4.0)
@@ -108,17 +109,14 @@ def test_what_was_not_measured_is_not_compared():
 
 
 def test_the_figure_has_panels_for_training_ratios_and_decoding():
-    with style.house():
-        drawn = throughput.figure(made_up(**AS_TAUGHT, batches=(4, 32)))
-    titles = [axes.get_title(loc="left") for axes in drawn.axes if axes.get_visible()]
-    assert titles[:2] == ["Training, small, batch 4", "Training, small, batch 32"]
-    assert titles[2] == "Training, Transformer over each RNN"
-    assert titles[3:] == ["Decoding, small, batch 4", "Decoding, small, batch 32"]
-    labels = {text.get_text() for text in drawn.legends[0].get_texts()}
-    assert labels == {*MEASURED, "ratio, small, batch 4", "ratio, small, batch 32"}
+    drawn = throughput.figure(made_up(**AS_TAUGHT, batches=(4, 32)))
+    each = ["small, batch 4", "small, batch 32"]
+    kinds = ("Training", "Transformer over each RNN", "Decoding")
+    assert panels.titles(drawn) == [f"{kind}, {name}" for kind in kinds for name in each]
+    assert set(panels.names(drawn[0])) == set(MEASURED) and panels.texts(drawn[2]) == {"as fast", "ten times"}
     # A token that costs four times as much is drawn four times as high, and in microseconds.
-    (line,) = (line for line in drawn.axes[3].lines if line.get_label() == TRANSFORMER)
-    np.testing.assert_allclose(line.get_ydata(), [4000.0, 16000.0], rtol=0.05)
+    costs = panels.means(drawn[4]).set_index("series").loc[TRANSFORMER, "mean"]
+    np.testing.assert_allclose(costs, [4000.0, 16000.0], rtol=0.05)
 
 
 @pytest.mark.parametrize("scale", ["smoke", "cpu", "gpu"])

@@ -1,0 +1,291 @@
+"""The panels of a figure, as Altair charts: every seed a dot, its mean and 95 % interval, and levels such as chance.
+
+A panel can be read on the page: it has tooltips, and a press on a name of its legend shows that series (a second one
+beside it, or all again). A question makes panels of `Cell`s and lays levels, ranges and reference lines over them with
+`+`. Altair takes its time to import; so a question imports this file where it draws.
+"""
+
+import io
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import vl_convert
+from PIL import Image
+
+from data import whole_file
+from experiments.analysis.palette import GREY, Look
+from experiments.analysis.statistics import t_interval
+
+alt.data_transformers.disable_max_rows()
+WIDTH, HEIGHT = 330, 210  # pixels of a panel, without axes and legend
+WIDE = 0.5  # of what a panel spans: a system whose interval is wider has no band, but a line a seed
+SCALE = 1.5  # pixels of figure.png a pixel of a panel
+FAINT = 0.05  # opacity of what the legend has put aside
+DIGITS = 5  # significant ones, of what is drawn
+CONFIG: dict[str, Any] = {
+    "background": "transparent",
+    "font": "DejaVu Sans, Verdana, sans-serif",
+    "view": {"stroke": None},
+    "title": {"anchor": "start", "fontSize": 13, "subtitleColor": GREY},
+    "axis": {
+        "gridColor": "#E6E6E6",
+        "domainColor": GREY,
+        "tickColor": GREY,
+        "labelColor": GREY,
+        "titleFontWeight": 400,
+        "tickCount": 6,
+    },
+    "legend": {
+        "orient": "bottom",
+        "title": None,
+        "columns": 3,
+        "labelLimit": 220,
+        "symbolSize": 80,
+        "symbolOpacity": 1,
+    },
+    "concat": {"spacing": 24},
+}
+
+
+class Cell(NamedTuple):
+    """One place of a panel: the values of a series there, one a seed."""
+
+    series: str
+    x: float | str
+    values: Any
+    of_sentences: float = 0.0  # what the test set adds to the variance of the mean (`statistics.py`)
+
+
+@dataclass(frozen=True)
+class Axes:
+    title: str
+    x: str
+    y: str
+    y_domain: tuple[float, float] | None = None  # default: as far as seeds go
+    log_x: bool = False
+    log_y: bool = False
+    places: Sequence[float] = ()  # of x that are named; default: round numbers
+    note: str = ""  # below the title
+
+    @property
+    def along(self) -> alt.X:
+        """x of numbers."""
+        ticks = {"values": list(self.places)} if self.places else {}
+        return alt.X("x:Q", title=self.x, scale=_scale(self.log_x), axis=_ticks(self.log_x, **ticks))
+
+    @property
+    def of_seed(self) -> list[Any]:
+        """What is told of a dot."""
+        return ["series:N", alt.Tooltip("x:N", title=self.x), alt.Tooltip("y:Q", title=self.y), "seed:N"]
+
+    @property
+    def of_mean(self) -> list[Any]:
+        ends = alt.Tooltip("interval:N", title="95 % interval")
+        return ["series:N", alt.Tooltip("x:N", title=self.x), alt.Tooltip("mean:Q", title=self.y), ends, "seeds:N"]
+
+
+def cells_of(rows: pd.DataFrame, series: str = "system", x: str = "place") -> Iterator[Cell]:
+    """Of rows of the table, over the places that every seed of a series has."""
+    for name, mine in rows.drop_duplicates([series, "seed", x], keep="last").groupby(series, sort=False):
+        yield from columns_of(str(name), mine.pivot(index="seed", columns=x, values="value").dropna(axis=1))
+
+
+def columns_of(series: str, values_NX: pd.DataFrame) -> Iterator[Cell]:
+    """Of a frame with a row a seed and a column a place."""
+    for x, values_N in values_NX.items():
+        yield Cell(series, x, values_N)
+
+
+def curves(cells: Iterable[Cell], looks: Mapping[str, Look], axes: Axes) -> alt.LayerChart:
+    """Values against numbers. A system whose seeds lie so far apart that its band would hide the panel, as where some
+    solve the task and some do not, is drawn as one line a seed."""
+    means, seeds = _frames(cells)
+    wide = set(means["series"][_widths(means, axes) > WIDE * _span(seeds, axes)])
+    apart, together = seeds[seeds["series"].isin(wide)], means[~means["series"].isin(wide)]
+    panel = _Panel(axes, looks, seeds, axes.along, lines=True)
+    panel.add(alt.Chart(together.dropna()).mark_area(clip=True), "low", 0.13, y2="high")
+    panel.add(alt.Chart(apart).mark_line(clip=True, strokeWidth=0.8), "y", 0.7, panel.dash, detail="seed:N")
+    panel.add(alt.Chart(together).mark_line(clip=True, strokeWidth=1.8), "mean", 1, panel.dash)
+    panel.add(alt.Chart(seeds).mark_point(clip=True, filled=True, size=9), "y", 0.45, tooltip=axes.of_seed)
+    panel.add(alt.Chart(means).mark_point(filled=True, size=130, opacity=0), "mean", 0, tooltip=axes.of_mean)
+    return panel.chart()
+
+
+def points(
+    cells: Iterable[Cell], looks: Mapping[str, Look], axes: Axes, *, order: Sequence[str] = (), beside: bool = False
+) -> alt.LayerChart:
+    """Values at named places: the mean with its interval, every seed a dot. `beside` sets the series of a place side
+    by side."""
+    means, seeds = _frames(cells)
+    places = list(order or dict.fromkeys(seeds["x"]))
+    angle = -30 if max(map(len, places)) > 9 else 0
+    x = alt.X("x:N", title=axes.x, scale=alt.Scale(domain=places), axis=alt.Axis(labelAngle=angle, grid=False))
+    panel = _Panel(axes, looks, seeds, x)
+    aside = {"xOffset": alt.XOffset("series:N", scale=alt.Scale(domain=panel.names))} if beside else {}
+    panel.add(alt.Chart(means.dropna()).mark_rule(clip=True, strokeWidth=1.6), "low", 1, y2="high", **aside)
+    dots = alt.Chart(seeds).mark_point(clip=True, filled=True, size=22)
+    panel.add(dots, "y", 0.45, panel.shape, tooltip=axes.of_seed, **aside)
+    dots = alt.Chart(means).mark_point(clip=True, filled=True, size=60)
+    panel.add(dots, "mean", 1, panel.shape, tooltip=axes.of_mean, **aside)
+    return panel.chart()
+
+
+def scatter(frame: pd.DataFrame, looks: Mapping[str, Look], axes: Axes) -> alt.LayerChart:
+    """A dot a row of `series`, `x`, `y` and what it is the `name` of."""
+    panel = _Panel(axes, looks, frame, alt.X("x:Q", title=axes.x))
+    told = ["name:N", alt.Tooltip("x:Q", title=axes.x), alt.Tooltip("y:Q", title=axes.y)]
+    panel.add(alt.Chart(frame).mark_point(filled=True, size=45), "y", 0.8, panel.shape, tooltip=told)
+    return panel.chart()
+
+
+class _Panel:
+    """Layers that share their axes, what tells series apart, and the legend."""
+
+    def __init__(self, axes: Axes, looks: Mapping[str, Look], frame: pd.DataFrame, x: alt.X, *, lines: bool = False):
+        self.axes, self.x, self._layers = axes, x, []
+        self.names = [name for name in looks if name in set(frame["series"])]
+        shown = [looks[name] for name in self.names]
+        columns = 3 if max(map(len, self.names), default=0) < 18 else 2
+        self.legend = alt.Legend(columns=columns, **({"symbolType": "stroke", "symbolSize": 350} if lines else {}))
+        of_series: dict[str, Any] = {"shorthand": "series:N", "title": None, "legend": self.legend}
+        self.colour = {"color": alt.Color(**of_series, scale=self._scale([one.colour for one in shown]))}
+        self.dash = {"strokeDash": alt.StrokeDash(**of_series, scale=self._scale([one.dash for one in shown]))}
+        self.shape = {"shape": alt.Shape(**of_series, scale=self._scale([one.marker for one in shown]))}
+        domain = axes.y_domain or [frame["y"].min(), frame["y"].max()]
+        self._y_scale = _scale(axes.log_y, domain=domain, nice=not axes.y_domain)
+        # A press puts a series in or out of what is shown; with none in it, all are.
+        name = "shown_" + re.sub(r"\W", "_", axes.title)
+        self._shown = alt.selection_point(name=name, fields=["series"], bind="legend", toggle="true")
+
+    def _scale(self, values: list[Any]) -> alt.Scale:
+        return alt.Scale(domain=self.names, range=values)
+
+    def add(self, marks: alt.Chart, y: str, opacity: float, look: Mapping[str, Any] = {}, **channels: Any) -> None:
+        """A layer, where there is something to draw."""
+        if not len(marks.data):
+            return
+        seen = alt.when(self._shown).then(alt.value(opacity)).otherwise(alt.value(min(opacity, FAINT)))
+        height = alt.Y(f"{y}:Q", title=self.axes.y, scale=self._y_scale, axis=_ticks(self.axes.log_y))
+        self._layers.append(marks.encode(x=self.x, y=height, opacity=seen, **self.colour, **look, **channels))
+
+    def chart(self) -> alt.LayerChart:
+        first, *others = self._layers
+        layers = alt.layer(first.add_params(self._shown), *others)
+        return layers.properties(title=alt.Title(self.axes.title, subtitle=self.axes.note), width=WIDTH, height=HEIGHT)
+
+
+def _scale(log: bool, **options: Any) -> alt.Scale:
+    return alt.Scale(type="log", **options) if log else alt.Scale(zero=False, **options)
+
+
+def _ticks(log: bool, **options: Any) -> alt.Axis:
+    return alt.Axis(tickCount=4, **options) if log else alt.Axis(**options)
+
+
+def _frames(cells: Iterable[Cell]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(a row a cell, a row a cell and seed), rounded to what can be seen."""
+    means, seeds = [], []
+    for series, x, values, of_sentences in cells:
+        if not len(values):
+            continue
+        mean, low, high = t_interval(values, of_sentences=of_sentences)
+        by_seed = [_rounded(value) for value in values]
+        known = math.isfinite(high)
+        interval = f"{low:.4g} to {high:.4g}" if known else "none, of one seed"
+        ends = (_rounded(low), _rounded(high)) if known else (None, None)
+        means.append((series, x, _rounded(mean), *ends, interval, ", ".join(f"{value:.4g}" for value in by_seed)))
+        seeds += [(series, x, n, value) for n, value in enumerate(by_seed)]
+    columns = ["series", "x", "mean", "low", "high", "interval", "seeds"]
+    return pd.DataFrame(means, columns=columns), pd.DataFrame(seeds, columns=["series", "x", "seed", "y"])
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
+
+
+def _widths(means: pd.DataFrame, axes: Axes) -> pd.Series:
+    """Of the intervals, as they are drawn."""
+    return np.log(means["high"] / means["low"].clip(lower=1e-9)) if axes.log_y else means["high"] - means["low"]
+
+
+def _span(seeds: pd.DataFrame, axes: Axes) -> float:
+    low, high = axes.y_domain or (seeds["y"].min(), seeds["y"].max())
+    return np.log(high / low) if axes.log_y else high - low
+
+
+# ---- what is laid over a panel ----
+
+
+def level(y: float, name: str) -> alt.LayerChart:
+    """A dashed line across, such as chance, named at its right end."""
+    line = alt.Chart(pd.DataFrame({"y": [y]})).encode(y="y:Q")
+    said = line.mark_text(align="right", dx=-2, dy=-6, color=GREY, fontSize=10, text=name)
+    return alt.layer(line.mark_rule(color=GREY, strokeDash=[4, 3]), said.encode(x=alt.value("width")))
+
+
+def limit(x: float, name: str) -> alt.LayerChart:
+    """The same upright."""
+    line = alt.Chart(pd.DataFrame({"x": [x]})).encode(x="x:Q")
+    said = line.mark_text(align="left", dx=3, dy=8, color=GREY, fontSize=10, text=name)
+    return alt.layer(line.mark_rule(color=GREY, strokeDash=[4, 3]), said.encode(y=alt.value(0)))
+
+
+def shade(panel: alt.LayerChart, low: float, high: float, name: str) -> alt.LayerChart:
+    """The panel with a range of x in grey behind it, such as the lengths of training."""
+    here = alt.Chart(pd.DataFrame({"x": [low], "x2": [high]})).encode(x="x:Q")
+    said = here.mark_text(align="left", dx=3, dy=-6, color=GREY, fontSize=10, text=name)
+    panel = panel.copy()
+    panel.layer = [here.mark_rect(color="#EEEEEE").encode(x2="x2"), said.encode(y=alt.value("height")), *panel.layer]
+    return panel
+
+
+def line(of_x: Mapping[Any, float], name: str, colour: str = GREY) -> alt.LayerChart:
+    """A reference that is no system of ours, such as published values or a bound; `x` as the panel has it."""
+    names = all(isinstance(x, str) for x in of_x)
+    frame = pd.DataFrame({"x": list(of_x), "y": list(of_x.values())})
+    drawn = alt.Chart(frame).encode(x="x:N" if names else "x:Q", y="y:Q", tooltip=[alt.Tooltip("y:Q", title=name)])
+    thin = drawn.mark_line(color=colour, strokeDash=[4, 2], strokeWidth=1, clip=True, opacity=0.7)
+    return alt.layer(thin, drawn.mark_point(color=colour, shape="cross", size=25)) if names else alt.layer(thin)
+
+
+# ---- the figure ----
+
+
+def compose(panels: Sequence[alt.LayerChart], columns: int = 2) -> alt.ConcatChart:
+    """One chart of all panels, each with a legend of its own."""
+    return alt.concat(*panels, columns=columns).resolve_scale(
+        color="independent", strokeDash="independent", shape="independent"
+    )
+
+
+def save(panels: Sequence[alt.LayerChart], folder: Path) -> None:
+    """`figure.svg` and `figure.png`."""
+    spec = specification(compose(panels)) | {"background": "white"}
+    spec["config"] |= {"aria": False}
+    whole_file.write_text(folder / "figure.svg", _shorter(vl_convert.vegalite_to_svg(spec)))
+    drawn = Image.open(io.BytesIO(vl_convert.vegalite_to_png(spec, scale=SCALE))).convert("RGB")
+    with whole_file.replacing(folder / "figure.png") as partial:
+        drawn.quantize(128, dither=Image.Dither.NONE).save(partial, format="PNG", optimize=True)
+
+
+def _shorter(svg: str) -> str:
+    """The same picture in half of the characters, and the same characters for the same picture."""
+    svg = re.sub(r'<path[^>]*opacity="0"/>', "", svg)  # what is there to be hovered over
+    svg = re.sub(r'(fill="#\w+") stroke-width="2"', r"\1", svg)  # of what has no stroke
+    dot = r'<path transform="translate\((\S+),(\S+)\)" d="M([\d.]+),0A[^"]*,0"'
+    svg = re.sub(dot, r'<circle cx="\1" cy="\2" r="\3"', svg)
+    clips: dict[str, str] = {}  # Vega counts them on from what this process drew before
+    svg = re.sub(r"clip\d+", lambda found: clips.setdefault(found[0], f"clip{len(clips)}"), svg)
+    return re.sub(r"(\d\.\d)\d+", r"\1", svg)
+
+
+def specification(chart: Any) -> dict[str, Any]:
+    """Vega-Lite's, in the house style."""
+    return chart.configure(**CONFIG).to_dict()

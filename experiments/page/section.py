@@ -1,0 +1,71 @@
+"""What the page says of one answered question, as plain values for `question.html`."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+from experiments.analysis.finding import Outcome
+from experiments.engine import results, version
+from experiments.page.answer import Answer, restated
+from experiments.page.fairness_table import fairness, number
+
+if TYPE_CHECKING:
+    from altair import LayerChart
+
+MARKS = {Outcome.SUPPORTED: "✓", Outcome.WITHIN_LIMITS: "◐", Outcome.NOT_SUPPORTED: "✗", Outcome.UNDECIDED: "?"}
+
+
+def section(answer: Answer) -> dict[str, Any]:
+    """Draws the figure anew from the table."""
+    question, verdict, run = answer.question, answer.verdict, f"{answer.name} --scale={answer.scale}"
+    return {
+        "name": answer.name,
+        "scale": answer.scale,
+        "stated": verdict["statement"],
+        "restated": restated(answer),
+        "done": f"{verdict['runs']} of the grid's {verdict['runs_of_the_grid']} runs are finished.",
+        "cut": question.CUT if answer.scale == "cpu" else "",
+        "changed": version.since(answer.everything),
+        "under_review": question.UNDER_REVIEW,
+        "findings": [_finding(one) for one in verdict["findings"]],
+        "panels": [panel(one) for one in question.figure(results.reported(answer.everything))],
+        "fairness": fairness(answer.everything, question.BUDGETS.get(answer.scale, {})),
+        "table": (answer.folder / "table.parquet").as_posix(),
+        "rows": f"{len(answer.everything):,}",
+        "commands": (
+            answer.command,
+            f"python -m experiments.figure {run}  # figure and verdict from the table",
+            f"{answer.command} --fresh  # every run again, beside these, and what moved",
+        ),
+    }
+
+
+def panel(chart: LayerChart) -> str:
+    """A chart as JSON that cannot end the element it stands in: as wide as its place, its data by columns."""
+    from experiments.analysis import charts
+
+    spec = charts.specification(chart.properties(width="container"))
+    for name, rows in spec["datasets"].items():
+        columns = list(rows[0]) if rows else []
+        spec["datasets"][name] = {"columns": columns, "rows": [list(row.values()) for row in rows]}
+    return json.dumps(spec, separators=(",", ":")).replace("<", "\\u003c").replace("&", "\\u0026")
+
+
+def _finding(found: dict[str, Any]) -> dict[str, Any]:
+    """One of the findings of `verdict.json`, with its numbers in words."""
+    return found | {"mark": MARKS[Outcome(found["outcome"])], "effects": [_effect(one) for one in found["effects"]]}
+
+
+def _effect(effect: dict[str, Any]) -> dict[str, str]:
+    size, low, high = (math.nan if effect[end] is None else effect[end] for end in ("size", "low", "high"))
+    return {
+        "comparison": effect["name"],
+        "says": effect["says"],
+        "effect": number(size, "+.3g"),
+        "95 % interval": f"{low:+.3g} to {high:+.3g}" if math.isfinite(high - low) else number(None),
+        "seeds": str(effect["seeds"]),
+        "p (Holm)": "no spread" if low == high else number(effect["p"], ".2g"),
+        "seeds to decide": number(effect["more_seeds"], "d"),
+    }

@@ -1,0 +1,82 @@
+"""Panels of a figure: what they show of seeds, what they leave out, and the files that come of them."""
+
+import numpy as np
+import pytest
+
+from experiments.analysis import charts
+from experiments.analysis.charts import Axes, Cell
+from experiments.analysis.palette import COLOURS, DASHES, MARKERS, Look
+from experiments.analysis.statistics import t_interval
+from experiments.analysis.table import of_rows
+from tests.experiments import panels
+
+AXES = Axes("accuracy by length", "length", "accuracy", y_domain=(0, 1))
+LOOKS = {"sure": Look("gru"), "unsure": Look("lstm", 1), "absent": Look("rnn")}
+SURE, UNSURE = [0.50, 0.52, 0.51, 0.5, 0.49], [0.1, 0.9, 0.88, 0.12, 0.91]
+CELLS = [Cell(name, x, values) for name, values in (("sure", SURE), ("unsure", UNSURE)) for x in (10, 20)]
+
+
+def marks(panel) -> list[tuple[str, set[str]]]:
+    """(mark, the series that it draws), layer by layer."""
+    spec = panel.to_dict()
+    rows = [spec["datasets"][layer["data"]["name"]] for layer in spec["layer"]]
+    return [
+        (layer["mark"]["type"], {row["series"] for row in mine})
+        for layer, mine in zip(spec["layer"], rows, strict=True)
+    ]
+
+
+def test_every_seed_is_a_dot_and_a_mean_has_its_interval():
+    (first, *_) = panels.means(charts.curves(CELLS, LOOKS, AXES)).to_dict("records")
+    interval = t_interval(SURE)
+    assert first["series"] == "sure" and first["x"] == 10
+    assert [first[end] for end in ("mean", "low", "high")] == pytest.approx(list(interval), rel=1e-4)
+    assert first["seeds"] == "0.5, 0.52, 0.51, 0.5, 0.49"
+    assert first["interval"] == f"{interval.low:.4g} to {interval.high:.4g}"
+    dots = next(frame for frame in panels.frames(charts.curves(CELLS, LOOKS, AXES)) if len(frame) == 20)
+    assert sorted(dots["y"][dots["series"] == "sure"]) == sorted(SURE * 2)
+
+
+def test_a_band_that_would_hide_the_panel_gives_way_to_a_line_a_seed():
+    band, apart, together, dots, _ = marks(charts.curves(CELLS, LOOKS, AXES))
+    assert band == ("area", {"sure"}) and apart == ("line", {"unsure"}) and together == ("line", {"sure"})
+    assert dots == ("point", {"sure", "unsure"})
+
+
+def test_an_interval_has_the_part_of_the_sentences():
+    narrow, wide = (
+        panels.means(charts.points([Cell("sure", "a", SURE, of_sentences=v)], LOOKS, AXES)) for v in (0.0, 0.01)
+    )
+    assert (wide["high"] - wide["low"])[0] > 3 * (narrow["high"] - narrow["low"])[0]
+
+
+def test_one_seed_has_no_interval_and_none_is_no_place():
+    found = panels.means(charts.curves([Cell("sure", 1, [0.5]), Cell("unsure", 1, [])], LOOKS, AXES))
+    assert found["interval"].tolist() == ["none, of one seed"] and found["low"].isna().all()
+
+
+def test_a_series_looks_the_same_everywhere_and_the_legend_has_what_is_there():
+    one = charts.curves(CELLS, LOOKS, AXES)
+    other = charts.points([Cell("unsure", "a", UNSURE)], LOOKS, AXES)
+    assert panels.names(one) == ["sure", "unsure"] and panels.names(other) == ["unsure"]
+    colours = [panel.to_dict()["layer"][0]["encoding"]["color"]["scale"]["range"] for panel in (one, other)]
+    assert colours == [[COLOURS["gru"], COLOURS["lstm"]], [COLOURS["lstm"]]]
+    assert len(set(map(tuple, DASHES))) == len(DASHES) and len(set(MARKERS)) == len(MARKERS)
+
+
+def test_curves_keep_to_places_that_every_seed_has():
+    rows = [{"system": "sure", "seed": seed, "place": x, "value": seed + x} for seed in (1, 0) for x in (1.0, 2.0)]
+    cells = list(charts.cells_of(of_rows([*rows, {**rows[0], "place": 3.0}])))
+    assert [(cell.series, cell.x) for cell in cells] == [("sure", 1.0), ("sure", 2.0)]
+    np.testing.assert_array_equal(cells[0].values, [1.0, 2.0])
+
+
+def test_files_are_the_same_for_the_same_panels(tmp_path):
+    drawn = charts.curves(CELLS, LOOKS, AXES) + charts.level(0.5, "chance")
+    written = []
+    for folder in (tmp_path / "one", tmp_path / "other"):
+        charts.save([drawn], folder)
+        written.append([(folder / name).read_bytes() for name in ("figure.svg", "figure.png")])
+    assert written[0] == written[1]
+    svg = written[0][0].decode()
+    assert "chance" in svg and "unsure" in svg and "absent" not in svg
