@@ -1,4 +1,4 @@
-"""The templates of the pages: HTML with the macros of `parts.html` and the one style sheet; what they hold is escaped."""
+"""The pages' templates: HTML with the macros of `parts.html` and one style sheet; what they are given is escaped."""
 
 from pathlib import Path
 from typing import Any

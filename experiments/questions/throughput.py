@@ -204,9 +204,10 @@ def figure(table: DataFrame) -> Sequence[LayerChart]:
     from experiments.analysis import charts
 
     rates = Rates(table)
+    logs = {"log_x": True, "log_y": True}
     speeds, ratios, costs = [], [], []
     for name, mine in series(rates.cells(TRAINING)):
-        axes = charts.Axes(f"Training, {name}", "length (tokens)", "tokens a second", log_x=True, log_y=True)
+        axes = charts.Axes(f"Training, {name}", "length (tokens)", "tokens a second", **logs)
         cells = [charts.Cell(of, cell.length, 10 ** rates(cell, of)) for of in LOOKS for cell in mine]
         speeds.append(charts.curves(cells, LOOKS, axes))
         axes = charts.Axes(
