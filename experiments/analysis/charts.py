@@ -128,7 +128,7 @@ def points(
     angle = -30 if max(map(len, places)) > 9 else 0
     x = alt.X("x:N", title=axes.x, scale=alt.Scale(domain=places), axis=alt.Axis(labelAngle=angle, grid=False))
     panel = _Panel(axes, looks, seeds, x)
-    aside = {"xOffset": alt.XOffset("series:N", scale=alt.Scale(domain=panel.names))} if beside else {}
+    aside: dict[str, Any] = {"xOffset": alt.XOffset("series:N", scale=alt.Scale(domain=panel.names))} if beside else {}
     panel.add(alt.Chart(means.dropna()).mark_rule(clip=True, strokeWidth=1.6), "low", 1, y2="high", **aside)
     dots = alt.Chart(seeds).mark_point(clip=True, filled=True, size=22)
     panel.add(dots, "y", 0.45, panel.shape, tooltip=axes.of_seed, **aside)
@@ -149,23 +149,25 @@ class _Panel:
     """Layers that share their axes, what tells series apart, and the legend."""
 
     def __init__(self, axes: Axes, looks: Mapping[str, Look], frame: pd.DataFrame, x: alt.X, *, lines: bool = False):
-        self.axes, self.x, self._layers = axes, x, []
+        self.axes, self.x = axes, x
+        self._layers: list[alt.Chart] = []
         self.names = [name for name in looks if name in set(frame["series"])]
         shown = [looks[name] for name in self.names]
         columns = 3 if max(map(len, self.names), default=0) < 18 else 2
         self.legend = alt.Legend(columns=columns, **({"symbolType": "stroke", "symbolSize": 350} if lines else {}))
         of_series: dict[str, Any] = {"shorthand": "series:N", "title": None, "legend": self.legend}
-        self.colour = {"color": alt.Color(**of_series, scale=self._scale([one.colour for one in shown]))}
-        self.dash = {"strokeDash": alt.StrokeDash(**of_series, scale=self._scale([one.dash for one in shown]))}
-        self.shape = {"shape": alt.Shape(**of_series, scale=self._scale([one.marker for one in shown]))}
+        self.colour: dict[str, Any] = {
+            "color": alt.Color(**of_series, scale=self._scale([one.colour for one in shown]))
+        }
+        self.dash: dict[str, Any] = {
+            "strokeDash": alt.StrokeDash(**of_series, scale=self._scale([one.dash for one in shown]))
+        }
+        self.shape: dict[str, Any] = {"shape": alt.Shape(**of_series, scale=self._scale([one.marker for one in shown]))}
         domain = axes.y_domain or [frame["y"].min(), frame["y"].max()]
         self._y_scale = _scale(axes.log_y, domain=domain, nice=not axes.y_domain)
         # A press puts a series in or out of what is shown; with none in it, all are.
         name = "shown_" + re.sub(r"\W", "_", axes.title)
         self._shown = alt.selection_point(name=name, fields=["series"], bind="legend", toggle="true")
-
-    def _scale(self, values: list[Any]) -> alt.Scale:
-        return alt.Scale(domain=self.names, range=values)
 
     def add(self, marks: alt.Chart, y: str, opacity: float, look: Mapping[str, Any] = {}, **channels: Any) -> None:
         """A layer, where there is something to draw."""
@@ -177,7 +179,7 @@ class _Panel:
 
     def chart(self) -> alt.LayerChart:
         first, *others = self._layers
-        layers = alt.layer(first.add_params(self._shown), *others)
+        layers = _layered(first.add_params(self._shown), *others)
         return layers.properties(title=alt.Title(self.axes.title, subtitle=self.axes.note), width=WIDTH, height=HEIGHT)
 
 
@@ -220,6 +222,10 @@ def _span(seeds: pd.DataFrame, axes: Axes) -> float:
     return np.log(high / low) if axes.log_y else high - low
 
 
+def _layered(*layers: Any) -> alt.LayerChart:
+    return alt.LayerChart(layer=list(layers))
+
+
 # ---- what is laid over a panel ----
 
 
@@ -227,14 +233,14 @@ def level(y: float, name: str) -> alt.LayerChart:
     """A dashed line across, such as chance, named at its right end."""
     line = alt.Chart(pd.DataFrame({"y": [y]})).encode(y="y:Q")
     said = line.mark_text(align="right", dx=-2, dy=-6, color=GREY, fontSize=10, text=name)
-    return alt.layer(line.mark_rule(color=GREY, strokeDash=[4, 3]), said.encode(x=alt.value("width")))
+    return _layered(line.mark_rule(color=GREY, strokeDash=[4, 3]), said.encode(x=alt.value("width")))
 
 
 def limit(x: float, name: str) -> alt.LayerChart:
     """The same upright."""
     line = alt.Chart(pd.DataFrame({"x": [x]})).encode(x="x:Q")
     said = line.mark_text(align="left", dx=3, dy=8, color=GREY, fontSize=10, text=name)
-    return alt.layer(line.mark_rule(color=GREY, strokeDash=[4, 3]), said.encode(y=alt.value(0)))
+    return _layered(line.mark_rule(color=GREY, strokeDash=[4, 3]), said.encode(y=alt.value(0)))
 
 
 def shade(panel: alt.LayerChart, low: float, high: float, name: str) -> alt.LayerChart:
@@ -252,7 +258,7 @@ def line(of_x: Mapping[Any, float], name: str, colour: str = GREY) -> alt.LayerC
     frame = pd.DataFrame({"x": list(of_x), "y": list(of_x.values())})
     drawn = alt.Chart(frame).encode(x="x:N" if names else "x:Q", y="y:Q", tooltip=[alt.Tooltip("y:Q", title=name)])
     thin = drawn.mark_line(color=colour, strokeDash=[4, 2], strokeWidth=1, clip=True, opacity=0.7)
-    return alt.layer(thin, drawn.mark_point(color=colour, shape="cross", size=25)) if names else alt.layer(thin)
+    return _layered(thin, drawn.mark_point(color=colour, shape="cross", size=25)) if names else _layered(thin)
 
 
 # ---- the figure ----

@@ -180,7 +180,8 @@ def figure(table: DataFrame) -> Sequence[LayerChart]:
     for group in (TANH, GATED, ATTENTION):
         names = [name for name, system in SYSTEMS.items() if system.group == group and name in measured]
         for moment in MOMENTS if names else ():
-            cells, bounds = [], charts.level(0, "")
+            cells: list[charts.Cell] = []
+            bounds = charts.level(0, "")
             for name in names:
                 for state in dict.fromkeys((SYSTEMS[name].state, HIDDEN if group == GATED else SYSTEMS[name].state)):
                     powers_NX = relative(table, name, moment, state)

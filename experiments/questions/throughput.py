@@ -204,7 +204,7 @@ def figure(table: DataFrame) -> Sequence[LayerChart]:
     from experiments.analysis import charts
 
     rates = Rates(table)
-    logs = {"log_x": True, "log_y": True}
+    logs: dict[str, Any] = {"log_x": True, "log_y": True}
     speeds, ratios, costs = [], [], []
     for name, mine in series(rates.cells(TRAINING)):
         axes = charts.Axes(f"Training, {name}", "length (tokens)", "tokens a second", **logs)
