@@ -154,15 +154,15 @@ class _Panel:
         self.names = [name for name in looks if name in set(frame["series"])]
         shown = [looks[name] for name in self.names]
         columns = 3 if max(map(len, self.names), default=0) < 18 else 2
-        self.legend = alt.Legend(columns=columns, **({"symbolType": "stroke", "symbolSize": 350} if lines else {}))
-        of_series: dict[str, Any] = {"shorthand": "series:N", "title": None, "legend": self.legend}
-        self.colour: dict[str, Any] = {
-            "color": alt.Color(**of_series, scale=self._scale([one.colour for one in shown]))
-        }
-        self.dash: dict[str, Any] = {
-            "strokeDash": alt.StrokeDash(**of_series, scale=self._scale([one.dash for one in shown]))
-        }
-        self.shape: dict[str, Any] = {"shape": alt.Shape(**of_series, scale=self._scale([one.marker for one in shown]))}
+        symbols: dict[str, Any] = {"symbolType": "stroke", "symbolSize": 350} if lines else {}
+        shared: dict[str, Any] = {"title": None, "legend": alt.Legend(columns=columns, **symbols)}
+
+        def told(kind: Any, values: list[Any]) -> Any:
+            return kind("series:N", scale=alt.Scale(domain=self.names, range=values), **shared)
+
+        self.colour: dict[str, Any] = {"color": told(alt.Color, [one.colour for one in shown])}
+        self.dash: dict[str, Any] = {"strokeDash": told(alt.StrokeDash, [one.dash for one in shown])}
+        self.shape: dict[str, Any] = {"shape": told(alt.Shape, [one.marker for one in shown])}
         domain = axes.y_domain or [frame["y"].min(), frame["y"].max()]
         self._y_scale = _scale(axes.log_y, domain=domain, nice=not axes.y_domain)
         # A press puts a series in or out of what is shown; with none in it, all are.
