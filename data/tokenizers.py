@@ -266,9 +266,9 @@ def load(folder: str | Path, role: str, wanted: Settings | None = None) -> Token
     stored = whole_file.read_json(description, f"remove {folder} and run again")
     if not {"name", "vocab_size", "sha256"} <= stored.keys():
         raise ValueError(f"{description} describes no tokenizer; remove {folder} and run again")
-    state = description.with_suffix(".model").read_bytes()
-    if hashlib.sha256(state).hexdigest() != stored["sha256"]:
-        raise ValueError(f"{description.with_suffix('.model')} is damaged; remove {folder} and run again")
+    path = description.with_suffix(".model")
+    if not path.is_file() or hashlib.sha256(state := path.read_bytes()).hexdigest() != stored["sha256"]:
+        raise ValueError(f"{path} is {'damaged' if path.is_file() else 'gone'}; remove {folder} and run again")
     before = {"normalization": normalization_before(stored["name"])}
     found = Settings(*((before | stored)[name] for name in Settings._fields))
     if wanted is not None and found != wanted:

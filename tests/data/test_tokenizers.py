@@ -107,7 +107,15 @@ def test_the_run_folder_comes_first_and_needs_no_text(tmp_path):
     (folder / "joint.model").write_bytes(made.state()[:-5])
     with pytest.raises(ValueError, match=r"joint\.model is damaged; remove"):
         tokenizers.load(folder, "joint")
-    for content, said in (("", "is empty"), ('{"name', "is damaged"), ("{}", "describes no tokenizer")):
+    (folder / "joint.model").unlink()
+    with pytest.raises(ValueError, match=r"joint\.model is gone; remove"):
+        tokenizers.load(folder, "joint")
+    for content, said in (
+        ("", "is empty"),
+        ("\0" * 9, r"is damaged \(Expecting value"),
+        ('{"name', "is damaged"),
+        ("{}", "describes no tokenizer"),
+    ):
         (folder / "joint.json").write_text(content)
         with pytest.raises(ValueError, match=rf"joint\.json {said}.*; remove .* and run again"):
             tokenizers.load(folder, "joint")

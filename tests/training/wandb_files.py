@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ def read(workdir: Path) -> Offline:
     """All folders of a run, in the order of their start."""
     found = Offline([], [], {}, {}, [], set())
     for path in sorted((workdir / "wandb").glob("offline-run-*/run-*.wandb"), key=lambda path: path.stat().st_mtime):
-        for record in records(path.read_bytes()):
+        for record in finished(path):
             if record.HasField("run"):
                 found.ids.append(record.run.run_id)
                 found.sweeps.update({record.run.sweep_id} - {""})
@@ -34,6 +35,16 @@ def read(workdir: Path) -> Offline:
                 found.summary.update(_items(record.summary.update))
         found.files.extend(file for file in (path.parent / "files").rglob("*") if file.is_file())
     return found
+
+
+def finished(path: Path) -> list[Any]:
+    """The records of a run's file with the last one, which wandb's service may write a moment after the run's end."""
+    deadline = time.monotonic() + 30
+    there = records(path.read_bytes())
+    while not any(record.HasField("exit") for record in there) and time.monotonic() < deadline:
+        time.sleep(0.1)
+        there = records(path.read_bytes())
+    return there
 
 
 def records(data: bytes) -> list[Any]:

@@ -87,9 +87,12 @@ def user_errors(config_file: str = "", config: Mapping[str, Any] | None = None) 
             if said := memory.exhausted(error):
                 _exit(said, FAILURE)
             raise
-        key = KEY.match(str(error))
+        said = str(error)
+        if isinstance(error, OSError) and error.filename and error.strerror:
+            said = f"{error.filename}: {error.strerror.lower()}; give another path, or mend this one"
+        key = KEY.match(said)
         named = key is not None and config is not None and key[0].split(" ")[0].split(".")[0] in config
-        _exit(f"{config_file}: {error}" if named else str(error), MISTAKE)
+        _exit(f"{config_file}: {said}" if named else said, MISTAKE)
     except BrokenPipeError:  # the reader has seen enough, as head has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(READER_GONE)

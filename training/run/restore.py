@@ -75,7 +75,10 @@ def _weights(workdir: Path, which: str, template: train_step.State) -> tuple[par
     if not steps:
         raise FileNotFoundError(f"{folder} holds no checkpoint yet; let the run get to its first one")
     if which == "best":
-        state, _ = checkpoints.restore(steps[-1], {"params": template["params"]})
+        try:
+            state, _ = checkpoints.restore(steps[-1], {"params": template["params"]})
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}; try --checkpoint=last") from None
         return state["params"], steps[-1]
     states, whole = [], []
     for number in reversed(steps):
