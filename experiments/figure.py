@@ -19,6 +19,7 @@ from pathlib import Path
 from experiments.analysis import table
 from experiments.engine import publish, results, version
 from experiments.engine.results import Folders
+from experiments.page import question_page
 from experiments.questions import find
 from experiments.questions.question import SCALES
 from training.command.cli import Parser, check_folder, user_errors
@@ -74,6 +75,7 @@ def main(argv: Sequence[str]) -> int:
         print(*publish.said(question, options.scale, findings), sep="\n")
         if missing := publish.missing(grid, everything):
             print(f"{missing} runs of the grid are not in {path}", file=sys.stderr)
+        question_page.write(name, question, options.scale, options.results)
         print(folders.results / "figure.png")
     return 0
 

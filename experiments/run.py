@@ -32,6 +32,7 @@ from experiments.analysis import moved, table
 from experiments.engine import publish, results, schedule, sitting, version
 from experiments.engine.results import Folders, Store
 from experiments.engine.study import Study
+from experiments.page import question_page
 from experiments.questions import find
 from experiments.questions.question import SCALES
 from training.command.cli import Parser, user_errors
@@ -59,6 +60,8 @@ def write(study: Study) -> list[str]:
     plan = study.whole()
     grid = sum(due.role == schedule.REPORT for due in plan.runs) + len(plan.waiting)
     findings = publish.publish(study.question, study.name, study.scale, everything, folder, grid)
+    if folder.name == study.scale:  # not what is run anew beside it
+        question_page.write(study.name, study.question, study.scale, folder.parent.parent)
     return publish.said(study.question, study.scale, findings)
 
 

@@ -56,13 +56,13 @@ def _numbers(mine: DataFrame, trials: DataFrame, budget: int | None) -> dict[str
         "parameters": number(mean.get("num_params")),
         "without embeddings": number(mean.get(SIZE)),
         "left of the budget": number(left),
-        "FLOPs a token": number(mean.get("flops_per_token")),
+        "FLOPs per token": number(mean.get("flops_per_token")),
         "state or cache, bytes": number(mean.get("state_bytes")),
         "updates": number(config.get("steps")),
         "tuning trials": str(len(tried)) if len(tried) else NONE,
         "learning rate": number(config.get("optimizer.learning_rate"), ".3g") + edge,
         "late gain (converged)": _late_gain(worst.get("late_gain", math.nan), worst.get("best_loss", math.nan)),
-        "minutes a run": number(seconds / 60, ".2g"),
+        "minutes per run": number(seconds / 60, ".2g"),
     }
 
 

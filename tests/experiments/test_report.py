@@ -312,13 +312,13 @@ def test_fairness_says_what_each_cell_was_given():
         "parameters": "54,321",
         "without embeddings": "49,999",
         "left of the budget": "10,001",
-        "FLOPs a token": "100,000",
+        "FLOPs per token": "100,000",
         "state or cache, bytes": "512",
         "updates": "4,000",
         "tuning trials": "2",
         "learning rate": "0.003 (edge)",  # the larger of two
         "late gain (converged)": "0.2 % (yes)",
-        "minutes a run": "1.1",
+        "minutes per run": "1.1",
     }
     assert rest[0]["late gain (converged)"] == "2.2 % (no)"
 
@@ -328,7 +328,7 @@ def test_who_has_no_loss_left_has_converged():
     said = {"late_gain": math.nan, "best_loss": 0.0}
     rows = [{**run, "seed": seed, "measure": name, "value": said[name]} for seed in (0, 1) for name in said]
     (one,) = fairness(whole(rows), {})
-    assert one["late gain (converged)"] == "none left (yes)" and "FLOPs a token" not in one
+    assert one["late gain (converged)"] == "none left (yes)" and "FLOPs per token" not in one
 
 
 def test_systems_measured_in_one_run_have_a_size_each():

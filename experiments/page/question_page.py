@@ -1,0 +1,41 @@
+"""`QUESTION.md`: what a reader gets of one question, beside the folder of its results."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from data import whole_file
+from experiments.engine.progress import duration
+from experiments.engine.results import SECONDS
+from experiments.page import answer, templates
+from experiments.page.section import section
+from experiments.questions.question import Question
+
+
+def write(name: str, question: Question, scale: str, results: Path) -> Path | None:
+    """Writes RESULTS/QUESTION.md from table and verdict; None, and nothing, where they are of a few steps alone."""
+    found = None if scale == "smoke" else answer.find(name, question, scale, results)
+    if found is None:
+        return None
+    title = (question.__doc__ or name).strip().splitlines()[0]
+    times = found.everything[found.everything["measure"].isin(SECONDS)]
+    values: dict[str, Any] = {
+        "title": title[: title.find("?") + 1] or title,
+        "one": section(found),
+        "folder": f"{name}/{scale}",
+        "history": history(question),
+        "hours": duration(times["value"].sum()),
+        "machines": sorted(found.everything["device"].unique()),
+    }
+    path = found.folder.parent.parent / f"{name}.md"
+    whole_file.write_text(path, re.sub(r"\n{3,}", "\n\n", templates.render("question.md", **values)).rstrip() + "\n")
+    return path
+
+
+def history(question: Question) -> list[str]:
+    """What a question says of each of its versions, behind and below `VERSION`: `1: as first run`."""
+    file = getattr(question, "__file__", None)
+    source = Path(file).read_text(encoding="utf-8") if file else ""
+    found = re.search(r"^VERSION = \d+(.*\n(?:#.*\n)*)", source, re.MULTILINE)
+    lines = found[1].splitlines() if found else [f"# {question.VERSION}"]
+    return [line.strip().lstrip("# ") for line in lines]

@@ -1,0 +1,46 @@
+"""The pages of docs/results are those that the committed tables and verdicts give."""
+
+import shutil
+import types
+from pathlib import Path
+
+import pytest
+
+from experiments.page import question_page
+from experiments.questions import NAMES, find
+
+RESULTS = Path("docs/results")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_committed_pages_are_of_the_committed_results(name, tmp_path):
+    shutil.copytree(RESULTS / name, tmp_path / name)
+    path = question_page.write(name, find(name), "cpu", tmp_path)
+    again = f"python -m experiments.figure {name} --results=docs/results"
+    assert path == tmp_path / f"{name}.md"
+    assert path.read_text() == (RESULTS / f"{name}.md").read_text(), f"{again} writes it anew"
+
+
+def test_what_a_page_says(tmp_path):
+    """A verdict that is not under review stands there with its reasons."""
+    shutil.copytree(RESULTS / "parity", tmp_path / "parity")
+    question = types.SimpleNamespace(**{**vars(find("parity")), "UNDER_REVIEW": ""})
+    path = question_page.write("parity", question, "cpu", tmp_path)
+    text = path.read_text()
+    assert "under review" not in text.lower()
+    assert "- **C20: " in text and "parity/cpu/figure.png" in text and "--fresh" in text
+    assert (tmp_path / "parity" / "cpu" / "figure.png").is_file()
+
+
+def test_a_few_steps_have_no_page(tmp_path):
+    assert question_page.write("parity", find("parity"), "smoke", tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_history_is_what_the_question_says_of_its_versions(tmp_path):
+    file = tmp_path / "question.py"
+    file.write_text("VERSION = 2  # 1: as first run\n# 2: rates at full length\nUNDER_REVIEW = ''\n")
+    assert question_page.history(types.SimpleNamespace(__file__=str(file))) == [
+        "1: as first run",
+        "2: rates at full length",
+    ]
