@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from data import whole_file
+from experiments.engine.process import LOG
 from experiments.engine.schedule import Due
 from experiments.engine.trial import Spec
 from experiments.questions.question import Probing
@@ -30,7 +31,7 @@ class Job(NamedTuple):
 
     @property
     def log(self) -> Path:
-        return self.folder / f"{self.name}.log"
+        return self.folder / f"{self.name}{LOG}"
 
     @property
     def left(self) -> list[Spec]:

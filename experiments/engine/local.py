@@ -6,7 +6,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 
-from experiments.engine import work
+from experiments.engine import process
 from experiments.engine.jobs import End, Job
 
 PATIENCE = 60.0  # seconds that a process has to save its run when it must end
@@ -29,37 +29,37 @@ class Local:
     def start(self, jobs: Sequence[Job]) -> None:
         free = [slot for slot in range(self.slots) if slot not in self._processes]
         for slot, job in zip(free, jobs, strict=False):
-            process = work.start(job, self._share)
-            self._processes[slot] = job, process
+            started = process.start(job.write(), self._share)
+            self._processes[slot] = job, started
             if self.slots > 1 and hasattr(os, "sched_setaffinity"):  # before it imports anything that has threads
                 cores = sorted(os.sched_getaffinity(0))
-                os.sched_setaffinity(process.pid, cores[slot % len(cores) :: self.slots] or cores)
+                os.sched_setaffinity(started.pid, cores[slot % len(cores) :: self.slots] or cores)
 
     def wait(self, seconds: float) -> list[End]:
         until = time.monotonic() + seconds
         while True:
-            over = [slot for slot, (_, process) in self._processes.items() if process.poll() is not None]
+            over = [slot for slot, (_, one) in self._processes.items() if one.poll() is not None]
             if over or time.monotonic() > until:
                 return [self._end(slot) for slot in over]
             time.sleep(LOOK)
 
     def _end(self, slot: int) -> End:
-        job, process = self._processes.pop(slot)
-        process.communicate()  # closes its standard input
-        return End(job, work.how(job, process.returncode))
+        job, ended = self._processes.pop(slot)
+        ended.communicate()  # closes its standard input
+        return End(job, process.how(job.log, ended.returncode))
 
     def stop(self) -> str:
-        for _, process in self._processes.values():
-            process.send_signal(signal.SIGTERM)
+        for _, one in self._processes.values():
+            one.send_signal(signal.SIGTERM)
         return "saving what is running"
 
     def close(self) -> None:
         """Asks, waits for PATIENCE, and ends by force."""
         self.stop()
         until = time.monotonic() + PATIENCE
-        for _, process in self._processes.values():
+        for _, one in self._processes.values():
             try:
-                process.wait(max(0.0, until - time.monotonic()))
+                one.wait(max(0.0, until - time.monotonic()))
             except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+                one.kill()
+                one.wait()

@@ -2,15 +2,14 @@
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from experiments.engine import estimate, schedule
+from experiments.engine import estimate, jobs, schedule
 from experiments.engine.execute import Outcome, execute
-from experiments.engine.jobs import Executor
 from experiments.engine.local import Local
 from experiments.engine.progress import duration
 from experiments.engine.schedule import Due
+from experiments.engine.slurm import Slurm, settings
 from experiments.engine.study import Study
 from training.command.cli import FAILURE, Parser, check_folder
 from training.command.printed import print_whole
@@ -21,6 +20,9 @@ from training.mirrors import wandb_account
 def add_options(parser: Parser, minutes: str) -> None:
     """`minutes` is the name of the option with the time after which to stop."""
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time; on a CPU they share out its cores")
+    parser.add_argument("--cluster", default="", choices=("slurm",), help="where jobs go instead of this machine")
+    parser.add_argument("--slurm", type=Path, help="TOML: partition, minutes, gpus (experiments/engine/slurm.py)")
+    parser.add_argument("--cancel", action="store_true", help="cancel what is in Slurm, and run nothing")
     parser.add_argument("--dry-run", action="store_true", help="list the runs with sizes and minutes")
     parser.add_argument(minutes, dest="minutes", type=float, default=0.0, help="minutes, then it saves; 0: no end")
     parser.add_argument("--wandb", default="disabled", choices=("disabled", "auto", "online", "offline"))
@@ -30,14 +32,20 @@ def add_options(parser: Parser, minutes: str) -> None:
 def check(parser: Parser, options: argparse.Namespace, minutes: str) -> None:
     if options.jobs < 1:
         parser.error(f"--jobs = {options.jobs} is no number of processes; use 1 or more")
+    if bool(options.cluster) != bool(options.slurm):
+        parser.error("--cluster=slurm and --slurm=FILE.toml go together; give both or neither")
+    if options.cluster and options.jobs > 1:
+        parser.error(f"--jobs = {options.jobs} is of this machine; set parallel in {options.slurm}")
+    if options.cancel and not options.cluster:
+        parser.error("--cancel is of jobs in Slurm; here, Ctrl-C saves and ends them")
     if not options.minutes >= 0:
         parser.error(f"{minutes} = {options.minutes} is no number of minutes; use 0 (none) or more")
 
 
 def sit(study: Study, options: argparse.Namespace, *folders: Path) -> Outcome | None:
-    """Runs what is due; None where the runs were only listed. Raises ValueError for what cannot be."""
-    jobs = 1 if study.alone else options.jobs
-    if options.jobs > jobs:
+    """Runs what is due; None where that was not asked. Raises ValueError for what cannot be."""
+    slots = 1 if study.alone else options.jobs
+    if options.jobs > slots:
         said = f"{study.name} measures time, so one run at a time has the whole machine"
         print(f"--jobs = {options.jobs}: {said}", file=sys.stderr)
     if options.wandb != "disabled":
@@ -49,15 +57,16 @@ def sit(study: Study, options: argparse.Namespace, *folders: Path) -> Outcome | 
     if outdated := study.store.outdated(plan.due):
         print(outdated, file=sys.stderr)
     if options.dry_run:
-        _list(study, left, jobs)
+        _list(study, left, slots)
+        return None
+    cluster = Slurm(study.folders.runs / jobs.FOLDER, settings(options.slurm)) if options.cluster else None
+    if cluster and options.cancel:
+        print(cluster.cancel())
         return None
     if not left:
         print(f"{study.all_finished()}; what comes out is written anew", file=sys.stderr)
         return Outcome({}, "")
-    return execute(study, LOCAL(min(jobs, len(left))), budget=options.minutes)
-
-
-LOCAL: Callable[[int], Executor] = Local
+    return execute(study, cluster or Local(min(slots, len(left))), budget=options.minutes)
 
 
 def _list(study: Study, left: list[Due], jobs: int) -> None:
@@ -96,6 +105,6 @@ def close(study: Study, outcome: Outcome) -> int:
         why = f" ({outcome.stopped})" if outcome.stopped else ""
         runs = "1 run is" if left == 1 else f"{left} runs are"
         print(f"{runs} not finished{why}; the same command goes on from here", file=sys.stderr)
-    if signals.StopRequest.received:
+    if outcome.stopped and signals.StopRequest.received:
         return signals.status()
     return FAILURE if outcome.failed else 0

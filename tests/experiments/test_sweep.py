@@ -35,7 +35,7 @@ class Trained(Pretending):
 @pytest.fixture
 def trained(monkeypatch):
     executor = Trained()
-    monkeypatch.setattr(sitting, "LOCAL", lambda slots: executor)
+    monkeypatch.setattr(sitting, "Local", lambda slots: executor)
     return executor
 
 
@@ -114,7 +114,7 @@ def test_values_have_the_config_s_types_and_names_stay_apart():
 
 
 def test_a_real_sweep(tmp_path, monkeypatch):
-    monkeypatch.setattr(sitting, "LOCAL", InProcess)
+    monkeypatch.setattr(sitting, "Local", InProcess)
     argv = [
         f"--config={RECALL}:transformer",
         "--vary=model.hidden_size=8,16",

@@ -27,6 +27,7 @@ from models.options import KINDS, flat
 from training.command import usage
 from training.command.config_file import load
 from training.command.validate import validate
+from training.machine import mesh
 from training.run import memory
 
 MISTAKE, FAILURE = 2, 1  # exit status: the user can mend the command, or the machine or the numbers failed
@@ -86,6 +87,7 @@ def user_errors(config_file: str = "", config: Mapping[str, Any] | None = None) 
         if isinstance(error, ValueError) and not _raised_here(error):
             if said := memory.exhausted(error):
                 _exit(said, FAILURE)
+            _end_with_peers(error)
             raise
         said = str(error)
         if isinstance(error, OSError) and error.filename and error.strerror:
@@ -101,6 +103,7 @@ def user_errors(config_file: str = "", config: Mapping[str, Any] | None = None) 
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if said := memory.exhausted(error):
             _exit(said, FAILURE)
+        _end_with_peers(error)
         raise
     except KeyboardInterrupt:
         _exit("stopped", INTERRUPTED)
@@ -255,6 +258,14 @@ def _raised_here(error: BaseException) -> bool:
     frames = traceback.extract_tb(error.__traceback__)
     path = Path(frames[-1].filename).resolve()
     return path.is_relative_to(usage.ROOT) and "site-packages" not in path.parts
+
+
+def _end_with_peers(error: BaseException) -> None:
+    """Ends at once where a process of the run is gone: an orderly end would wait for it."""
+    if mesh.lost_peer(error):
+        said = "another process of this run has ended; start all of them again to go on from the last checkpoint"
+        print(f"error: {said}", file=sys.stderr, flush=True)
+        os._exit(FAILURE)
 
 
 def _exit(message: str, status: int = MISTAKE) -> NoReturn:

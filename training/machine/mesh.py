@@ -21,11 +21,12 @@ def start_processes(coordinator: str | None, num_processes: int | None, process_
     """Joins `jax.distributed` where flags or the environment ask for it.
 
     Without flags: JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or a launcher that JAX knows by
-    itself (Slurm, Open MPI) with more than one task.
+    itself (Slurm, Open MPI) with more than one task. Of Slurm that is a step, which `srun` makes: a batch script names
+    the tasks of its job and is one process.
     """
     launched = any(
         int(os.environ.get(tasks, 1)) > 1 and task in os.environ
-        for tasks, task in (("SLURM_NTASKS", "SLURM_PROCID"), ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"))
+        for tasks, task in (("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"), ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"))
     )
     coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
     if num_processes is None and "JAX_NUM_PROCESSES" in os.environ and "JAX_PROCESS_ID" in os.environ:
@@ -39,6 +40,11 @@ def start_processes(coordinator: str | None, num_processes: int | None, process_
     if coordinator or launched:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(coordinator, num_processes, process_id)
+
+
+def lost_peer(error: BaseException) -> bool:
+    """Whether a collective failed because another process of the run is gone."""
+    return jax.process_count() > 1 and any(name in str(error) for name in ("Gloo", "NCCL", "coordination service"))
 
 
 def _whole(name: str) -> int:

@@ -35,14 +35,14 @@ def answered(tmp_path_factory) -> Path:
     """A folder in which the question has been answered at its smoke scale."""
     folder = tmp_path_factory.mktemp("answered")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(sitting, "LOCAL", InProcess)
+        patched.setattr(sitting, "Local", InProcess)
         assert run.main(words(folder, "--jobs=2")) == 0
     return folder
 
 
 @pytest.fixture(autouse=True)
 def in_process(monkeypatch):
-    monkeypatch.setattr(sitting, "LOCAL", InProcess)
+    monkeypatch.setattr(sitting, "Local", InProcess)
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def forbid(monkeypatch):
     def refuse(*_):
         raise AssertionError("nothing is left to run")
 
-    monkeypatch.setattr(sitting, "LOCAL", refuse)
+    monkeypatch.setattr(sitting, "Local", refuse)
 
 
 def test_what_is_finished_is_not_run_again(copy, monkeypatch):

@@ -1,0 +1,161 @@
+"""Jobs on a Slurm cluster, as arrays by submitit. They go on without the command, and a later start adopts them.
+
+A file says what to ask for (`--slurm=FILE.toml`):
+
+    partition = "gpu"       # account, qos and constraint alike; what is left out is the cluster's default
+    minutes = 240           # time limit; a run that needs longer is requeued and goes on from its checkpoint
+    gpus = 1                # of a job, which is one run or the seeds of one cell
+    cpus = 8
+    memory_gb = 32
+    parallel = 16           # jobs of an array at a time
+    setup = ["module load cuda"]
+
+Which job is which is on disk (`jobs/NAME.slurm`), whether it lives `squeue` says, and whether it did its runs, their
+rows.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from data import checks, whole_file
+from experiments.engine import jobs, process
+from experiments.engine.jobs import End, Job
+from experiments.engine.supervise import supervise
+
+KINDS: dict[str, type] = dict.fromkeys(("partition", "account", "qos", "constraint"), str)
+KINDS |= dict.fromkeys(("minutes", "gpus", "cpus", "memory_gb", "parallel"), int) | {"setup": list}
+PARALLEL = 16
+NOTICE = 120  # seconds before the time limit in which a run saves
+LOOK = 5.0  # seconds between looks at the queue
+GRACE = 30.0  # seconds in which the rows of a job that left the queue may still be on their way through a file system
+ID = ".slurm"
+
+
+def settings(path: Path) -> dict[str, Any]:
+    """What a file asks for. Raises ValueError or FileNotFoundError in one line."""
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"--slurm = {path} is no file; give one that holds minutes = 240") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not TOML: {error}") from None
+    for key, value in found.items():
+        checks.one_of(f"{path}: key", key, KINDS)
+        if type(value) is not KINDS[key] or (key != "gpus" and not value):
+            raise ValueError(f"{path}: {key} = {value!r} is no {KINDS[key].__name__} that is more than nothing")
+    if "minutes" not in found:
+        raise ValueError(f"{path}: minutes is missing; give the time limit of a job, such as minutes = 240")
+    if 60 * found["minutes"] <= NOTICE:
+        raise ValueError(f"{path}: minutes = {found['minutes']} is too few; a run saves {NOTICE} s before the limit")
+    return found
+
+
+class Slurm:
+    """An executor (`jobs.Executor`)."""
+
+    def __init__(self, folder: Path, wanted: dict[str, Any]):
+        """`folder` is the jobs'. Raises ValueError where there is no Slurm."""
+        if not shutil.which("sbatch"):
+            raise ValueError("--cluster = slurm: there is no sbatch here; run this where jobs are submitted")
+        self.slots: int = wanted.get("parallel", PARALLEL)
+        self._folder, self._wanted = folder, wanted
+        self._gone: dict[str, float] = {}  # since when, by name
+        alive = queued()
+        told = {path.stem: json.loads(path.read_text(encoding="utf-8"))["id"] for path in folder.glob(f"*{ID}")}
+        self._ids = {name: number for name, number in told.items() if number in alive}
+        self.running = [jobs.read(folder / f"{name}.json") for name in sorted(self._ids)]
+
+    def start(self, wave: Sequence[Job]) -> None:
+        """All of them, as an array; those that measure time as one of their own, a node each."""
+        for alone in (False, True):
+            if mine := [job for job in wave if job.alone == alone]:
+                self._submit(mine, alone)
+
+    def _submit(self, wave: list[Job], alone: bool) -> None:
+        import submitit
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+        files = [str(job.write().absolute()) for job in wave]
+        executor = submitit.SlurmExecutor(self._folder / "submitit")
+        executor.update_parameters(**self._parameters(alone))
+        where = {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
+        try:
+            with submitit.helpers.clean_env():  # of the job that this command may run in, and of where Slurm is
+                os.environ.update(where)
+                submitted = executor.map_array(supervise, files)
+        except (FailedJobError, FailedSubmissionError) as error:
+            said = [line for line in str(error).splitlines() if "sbatch: error" in line] or str(error).splitlines()[-1:]
+            raise ValueError(f"--cluster = slurm: {said[0].strip()}") from None
+        for job, known in zip(wave, submitted, strict=True):
+            whole_file.write_json(job.file.with_suffix(ID), {"id": known.job_id})
+            self._ids[job.name] = known.job_id
+            self.running.append(job)
+
+    def _parameters(self, alone: bool) -> dict[str, Any]:
+        wanted = self._wanted
+        same = {key: wanted[key] for key in ("partition", "account", "qos", "constraint") if key in wanted}
+        cpus, gpus = wanted.get("cpus", 1), wanted.get("gpus", 0)
+        paths = os.pathsep.join(filter(None, (str(process.ROOT), os.environ.get("PYTHONPATH"))))
+        setup = [f"export PYTHONPATH={paths!r}", *wanted.get("setup", [])]
+        return same | {
+            "job_name": "longreach",
+            "time": wanted["minutes"],
+            "cpus_per_task": cpus,
+            "srun_args": [f"--cpus-per-task={cpus}"],  # which srun does not take from the job since Slurm 22.05
+            "array_parallelism": self.slots,
+            "signal_delay_s": NOTICE,
+            "setup": setup if gpus else [*setup, "export JAX_PLATFORMS=cpu"],  # no GPU that nobody asked for
+            "additional_parameters": {"requeue": True},
+            **({"gpus_per_node": gpus} if gpus else {}),
+            **({"mem": f"{wanted['memory_gb']}GB"} if "memory_gb" in wanted else {}),
+            **({"exclusive": True} if alone else {}),
+        }
+
+    def wait(self, seconds: float) -> list[End]:
+        """Those that are no longer in the queue. One without its rows is given GRACE."""
+        until = time.monotonic() + max(seconds, LOOK)
+        while time.monotonic() < until and any(job.left for job in self.running):
+            time.sleep(min(0.2, LOOK))
+        alive, now, ended = queued(), time.monotonic(), []
+        for job in list(self.running):
+            if self._ids[job.name] in alive:
+                self._gone.pop(job.name, None)
+            elif not job.left or now - self._gone.setdefault(job.name, now) > GRACE:
+                self.running.remove(job)
+                ended.append(End(job, self._how(job)))
+        return ended
+
+    def _how(self, job: Job) -> str:
+        """The last line of the job's log, or of what Slurm wrote where the job never began one."""
+        of_slurm = self._folder / "submitit" / f"{self._ids[job.name]}_0_log.err"
+        return process.how(job.log if job.log.is_file() and job.log.stat().st_size else of_slurm, 1)
+
+    def stop(self) -> str:
+        count, self.running = len(self.running), []
+        jobs_go = "1 job goes" if count == 1 else f"{count} jobs go"
+        return f"{jobs_go} on in Slurm; the same command comes back to them, --cancel cancels them"
+
+    def cancel(self) -> str:
+        if self._ids:
+            subprocess.run(["scancel", *self._ids.values()], check=True)
+        return f"cancelled {len(self._ids)} jobs" if self._ids else "no job of these runs is in Slurm"
+
+    def close(self) -> None:
+        """Nothing ends with the command."""
+
+
+def queued() -> set[str]:
+    """The ids of one's jobs that wait or run, those of arrays as 12_3. Waits for a controller that does not answer."""
+    while True:
+        asked = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
+        found = subprocess.run(asked, capture_output=True, encoding="utf-8", check=False)
+        if not found.returncode:
+            return set(found.stdout.split())
+        time.sleep(LOOK)
