@@ -16,13 +16,12 @@ from typing import Any
 
 import eval
 import train
-from data import whole_file
+from experiments.analysis.palette import Look
 from training.command.cli import Parser, load, user_errors
 from training.command.printed import print_whole
 from training.run.restore import restore
 
-MODELS = ("gru", "gru_attention", "transformer")
-COLOURS = {"gru": "#d1495b", "gru_attention": "#edae49", "transformer": "#00798c"}
+MODELS = {"gru": Look("gru"), "gru_attention": Look("attention"), "transformer": Look("transformer")}
 BINS = 8  # rows of the table
 
 
@@ -66,39 +65,19 @@ def print_table(results: dict[str, dict], chance: float) -> None:
     print_whole(table)
 
 
-def draw(results: dict[str, dict], chance: dict[str, float], path: Path) -> None:
-    import matplotlib
+def draw(results: dict[str, dict], chance: dict[str, float], folder: Path) -> None:
+    """`figure.png` and `figure.svg`. What knows which values came, but not with which key, guesses among those."""
+    from experiments.analysis import charts
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
-    for name, found in results.items():
-        rows = found["by_distance"]
-        middle = [(row["low"] + row["high"]) / 2 for row in rows]
-        axes.plot(middle, [row["token_accuracy"] for row in rows], color=COLOURS[name], marker="o", ms=4, label=name)
-    # A model that knows which values came up, but not with which key, guesses among those.
-    levels = {"chance": chance["token_accuracy"], "chance among the values seen": chance["token_accuracy_in_context"]}
-    for (name, level), (side, shift, align) in zip(levels.items(), ((0, 4, "left"), (1, -4, "right")), strict=True):
-        axes.axhline(level, color="grey", linestyle="--", linewidth=1, zorder=0)
-        axes.annotate(
-            name,
-            (side, level),
-            xycoords=("axes fraction", "data"),
-            xytext=(shift, 3),
-            textcoords="offset points",
-            ha=align,
-            color="grey",
-            fontsize=9,
-        )
-    axes.set(xlabel="distance to the answer (tokens)", ylabel="accuracy", ylim=(-0.02, 1.04))
-    axes.set_title("Associative recall: who finds the answer, how far back?", loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", alpha=0.3)
-    axes.legend(frameon=False, loc="center right")
-    with whole_file.replacing(path) as partial:
-        figure.savefig(partial, dpi=150)
-    pyplot.close(figure)
+    cells = [
+        charts.Cell(name, (row["low"] + row["high"]) / 2, [row["token_accuracy"]])
+        for name, found in results.items()
+        for row in found["by_distance"]
+    ]
+    axes = charts.Axes("Associative recall", "distance to the answer (tokens)", "accuracy", y_domain=(0, 1.02))
+    panel = charts.curves(cells, MODELS, axes) + charts.level(chance["token_accuracy"], "chance")
+    seen = chance["token_accuracy_in_context"]
+    charts.save([panel + charts.level(seen, "chance among the values seen")], folder)
 
 
 def main(argv: list[str]) -> None:
@@ -112,11 +91,10 @@ def main(argv: list[str]) -> None:
 
 def show(results: dict[str, dict], folder: Path) -> None:
     """The table, and the figure beside the runs."""
-    chance = results[MODELS[0]]["chance"]
+    chance = next(iter(results.values()))["chance"]
     print_table(results, chance["token_accuracy"])
-    path = folder / "accuracy_by_distance.png"
-    draw(results, chance, path)
-    print(f"figure: {path}")
+    draw(results, chance, folder)
+    print(f"figure: {folder / 'figure.png'}")
 
 
 if __name__ == "__main__":

@@ -3,23 +3,18 @@
     python -m experiments.wandb_dashboard --dry-run              what would be sent; needs no account and no network
     python -m experiments.wandb_dashboard --scale=cpu            sends it to the project `longreach`
 
-The dashboard is plain data here; `translate` turns it into objects of the package `wandb-workspaces`, which is needed
-for sending alone. Panels name what runs, eval.py and probes log. In the workspace runs are grouped by question (the
-wandb group, which is the task for a run of train.py alone) and architecture (the job type); in the report a question's
-runs by architecture and cell of its grid, without the trials of a learning rate: seeds become one line with a band from
-least to most.
+A panel is a class of the package `wandb-workspaces` by its name, with its arguments; the package is needed for sending
+alone. Panels name what runs, eval.py and probes log. In the workspace runs are grouped by question (the wandb group,
+which is the task for a run of train.py alone) and architecture (the job type); in the report a question's runs by
+architecture and cell of its grid, without the trials of a learning rate: seeds become one line with a band from least
+to most.
 """
 
-# Before what takes time to import: Ctrl-C counts from now on.
-import training.machine.signals  # noqa: F401
-
-# isort: split
 import argparse
-import dataclasses
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from experiments.questions import QUESTIONS
 from experiments.questions.question import SCALES, Tuning
@@ -29,181 +24,121 @@ from training.mirrors.wandb_account import has_wandb_credentials
 PROJECT = "longreach"
 TITLE = "Longreach: comparison"
 INSTALL = "python -m pip install wandb-workspaces"
-LINES, SCATTER, TABLE, PICTURES = "lines", "scatter", "table", "pictures"
+GROUPED = ["Group", "JobType"]  # runs of the workspace
+CELLS = ["JobType", "config.wandb.name"]  # runs of a question: architecture, then cell of the grid; not the seed
+OVER_SEEDS = {"groupby_aggfunc": "mean", "groupby_rangefunc": "minmax"}
+
+Panel = tuple[str, dict[str, Any]]  # a class of `wandb_workspaces.reports.v2`, and what it is called with
 
 
-@dataclasses.dataclass(frozen=True)
-class Panel:
-    """`y` against `x`: lines over what is logged, or a point a run from its summary; or a logged table or picture."""
-
-    title: str
-    kind: str
-    y: tuple[str, ...] = ()
-    x: str = "step"
-    pattern: str = ""  # of further lines, as a regular expression
-    log_x: bool = False
-    log_y: bool = False
+def lines(title: str, *y: str, x: str = "step", **options: Any) -> Panel:
+    """`y`, or what matches `metric_regex`, over what is logged."""
+    return "LinePlot", {"title": title, "x": x} | ({"y": list(y)} if y else {}) | options | OVER_SEEDS
 
 
-@dataclasses.dataclass(frozen=True)
-class Section:
-    name: str
-    panels: tuple[Panel, ...]
+def scatter(title: str, y: str, x: str) -> Panel:
+    """A point a run, from its summary."""
+    return "ScatterPlot", {"title": title, "x": x, "y": y, "log_x": True}
 
 
-SECTIONS = (
-    Section(
-        "Quality",
-        (
-            Panel("Validation loss", LINES, ("val/loss",)),
-            Panel("Validation accuracy, tokens", LINES, ("val/token_accuracy",)),
-            Panel("Validation, whole answers right", LINES, ("val/exact_match",)),
-            Panel("Training loss", LINES, ("train/loss",)),
-            Panel("Validation BLEU, greedy", LINES, ("val/bleu",)),
-            Panel("Validation chrF, greedy", LINES, ("val/chrf",)),
+SECTIONS: dict[str, list[Panel]] = {
+    "Quality": [
+        lines("Validation loss", "val/loss"),
+        lines("Validation accuracy, tokens", "val/token_accuracy"),
+        lines("Validation, whole answers right", "val/exact_match"),
+        lines("Training loss", "train/loss"),
+        lines("Validation BLEU, greedy", "val/bleu"),
+        lines("Validation chrF, greedy", "val/chrf"),
+    ],
+    "Reach": [
+        lines("Accuracy by distance", x="distance", metric_regex=".*by_distance/token_accuracy", log_x=True),
+        lines("BLEU by source length", x="source_length", metric_regex=".*by_.*length/bleu_lowercase"),
+        lines("Accuracy by source length", x="source_length", metric_regex=".*by_.*length/token_accuracy"),
+        lines(
+            "Gradient norm by steps before the loss",
+            x="steps_before_loss",
+            metric_regex="gradient_by_time/.*/gradient_norm_q50",
+            log_y=True,
         ),
-    ),
-    Section(
-        "Reach",
-        (
-            Panel("Accuracy by distance", LINES, x="distance", pattern=".*by_distance/token_accuracy", log_x=True),
-            Panel("BLEU by source length", LINES, x="source_length", pattern=".*by_.*length/bleu_lowercase"),
-            Panel("Accuracy by source length", LINES, x="source_length", pattern=".*by_.*length/token_accuracy"),
-            Panel(
-                "Gradient norm by steps before the loss",
-                LINES,
-                x="steps_before_loss",
-                pattern="gradient_by_time/.*/gradient_norm_q50",
-                log_y=True,
-            ),
-        ),
-    ),
-    Section(
-        "Quality against cost",
-        (
-            Panel("Loss against parameters", SCATTER, ("best.loss",), "num_params_non_embedding", log_x=True),
-            Panel(
-                "Accuracy against parameters", SCATTER, ("best.token_accuracy",), "num_params_non_embedding", log_x=True
-            ),
-            Panel("Loss against speed", SCATTER, ("best.loss",), "target_tokens_per_second", log_x=True),
-        ),
-    ),
-    Section(
-        "Gradients",
-        (
-            Panel("Gradient norm", LINES, ("train/gradient_norm",), log_y=True),
-            Panel("Gradient norm by part", LINES, pattern="train/gradient_norm/.*", log_y=True),
-            Panel("Update over parameters", LINES, ("train/update_ratio",), log_y=True),
-            Panel("Learning rate", LINES, ("train/learning_rate",)),
-        ),
-    ),
-    Section(
-        "Speed and memory",
-        (
-            Panel("Target tokens a second", LINES, ("train/target_tokens_per_second",)),
-            Panel("Seconds a step", LINES, ("train/step_seconds",), log_y=True),
-            Panel("Share of padding", LINES, ("train/padding_share",)),
-            Panel("Device memory, bytes", LINES, ("train/device_memory_bytes",)),
-        ),
-    ),
-    Section("Outputs", (Panel("Samples", TABLE, ("samples",)), Panel("Attention", PICTURES, ("attention",)))),
-)
+    ],
+    "Quality against cost": [
+        scatter("Loss against parameters", "best.loss", "num_params_non_embedding"),
+        scatter("Accuracy against parameters", "best.token_accuracy", "num_params_non_embedding"),
+        scatter("Loss against speed", "best.loss", "target_tokens_per_second"),
+    ],
+    "Gradients": [
+        lines("Gradient norm", "train/gradient_norm", log_y=True),
+        lines("Gradient norm by part", metric_regex="train/gradient_norm/.*", log_y=True),
+        lines("Update over parameters", "train/update_ratio", log_y=True),
+        lines("Learning rate", "train/learning_rate"),
+    ],
+    "Speed and memory": [
+        lines("Target tokens per second", "train/target_tokens_per_second"),
+        lines("Seconds per step", "train/step_seconds", log_y=True),
+        lines("Share of padding", "train/padding_share"),
+        lines("Device memory, bytes", "train/device_memory_bytes"),
+    ],
+    "Outputs": [
+        ("WeavePanelSummaryTable", {"table_name": "samples"}),
+        ("MediaBrowser", {"title": "Attention", "media_keys": ["attention"], "num_columns": 2}),
+    ],
+}
 
 
-@dataclasses.dataclass(frozen=True)
-class Chapter:
-    """Of the report: one question."""
-
-    question: str
-    words: tuple[tuple[str, str], ...]  # (claim, source, prediction), each with its text
-    group: str  # the wandb group of its runs
-    groupby: tuple[str, ...] = ("JobType", "config.wandb.name")  # architecture, then cell of the grid; not the seed
-    leave_out_seed: int = Tuning(()).seed
+def chapters(scale: str) -> list[dict[str, str]]:
+    """Of the report: each question's words, and the wandb group of its runs."""
+    return [
+        {"question": name, "Claim": asked.CLAIM, "Source": asked.SOURCE, "Prediction": asked.PREDICTION}
+        | {"group": f"{name}-{scale}"}
+        for name, asked in QUESTIONS.items()
+    ]
 
 
-@dataclasses.dataclass(frozen=True)
-class Dashboard:
-    entity: str  # user or team; empty where it is the account's own
-    project: str
-    title: str
-    groupby: tuple[str, ...]  # of the workspace
-    sections: tuple[Section, ...]
-    report: tuple[Chapter, ...]
-
-
-class Translated(NamedTuple):
-    workspace: Any  # wandb_workspaces.workspaces.Workspace
-    report: Any  # wandb_workspaces.reports.v2.Report
-
-
-def dashboard(scale: str, project: str = PROJECT, entity: str = "") -> Dashboard:
-    chapters = []
-    for name, question in QUESTIONS.items():
-        words = (("Claim", question.CLAIM), ("Source", question.SOURCE), ("Prediction", question.PREDICTION))
-        chapters.append(Chapter(name, words, group=f"{name}-{scale}"))
-    return Dashboard(entity, project, TITLE, ("Group", "JobType"), SECTIONS, tuple(chapters))
-
-
-def translate(board: Dashboard) -> Translated:
-    """The same as objects of `wandb-workspaces`; nothing is sent. Raises ImportError without the package."""
+def build(scale: str, project: str = PROJECT, entity: str = "") -> tuple[Any, Any]:
+    """(workspace, report); nothing is sent. Raises ImportError without the package `wandb-workspaces`."""
     import wandb_workspaces.reports.v2 as reports
     import wandb_workspaces.workspaces as workspaces
 
-    where = {"entity": board.entity, "project": board.project}
+    where = {"entity": entity, "project": project}
+    sections = [
+        workspaces.Section(name=name, panels=_panels(panels, reports), is_open=True)
+        for name, panels in SECTIONS.items()
+    ]
     workspace = workspaces.Workspace(
         **where,
-        name=board.title,
-        sections=[
-            workspaces.Section(name=section.name, panels=_panels(section, reports), is_open=True)
-            for section in board.sections
-        ],
+        name=TITLE,
+        sections=sections,
         settings=workspaces.WorkspaceSettings(x_axis="step", max_runs=100),
-        runset_settings=workspaces.RunsetSettings(groupby=[workspaces.Metric(name) for name in board.groupby]),
+        runset_settings=workspaces.RunsetSettings(groupby=[workspaces.Metric(name) for name in GROUPED]),
     )
     blocks: list[Any] = [reports.TableOfContents()]
-    for chapter in board.report:
-        of_chapter = [
-            workspaces.Metric("Group") == chapter.group,
-            workspaces.Config("seed") != chapter.leave_out_seed,
-        ]
-        blocks += [reports.H1(chapter.question), *(reports.P(f"{name}. {text}") for name, text in chapter.words)]
-        for section in board.sections:
-            runs = reports.Runset(**where, name=chapter.question, filters=of_chapter, groupby=list(chapter.groupby))
-            blocks += [reports.H2(section.name), reports.PanelGrid(runsets=[runs], panels=_panels(section, reports))]
-    return Translated(workspace, reports.Report(**where, title=board.title, blocks=blocks))
+    for chapter in chapters(scale):
+        mine = [workspaces.Metric("Group") == chapter["group"], workspaces.Config("seed") != Tuning(()).seed]
+        words = [reports.P(f"{name}. {chapter[name]}") for name in ("Claim", "Source", "Prediction")]
+        blocks += [reports.H1(chapter["question"]), *words]
+        for name, panels in SECTIONS.items():
+            runs = reports.Runset(**where, name=chapter["question"], filters=mine, groupby=CELLS)
+            blocks += [reports.H2(name), reports.PanelGrid(runsets=[runs], panels=_panels(panels, reports))]
+    return workspace, reports.Report(**where, title=TITLE, blocks=blocks)
 
 
-def _panels(section: Section, reports: Any) -> list[Any]:
+def _panels(panels: Sequence[Panel], reports: Any) -> list[Any]:
     """Two in a row of the 24 columns that a report has."""
-    panels = []
-    for number, panel in enumerate(section.panels):
+    made = []
+    for number, (kind, options) in enumerate(panels):
         layout = reports.Layout(x=12 * (number % 2), y=8 * (number // 2), w=12, h=8)
-        panels.append(_panel(panel, layout, reports))
-    return panels
+        if kind == "ScatterPlot":
+            options = options | {axis: reports.SummaryMetric(options[axis]) for axis in "xy"}
+        made.append(getattr(reports, kind)(**options, layout=layout))
+    return made
 
 
-def _panel(panel: Panel, layout: Any, reports: Any) -> Any:
-    log_x, log_y = panel.log_x or None, panel.log_y or None
-    if panel.kind == LINES:
-        lines = {"metric_regex": panel.pattern} if panel.pattern else {"y": list(panel.y)}
-        over_seeds = {"groupby_aggfunc": "mean", "groupby_rangefunc": "minmax"}
-        logs = {"log_x": log_x, "log_y": log_y}
-        return reports.LinePlot(title=panel.title, x=panel.x, layout=layout, **logs, **lines, **over_seeds)
-    if panel.kind == SCATTER:
-        x, y = reports.SummaryMetric(panel.x), reports.SummaryMetric(panel.y[0])
-        return reports.ScatterPlot(title=panel.title, x=x, y=y, log_x=log_x, log_y=log_y, layout=layout)
-    if panel.kind == TABLE:
-        return reports.WeavePanelSummaryTable(table_name=panel.y[0], layout=layout)
-    return reports.MediaBrowser(title=panel.title, media_keys=list(panel.y), num_columns=2, layout=layout)
-
-
-def send(board: Dashboard) -> list[str]:
+def send(scale: str, project: str, entity: str) -> list[str]:
     """Saves both as new ones of the project. Returns their addresses. Raises OSError where wandb refuses."""
     import wandb
 
     try:
-        entity = board.entity or wandb.Api().default_entity or ""
-        workspace, report = translate(dataclasses.replace(board, entity=entity))
+        workspace, report = build(scale, project, entity or wandb.Api().default_entity or "")
         workspace.save()
         report.save()
     except (wandb.Error, OSError) as error:
@@ -222,15 +157,16 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str]) -> int:
     options = parse(argv)
-    board = dashboard(options.scale, options.project, options.entity)
     with user_errors():
         if options.dry_run:
-            print(json.dumps(dataclasses.asdict(board), indent=1), flush=True)
+            sent = {"project": options.project, "entity": options.entity, "title": TITLE, "groupby": GROUPED}
+            sent |= {"sections": SECTIONS, "report": chapters(options.scale)}
+            print(json.dumps(sent, indent=1), flush=True)
             return 0
         if not has_wandb_credentials():
             raise ValueError("wandb has no credentials; run wandb login, set WANDB_API_KEY, or look with --dry-run")
         try:
-            addresses = send(board)
+            addresses = send(options.scale, options.project, options.entity)
         except ModuleNotFoundError as error:
             raise ValueError(f"{error.name} is not installed; run {INSTALL}, or look with --dry-run") from None
     print("\n".join(addresses))

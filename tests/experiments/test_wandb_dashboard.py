@@ -1,6 +1,5 @@
 """The dashboard in wandb: plain data without an account, panels of what runs log, and the real package."""
 
-import dataclasses
 import importlib.util
 import json
 import re
@@ -15,8 +14,7 @@ from experiments import wandb_dashboard
 from experiments.engine import mirrored_probes, schedule
 from experiments.probes import gradient_by_time
 from experiments.questions import QUESTIONS
-from experiments.questions.question import Tuning
-from experiments.wandb_dashboard import LINES, SCATTER, SECTIONS, dashboard, main
+from experiments.wandb_dashboard import SECTIONS, main
 from models.options import flat
 from tests.training import processes, runs, wandb_files
 from training.run.restore import restore
@@ -40,7 +38,7 @@ def test_a_dry_run_prints_what_would_be_sent(alone, capsys):
     assert said["project"] == "longreach" and said["entity"] == "me" and said["groupby"] == ["Group", "JobType"]
     assert [chapter["question"] for chapter in said["report"]] == list(QUESTIONS)
     assert [chapter["group"] for chapter in said["report"]] == [f"{name}-gpu" for name in QUESTIONS]
-    assert all(len(section["panels"]) >= 2 for section in said["sections"])
+    assert all(len(panels) >= 2 for panels in said["sections"].values())
 
 
 def test_without_credentials_it_is_one_line(alone, capsys):
@@ -53,7 +51,7 @@ def test_without_credentials_it_is_one_line(alone, capsys):
 def test_without_the_package_it_is_one_line(alone, capsys, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
 
-    def missing(board):
+    def missing(*_):
         raise ModuleNotFoundError("No module named 'wandb_workspaces'", name="wandb_workspaces")
 
     monkeypatch.setattr(wandb_dashboard, "send", missing)
@@ -66,8 +64,6 @@ def test_without_the_package_it_is_one_line(alone, capsys, monkeypatch):
 def test_runs_go_where_the_dashboard_looks():
     config = schedule.complete("configs/recall.py:gru", {})
     assert config.wandb.project == wandb_dashboard.PROJECT == common.base("recall", "gru").wandb.project
-    (seed,) = {chapter.leave_out_seed for chapter in dashboard("cpu").report}
-    assert seed == Tuning((1.0,)).seed
 
 
 @pytest.fixture(scope="module")
@@ -98,21 +94,23 @@ def logged(tmp_path_factory) -> set[str]:
 
 
 def test_every_panel_shows_what_runs_log(logged):
-    for panel in (panel for section in SECTIONS for panel in section.panels):
-        assert all(any(name == y or name.startswith(f"{y}/_type") for name in logged) for y in panel.y), panel.title
-        if panel.kind in (LINES, SCATTER):
-            assert panel.x in logged, panel.title
-            assert panel.y or any(re.fullmatch(panel.pattern, name) for name in logged), panel.title
+    for _, options in (panel for panels in SECTIONS.values() for panel in panels):
+        named = [options.get("x", "step"), *options.get("media_keys", ()), *filter(None, [options.get("table_name")])]
+        y = options.get("y", [])
+        for one in [*named, *([y] if isinstance(y, str) else y)]:
+            assert any(name == one or name.startswith(f"{one}/_type") for name in logged), options
+        if pattern := options.get("metric_regex"):
+            assert any(re.fullmatch(pattern, name) for name in logged), options
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # it declares its models in pydantic's older way
 def test_the_real_package_takes_it(alone):
     if importlib.util.find_spec("wandb_workspaces") is None:
         pytest.skip("needs the optional package wandb-workspaces: pip install wandb-workspaces")
-    board = dataclasses.replace(dashboard("cpu"), entity="me")
-    workspace, report = wandb_dashboard.translate(board)
-    assert [section.name for section in workspace.sections] == [section.name for section in SECTIONS]
-    assert [len(section.panels) for section in workspace.sections] == [len(section.panels) for section in SECTIONS]
+    workspace, report = wandb_dashboard.build("cpu", entity="me")
+    assert {section.name: len(section.panels) for section in workspace.sections} == {
+        name: len(panels) for name, panels in SECTIONS.items()
+    }
     assert json.dumps(workspace._spec)  # what `save` would send
     grids = [block for block in report.blocks if type(block).__name__ == "PanelGrid"]
     assert len(grids) == len(QUESTIONS) * len(SECTIONS)
