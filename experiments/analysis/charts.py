@@ -153,7 +153,7 @@ class _Panel:
         self._layers: list[alt.Chart] = []
         self.names = [name for name in looks if name in set(frame["series"])]
         shown = [looks[name] for name in self.names]
-        columns = 3 if max(map(len, self.names), default=0) < 18 else 2
+        columns = 3 if max(map(len, self.names), default=0) < 14 else 2
         symbols: dict[str, Any] = {"symbolType": "stroke", "symbolSize": 350} if lines else {}
         shared: dict[str, Any] = {"title": None, "legend": alt.Legend(columns=columns, **symbols)}
 
@@ -201,7 +201,7 @@ def _frames(cells: Iterable[Cell]) -> tuple[pd.DataFrame, pd.DataFrame]:
         by_seed = [_rounded(value) for value in values]
         known = math.isfinite(high)
         interval = f"{low:.4g} to {high:.4g}" if known else "none, of one seed"
-        ends = (_rounded(low), _rounded(high)) if known else (None, None)
+        ends = (_rounded(low), _rounded(high)) if known else (math.nan, math.nan)
         means.append((series, x, _rounded(mean), *ends, interval, ", ".join(f"{value:.4g}" for value in by_seed)))
         seeds += [(series, x, n, value) for n, value in enumerate(by_seed)]
     columns = ["series", "x", "mean", "low", "high", "interval", "seeds"]

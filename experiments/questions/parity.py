@@ -136,6 +136,8 @@ def figure(table: DataFrame) -> Sequence[LayerChart]:
         cells = [
             charts.Cell(name, name.replace("Transformer, ", ""), found) for name, found in each.items() if len(found)
         ]
+        if not any(len(cell.values) for cell in cells):
+            continue
         axes = charts.Axes(f"{low + 1} to {high} bits", "", "accuracy", y_domain=(0, 1.02))
         solved = charts.level(THRESHOLDS["solved"], "solved")
         panels.append(charts.points(cells, looks, axes) + at_chance + solved)
