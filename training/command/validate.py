@@ -90,6 +90,12 @@ def validate(config: ConfigDict) -> None:
             f"schedule.warmup_steps = {config.schedule.warmup_steps} is more than steps = {config.steps}; "
             f"use at most {config.steps}"
         )
+    key = "batch_size" if _at(config, "batch_size") else "tokens_per_batch"
+    if config.optimizer.accumulation > (most := _at(config, key)):
+        raise ValueError(
+            f"optimizer.accumulation = {config.optimizer.accumulation} is more than {key} = {most}, so that some parts "
+            f"would be empty; use at most {most}"
+        )
     decode, evaluate, metric = config.every.decode, config.every.eval, config.best.metric
     if decode % evaluate:
         raise ValueError(

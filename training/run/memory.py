@@ -39,7 +39,7 @@ def check(config: ConfigDict, task: Task) -> None:
     length = spec.max_source_length + spec.max_target_length
     tokens = config.batch_size * length if key == "batch_size" else config.tokens_per_batch
     logits = 0 if config.loss_positions else tokens * spec.max_target_length // length * spec.output_size
-    needed = 4 * (tokens + logits // (config.optimizer.accumulation * jax.device_count()))
+    needed = 5 * 8 * tokens + 4 * logits // (config.optimizer.accumulation * jax.device_count())  # drawn as int64
     if needed > there:
         raise ValueError(f"{key} = {config[key]} makes batches that take more than {needed / 1e9:,.1f} {has}; {LOWER}")
     examples = min(config.eval_examples or LARGEST, task.num_examples("val") or 0)

@@ -125,6 +125,7 @@ MISTAKES = {
     "a size in bits": ("--config.data.num_keys=99999999999", "data.num_keys = 99999999999 is too large"),
     "a text's batch": ("--config.tokens_per_batch=9", "is not a key of this task, which has batch_size; set that"),
     "no micro-batch": ("--config.optimizer.accumulation=0", "use 1 or more"),
+    "more micro-batches than examples": ("--config.optimizer.accumulation=99", "is more than batch_size = 32, so that"),
     "dropout of one": ("--config.model.dropout_rate=1.0", "model.dropout_rate = 1.0 is not in [0, 1)"),
     "smoothing of one": ("--config.label_smoothing=1.0", "label_smoothing = 1.0 is not in [0, 1)"),
     "momentum of one": ("--config.optimizer.b2=1.0", "optimizer.b2 = 1.0 is not in [0, 1)"),
