@@ -40,7 +40,9 @@ def test_the_machine_has_memory():
 
 
 def test_what_is_evaluated_on_must_fit(small):
-    with pytest.raises(ValueError, match=r"eval_examples = 0 makes 1,000,000 examples which .* GB a device; lower eval_ex"):
+    with pytest.raises(
+        ValueError, match=r"eval_examples = 0 makes 1,000,000 examples which .* GB a device; lower eval_ex"
+    ):
         check(data__val_examples=1_000_000, eval_examples=0)
     check(data__val_examples=1_000_000, eval_examples=32)
 
