@@ -33,7 +33,7 @@ def of_environment(error: BaseException, trace: TracebackType | None) -> str:
         return ""
     said = str(error)
     given = {name: value for name, value in os.environ.items() if name.startswith("JAX_")}
-    meant = [name for name in given if name in said.upper()] or [name for name in given if given[name] in said]
+    meant = [name for name in given if name in said.upper()] or [name for name in given if repr(given[name]) in said]
     named = ", ".join(f"{name} = {given[name]!r}" for name in meant or given)
     return f"the environment has {named}, which JAX cannot read ({said}); correct it or unset it"
 
