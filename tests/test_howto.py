@@ -15,10 +15,9 @@ import pytest
 import data
 import models
 import train
-from experiments import run
+from experiments import questions, run
 from experiments.analysis.table import of_rows
 from experiments.engine import schedule
-from experiments.questions import QUESTIONS
 from tests.training import runs
 from training.command import cli
 
@@ -94,7 +93,8 @@ def in_folder(folder: Path, words: list[str]) -> str:
 
 def test_the_question_is_answered(monkeypatch, tmp_path):
     direction = example("ask_a_question.md", 0)
-    monkeypatch.setitem(QUESTIONS, "direction", direction)
+    monkeypatch.setattr(questions, "NAMES", (*questions.NAMES, "direction"))
+    monkeypatch.setitem(sys.modules, "experiments.questions.direction", direction)
     assert run.main(["direction", "--scale=smoke", f"--runs={tmp_path}/runs", f"--results={tmp_path}/results"]) == 0
     written = tmp_path / "results" / "direction" / "smoke"
     assert {path.name for path in written.iterdir()} == {

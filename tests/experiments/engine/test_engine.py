@@ -2,13 +2,14 @@
 
 import json
 import shutil
+import sys
 import types
 from pathlib import Path
 
 import pytest
 
 import experiments.engine.results
-from experiments import figure, run
+from experiments import figure, questions, run
 from experiments.analysis import table
 from experiments.engine import estimate, publish, schedule, sitting
 from experiments.engine.results import Folders
@@ -224,7 +225,8 @@ def test_trials_alone_are_kept_for_the_next_sitting_and_show_nothing(tmp_path, m
     small = {"steps": 4, "schedule.warmup_steps": 0, "every.eval": 4, "eval_examples": 32, "data.val_examples": 32}
     cell = Run("configs/temporal_order.py:rnn_decoder", {"system": "tanh RNN"}, overrides=small, tuning=Tuning((1e-3,)))
     tuned = types.SimpleNamespace(VERSION=1, PROBES=(), UNDER_REVIEW="", runs=lambda scale: [cell])
-    monkeypatch.setitem(QUESTIONS, "tuned", tuned)
+    monkeypatch.setattr(questions, "NAMES", (*questions.NAMES, "tuned"))
+    monkeypatch.setitem(sys.modules, "experiments.questions.tuned", tuned)
     argv, start = ["tuned", *words(tmp_path)[1:]], InProcess.start
     monkeypatch.setattr(
         InProcess, "start", lambda self, jobs: start(self, [one for one in jobs if "trial" in one.name])
