@@ -1,4 +1,4 @@
-"""Attention weights as pictures: one panel a layer and head, queries down, keys across.
+"""Attention weights as pictures: one panel a layer and head, queries down, keys across, a square at the right key.
 
 A picture is bounded, however long the example and however many the heads: it shows the first tokens, cells of several
 tokens and the first heads where there are more, and says so.
@@ -28,6 +28,8 @@ MOST_PIXELS = 4e7
 DPI = 120
 UNLABELLED = 4.0  # inches
 LONGEST_LABEL = 16  # characters
+SCALE = 0.8  # inches, of the scale of colours
+MARK = "#D55E00"
 
 
 def attention_names(model: Architecture) -> list[str]:
@@ -88,6 +90,8 @@ def _beginning(batch: Batch, row: int, S: int, T: int) -> Batch:
     lengths = {"source": S, "source_mask": S}
     arrays = cast(dict[str, np.ndarray], batch).items()
     whole = {name: array[row : row + 1] for name, array in arrays}
+    if batch["source"].shape[1] > S:
+        whole.pop("distance", None)  # which counts through the whole source
     return cast(Batch, {n: a[:, : lengths.get(n, T)] if a.ndim > 1 else a for n, a in whole.items()})
 
 
@@ -100,12 +104,16 @@ def draw_attention(path: Path, maps: dict[str, np.ndarray], task: Task, batch: B
 
     sources, targets = labels(task, batch, row)
     _, heads, num_queries, num_keys = next(iter(maps.values())).shape
+    S = batch["source"].shape[1]
     source_S, target_T = np.flatnonzero(batch["source_mask"][row]), np.arange(len(targets))
-    if num_keys == batch["source"].shape[1] and num_queries == batch["target_in"].shape[1]:
+    if num_keys == S and num_queries == batch["target_in"].shape[1]:
         keys, queries, key_places, query_places = sources, targets, source_S, target_T
+        along = ("source", "target")
     else:  # decoder-only: source and target are one sequence
         keys = queries = sources + targets
-        key_places = query_places = np.concatenate([source_S, batch["source"].shape[1] + target_T])
+        key_places = query_places = np.concatenate([source_S, S + target_T])
+        along = ("source and target" if S else "target",) * 2
+    right = _right_keys(batch, row, query_places, key_places, first=0 if along[1] == "target" else S)
     layers = list(maps.items())[:MOST_PANELS]
     columns, single = min(heads, MOST_PANELS), len(maps) == 1 and heads == 1
     a_query, a_key = (-(-max(len(side), 1) // MOST_CELLS) for side in (queries, keys))  # tokens of a cell
@@ -114,6 +122,8 @@ def draw_attention(path: Path, maps: dict[str, np.ndarray], task: Task, batch: B
         notes.append(f"the first {len(layers)} of {len(maps)} layers and {columns} of {heads} heads")
     if max(a_query, a_key) > 1:
         notes.append(f"a cell is a mean over {a_query} queries and a sum over {a_key} keys")
+    if len(right):
+        notes.append("squares: where the answer lies")
 
     unit, least = (0.26, 1.2) if single else (0.09, 1.5)
     width, height = (UNLABELLED if len(s) > MOST_LABELS else max(least, unit * len(s) + 0.6) for s in (keys, queries))
@@ -124,18 +134,24 @@ def draw_attention(path: Path, maps: dict[str, np.ndarray], task: Task, batch: B
     # Tokens are not mathematics, and some have no glyph.
     with warnings.catch_warnings(), matplotlib.rc_context({"text.parse_math": False, "text.usetex": False}):
         warnings.simplefilter("ignore", UserWarning)
-        size = (columns * width, len(layers) * height)
+        size = (columns * width + SCALE, len(layers) * height)
         figure, axes = pyplot.subplots(len(layers), columns, squeeze=False, layout="constrained", figsize=size)
         for number, (panels, (name, weights)) in enumerate(zip(axes, layers, strict=True), start=1):
             for head, panel in enumerate(panels):
                 shown_TS = pooled(weights[row, head][np.ix_(query_places, key_places)], a_query, a_key)
-                panel.imshow(shown_TS, vmin=0, vmax=1, cmap="Blues", aspect="auto")
+                image = panel.imshow(shown_TS, vmin=0, vmax=1, cmap="Blues", aspect="auto")
+                panel.plot(right[:, 1] // a_key, right[:, 0] // a_query, "s", mfc="none", mec=MARK, ms=4, mew=0.8)
                 if number == 1 and columns > 1:
                     panel.set_title(f"head {head}", fontsize=8)
                 if head == 0:
                     panel.set_ylabel(name.rpartition(".")[0], fontsize=8)
                 _label(panel.xaxis, keys if number == len(layers) else [], most_labels, rotation=90)
                 _label(panel.yaxis, queries if head == 0 else [], most_labels, rotation=0)
+        figure.supxlabel(f"keys: {along[0]} tokens", fontsize=7)
+        figure.supylabel(f"queries: {along[1]} tokens", fontsize=7)
+        scale = figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02)
+        scale.ax.tick_params(labelsize=6)
+        scale.set_label("attention weight", fontsize=7)
         if notes:
             figure.suptitle("\n".join(notes), fontsize=6)
         try:
@@ -143,6 +159,18 @@ def draw_attention(path: Path, maps: dict[str, np.ndarray], task: Task, batch: B
                 figure.savefig(partial, dpi=DPI)
         finally:
             pyplot.close(figure)
+
+
+def _right_keys(batch: Batch, row: int, query_places: np.ndarray, key_places: np.ndarray, first: int) -> np.ndarray:
+    """(N, 2): the places, in the picture, of each query and the key at which its answer lies, where the task says so.
+    The first target is query `first`."""
+    S, columns, found = batch["source"].shape[1], {int(place): n for n, place in enumerate(key_places)}, []
+    for n, query in enumerate(query_places):
+        t = int(query) - first
+        if t >= 0 and "distance" in batch and batch["target_weights"][row, t] > 0 and batch["distance"][row, t] >= 0:
+            place = S + t - int(batch["distance"][row, t])
+            found += [(n, columns[place])] if place in columns else []
+    return np.array(found, int).reshape(-1, 2)
 
 
 def pooled(weights_TS: np.ndarray, a_query: int, a_key: int) -> np.ndarray:

@@ -96,13 +96,15 @@ def test_a_panel_a_layer_and_head(tmp_path, figures, name, panels, source_length
     draw_attention(tmp_path / "attention.png", maps, SYMBOLS, made, row=1)
     assert (tmp_path / "attention.png").read_bytes().startswith(b"\x89PNG")
     (figure,) = figures
-    assert len(figure.axes) == panels
-    for panel in figure.axes:
+    *drawn, scale = figure.axes
+    assert len(drawn) == panels and scale.get_ylabel() == "attention weight"
+    assert "target" in figure.get_supylabel() and ("source" in figure.get_supxlabel()) == bool(source_length)
+    for panel in drawn:
         (image,) = panel.images
         shown = np.asarray(image.get_array())
         assert shown.shape == shape
         np.testing.assert_allclose(shown.sum(axis=1), 1, rtol=1e-5)  # nothing went to what is not shown
-    labelled = figure.axes[-panels // 2 if panels > 1 else 0]
+    labelled = drawn[-panels // 2 if panels > 1 else 0]
     assert len(labelled.get_yticks()) == shape[0] and len(labelled.get_xticks()) == shape[1]
 
 
@@ -128,7 +130,7 @@ def test_long_examples_are_drawn_without_labels(tmp_path, figures):
         "source_mask": np.ones((2, 100), bool),
     }
     draw_attention(tmp_path / "long.png", {"attention": np.full((2, 1, 4, 100), 0.01)}, SYMBOLS, made, row=0)
-    (panel,) = figures[0].axes
+    panel, _ = figures[0].axes
     assert len(panel.get_xticks()) == 0 and len(panel.get_yticks()) == 4
 
 
@@ -146,13 +148,30 @@ def test_a_long_example_has_a_small_picture_that_says_what_it_shows(tmp_path, fi
     (figure,) = figures
     height, width, _ = pyplot.imread(tmp_path / "long.png").shape
     assert height * width < 5e6
-    for panel in figure.axes:
+    for panel in figure.axes[:-1]:
         shown = np.asarray(panel.images[0].get_array())
         assert max(shown.shape) <= pictures.MOST_CELLS
         np.testing.assert_allclose(shown.sum(axis=1), 1, rtol=1e-4)  # the cells still share out all of the attention
     said = figure.get_suptitle()
     assert "a cell is a mean over" in said
     assert ("first" in said) == (length == 3000)
+
+
+@pytest.mark.parametrize(
+    ("whole", "squares"),
+    [(False, [[0, 4], [1, 3]]), (True, [[5, 4], [6, 3], [7, 7]])],
+    ids=["to source", "one sequence"],
+)
+def test_the_right_key_is_marked_where_the_task_knows_it(tmp_path, figures, whole, squares):
+    made = batch()
+    places = np.array([[1, 3, 0, -1], [-1] * 4])  # the third answer lies in the target itself
+    made["distance"] = places
+    size = 9 if whole else 5
+    weights = np.full((2, 1, size if whole else 4, size), 1 / size)
+    draw_attention(tmp_path / "marked.png", {"attention": weights}, SYMBOLS, made, row=0)
+    (marks,) = figures[0].axes[0].lines
+    assert [[y, x] for x, y in zip(*marks.get_data(), strict=True)] == squares
+    assert "squares" in figures[0].get_suptitle()
 
 
 def test_many_layers_and_heads_are_cut(tmp_path, figures, monkeypatch):
@@ -171,7 +190,7 @@ def test_any_token_can_be_a_label(tmp_path, figures, monkeypatch):
     made = rows_of(len(TOKENS))
     maps = {"decoder.attention": np.full((2, 1, len(TOKENS), len(TOKENS)), 1 / len(TOKENS))}
     draw_attention(tmp_path / "odd.png", maps, TEXT, made, row=0)
-    (panel,) = figures[0].axes
+    panel, _ = figures[0].axes
     shown = [label.get_text() for label in panel.get_yticklabels()]
     assert shown[:4] == list(TOKENS[:4]) and shown[4:6] == ["\\n", "\\x00"]
     assert len(shown[8]) == pictures.LONGEST_LABEL
