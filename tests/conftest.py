@@ -32,6 +32,7 @@ PROCESSES = (  # files and folders most of whose tests start a process, a browse
     "benchmarks",
     "experiments/engine/test_engine.py",
     "experiments/engine/test_execute.py",
+    "experiments/engine/test_slurm.py",
     "experiments/test_report.py",
     "models/test_shapes.py",
     "test_howto.py",

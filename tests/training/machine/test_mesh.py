@@ -103,13 +103,26 @@ def test_two_processes(one_device, text):
     assert_same(workdir, one)
 
 
-def test_sigterm_to_one_process_stops_both_at_the_same_step(tmp_path, text):
-    workdir = tmp_path / "run"
+def training(workdir, text):
+    """Two processes that train on and on, once they do."""
     endless = command(workdir, text, "--config.steps=100000", "--config.every.log=1")
     processes = start_two(f"127.0.0.1:{free_port()}", "flags", endless)
     while not (workdir / "metrics.jsonl").exists() or not rows(workdir, "train"):
         assert all(process.poll() is None for process in processes)
         time.sleep(0.05)
+    return processes
+
+
+def test_a_process_that_dies_ends_the_other_in_one_line_and_sigterm_to_one_stops_both_at_the_same_step(tmp_path, text):
+    left, dead = training(tmp_path / "killed", text)
+    dead.kill()
+    output, _ = left.communicate(timeout=60)
+    assert left.returncode == 1 and "Traceback" not in output, output
+    assert "error: another process of this run has ended; start all of them again" in output
+    dead.communicate()
+
+    workdir = tmp_path / "run"
+    processes = training(workdir, text)
     processes[1].send_signal(signal.SIGTERM)
     for process in processes:
         output, _ = process.communicate(timeout=300)
