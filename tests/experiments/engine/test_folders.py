@@ -44,6 +44,7 @@ def test_of_the_programs_that_draw(tmp_path, capsys):
 def test_the_committed_table_is_drawn_wherever_it_is_asked_for(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(figure.publish, "publish", lambda *arguments: [])
     monkeypatch.setattr(figure.publish, "said", lambda *arguments: [])
+    monkeypatch.setattr(figure.question_page, "write", lambda *arguments: None)
     assert figure.main(["parity", f"--results={tmp_path}"]) == 0
     committed = figure.results.PUBLISHED / "parity" / "cpu" / "table.parquet"
     assert (tmp_path / "parity" / "cpu" / "table.parquet").read_bytes() == committed.read_bytes()
