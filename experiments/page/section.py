@@ -18,7 +18,7 @@ MARKS = {Outcome.SUPPORTED: "✓", Outcome.WITHIN_LIMITS: "◐", Outcome.NOT_SUP
 
 
 def section(answer: Answer) -> dict[str, Any]:
-    """Draws the figure anew from the table."""
+    """The figure is drawn anew from the table where a template asks for its panels."""
     question, verdict, run = answer.question, answer.verdict, f"{answer.name} --scale={answer.scale}"
     return {
         "name": answer.name,
@@ -30,7 +30,7 @@ def section(answer: Answer) -> dict[str, Any]:
         "changed": version.since(answer.everything),
         "under_review": question.UNDER_REVIEW,
         "findings": [_finding(one) for one in verdict["findings"]],
-        "panels": [panel(one) for one in question.figure(results.reported(answer.everything))],
+        "panels": lambda: [panel(one) for one in question.figure(results.reported(answer.everything))],
         "fairness": fairness(answer.everything, question.BUDGETS.get(answer.scale, {})),
         "table": (answer.folder / "table.parquet").as_posix(),
         "rows": f"{len(answer.everything):,}",
