@@ -68,7 +68,7 @@ class Axes:
     title: str
     x: str
     y: str
-    y_domain: tuple[float, float] | None = None  # default: as far as seeds go
+    y_domain: tuple[float, float] | None = None  # default: seeds, and intervals where they leave room
     log_x: bool = False
     log_y: bool = False
     places: Sequence[float] = ()  # of x that are named; default: round numbers
@@ -109,7 +109,7 @@ def curves(cells: Iterable[Cell], looks: Mapping[str, Look], axes: Axes) -> alt.
     means, seeds = _frames(cells)
     wide = set(means["series"][_widths(means, axes) > WIDE * _span(seeds, axes)])
     apart, together = seeds[seeds["series"].isin(wide)], means[~means["series"].isin(wide)]
-    panel = _Panel(axes, looks, seeds, axes.along, lines=True)
+    panel = _Panel(axes, looks, seeds, axes.along, means=together, lines=True)
     panel.add(alt.Chart(together.dropna()).mark_area(clip=True), "low", 0.13, y2="high")
     panel.add(alt.Chart(apart).mark_line(clip=True, strokeWidth=0.8), "y", 0.7, panel.dash, detail="seed:N")
     panel.add(alt.Chart(together).mark_line(clip=True, strokeWidth=1.8), "mean", 1, panel.dash)
@@ -127,7 +127,7 @@ def points(
     places = list(order or dict.fromkeys(seeds["x"]))
     angle = -30 if max(map(len, places)) > 9 else 0
     x = alt.X("x:N", title=axes.x, scale=alt.Scale(domain=places), axis=alt.Axis(labelAngle=angle, grid=False))
-    panel = _Panel(axes, looks, seeds, x)
+    panel = _Panel(axes, looks, seeds, x, means=means)
     aside: dict[str, Any] = {"xOffset": alt.XOffset("series:N", scale=alt.Scale(domain=panel.names))} if beside else {}
     panel.add(alt.Chart(means.dropna()).mark_rule(clip=True, strokeWidth=1.6), "low", 1, y2="high", **aside)
     dots = alt.Chart(seeds).mark_point(clip=True, filled=True, size=22)
@@ -148,7 +148,16 @@ def scatter(frame: pd.DataFrame, looks: Mapping[str, Look], axes: Axes) -> alt.L
 class _Panel:
     """Layers that share their axes, what tells series apart, and the legend."""
 
-    def __init__(self, axes: Axes, looks: Mapping[str, Look], frame: pd.DataFrame, x: alt.X, *, lines: bool = False):
+    def __init__(
+        self,
+        axes: Axes,
+        looks: Mapping[str, Look],
+        frame: pd.DataFrame,
+        x: alt.X,
+        *,
+        means: pd.DataFrame | None = None,
+        lines: bool = False,
+    ):
         self.axes, self.x = axes, x
         self._layers: list[alt.Chart] = []
         self.names = [name for name in looks if name in set(frame["series"])]
@@ -163,7 +172,7 @@ class _Panel:
         self.colour: dict[str, Any] = {"color": told(alt.Color, [one.colour for one in shown])}
         self.dash: dict[str, Any] = {"strokeDash": told(alt.StrokeDash, [one.dash for one in shown])}
         self.shape: dict[str, Any] = {"shape": told(alt.Shape, [one.marker for one in shown])}
-        domain = axes.y_domain or [frame["y"].min(), frame["y"].max()]
+        domain = axes.y_domain or _reach(frame, means, axes.log_y)
         self._y_scale = _scale(axes.log_y, domain=domain, nice=not axes.y_domain)
         # A press puts a series in or out of what is shown; with none in it, all are.
         name = "shown_" + re.sub(r"\W", "_", axes.title)
@@ -210,6 +219,16 @@ def _frames(cells: Iterable[Cell]) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def _rounded(value: float) -> float:
     return float(f"{value:.{DIGITS}g}")
+
+
+def _reach(seeds: pd.DataFrame, means: pd.DataFrame | None, log: bool) -> list[float]:
+    """The least and largest seed, and the ends of intervals within half of that range beyond: the interval of two seeds
+    would leave no room for anything else."""
+    low, high = seeds["y"].min(), seeds["y"].max()
+    if means is None or log or means["low"].isna().all():
+        return [low, high]
+    room = (high - low) / 2
+    return [min(low, max(means["low"].min(), low - room)), max(high, min(means["high"].max(), high + room))]
 
 
 def _widths(means: pd.DataFrame, axes: Axes) -> pd.Series:

@@ -50,6 +50,17 @@ def test_an_interval_has_the_part_of_the_sentences():
     assert (wide["high"] - wide["low"])[0] > 3 * (narrow["high"] - narrow["low"])[0]
 
 
+def test_intervals_are_seen_whole_unless_they_would_leave_no_room():
+    free = Axes("accuracy", "x", "y")
+
+    def domain(*cells):
+        return charts.points(cells, LOOKS, free).to_dict()["layer"][0]["encoding"]["y"]["scale"]["domain"]
+
+    sure, two = t_interval(SURE), t_interval([0.0, 1.0])
+    assert domain(Cell("sure", "a", SURE)) == pytest.approx([sure.low, max(SURE)], abs=1e-4)
+    assert two.high > 6 and domain(Cell("unsure", "a", [0.0, 1.0])) == [-0.5, 1.5]
+
+
 def test_one_seed_has_no_interval_and_none_is_no_place():
     found = panels.means(charts.curves([Cell("sure", 1, [0.5]), Cell("unsure", 1, [])], LOOKS, AXES))
     assert found["interval"].tolist() == ["none, of one seed"] and found["low"].isna().all()
