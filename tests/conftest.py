@@ -1,7 +1,8 @@
 """What every test shares: one CPU device, a compiler that does not try hard, and the folder of real text.
 
 Tests of several devices or processes start their own (`tests/training/processes.py`) and carry the mark `processes`;
-tests that train or compile for many seconds carry the mark `slow`. `make test-fast` leaves both out.
+tests that train or compile for many seconds carry the mark `slow`. `make test-fast` leaves both out, and with them the
+contract of all but two architectures; `pytest tests/models -k NAME` has that of any one.
 """
 
 import os
@@ -31,6 +32,7 @@ TESTS = Path(__file__).parent
 PROCESSES = (  # files and folders most of whose tests start a process, a browser or a cluster
     "benchmarks",
     "experiments/engine/test_engine.py",
+    "experiments/engine/test_stopping.py",
     "experiments/engine/test_execute.py",
     "experiments/engine/test_slurm.py",
     "experiments/test_report.py",
@@ -43,12 +45,22 @@ PROCESSES = (  # files and folders most of whose tests start a process, a browse
     "training/test_reliability.py",
 )
 SLOW = (  # files and folders most of whose tests train
+    "experiments/engine/test_version.py",
     "experiments/probes",
     "experiments/questions",
+    "experiments/test_sweep.py",
+    "golden",
+    "models/test_cudnn_lstm.py",
+    "models/test_fused_attention.py",
+    "models/test_plain.py",
+    "models/test_scan.py",
+    "models/test_seq2seq.py",
+    "models/test_transformer.py",
     "test_eval.py",
     "test_train.py",
     "training/run/test_restore.py",
 )
+EVERYDAY = ("gru_attention", "transformer_decoder")  # two unlike architectures, whose contract is not marked slow
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -77,11 +89,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     contract = [at for at, item in enumerate(items) if item.path.name == "test_contract.py"]
     for at, item in zip(contract, sorted((items[at] for at in contract), key=_architecture), strict=True):
         items[at] = item
+        if _parameters(item).get("name", EVERYDAY[0]) not in EVERYDAY:
+            item.add_marker("slow")
 
 
 def _architecture(item: pytest.Item) -> str:
-    """What the item is parametrised with first."""
-    return item.name.partition("[")[2].rstrip("]").split("-")[0]
+    return _parameters(item).get("name", "")
+
+
+def _parameters(item: pytest.Item) -> dict:
+    return item.callspec.params if hasattr(item, "callspec") else {}
 
 
 @pytest.fixture(scope="session")
