@@ -49,8 +49,10 @@ SLOW = (  # files and folders most of whose tests train
     "experiments/probes",
     "experiments/questions",
     "experiments/test_sweep.py",
+    "experiments/test_wandb_dashboard.py",
     "golden",
     "models/test_cudnn_lstm.py",
+    "models/test_decoding.py",
     "models/test_fused_attention.py",
     "models/test_plain.py",
     "models/test_scan.py",
@@ -58,6 +60,7 @@ SLOW = (  # files and folders most of whose tests train
     "models/test_transformer.py",
     "test_eval.py",
     "test_train.py",
+    "training/run/test_checkpoint.py",
     "training/run/test_restore.py",
 )
 EVERYDAY = ("gru_attention", "transformer_decoder")  # two unlike architectures, whose contract is not marked slow
