@@ -8,7 +8,10 @@ import traceback
 from types import TracebackType
 from typing import NoReturn
 
+from training.machine import lasting_streams
+
 READER_GONE = 141  # as shells count a pipe that was closed
+UNWRITTEN = "standard output could not be written"
 
 
 def install() -> None:
@@ -24,6 +27,9 @@ def say(kind: type[BaseException], error: BaseException, trace: TracebackType | 
     if kind is ValueError and (line := of_environment(error, trace)):
         print(f"error: {line}", file=sys.stderr)
         raise SystemExit(2)
+    if isinstance(error, OSError) and any(f.filename == lasting_streams.__file__ for f in traceback.extract_tb(trace)):
+        print(f"error: {UNWRITTEN} ({error.strerror})", file=sys.stderr)
+        raise SystemExit(1)
     sys.__excepthook__(kind, error, trace)
 
 
@@ -42,8 +48,11 @@ def write_the_rest() -> None:
     """What is still to be written when the program ends."""
     try:
         sys.stdout.flush()
-    except (BrokenPipeError, AttributeError):
+    except BrokenPipeError:
         leave_quietly()
+    except OSError as error:  # a full disk
+        print(f"error: {UNWRITTEN} ({error.strerror})", file=sys.stderr, flush=True)
+        os._exit(1)
 
 
 def leave_quietly() -> NoReturn:

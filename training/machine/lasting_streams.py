@@ -43,11 +43,12 @@ class Lasting:
 
 
 def install() -> None:
-    """In place of sys.stderr, which Python leaves out where a process is started without one, and of sys.stdout, whose
-    reader ends a program by leaving, but not the terminal by closing."""
-    if sys.stderr is None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    """In place of sys.stderr and sys.stdout, which Python leaves out where a process is started without; the reader of
+    sys.stdout ends a program by leaving, but not the terminal by closing."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+            setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
     sys.stderr = cast(TextIO, Lasting(sys.stderr))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # whatever the locale

@@ -1,5 +1,6 @@
 """What ends before anything of ours could handle it is one line, or none."""
 
+import errno
 import subprocess
 import sys
 
@@ -7,7 +8,7 @@ import pytest
 from jax._src import config
 
 from tests.training.processes import ROOT
-from training.machine import last_words
+from training.machine import last_words, lasting_streams
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,16 @@ def test_help_that_nobody_reads_to_its_end_is_cut_off_quietly(program):
     shell = f"{sys.executable} {program} | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", shell], cwd=ROOT, capture_output=True, timeout=120)
     assert (done.stderr, done.returncode) == (b"", 141)
+
+
+def test_a_full_disk_under_standard_output_is_one_line(capsys):
+    class Full:
+        def write(self, text):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError) as error:
+        lasting_streams.Lasting(Full(), only=errno.EIO).write("x")
+    with pytest.raises(SystemExit) as stopped:
+        last_words.say(error.type, error.value, error.tb)
+    said = capsys.readouterr().err
+    assert (stopped.value.code, said) == (1, "error: standard output could not be written (No space left on device)\n")
