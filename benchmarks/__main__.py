@@ -8,7 +8,6 @@
 
 All programs of a case do the same work from the same weights (checked: parameters and losses are equal), live at the
 same time and step in turn. With --json, results are written after each case, and what is there is not measured again.
-LONGREACH_PEERS_PYTHON names another interpreter for the peers, as on a GPU one whose torch has CUDA.
 """
 
 # Before what takes time to import: Ctrl-C counts from now on.
@@ -61,8 +60,7 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[Comparis
         if options.peers and not contender.has_peers(cuda=one.on_gpu and not options.tiny):
             parser.error(f"--peers needs .venv-peers; run `make peers` once, or set {contender.PYTHON} (with CUDA)")
     if options.json:
-        with cli.user_errors():
-            cli.check_folder("--json", options.json.parent)
+        cli.check_folder("--json", options.json.parent)
     return options, [suites.as_asked(one, seconds=options.seconds, tiny=options.tiny) for one in chosen.values()]
 
 

@@ -40,8 +40,8 @@ def steps(peers: bool) -> list[Comparison]:
     found: list[Comparison] = [product("float32", 2048)]
     for name, ours in made.items():  # small arrays are allocated faster with pages freed
         freed = [ours.but("ours, pages freed", keep_pages=False)] if ours.values.get("keep_pages") else []
-        contenders = [ours, *freed, *(ours.beside(peer, how) for peer in ("torch", "flax") for how in HOW if peers)]
-        found.append(Comparison(name, "a training step", contenders))
+        beside = [ours.beside(peer, how) for peer in ("torch", "flax") for how in HOW if peers]
+        found.append(Comparison(name, "a training step", [ours, *freed, *beside]))
     return found
 
 
@@ -73,11 +73,11 @@ def pipeline(data: Path | None) -> list[Comparison]:
     if data:
         values = {"data.dir": str(data), "data.num_buckets": 4}  # few shapes to compile
         cases["text"] = Contender("ours", "configs/multi30k.py:gru_attention", values, name="training")
-    found: list[Comparison] = []
-    for name, training in cases.items():
-        both = [training, training.beside("ours", "pipeline", "the pipeline alone")]
-        found.append(Comparison(f"pipeline_{name}", "a batch", both, "steps", steps=60, least=7))
-    return found
+    return [
+        Comparison(f"pipeline_{name}", "a batch", [one, alone], "steps", steps=60, least=7)
+        for name, one in cases.items()
+        for alone in [one.beside("ours", "pipeline", "the pipeline alone")]
+    ]
 
 
 def known(*, peers: bool, data: Path | None, run: Path | None) -> dict[str, list[Comparison]]:
