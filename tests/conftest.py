@@ -6,6 +6,7 @@ contract of all but two architectures; `pytest tests/models -k NAME` has that of
 """
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -27,6 +28,11 @@ CACHE = tempfile.TemporaryDirectory(prefix="longreach-tests-")
 os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
+# Programs are tested as a terminal starts them. What `nohup` or a script's `&` ignores, processes would inherit.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 TESTS = Path(__file__).parent
 PROCESSES = (  # files and folders most of whose tests start a process, a browser or a cluster
