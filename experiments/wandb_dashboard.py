@@ -10,6 +10,10 @@ architecture and cell of its grid, without the trials of a learning rate: seeds 
 to most.
 """
 
+# Before what takes time to import: Ctrl-C counts from now on.
+import training.machine.signals  # noqa: F401
+
+# isort: split
 import argparse
 import json
 import sys
