@@ -35,6 +35,7 @@ def test_another_error_keeps_its_traceback(monkeypatch, capsys):
     assert "Traceback" in capsys.readouterr().err
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("program", ["train.py --help", "train.py --config=configs/recall.py:gru --help"])
 def test_help_that_nobody_reads_to_its_end_is_cut_off_quietly(program):
     shell = f"{sys.executable} {program} | true; exit ${{PIPESTATUS[0]}}"
