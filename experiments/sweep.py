@@ -35,6 +35,7 @@ from training.command.cli import Parser, user_errors
 from training.command.printed import print_whole
 
 OVERRIDE = re.compile(r"--config\.([^=]+)=(.*)", re.DOTALL)
+MOST_RUNS = 10_000
 BUDGET = re.compile(r"(\d+(?:\.\d+)?)([kM]?)")
 
 
@@ -77,6 +78,9 @@ def ablation(options: argparse.Namespace) -> Ablation:
         raise ValueError(f"{both.pop()} is varied and set; leave out --vary or --config.KEY=VALUE")
     if options.seeds < 1:
         raise ValueError(f"--seeds = {options.seeds} is no number of seeds; use 1 or more, 5 for an interval worth it")
+    runs = options.seeds * math.prod(map(len, varied.values()))
+    if runs > MOST_RUNS:
+        raise ValueError(f"--seeds and --vary ask for {runs:,} runs of each config; use {MOST_RUNS:,} or fewer")
     rates = sorted(map(_rate, _listed("--rates", options.rates))) if options.rates else []
     if rates and RATE in {*varied, *options.fixed}:
         raise ValueError(f"{RATE} is set and chosen by --rates; leave one of them out")
@@ -106,7 +110,7 @@ def _rate(text: str) -> float:
 def _budget(text: str) -> int:
     found = BUDGET.fullmatch(text)
     size = float(found[1]) * {"": 1, "k": 1e3, "M": 1e6}[found[2]] if found else 0
-    if text and size < 1:
+    if text and not 1 <= size < 1e15:
         raise ValueError(f"--budget = {text} is no number of parameters; use 100000, 100k or 1.5M")
     return round(size)
 
@@ -114,7 +118,7 @@ def _budget(text: str) -> int:
 def name_of(options: argparse.Namespace) -> str:
     """Of the sweep: its folder and its group in wandb."""
     configs = [f"{Path(file).stem}-{argument}" for file, _, argument in (c.rpartition(":") for c in options.config)]
-    keys = [word.partition("=")[0].rpartition(".")[2] for word in options.vary]
+    keys = [word.partition("=")[0].removeprefix("model.") for word in options.vary]
     return re.sub(r"[^\w.+-]+", "-", "+".join(configs) + f"-by-{'-'.join(keys)}" * bool(keys))
 
 

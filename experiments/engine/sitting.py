@@ -13,6 +13,7 @@ from experiments.engine.slurm import Slurm, settings
 from experiments.engine.study import Study
 from training.command.cli import FAILURE, Parser, check_folder
 from training.command.printed import print_whole
+from training.command.validate import MOST
 from training.machine import signals
 from training.mirrors import wandb_account
 
@@ -32,6 +33,8 @@ def add_options(parser: Parser, minutes: str) -> None:
 def check(parser: Parser, options: argparse.Namespace, minutes: str) -> None:
     if options.jobs < 1:
         parser.error(f"--jobs = {options.jobs} is no number of processes; use 1 or more")
+    if options.jobs > (most := MOST["workers"]):
+        parser.error(f"--jobs = {options.jobs} is more than this machine can serve; use {most} or less")
     if bool(options.cluster) != bool(options.slurm):
         parser.error("--cluster=slurm and --slurm=FILE.toml go together; give both or neither")
     if options.cluster and options.jobs > 1:

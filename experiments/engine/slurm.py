@@ -50,6 +50,11 @@ def settings(path: Path) -> dict[str, Any]:
         checks.one_of(f"{path}: key", key, KINDS)
         if type(value) is not KINDS[key] or (key != "gpus" and not value):
             raise ValueError(f"{path}: {key} = {value!r} is no {KINDS[key].__name__} that is more than nothing")
+        if isinstance(value, int) and value < 0:
+            raise ValueError(f"{path}: {key} = {value} is below 0; use a positive number")
+        words = value if isinstance(value, list) else [value]
+        if KINDS[key] is not int and not all(isinstance(word, str) and word.isprintable() for word in words):
+            raise ValueError(f"{path}: {key} = {value!r} is no plain text; give words without line ends")
     if "minutes" not in found:
         raise ValueError(f"{path}: minutes is missing; give the time limit of a job, such as minutes = 240")
     if 60 * found["minutes"] <= NOTICE:
@@ -68,7 +73,7 @@ class Slurm:
         self._folder, self._wanted = folder, wanted
         self._gone: dict[str, float] = {}  # since when, by name
         alive = queued()
-        told = {path.stem: json.loads(path.read_text(encoding="utf-8"))["id"] for path in folder.glob(f"*{ID}")}
+        told = {path.stem: _id(path) for path in folder.glob(f"*{ID}")}
         self._ids = {name: number for name, number in told.items() if number in alive}
         self.running = [jobs.read(folder / f"{name}.json") for name in sorted(self._ids)]
 
@@ -144,11 +149,24 @@ class Slurm:
 
     def cancel(self) -> str:
         if self._ids:
-            subprocess.run(["scancel", *self._ids.values()], check=True)
+            done = subprocess.run(["scancel", *self._ids.values()], capture_output=True, encoding="utf-8", check=False)
+            if done.returncode:
+                said = (done.stderr.strip() or "scancel failed").splitlines()[0]
+                raise ValueError(f"--cancel: {said}; squeue --me shows what is left")
         return f"cancelled {len(self._ids)} jobs" if self._ids else "no job of these runs is in Slurm"
 
     def close(self) -> None:
         """Nothing ends with the command."""
+
+
+def _id(path: Path) -> str:
+    """Of the job that a file of ours tells of."""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["id"])
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(
+            f"{path} does not say which job it is of; scancel what squeue --me shows, and remove it"
+        ) from None
 
 
 def queued() -> set[str]:

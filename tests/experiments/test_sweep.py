@@ -155,6 +155,11 @@ def test_a_real_sweep(tmp_path, monkeypatch):
             "set and chosen by --rates",
         ),
         ([f"--config={RECALL}:gru", "--vary=steps=1,2", "--budget=big"], "--budget = big is no number of parameters"),
+        ([f"--config={RECALL}:gru", "--vary=steps=1,2", f"--budget={'9' * 400}"], "is no number of parameters"),
+        (
+            [f"--config={RECALL}:gru", "--vary=steps=1,2", "--seeds=1000000000"],
+            "ask for 2,000,000,000 runs of each config",
+        ),
         (
             [f"--config={RECALL}:gru", "--vary=model.num_layers=1,2", "--budget=10"],
             "a budget of 10 parameters is",

@@ -37,7 +37,7 @@ def answer(argv: Sequence[str], description: str | None) -> None:
 def overview(description: str) -> str:
     flags = {"config=FILE:MODEL": "a file of configs/ and an architecture, or FILE:MODEL,SETTING of a paper"}
     flags |= {"config.KEY=VALUE": "any value of the config"}
-    flags |= {"print_config": "print the config as YAML, and do nothing else"}
+    flags |= {"print_config": "print the config as JSON, and do nothing else"}
     flags |= {name if kind is bool else f"{name}=...": text for name, (kind, _, text) in FLAGS.items()}
     width = max(map(len, flags))
     lines = [description.strip(), "", *(f"  --{flag:{width}}  {text}" for flag, text in flags.items()), ""]

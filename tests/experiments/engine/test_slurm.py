@@ -165,6 +165,9 @@ def test_no_progress_within_the_time_limit_is_not_tried_again(tmp_path, monkeypa
         ("minutes = 0", "minutes = 0 is no int that is more than nothing"),
         ("minutes = 2", "minutes = 2 is too few; a run saves 120 s before the limit"),
         ("minutes =", "is not TOML"),
+        ("minutes = 240\ncpus = -1", "cpus = -1 is below 0; use a positive number"),
+        ("minutes = 240\nsetup = [1]", "setup = [1] is no plain text"),
+        ('minutes = 240\npartition = "a\\nb"', "is no plain text; give words without line ends"),
     ],
 )
 def test_a_file_that_asks_for_what_cannot_be(text, said, tmp_path):
@@ -172,6 +175,14 @@ def test_a_file_that_asks_for_what_cannot_be(text, said, tmp_path):
     with pytest.raises(ValueError, match=r"here.toml") as error:
         slurm.settings(tmp_path / "here.toml")
     assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_file_that_does_not_say_its_job(tmp_path, monkeypatch):
+    monkeypatch.setattr(slurm, "queued", set)
+    monkeypatch.setattr(slurm.shutil, "which", lambda name: name)
+    (tmp_path / "one.slurm").write_text("")
+    with pytest.raises(ValueError, match="one.slurm does not say which job it is of"):
+        Slurm(tmp_path, WANTED)
 
 
 def test_what_is_missing_is_said(tmp_path, monkeypatch):
@@ -189,6 +200,7 @@ def test_what_is_missing_is_said(tmp_path, monkeypatch):
         (["--slurm=a.toml"], "--cluster=slurm and --slurm=FILE.toml go together"),
         (["--cluster=slurm", "--slurm=a.toml", "--jobs=2"], "--jobs = 2 is of this machine; set parallel in a.toml"),
         (["--cancel"], "--cancel is of jobs in Slurm"),
+        (["--jobs=99999"], "--jobs = 99999 is more than this machine can serve; use"),
     ],
 )
 def test_options_that_do_not_go_together(argv, said, capsys):
