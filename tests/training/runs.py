@@ -46,12 +46,12 @@ def here(words: list[str], capsys: pytest.CaptureFixture[str], status: int = 0) 
     For what needs no process of its own: one costs five seconds before its first step.
     """
     capsys.readouterr()
-    ended = 0
+    ended: int | str | None = 0
     try:
         with compiled_in_haste():
             train.main(words[2:])
     except SystemExit as stopped:
-        ended = stopped.code  # type: ignore[assignment]
+        ended = stopped.code
     printed = "".join(capsys.readouterr())
     assert ended == status, f"exit {ended}:\n{printed}"
     return printed

@@ -5,6 +5,7 @@ import types
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 
@@ -31,13 +32,8 @@ def due(
     return schedule.assumed(question(number, probes), Run(config, {"system": "a"}, here=here))
 
 
-def wanted(
-    number: int = 1,
-    probes: tuple[Probing, ...] = (),
-    config: str = "configs/recall.py:gru",
-    here: Mapping[str, str] = MappingProxyType({}),
-) -> Version:
-    return Version.of(due(number, probes, config, here))
+def wanted(*arguments: Any, **options: Any) -> Version:
+    return Version.of(due(*arguments, **options))
 
 
 def row(of: Version, **columns) -> dict:
