@@ -6,7 +6,8 @@
         --budget=100k --rates=1e-3,2e-3,4e-3       two architectures, matched in parameters, each at its best rate
 
 `--config.KEY=VALUE` sets a value for all runs. What is finished stays: the same command goes on, and one with more
-values or seeds runs what is new. RUNS/results/ holds what comes out: table, summary, figure, page and command.
+values or seeds runs what is new. RUNS/results-HASH/ holds what comes out (table, summary, figure, page and command), a
+folder for whatever was asked: values, seeds, steps, budget, rates, measure, text.
 """
 
 # Before what takes time to import: Ctrl-C counts from now on.
@@ -15,6 +16,7 @@ import training.machine.signals  # noqa: F401
 # isort: split
 import argparse
 import csv
+import hashlib
 import io
 import math
 import re
@@ -27,7 +29,7 @@ import jax
 
 from data import whole_file
 from experiments.engine import publish, results, sitting
-from experiments.engine.ablation import MEASURES, RATE, Ablation, Cell
+from experiments.engine.ablation import LONGEST, MEASURES, RATE, Ablation, Cell
 from experiments.engine.results import Folders
 from experiments.engine.study import Study
 from experiments.page import templates
@@ -81,11 +83,17 @@ def ablation(options: argparse.Namespace) -> Ablation:
     runs = options.seeds * math.prod(map(len, varied.values()))
     if runs > MOST_RUNS:
         raise ValueError(f"--seeds and --vary ask for {runs:,} runs of each config; use {MOST_RUNS:,} or fewer")
+    if options.data and "data.dir" in {*varied, *options.fixed}:
+        raise ValueError(f"--data = {options.data} and data.dir name the same folder; leave one out")
+    if options.wandb == "disabled" and (idle := next((key for key in options.fixed if key.startswith("wandb.")), "")):
+        raise ValueError(f"--config.{idle} does nothing without --wandb; add --wandb=auto, or leave it out")
     rates = sorted(map(_rate, _listed("--rates", options.rates))) if options.rates else []
+    if len({*rates}) < len(rates):
+        raise ValueError(f"--rates = {options.rates} has a rate twice; leave one out")
     if rates and RATE in {*varied, *options.fixed}:
         raise ValueError(f"{RATE} is set and chosen by --rates; leave one of them out")
     chosen = {"rates": rates, "budget": _budget(options.budget), "measure": options.measure}
-    return Ablation(options.config, varied, options.fixed, seeds=options.seeds, **chosen)
+    return Ablation(options.config, varied, options.fixed, seeds=options.seeds, text=options.data, **chosen)
 
 
 def _listed(what: str, text: str) -> list[str]:
@@ -116,10 +124,14 @@ def _budget(text: str) -> int:
 
 
 def name_of(options: argparse.Namespace) -> str:
-    """Of the sweep: its folder and its group in wandb."""
+    """Of the sweep: the folder of its runs and their group in wandb; with a hash where values are set for all runs."""
     configs = [f"{Path(file).stem}-{argument}" for file, _, argument in (c.rpartition(":") for c in options.config)]
     keys = [word.partition("=")[0].removeprefix("model.") for word in options.vary]
-    return re.sub(r"[^\w.+-]+", "-", "+".join(configs) + f"-by-{'-'.join(keys)}" * bool(keys))
+    name = re.sub(r"[^\w.+-]+", "-", "+".join(configs) + f"-by-{'-'.join(keys)}" * bool(keys))
+    same = (sorted(options.fixed.items()), options.budget, options.rates)
+    if any(same) or len(name) > LONGEST:
+        name = f"{name[:LONGEST]}-{hashlib.sha256(repr((options.config, keys, same)).encode()).hexdigest()[:6]}"
+    return name
 
 
 def write(study: Study, asked: Ablation, command: str) -> list[Path]:
@@ -189,7 +201,9 @@ def main(argv: Sequence[str]) -> int:
     with user_errors():
         asked, name = ablation(options), name_of(options)
         runs = options.runs or Path("runs") / name
-        study = Study(asked, name, "", Folders(runs, runs / "results", None), text=options.data, wandb=options.wandb)
+        study = Study(
+            asked, name, "", Folders(runs, runs / asked.results, None), text=options.data, wandb=options.wandb
+        )
         if (outcome := sitting.sit(study, options, runs)) is None:
             return 0
         command = shlex.join(["python", "-m", "experiments.sweep", *argv])

@@ -5,6 +5,7 @@ Dims: N seeds, X places.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import re
@@ -12,15 +13,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import data
 import models
 from experiments.analysis import fairness
 from experiments.analysis.finding import Finding
 from experiments.analysis.palette import Look
 from experiments.analysis.statistics import Interval, t_interval
 from experiments.analysis.table import COLUMNS
+from experiments.engine import schedule
+from experiments.engine.version import Version
 from experiments.questions.question import Probing, Run, Tuning, over_seeds
 from models.options import flat
 from training.command import cli
+from training.run import identity
 
 if TYPE_CHECKING:
     from altair import LayerChart
@@ -32,6 +37,9 @@ MEASURES = (*VALIDATION, *TRANSLATION)
 ARCHITECTURE = "architecture"
 FAMILIES = ("transformer", "rnn", "lstm", "gru", "attention", "conv", "other")  # one a series
 RATE = "optimizer.learning_rate"
+OF_THE_ENGINE = {"keep": "one is kept", "wandb.mode": "use --wandb", "wandb.group": "", "wandb.name": ""}
+"""Keys that the engine sets for its runs, and what to say of them."""
+LONGEST = 100  # characters of a label, of which folders are made
 
 
 class Cell(NamedTuple):
@@ -64,27 +72,71 @@ class Ablation:
         rates: Sequence[float] = (),
         budget: int = 0,
         measure: str = "",
+        text: str = "",
     ):
-        """Every FILE:ARGUMENT of `configs` with every combination of the `varied` values, as the command line has them.
+        """Every FILE:ARGUMENT of `configs` with every combination of the `varied` values, as the command line has them;
+        `text` is the folder that runs on text read.
 
         Raises ValueError, or ends the process with one line, for what cannot be run.
         """
+        for key in (*varied, *fixed):
+            if key in OF_THE_ENGINE:
+                raise ValueError(f"{key} is set for every run of a sweep; {OF_THE_ENGINE[key] or 'leave it out'}")
+        for key in varied:
+            if {key, key.partition(".")[0]} & set(identity.NO_NUMBER):
+                raise ValueError(f"--vary = {key} changes no number of a run; leave it out, or use --config.{key}")
         self.axes = [ARCHITECTURE] * (len(configs) > 1) + [self._axis(key, varied) for key in varied]
-        tuning = Tuning(tuple(rates), key=RATE) if rates else None
+        self._tuning = Tuning(tuple(rates), key=RATE) if rates else None
+        if self._tuning and seeds > self._tuning.seed:
+            raise ValueError(f"--seeds = {seeds} has {self._tuning.seed}, with which --rates are tried; use fewer")
+        self._text = text
         self._runs: list[Run] = []
+        seen: set[tuple] = set()
         for where in configs:
+            reads = {"data.dir": text} if text and schedule.reads_text(where) else {}
             for values in itertools.product(*varied.values()):
                 chosen = dict(zip(varied, values, strict=True))
                 overrides = _typed(where, {**fixed, **chosen})
                 given = [overrides[key] for key in chosen]
                 if budget:
-                    overrides |= _sized(where, overrides, budget)
+                    overrides |= _sized(where, overrides | reads, budget)
                 names = [_argument(where, configs)] * (len(configs) > 1) + [_plain(value) for value in given]
                 axes = dict(zip(self.axes, names, strict=True))
-                run = Run(where, axes, overrides=overrides, tuning=tuning, label=_label(axes))
+                run = Run(where, axes, overrides=overrides, tuning=self._tuning, label=_label(axes))
+                if tuple(axes.values()) in seen:
+                    same = ", ".join(f"{key} = {value!r}" for key, value in axes.items())
+                    raise ValueError(f"--vary asks twice for the runs with {same}; leave one out")
+                seen.add(tuple(axes.values()))
                 self._runs += over_seeds(run, seeds)
-        self.measure = measure or cli.load(configs[0]).best.metric
+        self.measure = measure or schedule.complete(self._runs[0].config, self._runs[0].overrides).best.metric
+        self._check_measure()
         self.PROBES = (Probing("bleu"),) if self.measure in TRANSLATION else ()
+
+    def _check_measure(self) -> None:
+        """Raises ValueError for a measure that the task of one of the runs has not."""
+        for where, run in {run.config: run for run in self._runs}.items():
+            config, lacks = schedule.complete(where, run.overrides), ""
+            if self.measure in TRANSLATION and not config.data.get("tokenizer"):
+                lacks = f"answers of {config.task} are no text"
+            elif self.measure in TRANSLATION and "target_language" not in config.data:
+                lacks = f"{config.task} has no references"
+            elif self.measure == "perplexity" and not config.data.get("tokenizer"):
+                real = data.build(config.task, config.data).spec.loss != "cross_entropy"
+                lacks = f"answers of {config.task} are real numbers" if real else ""
+            if lacks:
+                there = [one for one in VALIDATION if one != "perplexity" or self.measure in TRANSLATION]
+                raise ValueError(f"--measure = {self.measure}: {lacks}; choose from {', '.join(there)}")
+
+    @property
+    def results(self) -> str:
+        """Their folder, by a hash of what decides them: every run and the text that it reads, rates and measure."""
+        runs = schedule.with_text(self._runs, self._text) if self._text else self._runs
+        rates = self._tuning.values if self._tuning else ()
+        said: list[Any] = [self.measure, rates]
+        for run in runs:
+            version = Version.of(schedule.reported(self, run, None))
+            said.append([run.name, run.seed, version.columns, version.text])
+        return f"results-{hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:8]}"
 
     @staticmethod
     def _axis(key: str, varied: Iterable[str]) -> str:
@@ -100,12 +152,8 @@ class Ablation:
         return ()
 
     def values(self, table: DataFrame) -> DataFrame:
-        """The rows of the measure. Raises ValueError where there are none."""
-        name = f"best_{self.measure}" if self.measure in VALIDATION else self.measure
-        if not len(rows := table[table["measure"] == name]):
-            there = [one for one in MEASURES if f"best_{one}" in set(table["measure"])]
-            raise ValueError(f"--measure = {self.measure} is not measured on this task; choose from {', '.join(there)}")
-        return rows
+        """The rows of the measure."""
+        return table[table["measure"] == (f"best_{self.measure}" if self.measure in VALIDATION else self.measure)]
 
     def cells(self, table: DataFrame) -> list[Cell]:
         """A line a cell, in the grid's order."""
@@ -173,7 +221,8 @@ def _sized(where: str, overrides: Mapping[str, Any], budget: int) -> dict[str, A
     name = cli.load(where).model.name
     if taken := [key for key in overrides if key.removeprefix("model.") in models.widths(name)]:
         raise ValueError(f"--budget = {budget} sets {taken[0]} of {name}; leave one of them out")
-    return fairness.fit(where, {key: v for key, v in overrides.items() if key.startswith("model.")}, budget).overrides
+    sizing = {key: value for key, value in overrides.items() if key.startswith(("model.", "data."))}
+    return fairness.fit(where, sizing, budget).overrides
 
 
 def _argument(where: str, configs: Sequence[str]) -> str:
@@ -184,13 +233,15 @@ def _argument(where: str, configs: Sequence[str]) -> str:
 
 
 def _plain(value: Any) -> str | int | float:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else str(value).lower()
+    return str(value).lower() if isinstance(value, bool) else value if isinstance(value, int | float) else str(value)
 
 
 def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
 def _label(axes: Mapping[str, Any]) -> str:
-    words = (f"{key}={_shown(value)}" for key, value in axes.items())
-    return ",".join(re.sub(r"[^A-Za-z0-9.=_+-]+", "-", word) for word in words)
+    """As folders are called; with a hash of the values where these are too long, or hold other characters."""
+    said = ",".join(f"{key}={_shown(value)}" for key, value in axes.items())
+    plain = re.sub(r"[^A-Za-z0-9.=_+,-]+", "-", said)[:LONGEST]
+    return plain if plain == said else f"{plain}-{hashlib.sha256(said.encode()).hexdigest()[:6]}"

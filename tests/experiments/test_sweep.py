@@ -8,11 +8,12 @@ import pytest
 
 from experiments import sweep
 from experiments.analysis import table
-from experiments.engine import ablation, sitting
+from experiments.engine import ablation, sitting, version
 from experiments.engine.results import Folders
 from experiments.engine.study import Study
 from experiments.engine.trial import Spec
 from tests.experiments.engine.in_process import InProcess, Pretending, write_rows
+from tests.training.processes import write_text
 
 RECALL = "configs/recall.py"
 TINY = {"steps": 4, "every.eval": 4, "eval_examples": 32, "batch_size": 16, "model.num_layers": 1}
@@ -39,8 +40,13 @@ def trained(monkeypatch):
     return executor
 
 
+def results(folder):
+    """Of the newest sweep."""
+    return max(folder.glob("results-????????"), key=lambda path: path.stat().st_mtime_ns)
+
+
 def summary(folder):
-    with (folder / "results" / "summary.csv").open(newline="") as file:
+    with (results(folder) / "summary.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -51,7 +57,8 @@ def test_every_combination_and_seed_is_run_and_shown(tmp_path, trained, capsys):
     assert len(trained.seen) == 12 and {spec.config["model"]["num_layers"] for spec in trained.seen} == {1}
     names = {spec.config["wandb"]["name"] for spec in trained.seen}
     assert "num_heads=4,positions=rotary" in names and len(names) == 6
-    assert {spec.config["wandb"]["group"] for spec in trained.seen} == {"recall-transformer-by-num_heads-positions"}
+    (group,) = {spec.config["wandb"]["group"] for spec in trained.seen}
+    assert re.fullmatch("recall-transformer-by-num_heads-positions-[0-9a-f]{6}", group)  # a value is set for all
     rows = summary(tmp_path)
     assert [(row["num_heads"], row["positions"], row["seeds"]) for row in rows][:3] == [
         ("1", "rotary", "2"),
@@ -59,13 +66,13 @@ def test_every_combination_and_seed_is_run_and_shown(tmp_path, trained, capsys):
         ("2", "rotary", "2"),
     ]
     assert float(rows[0]["loss"]) == pytest.approx(1.005) and float(rows[0]["low"]) < 1.0 < float(rows[0]["high"])
-    assert {path.name for path in (tmp_path / "results").iterdir()} == {
+    assert {path.name for path in results(tmp_path).iterdir()} == {
         *("table.parquet", "table.csv", "summary.csv", "figure.png", "figure.svg", "index.html", "commands.sh")
     }
-    assert set(table.read(tmp_path / "results" / "table.parquet")["num_heads"]) == {1.0, 2.0, 4.0}
+    assert set(table.read(results(tmp_path) / "table.parquet")["num_heads"]) == {1.0, 2.0, 4.0}
     again = "python -m experiments.sweep --config=configs/recall.py:transformer --vary=model.num_heads=1,2,4"
-    page = (tmp_path / "results" / "index.html").read_text()
-    assert again in page and again in (tmp_path / "results" / "commands.sh").read_text()
+    page = (results(tmp_path) / "index.html").read_text()
+    assert again in page and again in (results(tmp_path) / "commands.sh").read_text()
     assert "<svg" in page and not re.search(r"(?:src|href)=.https?:", page.replace("xlink:href=", ""))
     assert "verdict" not in capsys.readouterr().out
 
@@ -168,6 +175,57 @@ def test_a_real_sweep(tmp_path, monkeypatch):
         ([f"--config={RECALL}:gru", "--vary=steps=1,2", "--measure=blue"], "--measure"),
         ([f"--config={RECALL}:gru", "--vary=steps=1,2", "--jobs=0"], "--jobs = 0 is no number of processes"),
         ([f"--config={RECALL}:gru", "--very=steps=1,2"], "--very=steps=1,2"),
+        (
+            [f"--config={RECALL}:gru", "--vary=steps=1,2", "--measure=bleu"],
+            "--measure = bleu: answers of recall are no text",
+        ),
+        (
+            [f"--config={RECALL}:gru", "--vary=steps=1,2", "--measure=chrf"],
+            "choose from loss, perplexity, token_accuracy",
+        ),
+        (
+            ["--config=configs/shakespeare.py:gru_decoder", "--vary=steps=1,2", "--measure=bleu"],
+            "shakespeare has no references",
+        ),
+        (["--config=configs/adding.py:gru", "--vary=steps=1,2", "--measure=perplexity"], "adding are real numbers"),
+        (
+            [f"--config={RECALL}:gru", "--config=configs/adding.py:gru", "--measure=perplexity"],
+            "adding are real numbers",
+        ),
+        (
+            [f"--config={RECALL}:gru", "--vary=wandb.name=a,b"],
+            "wandb.name is set for every run of a sweep; leave it out",
+        ),
+        ([f"--config={RECALL}:gru", "--vary=keep=1,2"], "keep is set for every run of a sweep"),
+        ([f"--config={RECALL}:gru", "--vary=steps=1,2", "--config.keep=3"], "keep is set for every run of a sweep"),
+        ([f"--config={RECALL}:gru", "--vary=steps=1,2", "--config.wandb.mode=online", "--wandb=auto"], "use --wandb"),
+        ([f"--config={RECALL}:gru", "--vary=steps=1,2", "--config.wandb.project=mine"], "does nothing without --wandb"),
+        ([f"--config={RECALL}:gru", "--vary=every.log=1,2"], "--vary = every.log changes no number of a run"),
+        ([f"--config={RECALL}:gru", "--vary=wandb.project=a,b"], "--vary = wandb.project changes no number of a run"),
+        (
+            [f"--config={RECALL}:gru", "--vary=steps=10,20", "--rates=0.001,1e-3"],
+            "--rates = 0.001,1e-3 has a rate twice",
+        ),
+        (
+            [f"--config={RECALL}:gru", "--vary=optimizer.learning_rate=0.001,1e-3"],
+            "--vary asks twice for the runs with learning_rate = 0.001; leave one out",
+        ),
+        ([f"--config={RECALL}:gru", "--vary=deterministic=true,True"], "asks twice for the runs with deterministic"),
+        (
+            [f"--config={RECALL}:gru", "--vary=steps=1,2", "--rates=1e-3,2e-3", "--seeds=1001"],
+            "--seeds = 1001 has 1000, with which --rates are tried; use fewer",
+        ),
+        ([f"--config={RECALL}:gru", "--vary=steps=1,2", "--seeds=two"], "--seeds: invalid int value: 'two'"),
+        ([f"--config={RECALL}:gru", "--vary=steps=1,2", "--seeds=1e3"], "--seeds: invalid int value: '1e3'"),
+        ([f"--config={RECALL}:gru", "--vary=steps=1,2", "--seeds="], "--seeds: invalid int value: ''"),
+        (
+            ["--config=configs/translate.py:gru", "--vary=steps=1,2", "--data=docs", "--config.data.dir=docs"],
+            "--data = docs and data.dir name the same folder; leave one out",
+        ),
+        (
+            ["--config=configs/translate.py:gru", "--vary=data.dir=docs,data", "--data=docs"],
+            "--data = docs and data.dir name the same folder; leave one out",
+        ),
     ],
 )
 def test_mistakes_are_one_line(argv, said, capsys, tmp_path):
@@ -178,9 +236,75 @@ def test_mistakes_are_one_line(argv, said, capsys, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_measure_that_a_task_has_not(tmp_path, trained, capsys):
-    argv = [f"--config={RECALL}:gru", "--vary=steps=10,20", "--seeds=1", f"--runs={tmp_path}", "--measure=exact_match"]
-    with pytest.raises(SystemExit) as stopped:
-        sweep.main(argv)
-    assert stopped.value.code == 2
-    assert "--measure = exact_match is not measured on this task; choose from loss" in capsys.readouterr().err
+OTHERS = [
+    ["--config.steps=20"],
+    ["--config.steps=20", "--config.label_smoothing=0.1"],
+    ["--rates=1e-3,2e-3,4e-3"],
+    ["--rates=1e-3,2e-3"],
+    ["--budget=20k"],
+    ["--budget=30k"],
+    ["--measure=token_accuracy"],
+    ["--seeds=2"],
+    ["--vary=model.num_layers=1,2"],
+]
+
+
+def test_sweeps_that_differ_in_anything_leave_each_other_s_results(tmp_path, monkeypatch, capsys):
+    class Measured(Trained):
+        def do(self, spec):
+            rows = {name: 1.0 for name in ("num_params", "num_params_non_embedding", "training_seconds")}
+            rows |= {"compile_seconds": 1.0, "best_loss": spec.config["steps"], "best_token_accuracy": 0.5}
+            write_rows(spec, rows)
+
+    monkeypatch.setattr(sitting, "Local", lambda slots: Measured())
+    argv = [f"--config={RECALL}:transformer", "--vary=model.positions=alibi,learned", f"--runs={tmp_path}"]
+    seen: dict = {}
+    for more in ([], *OTHERS):
+        assert sweep.main([*argv, "--seeds=1", *more]) == 0
+        there = {path: path.read_bytes() for path in tmp_path.glob("results-*/*")}
+        assert (
+            there.items() >= seen.items()
+            and len({path.parent for path in there}) == len({path.parent for path in seen}) + 1
+        ), more
+        seen = there
+    assert sweep.main([*argv, "--seeds=1", *OTHERS[0]]) == 0  # the same goes where it went
+    assert {path.parent for path in tmp_path.glob("results-*/*")} == {path.parent for path in seen}
+
+
+def test_text_that_was_edited_has_results_of_its_own(tmp_path):
+    text = write_text(tmp_path / "text")
+    argv = ["--config=configs/translate.py:gru", "--vary=steps=10,20", f"--data={text}"]
+    argv += [
+        "--config.data.source_language=de",
+        "--config.data.target_language=en",
+        "--config.data.tokenizer.name=char",
+    ]
+    before = asked(*argv).results
+    assert asked(*argv).results == before and asked(*argv, "--measure=bleu").results != before
+    (text / "val.en").write_text((text / "val.en").read_text() + "one\n")
+    (text / "val.de").write_text((text / "val.de").read_text() + "eins\n")
+    version._text.cache_clear()  # of this process; a command is one
+    assert asked(*argv).results != before
+
+
+def test_a_budget_on_text_counts_with_its_tokenizer(tmp_path):
+    text = write_text(tmp_path / "text")
+    argv = ["--config=configs/translate.py:gru", "--config=configs/translate.py:transformer", "--budget=30k"]
+    argv += [f"--data={text}", "--config.data.source_language=de", "--config.data.target_language=en"]
+    found = asked(*argv, "--config.data.tokenizer.name=char")
+    assert {run.axes["architecture"] for run in found.runs("")} == {"gru", "transformer"}
+
+
+def test_the_measure_is_what_the_runs_choose_their_best_by():
+    argv = [f"--config={RECALL}:gru", "--vary=steps=10,20"]
+    assert asked(*argv).measure == "loss"
+    assert asked(*argv, "--config.best.metric=token_accuracy").measure == "token_accuracy"
+
+
+def test_values_that_look_alike_in_a_folder_s_name_have_their_own():
+    found = asked(f"--config={RECALL}:gru", "--vary=optimizer.learning_rate=0.12345678,0.12345679")
+    assert len({run.name for run in found.runs("")}) == 2
+    many = [f"--vary=optimizer.{key}=0.123456789,0.987654321" for key in ("b1", "b2", "momentum", "ema_decay")]
+    found = asked(f"--config={RECALL}:gru", *many, "--vary=schedule.final_fraction=0.123456789,0.987654321")
+    names = {run.name for run in found.runs("")}
+    assert len(names) == 32 and max(map(len, names)) < 120
