@@ -49,9 +49,9 @@ SETTINGS = {
 }
 
 
-RECURRENT = dict.fromkeys(common.ONE_LAYER, {"optimizer.learning_rate": 3e-3})
-TRANSFORMER = {"model.positions": "alibi"}  # binding a value to the key beside it is found soon only where near is easy
-PRESETS = RECURRENT | {"transformer": TRANSFORMER, "transformer_decoder": TRANSFORMER}
+# Binding a value to the key beside it is found soon only where near is easy.
+TRANSFORMER = {"model.positions": "alibi", "optimizer.learning_rate": 2e-3}
+PRESETS = {"transformer": TRANSFORMER, "transformer_decoder": TRANSFORMER}
 
 
 def get_config(model):
@@ -59,6 +59,6 @@ def get_config(model):
     config.steps = 600
     config.batch_size = 32
     config.eval_examples = 256
-    config.optimizer.learning_rate = 2e-3
+    config.optimizer.learning_rate = 3e-3
     common.preset(config, PRESETS)
     return config

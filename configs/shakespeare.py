@@ -16,6 +16,7 @@ def get_config(model):
     config = common.base("shakespeare", model)
     config.keep_pages = True
     config.batch_size = 32
+    config.model.num_layers = 2
     config.data.update(
         {
             "dir": "",  # the folder of the text; empty: tiny_shakespeare through TFDS

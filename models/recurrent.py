@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from models import cudnn_lstm
 from models.cells import Carry, Cell, Gates
 from models.dropout import dropout, fold
-from models.options import EVERY, Option, rate, width
+from models.options import EVERY, Option, count, rate, width
 from models.scan import scan, scan_remat
 from models.shapes import Array, Bool, Float, Key
 from models.taps import Tapper
@@ -105,6 +105,7 @@ class RecurrentStack(nnx.Module):
     def options(kind: type[Cell]) -> dict[str, Option]:
         """The keys of an architecture that is made of stacks of `kind`."""
         recurrent = {
+            "num_layers": count(1, EVERY["num_layers"].comment),  # one of cells reaches as far as two, in half the time
             "embed_size": width(1, "width of the embeddings"),
             "input_dropout_rate": rate("on embeddings"),
             "output_dropout_rate": rate("on what the output layer reads"),

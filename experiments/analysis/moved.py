@@ -37,8 +37,9 @@ class Mean(NamedTuple):
 
 
 def lines(before: DataFrame, after: DataFrame, machine: tuple[str, ...] = ()) -> list[str]:
-    """A line for each measure of a cell with means that moved, the farthest first, and one that counts. Measures of
-    `machine` are left out: times of a run say how fast it was trained, not what came out."""
+    """A line for each measure of a cell with means that moved, the farthest first, and one that counts: runs too, where
+    some are missing. Measures of `machine` are left out: times of a run say how fast it was trained, not what came out.
+    """
     means = [mean for mean in both(before, after) if mean.measure not in machine]
     moved: dict[tuple[str, str], list[Mean]] = {}
     for mean in means:
@@ -50,7 +51,9 @@ def lines(before: DataFrame, after: DataFrame, machine: tuple[str, ...] = ()) ->
     ]
     count, alone = sum(map(len, moved.values())), sum(not math.isfinite(m.before.high - m.before.low) for m in means)
     single = f"; {alone} of one seed have no interval" if alone else ""
-    return [*said, f"{count} of {len(means)} means moved by more than their 95 % interval{single}"]
+    there, here = (set(zip(table["run"], table["seed"], strict=True)) for table in (before, after))
+    part = f"; only {len(there & here)} of {len(there)} runs are compared" if there - here else ""
+    return [*said, f"{count} of {len(means)} means moved by more than their 95 % interval{single}{part}"]
 
 
 def both(before: DataFrame, after: DataFrame) -> Iterator[Mean]:

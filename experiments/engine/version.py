@@ -18,13 +18,12 @@ import data
 from experiments.engine.schedule import Due
 from models.options import flat
 from training.machine.provenance import git, tree
-from training.run import identity
+from training.run import earlier, identity
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 ROOMS = ("data", "models", "training", "experiments")  # whose files numbers come from
-UNSAID = {"keep_pages": False}  # in the first tables, whose runs had the key already
 NAMED = 3  # files that are named where more have changed
 
 
@@ -55,7 +54,7 @@ class Version(NamedTuple):
         """Why a row of the table is of another version, or nothing."""
         if row["version"] != self.question:
             return f"version = {row['version']:g}, now {self.question}"
-        was, now = UNSAID | json.loads(row["config"]), self.config
+        was, now = earlier.IN_TABLES | json.loads(row["config"]), self.config
         for key in identity.differing(was, now, timed=self.timed):
             before, after = (identity.values(config, timed=True).get(key) for config in (was, now))
             return f"{key} = {before!r}, now {after!r}"
@@ -80,17 +79,20 @@ def since(everything: DataFrame) -> str:
     """One line on the files that have changed since a table's runs, or nothing."""
     changed: dict[str, None] = {}
     commits = []
+    new = git("ls-files", "--others", "--exclude-standard", "--", *ROOMS).splitlines()
     for made, ids in dict.fromkeys(zip(everything["commit"], everything["trees"], strict=True)):
-        commit = made.rstrip("+")
+        commit, then = made.rstrip("+"), json.loads(ids or "{}")
+        edited = made.endswith("+") or any(of_room.endswith("+") for of_room in then.values())
         if git("cat-file", "-t", commit):
-            found = git("diff", "--name-only", commit, "--", *ROOMS).split()
+            found = git("diff", "--name-only", commit, "--", *ROOMS).splitlines() + new
         else:  # not in this repository
-            found = [f"{room}/" for room, then in json.loads(ids or "{}").items() if then != tree(room)]
-        if found or made.endswith("+"):
-            commits.append(commit[:10] + " with changes of its own" * made.endswith("+"))
+            found = [f"{room}/" for room in then if then[room].endswith("+") or then[room] != tree(room)]
+        if found or edited:
+            commits.append(commit[:10] + " with changes of its own" * edited)
             changed |= dict.fromkeys(found)
     if not commits:
         return ""
     names = sorted(changed)
     some = ", ".join(names[:NAMED]) + f" and {len(names) - NAMED} more" * (len(names) > NAMED)
-    return f"runs are of {', '.join(commits)}; {len(names)} files differ now" + f" ({some})" * bool(some)
+    count = "1 file differs" if len(names) == 1 else f"{len(names)} files differ"
+    return f"runs are of {', '.join(commits)}; {count} now" + f" ({some})" * bool(some)

@@ -25,6 +25,9 @@ BEFORE: dict[str, Callable[[Config], Any]] = {
 """Keys that came later, where things did not go before by what is the default today; None: the config has no such key.
 Whoever changes a default of `common.base` or of an architecture's options, or gives a task a key, adds a line."""
 
+IN_TABLES: Config = {"keep_pages": False}
+"""Keys that the first tables of results leave out, though their runs had them."""
+
 GONE: Config = {"replica_axis": "auto", "replica_learning_rates": [], "replicas": 1}
 """Keys that went, with the value by which everything goes since."""
 

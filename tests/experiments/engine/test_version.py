@@ -126,9 +126,18 @@ def test_committed_runs_count(name, tmp_path):
 
 def test_which_files_have_changed_is_one_line():
     first = version.git("rev-list", "--max-parents=0", "HEAD").strip()
-    trees = json.dumps({room: version.tree(room) for room in version.ROOMS})
+    trees = json.dumps({room: version.tree(room).rstrip("+") for room in version.ROOMS})
     head = version.git("rev-parse", "HEAD").strip()
     said = version.since(table.of_rows([{"commit": first, "trees": trees}, {"commit": "0" * 40, "trees": trees}]))
-    assert f"runs are of {first[:10]}; " in said and " files differ now (data/" in said and said.count("\n") == 0
+    assert said.startswith(f"runs are of {first[:10]}") and " files differ now (data/" in said and said.count("\n") == 0
     dirty = version.since(table.of_rows([{"commit": f"{head}+", "trees": trees}]))
     assert f"{head[:10]} with changes of its own" in dirty
+    untracked = version.since(table.of_rows([{"commit": head, "trees": json.dumps({"data": "0" * 40 + "+"})}]))
+    assert f"{head[:10]} with changes of its own" in untracked
+
+
+def test_a_file_that_git_does_not_know_differs(monkeypatch):
+    said = {"ls-files": "models/new one.py", "cat-file": "commit"}
+    monkeypatch.setattr(version, "git", lambda word, *_: said.get(word, ""))
+    told = version.since(table.of_rows([{"commit": "a" * 40, "trees": "{}"}]))
+    assert told == "runs are of aaaaaaaaaa; 1 file differs now (models/new one.py)"

@@ -1,5 +1,6 @@
 """A user's mistake is one line that names file, key, value, rule and way out, exits with 2 and writes nothing."""
 
+import ast
 import json
 import subprocess
 import sys
@@ -273,6 +274,11 @@ def test_a_new_architecture_gets_two_layers_of_the_task_s_width(monkeypatch, pat
     assert model.num_layers == 2 and set(flat(model)) == {"name", *EVERY}
     others = [cli.load(f"configs/{path.name}:{name}").model for name in ("gru_decoder", "transformer_decoder")]
     assert [model.hidden_size] * 2 == [other.hidden_size for other in others]
+
+
+def test_what_configs_share_names_no_architecture():
+    shared = ast.parse((ROOT / "configs" / "common.py").read_text())
+    assert not MODELS.keys() & {node.value for node in ast.walk(shared) if isinstance(node, ast.Constant)}
 
 
 def test_same_keys_outside_data_and_model():
