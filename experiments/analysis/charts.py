@@ -29,11 +29,14 @@ WIDE = 0.5  # of what a panel spans: a system whose interval is wider has no ban
 SCALE = 1.5  # pixels of figure.png a pixel of a panel
 FAINT = 0.05  # opacity of what the legend has put aside
 DIGITS = 5  # significant ones, of what is drawn
+PADDING = 6  # pixels between the first and last place and the ends of an axis
+FEW = 5  # between the ends of a logarithmic scale whose ticks are left to Vega
+TOLD = ("color", "strokeDash", "shape")  # channels that tell series apart
 CONFIG: dict[str, Any] = {
     "background": "transparent",
     "font": "DejaVu Sans, Verdana, sans-serif",
     "view": {"stroke": None},
-    "title": {"anchor": "start", "fontSize": 13, "subtitleColor": GREY},
+    "title": {"anchor": "start", "frame": "group", "fontSize": 13, "subtitleColor": GREY},
     "axis": {
         "gridColor": "#E6E6E6",
         "domainColor": GREY,
@@ -127,7 +130,8 @@ def points(
     places = list(order or dict.fromkeys(seeds["x"]))
     angle = -30 if max(map(len, places)) > 9 else 0
     x = alt.X("x:N", title=axes.x, scale=alt.Scale(domain=places), axis=alt.Axis(labelAngle=angle, grid=False))
-    panel = _Panel(axes, looks, seeds, x, means=means)
+    alone = seeds.groupby("x")["series"].nunique().max() == 1  # then the axis names it
+    panel = _Panel(axes, looks, seeds, x, means=means, legend=not alone)
     aside: dict[str, Any] = {"xOffset": alt.XOffset("series:N", scale=alt.Scale(domain=panel.names))} if beside else {}
     panel.add(alt.Chart(means.dropna()).mark_rule(clip=True, strokeWidth=1.6), "low", 1, y2="high", **aside)
     dots = alt.Chart(seeds).mark_point(clip=True, filled=True, size=22)
@@ -157,6 +161,7 @@ class _Panel:
         *,
         means: pd.DataFrame | None = None,
         lines: bool = False,
+        legend: bool = True,
     ):
         self.axes, self.x = axes, x
         self._layers: list[alt.Chart] = []
@@ -164,7 +169,8 @@ class _Panel:
         shown = [looks[name] for name in self.names]
         columns = 3 if max(map(len, self.names), default=0) < 14 else 2
         symbols: dict[str, Any] = {"symbolType": "stroke", "symbolSize": 350} if lines else {}
-        shared: dict[str, Any] = {"title": None, "legend": alt.Legend(columns=columns, **symbols)}
+        told_apart = alt.Legend(columns=columns, **symbols) if legend and len(self.names) > 1 else None
+        shared: dict[str, Any] = {"title": None, "legend": told_apart}
 
         def told(kind: Any, values: list[Any]) -> Any:
             return kind("series:N", scale=alt.Scale(domain=self.names, range=values), **shared)
@@ -173,7 +179,8 @@ class _Panel:
         self.dash: dict[str, Any] = {"strokeDash": told(alt.StrokeDash, [one.dash for one in shown])}
         self.shape: dict[str, Any] = {"shape": told(alt.Shape, [one.marker for one in shown])}
         domain = axes.y_domain or _reach(frame, means, axes.log_y)
-        self._y_scale = _scale(axes.log_y, domain=domain, nice=not axes.y_domain)
+        self._y_scale = _scale(axes.log_y, domain=domain, padding=0 if axes.y_domain else PADDING)
+        self._y_axis = _ticks(axes.log_y, domain)
         # A press puts a series in or out of what is shown; with none in it, all are.
         name = "shown_" + re.sub(r"\W", "_", axes.title)
         self._shown = alt.selection_point(name=name, fields=["series"], bind="legend", toggle="true")
@@ -183,7 +190,7 @@ class _Panel:
         if not len(marks.data):
             return
         seen = alt.when(self._shown).then(alt.value(opacity)).otherwise(alt.value(min(opacity, FAINT)))
-        height = alt.Y(f"{y}:Q", title=self.axes.y, scale=self._y_scale, axis=_ticks(self.axes.log_y))
+        height = alt.Y(f"{y}:Q", title=self.axes.y, scale=self._y_scale, axis=self._y_axis)
         self._layers.append(marks.encode(x=self.x, y=height, opacity=seen, **self.colour, **look, **channels))
 
     def chart(self) -> alt.LayerChart:
@@ -193,11 +200,15 @@ class _Panel:
 
 
 def _scale(log: bool, **options: Any) -> alt.Scale:
-    return alt.Scale(type="log", **options) if log else alt.Scale(zero=False, **options)
+    return alt.Scale(**({"type": "log"} if log else {"zero": False}), **{"nice": False, "padding": PADDING} | options)
 
 
-def _ticks(log: bool, **options: Any) -> alt.Axis:
-    return alt.Axis(tickCount=4, **options) if log else alt.Axis(**options)
+def _ticks(log: bool, domain: Sequence[float] = (1e-4, 1e8), **options: Any) -> alt.Axis:
+    """On a logarithmic scale of several decades at 1, 2 and 5 of each power of ten."""
+    if log and domain[1] > FEW * domain[0]:
+        there = (digit * 10.0**power for power in range(-4, 8) for digit in (1, 2, 5))
+        options = {"values": [tick for tick in there if 0.5 * domain[0] < tick < 2 * domain[1]]} | options
+    return alt.Axis(**options)
 
 
 def _frames(cells: Iterable[Cell]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -251,24 +262,30 @@ def _layered(*layers: Any) -> alt.LayerChart:
 def level(y: float, name: str) -> alt.LayerChart:
     """A dashed line across, such as chance, named at its right end."""
     line = alt.Chart(pd.DataFrame({"y": [y]})).encode(y="y:Q")
-    said = line.mark_text(align="right", dx=-2, dy=-6, color=GREY, fontSize=10, text=name)
-    return _layered(line.mark_rule(color=GREY, strokeDash=[4, 3]), said.encode(x=alt.value("width")))
+    said = _named(line.encode(x=alt.value("width")), name, align="right", dx=-2, dy=-6, clip=True)
+    return _layered(line.mark_rule(color=GREY, strokeDash=[4, 3], clip=True), *said)
 
 
 def limit(x: float, name: str) -> alt.LayerChart:
     """The same upright."""
     line = alt.Chart(pd.DataFrame({"x": [x]})).encode(x="x:Q")
-    said = line.mark_text(align="left", dx=3, dy=8, color=GREY, fontSize=10, text=name)
-    return _layered(line.mark_rule(color=GREY, strokeDash=[4, 3]), said.encode(y=alt.value(0)))
+    said = _named(line.encode(y=alt.value(0)), name, align="left", dx=3, dy=8)
+    return _layered(line.mark_rule(color=GREY, strokeDash=[4, 3], clip=True), *said)
 
 
 def shade(panel: alt.LayerChart, low: float, high: float, name: str) -> alt.LayerChart:
     """The panel with a range of x in grey behind it, such as the lengths of training."""
     here = alt.Chart(pd.DataFrame({"x": [low], "x2": [high]})).encode(x="x:Q")
-    said = here.mark_text(align="left", dx=3, dy=-6, color=GREY, fontSize=10, text=name)
+    said = _named(here.encode(y=alt.value("height")), name, align="left", dx=3, dy=-6)
     panel = panel.copy()
-    panel.layer = [here.mark_rect(color="#EEEEEE").encode(x2="x2"), said.encode(y=alt.value("height")), *panel.layer]
+    panel.layer = [here.mark_rect(color="#EEEEEE").encode(x2="x2"), said[-1], *panel.layer]
     return panel
+
+
+def _named(place: alt.Chart, name: str, **where: Any) -> list[alt.Chart]:
+    """The name of what is drawn, readable over whatever lies beneath."""
+    halo = place.mark_text(stroke="white", strokeWidth=3, strokeOpacity=0.8, fontSize=10, text=name, **where)
+    return [halo, place.mark_text(color=GREY, fontSize=10, text=name, **where)]
 
 
 def line(of_x: Mapping[Any, float], name: str, colour: str = GREY) -> alt.LayerChart:
@@ -283,16 +300,66 @@ def line(of_x: Mapping[Any, float], name: str, colour: str = GREY) -> alt.LayerC
 # ---- the figure ----
 
 
-def compose(panels: Sequence[alt.LayerChart], columns: int = 2) -> alt.ConcatChart:
-    """One chart of all panels, each with a legend of its own."""
-    return alt.concat(*panels, columns=columns).resolve_scale(
-        color="independent", strokeDash="independent", shape="independent"
-    )
+def compose(panels: Sequence[alt.LayerChart], columns: int = 2) -> dict[str, Any]:
+    """The specification of one chart of all panels. A legend is left out where another panel has all of its entries,
+    and one that has the entries of every panel stands below them."""
+    separate: dict[str, Any] = dict.fromkeys(TOLD, "independent")
+    spec = specification(alt.concat(*panels, columns=columns).resolve_scale(**separate))
+    legends = [_legend(panel) for panel in spec["concat"]]
+    entries = [_entries(legend) for legend in legends]
+    kept = [
+        n
+        for n, mine in enumerate(entries)
+        if mine and not any(mine < other or (mine == other and m < n) for m, other in enumerate(entries))
+    ]
+    below = len(kept) == 1 < sum(map(bool, entries))
+    for n, panel in enumerate(spec["concat"]):
+        if below or n not in kept:
+            for encoding in _encodings(panel):
+                encoding |= {name: encoding[name] | {"legend": None} for name in TOLD if name in encoding}
+    if below:
+        figure = {name: spec.pop(name) for name in ("concat", "columns", "resolve")}
+        spec |= {"vconcat": [figure, _strip(legends[kept[0]])], "spacing": 0, "resolve": figure["resolve"]}
+    return spec
+
+
+def _encodings(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Of a panel's layers that tell series apart."""
+    for layer in spec.get("layer", ()):
+        yield from _encodings(layer)
+    if "color" in spec.get("encoding", ()):
+        yield spec["encoding"]
+
+
+def _legend(panel: Mapping[str, Any]) -> dict[str, Any]:
+    """The channels that its legend explains."""
+    every = {name: one[name] for one in _encodings(panel) for name in TOLD if name in one}
+    return {name: channel for name, channel in every.items() if channel["legend"]}
+
+
+def _entries(legend: Mapping[str, Any]) -> set[tuple[str, str, str]]:
+    scales = {name: channel["scale"] for name, channel in legend.items()}
+    return {
+        (channel, name, str(look))
+        for channel, scale in scales.items()
+        for name, look in zip(scale["domain"], scale["range"], strict=True)
+    }
+
+
+def _strip(legend: Mapping[str, Any]) -> dict[str, Any]:
+    """A legend alone, as wide as two panels."""
+    wide = {
+        name: one | {"legend": one["legend"] | {"columns": 2 * one["legend"]["columns"]}}
+        for name, one in legend.items()
+    }
+    rows = [{"series": name} for name in legend["color"]["scale"]["domain"]]
+    mark = {"type": "line"} if "strokeDash" in legend else {"type": "point", "filled": True, "size": 0}
+    return {"data": {"values": rows}, "mark": mark, "encoding": wide, "width": 2 * WIDTH, "height": 1}
 
 
 def save(panels: Sequence[alt.LayerChart], folder: Path) -> None:
     """`figure.svg` and `figure.png`."""
-    spec = specification(compose(panels)) | {"background": "white"}
+    spec = compose(panels) | {"background": "white"}
     spec["config"] |= {"aria": False}
     whole_file.write_text(folder / "figure.svg", _shorter(vl_convert.vegalite_to_svg(spec)))
     drawn = Image.open(io.BytesIO(vl_convert.vegalite_to_png(spec, scale=SCALE))).convert("RGB")

@@ -199,7 +199,7 @@ def series(found: Sequence[Cell]) -> Iterator[tuple[str, list[Cell]]]:
 
 
 def figure(table: DataFrame) -> Sequence[LayerChart]:
-    """Against length, a panel a size and batch: tokens a second of training; how many times as fast the Transformer
+    """Against length, a panel a size and batch: tokens per second of training; how many times as fast the Transformer
     trains; what a decoded token costs."""
     from experiments.analysis import charts
 
@@ -207,18 +207,15 @@ def figure(table: DataFrame) -> Sequence[LayerChart]:
     logs: dict[str, Any] = {"log_x": True, "log_y": True}
     speeds, ratios, costs = [], [], []
     for name, mine in series(rates.cells(TRAINING)):
-        axes = charts.Axes(f"Training, {name}", "length (tokens)", "tokens a second", **logs)
+        axes = charts.Axes(f"Training, {name}", "length (tokens)", "tokens per second", **logs)
         cells = [charts.Cell(of, cell.length, 10 ** rates(cell, of)) for of in LOOKS for cell in mine]
         speeds.append(charts.curves(cells, LOOKS, axes))
-        axes = charts.Axes(
-            f"Transformer over each RNN, {name}", "length (tokens)", "times as fast", log_x=True, log_y=True
-        )
+        over = f"Transformer over each RNN, {name}"
+        axes = charts.Axes(over, "length (tokens)", "times as fast", y_domain=(0.1, 20), **logs)
         cells = [charts.Cell(of, cell.length, 10 ** rates.over(cell, of)) for of in RNNS for cell in mine]
         ratios.append(charts.curves(cells, LOOKS, axes) + charts.level(1, "as fast") + charts.level(10, "ten times"))
     for name, mine in series(rates.cells(DECODING)):
-        axes = charts.Axes(
-            f"Decoding, {name}", "tokens read before", "microseconds a step of the batch", log_x=True, log_y=True
-        )
+        axes = charts.Axes(f"Decoding, {name}", "tokens read before", "microseconds per step of the batch", **logs)
         cells = [
             charts.Cell(of, cell.length, 1e6 * cell.batch / 10 ** rates(cell, of)) for of in LOOKS for cell in mine
         ]

@@ -91,3 +91,24 @@ def test_files_are_the_same_for_the_same_panels(tmp_path):
     assert written[0] == written[1]
     svg = written[0][0].decode()
     assert "chance" in svg and "unsure" in svg and "absent" not in svg
+
+
+def legends(spec) -> list[list[str]]:
+    """Of each panel of a figure, then of the strip below: the names that its legend has."""
+    grid = spec["vconcat"][0]["concat"] if "vconcat" in spec else spec["concat"]
+    every = [charts._legend(panel) for panel in grid]
+    every += [spec["vconcat"][1]["encoding"]] if "vconcat" in spec else []
+    return [one["color"]["scale"]["domain"] if one else [] for one in every]
+
+
+def test_a_legend_that_panels_share_is_drawn_once():
+    both, sure = charts.curves(CELLS, LOOKS, AXES), [cell for cell in CELLS if cell.series == "sure"]
+    other = charts.curves([*sure, Cell("absent", 10, SURE)], LOOKS, AXES)
+    alone, named = (
+        charts.curves(sure, LOOKS, AXES),
+        charts.points([Cell("sure", "a", SURE), Cell("unsure", "b", UNSURE)], LOOKS, AXES),
+    )
+    assert legends(charts.compose([both, both])) == [[], [], ["sure", "unsure"]]  # below the panels
+    assert legends(charts.compose([both, other, both])) == [["sure", "unsure"], ["sure", "absent"], []]
+    assert legends(charts.compose([both])) == [["sure", "unsure"]]
+    assert legends(charts.compose([alone, named])) == [[], []]  # one series, or the places are the series
