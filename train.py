@@ -38,6 +38,7 @@ from training.run import memory, resume, run_folder, run_report
 from training.run.checkpoint import Checkpoints
 from training.run.tracking import Tracker
 from training.step.intervals import due
+from training.step.train_step import Recipe
 from training.trainer import Probe, Trainer
 
 
@@ -56,11 +57,11 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
     # What is learned, and by what.
     with run_folder.restored_on_error(workdir):
         task = data.build(config.task, config.data, tokenizer_dir=workdir / "tokenizer")
-        memory.check(config, task)
+        recipe, batching = Recipe.of(config), pipeline.Batching.of(config)
+        memory.check(config.model, recipe, batching, task, config.eval_examples)
         model = models.build(config.model.name, config.model, task.spec, jax.random.key(config.seed))
-        trainer = Trainer(model, task.spec, config, mesh.make(), Clock({}))
+        trainer = Trainer(model, task.spec, recipe, mesh.make(), Clock({}), best=config.best.metric)
         probes = [*probes, *translator.while_training(config, task, model)]
-        batching = pipeline.Batching.of(config)
         plan = pipeline.train_plan(task, batching)
         validation = list(pipeline.eval_batches(task, "val", batching, limit=config.eval_examples))
         untrained_positions.check_batches(model, validation)

@@ -26,6 +26,7 @@ from training.machine import backend, mesh, provenance
 from training.machine.clock import Clock
 from training.run import restore
 from training.step import params
+from training.step.train_step import Recipe
 from training.trainer import Trainer
 
 
@@ -40,7 +41,7 @@ class Ours(Program):
         batching = self.batching = pipeline.Batching.of(config)
         self.plan = None if case.split else pipeline.train_plan(self.task, batching)
         self.clock, self.done = Clock({}), 0
-        self.trainer = Trainer(self.model, self.task.spec, config, mesh.make(), self.clock)
+        self.trainer = Trainer(self.model, self.task.spec, Recipe.of(config), mesh.make(), self.clock)
         if case.setting == "one_batch":
             self.held_out: list[Any] = [next(pipeline.train_batches(self.task, batching))]
         else:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import jax
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from data.batch import Batch
 from data.task import Task
@@ -15,6 +14,7 @@ from training.machine import mesh
 from training.machine.clock import Clock
 from training.machine.programs import Programs
 from training.step import params, train_step
+from training.step.train_step import Recipe
 
 Probe = Callable[[Architecture, Task, int], Mapping[str, float]]
 """A measurement at every evaluation, (model, task, step) -> metrics, passed down by an experiment."""
@@ -23,15 +23,18 @@ Probe = Callable[[Architecture, Task, int], Mapping[str, float]]
 class Trainer:
     """Holds `state`; every method either moves it or reads it."""
 
-    def __init__(self, model: Architecture, spec: Spec, config: ConfigDict, devices: Mesh, clock: Clock):
+    def __init__(
+        self, model: Architecture, spec: Spec, recipe: Recipe, devices: Mesh, clock: Clock, *, best: str = "loss"
+    ):
+        """`best` is the metric that chooses the best checkpoint."""
         self._devices, self.clock = devices, clock
-        self._micro_batches = config.optimizer.accumulation
-        self.has_perplexity = has_perplexity(spec, config.best.metric)
+        self._micro_batches = recipe.optimizer.accumulation
+        self.has_perplexity = has_perplexity(spec, best)
         self.skeleton = params.Skeleton(model)
-        state = train_step.initial_state(params.flatten(model), config.optimizer)
+        state = train_step.initial_state(params.flatten(model), recipe.optimizer)
         self.state = jax.device_put(state, mesh.replicated(devices))
-        self._dials = train_step.make_dials(config)
-        update = mesh.within(devices, train_step.make_train_step(self.skeleton, spec, config))
+        self._dials = train_step.make_dials(recipe)
+        update = mesh.within(devices, train_step.make_train_step(self.skeleton, spec, recipe))
         self._train_step = Programs(jax.jit(update, donate_argnums=0), self._compiling)
         self._eval_step = scoring.make_eval_step(self.skeleton, spec, devices, self._compiling)
 

@@ -2,9 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
-
-from ml_collections import ConfigDict
 
 from experiments.probes.measurement import Measurement
 from training.mirrors.mirror import Mirror
@@ -19,7 +16,7 @@ PLACES = {
 """What a probe's `place` is."""
 
 
-def send(workdir: Path, config: ConfigDict, rows: Sequence[tuple[str, int, Measurement]]) -> None:
+def send(mirror: Mirror, rows: Sequence[tuple[str, int, Measurement]]) -> None:
     """The last measurement of each probe, under `PROBE/PART/`."""
     last = {probe: step for probe, step, _ in sorted(rows, key=lambda row: row[:2])}
     curves: dict[tuple[str, str], dict[float, dict[str, float]]] = {}
@@ -32,8 +29,7 @@ def send(workdir: Path, config: ConfigDict, rows: Sequence[tuple[str, int, Measu
             curves.setdefault((name, PLACES.get(probe, "place")), {}).setdefault(place, {})[measure] = value
         elif math.isfinite(value):
             summary[f"{name}/{measure}"] = value
-    with Mirror(workdir, config) as mirror:
-        mirror.summarise(summary)
-        for (name, x), points in curves.items():
-            ordered: list[Row] = [{x: place, **points[place]} for place in sorted(points)]
-            mirror.curve(name, x, ordered)
+    mirror.summarise(summary)
+    for (name, x), points in curves.items():
+        ordered: list[Row] = [{x: place, **points[place]} for place in sorted(points)]
+        mirror.curve(name, x, ordered)

@@ -28,6 +28,7 @@ from experiments.probes.measurement import Measurement
 from experiments.questions.question import Probing
 from models.contract import Architecture
 from training.machine import backend, provenance
+from training.mirrors.mirror import Mirror
 from training.run.restore import Restored, restore
 
 OF_RUN = "run"  # the probe's name in rows that every run has
@@ -92,7 +93,8 @@ def run(spec: Spec) -> bool:
     probing_seconds += time.perf_counter() - probing_since
     rows.append((OF_RUN, config.steps, Measurement("probing_seconds", probing_seconds)))
     write(spec, begun, rows, best.task.content_hash())
-    mirrored_probes.send(workdir, config, rows)
+    with Mirror(workdir, config) as mirror:
+        mirrored_probes.send(mirror, rows)
     return True
 
 

@@ -6,8 +6,6 @@ No new model: `step` is the one that decodes. The backward pass computes each st
 Dims: B batch, N = S + T tokens of source and target.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,29 +14,31 @@ from ml_collections import ConfigDict
 
 from data.batch import Batch
 from experiments.probes.compiled import compiled
-from models.contract import Architecture
+from models.contract import Architecture, Spec
 from training.machine import mesh
 from training.step import optimizer, params
 from training.step.losses import LOSSES
 from training.step.params import Params
+from training.step.train_step import Recipe
 
 
 class ByCall:
     """One update after another of a model's parameters, on one batch."""
 
-    def __init__(self, model: Architecture, spec: Any, config: ConfigDict, batch: Batch):
-        """Raises ValueError for what cannot be read token by token: padding, a source with its own table, dropout."""
-        name = config.model.name
-        one_table = spec.source == "none" or (spec.shared_vocabulary and config.model.tie_embeddings)
+    def __init__(self, model: Architecture, options: ConfigDict, spec: Spec, recipe: Recipe, batch: Batch):
+        """`options` are the model's config. Raises ValueError for what cannot be read token by token: padding, a source
+        with its own table, dropout."""
+        name = options.name
+        one_table = spec.source == "none" or (spec.shared_vocabulary and options.tie_embeddings)
         if not one_table or not batch["source_mask"].all() or (batch["target_in"] == spec.pad).any():
-            raise ValueError(f"by_call: {name} cannot read {config.task} token by token; use one table and no padding")
-        if any(config.model.get(rate, 0.0) for rate in ("dropout_rate", "input_dropout_rate", "output_dropout_rate")):
+            raise ValueError(f"by_call: {name} cannot read this batch token by token; use one table and no padding")
+        if any(options.get(rate, 0.0) for rate in ("dropout_rate", "input_dropout_rate", "output_dropout_rate")):
             raise ValueError(f"by_call: {name} has dropout, which step has not; set its rates to 0")
         devices = mesh.make()
         skeleton, score, transform = (
             params.Skeleton(model),
             LOSSES[spec.loss],
-            optimizer.transformation(config.optimizer),
+            optimizer.transformation(recipe.optimizer),
         )
         source_B0 = np.zeros((len(batch["source"]), 0), np.int32)
         memory, self._state = model.start(jnp.asarray(source_B0), jnp.asarray(source_B0 > 0), 1)
@@ -54,17 +54,17 @@ class ByCall:
 
             def loss(weights, state):
                 logits_BV, after = step(weights, token_B, state)
-                nll_B1 = score(logits_BV[:, None], target_B[:, None], config.label_smoothing).loss
+                nll_B1 = score(logits_BV[:, None], target_B[:, None], recipe.label_smoothing).loss
                 return (nll_B1[:, 0] * weight_B).sum(), after
 
             value, transposed = jax.vjp(loss, weights, state)
             dweights, dstate = transposed((jnp.ones_like(value[0]), dafter))
             return jax.tree.map(jnp.add, gradients, dweights), dstate
 
-        def update(weights: Params, moments: Any, gradients: Params, total):
+        def update(weights: Params, moments: optax.OptState, gradients: Params, total):
             gradients = jax.tree.map(lambda g: g / total, gradients)
             updates, moments = transform.update(gradients, moments, weights)
-            rate = config.optimizer.learning_rate
+            rate = recipe.optimizer.learning_rate
             return optax.apply_updates(weights, jax.tree.map(lambda u: rate * u, updates)), moments
 
         S = batch["source"].shape[1]

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 import models
@@ -29,6 +30,7 @@ from training.command import cli
 from training.machine import mesh, provenance
 from training.run.restore import Restored
 from training.step import params, train_step
+from training.step.train_step import Recipe
 
 PHASES = ("training", "decoding")
 BACKWARD = 2  # as much work as forward, so many times
@@ -71,7 +73,7 @@ def measure(
     """
     if unknown := set(phases) - set(PHASES):
         raise ValueError(f"throughput: phases = {unknown.pop()!r} is none; choose from {', '.join(PHASES)}")
-    devices = mesh.make()
+    devices, spec = mesh.make(), run.task.spec
     batch = _batch(run)
     systems = {label or run.config.model.name: (run.config, run.model)}
     systems |= {name: _other(run, name, *how) for name, how in (beside or {}).items()}
@@ -79,23 +81,28 @@ def measure(
         parts = params.flatten(model)
         yield Measurement("num_params", params.count(parts), part=name)
         yield Measurement("num_params_non_embedding", params.count(parts, embeddings=False), part=name)
-        tokens = run.task.spec.max_source_length + run.task.spec.max_target_length
-        yield Measurement("flops_per_token", flops.forward(model, run.task.spec) / tokens, part=name)
+        tokens = spec.max_source_length + spec.max_target_length
+        yield Measurement("flops_per_token", flops.forward(model, spec) / tokens, part=name)
         if model.decodes:
-            yield Measurement("state_bytes", flops.state_bytes(model, run.task.spec), part=name)
+            yield Measurement("state_bytes", flops.state_bytes(model, spec), part=name)
     kind = jax.devices()[0].device_kind
     for phase in phases:
-        make = _training if phase == "training" else _decoding
-        programs = {
-            name: make(name, run.task.spec, config, model, batch, devices, decoded)
-            for name, (config, model) in systems.items()
-        }
+        programs: dict[str, Timed] = {}
         dtypes = {name: config.model.dtype for name, (config, _) in systems.items()}
-        if phase == "training":
-            for name, of in (by_call or {}).items():
-                config, model = systems[of]
-                programs[name] = _by_call(name, run.task.spec, config, model, batch, programs[of])
-                dtypes[name] = dtypes[of]
+        for name, (config, model) in systems.items():
+            if phase == "training":
+                programs[name] = _training(name, spec, Recipe.of(config), model, batch, devices)
+            elif model.decodes and spec.free_running:
+                programs[name] = _decoding(name, spec, model, batch, devices, decoded)
+            else:
+                whose = f"outputs of {config.model.name} on {config.task}"
+                raise ValueError(f"throughput: {whose} are not fed back; leave it out")
+        for name, of in (by_call or {}).items() if phase == "training" else ():
+            config, model = systems[of]
+            trained = ByCall(model, config.model, spec, Recipe.of(config), batch)
+            sizes = (programs[of].tokens, 1, trained.compile_seconds, trained.program_bytes)
+            programs[name] = Timed(name, trained.step, programs[of].flops, *sizes)  # the work is that of its scan
+            dtypes[name] = dtypes[of]
         size = size or SIZE.get(jax.default_backend(), LARGE)
         products = {dtype: compiled.matmul(size, jnp.dtype(dtype), devices) for dtype in set(dtypes.values())}
         turns.measure([*programs.values(), *products.values()], seconds)
@@ -143,16 +150,16 @@ def _other(run: Restored, name: str, where: str, overrides: Mapping[str, Any]) -
     return config, models.build(config.model.name, config.model, run.task.spec, jax.random.key(config.seed))
 
 
-def _training(name, spec, config, model, batch, devices, decoded) -> Timed:
+def _training(name: str, spec: Spec, recipe: Recipe, model: Architecture, batch: Batch, devices: Mesh) -> Timed:
     """One update, as train.py makes it."""
-    skeleton, arrays = params.Skeleton(model), mesh.place(batch, devices, config.optimizer.accumulation)
+    skeleton, arrays = params.Skeleton(model), mesh.place(batch, devices, recipe.optimizer.accumulation)
     weights = jax.tree.map(jnp.copy, params.flatten(model))  # they are given away
-    held = {"state": jax.device_put(train_step.initial_state(weights, config.optimizer), mesh.replicated(devices))}
-    dials = train_step.make_dials(config)(0)
-    update = mesh.within(devices, train_step.make_train_step(skeleton, spec, config))
+    held = {"state": jax.device_put(train_step.initial_state(weights, recipe.optimizer), mesh.replicated(devices))}
+    dials = train_step.make_dials(recipe)(0)
+    update = mesh.within(devices, train_step.make_train_step(skeleton, spec, recipe))
     program, taken, size = compiled.compiled(update, held["state"], arrays, dials, donate=(0,))
 
-    def take() -> Any:
+    def take() -> dict[str, jax.Array]:
         held["state"], metrics = program(held["state"], arrays, dials)
         return metrics
 
@@ -160,22 +167,13 @@ def _training(name, spec, config, model, batch, devices, decoded) -> Timed:
     return Timed(name, take, (1 + BACKWARD) * work, _tokens(batch, spec), 1, taken, size)
 
 
-def _by_call(name, spec, config, model, batch, training: Timed) -> Timed:
-    """The update of a recurrent model with a call a time step; the work is that of its ordinary one."""
-    trained = ByCall(model, spec, config, batch)
-    size = trained.program_bytes
-    return Timed(name, trained.step, training.flops, training.tokens, 1, trained.compile_seconds, size)
-
-
 def _tokens(batch: Batch, spec: Spec) -> float:
     """Read in training, without padding."""
     return float(batch["source_mask"].sum() + (batch["target_in"] != spec.pad).sum())
 
 
-def _decoding(name, spec, config, model, batch, devices, decoded) -> Timed:
+def _decoding(name: str, spec: Spec, model: Architecture, batch: Batch, devices: Mesh, decoded: int) -> Timed:
     """`decoded` greedy tokens after the source; a step of what is returned is one of them."""
-    if not (model.decodes and spec.free_running):
-        raise ValueError(f"throughput: outputs of {config.model.name} on {config.task} are not fed back; leave it out")
     arrays = mesh.place(batch, devices)
     graph, weights = nnx.split(model)
     weights = jax.device_put(weights, mesh.replicated(devices))

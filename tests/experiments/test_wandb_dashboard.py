@@ -17,6 +17,7 @@ from experiments.questions import QUESTIONS
 from experiments.wandb_dashboard import SECTIONS, main
 from models.options import flat
 from tests.training import processes, runs, wandb_files
+from training.mirrors.mirror import Mirror
 from training.run.restore import restore
 
 
@@ -87,7 +88,8 @@ def logged(tmp_path_factory) -> set[str]:
         decoding = ["--beam_size=1"] if name == "text" else []  # recall is scored teacher-forced
         eval.main([f"--workdir={folder / name}", "--split=test", *decoding])
         found = [("gradient_by_time", 2, one) for one in gradient_by_time.measure(restore(folder / name), examples=8)]
-        mirrored_probes.send(folder / name, config, found)
+        with Mirror(folder / name, config) as mirror:
+            mirrored_probes.send(mirror, found)
         sent = wandb_files.read(folder / name)
         names |= {key for row in sent.history for key in row} | set(flat(sent.summary))
     return names

@@ -62,9 +62,9 @@ def run_of(task: str, model: str, values: Values, *, drawn: float, moved: float 
 
 def training(run: Restored) -> Numbers:
     """Loss and norm of the gradient of the first batch, and of the fourth after three steps of plain SGD."""
-    devices, config = mesh.make(), run.config
-    step = jax.jit(train_step.make_train_step(params.Skeleton(run.model), run.task.spec, config))
-    state, dials = train_step.initial_state(params.flatten(run.model), config.optimizer), train_step.make_dials(config)
+    devices, config, recipe = mesh.make(), run.config, train_step.Recipe.of(run.config)
+    step = jax.jit(train_step.make_train_step(params.Skeleton(run.model), run.task.spec, recipe))
+    state, dials = train_step.initial_state(params.flatten(run.model), config.optimizer), train_step.make_dials(recipe)
     batches, found = pipeline.train_batches(run.task, pipeline.Batching.of(config)), []
     for number, batch in enumerate(itertools.islice(batches, STEPS + 1)):
         state, metrics = step(state, mesh.place(batch, devices), dials(number))

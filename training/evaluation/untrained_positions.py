@@ -14,10 +14,9 @@ Tables = dict[str, int]
 
 def tables(model: Architecture) -> Tables:
     """The rows of each table of positions, by the sides that it counts: source, target or both."""
-    encodes = hasattr(model, "encoder")
-    sides = {"encoder": "source", "decoder": "target" if encodes else "both"}
-    found = ((path[0], node) for path, node in nnx.iter_graph(model) if isinstance(node, Learned))
-    return {sides[str(part)]: table.table_ND.shape[0] for part, table in found}
+    found = {str(path[0]): node for path, node in nnx.iter_graph(model) if isinstance(node, Learned)}
+    sides = {"encoder": "source", "decoder": "target"} if "encoder" in found else {}
+    return {sides.get(part, "both"): table.table_ND.shape[0] for part, table in found.items()}
 
 
 def check(tables: Tables, source_length: int, target_length: int) -> None:

@@ -4,9 +4,11 @@ import jax
 from ml_collections import ConfigDict
 
 import models
+from data.pipeline import Batching
 from data.task import Task
 from training.machine.backend import device_bytes
 from training.step import params, train_step
+from training.step.train_step import Recipe
 
 LOWER = (
     "lower batch_size, tokens_per_batch, lengths, model.hidden_size or model.num_layers, "
@@ -17,36 +19,37 @@ LOWER = (
 LARGEST = 2**31 - 1
 
 
-def check(config: ConfigDict, task: Task) -> None:
+def check(model: ConfigDict, recipe: Recipe, batching: Batching, task: Task, eval_examples: int) -> None:
     """Raises ValueError, in one line, where parameters, gradients and optimizer are more than a device holds, or one
     batch with its logits alone, or what is evaluated on more than the machine does."""
     spec = task.spec
 
     def start() -> train_step.State:
-        model = models.build(config.model.name, config.model, spec, jax.random.key(config.seed))
-        return train_step.initial_state(params.flatten(model), config.optimizer)
+        built = models.build(model.name, model, spec, jax.random.key(recipe.seed))
+        return train_step.initial_state(params.flatten(built), recipe.optimizer)
 
     state, there = jax.eval_shape(start), device_bytes()
     has = f"GB, and {jax.devices()[0].device_kind} has {there / 1e9:,.1f} GB a device"
     needed = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves((state, state["params"])))  # and the gradients
     if needed > there:
         raise ValueError(
-            f"model.hidden_size = {config.model.hidden_size} and the other sizes make "
+            f"model.hidden_size = {model.hidden_size} and the other sizes make "
             f"{params.count(state['params']):,} parameters: with gradients and optimizer {needed / 1e9:,.1f} {has}; "
             "lower model.hidden_size, model.num_layers or the vocabulary"
         )
-    key = "batch_size" if "batch_size" in config else "tokens_per_batch"
+    key = "batch_size" if batching.batch_size else "tokens_per_batch"
+    asked = batching.batch_size or batching.tokens_per_batch or 0
     length = spec.max_source_length + spec.max_target_length
-    tokens = config.batch_size * length if key == "batch_size" else config.tokens_per_batch
-    logits = 0 if config.loss_positions else tokens * spec.max_target_length // length * spec.output_size
-    needed = 5 * 8 * tokens + 4 * logits // (config.optimizer.accumulation * jax.device_count())  # drawn as int64
+    tokens = asked * length if batching.batch_size else asked
+    logits = 0 if recipe.loss_positions else tokens * spec.max_target_length // length * spec.output_size
+    needed = 5 * 8 * tokens + 4 * logits // (recipe.optimizer.accumulation * jax.device_count())  # drawn as int64
     if needed > there:
-        raise ValueError(f"{key} = {config[key]} makes batches that take more than {needed / 1e9:,.1f} {has}; {LOWER}")
-    examples = min(config.eval_examples or LARGEST, task.num_examples("val") or 0)
+        raise ValueError(f"{key} = {asked} makes batches that take more than {needed / 1e9:,.1f} {has}; {LOWER}")
+    examples = min(eval_examples or LARGEST, task.num_examples("val") or 0)
     needed = 5 * 4 * examples * length  # five arrays of four bytes, which stay for the whole run
     if needed > there * len(jax.local_devices()):
         raise ValueError(
-            f"eval_examples = {config.eval_examples} makes {examples:,} examples which take {needed / 1e9:,.1f} {has}; "
+            f"eval_examples = {eval_examples} makes {examples:,} examples which take {needed / 1e9:,.1f} {has}; "
             "lower eval_examples, or lengths"
         )
 

@@ -8,6 +8,7 @@ micro-batches, then divided once.
 Dims: B batch, T target length, A micro-batches.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -30,6 +31,23 @@ State = dict[str, Any]
 Arrays = Mapping[str, jax.Array]
 
 
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a model is updated: the keys of a config that decide it."""
+
+    seed: int
+    steps: int
+    every: ConfigDict
+    optimizer: ConfigDict
+    schedule: ConfigDict
+    label_smoothing: float
+    loss_positions: int
+
+    @classmethod
+    def of(cls, config: ConfigDict) -> "Recipe":
+        return cls(**{field.name: config[field.name] for field in dataclasses.fields(cls)})
+
+
 class Dials(NamedTuple):
     """The numbers of one step, host scalars that the step sees as traced ones."""
 
@@ -41,27 +59,27 @@ class Dials(NamedTuple):
 TrainStep = Callable[[State, Arrays, Dials], tuple[State, dict]]
 
 
-def make_dials(config: ConfigDict) -> Callable[[int], Dials]:
+def make_dials(recipe: Recipe) -> Callable[[int], Dials]:
     """Returns number of steps done -> the dials of the next one."""
-    seed = np.uint32(config.seed)
+    seed = np.uint32(recipe.seed)
 
     @functools.lru_cache(maxsize=1)
     def rates(block: int) -> np.ndarray:
         return optimizer.learning_rates(
-            config.schedule, config.optimizer.learning_rate, config.steps, block * BLOCK, BLOCK
+            recipe.schedule, recipe.optimizer.learning_rate, recipe.steps, block * BLOCK, BLOCK
         )
 
     def dials(done: int) -> Dials:
-        return Dials(seed, rates(done // BLOCK)[done % BLOCK], np.bool_(due(config.every, config.steps, done + 1).log))
+        return Dials(seed, rates(done // BLOCK)[done % BLOCK], np.bool_(due(recipe.every, recipe.steps, done + 1).log))
 
     return dials
 
 
-def initial_state(params: Params, config: ConfigDict) -> State:
+def initial_state(params: Params, asked: ConfigDict) -> State:
     """The state before the first step, with an average of the parameters where `config.optimizer` asks for one."""
-    moments = optimizer.transformation(config).init(params)
+    moments = optimizer.transformation(asked).init(params)
     state = {"params": params, "optimizer": moments, "step": jnp.zeros((), jnp.int32)}
-    if config.ema_decay:
+    if asked.ema_decay:
         state["ema"] = jax.tree.map(jnp.copy, params)
     return state
 
@@ -71,23 +89,23 @@ def forward(model: Architecture, batch: Arrays, key: jax.Array | None = None) ->
     return model(batch["source"], batch["source_mask"], batch["target_in"], key=key)
 
 
-def make_train_step(skeleton: Skeleton, spec: Spec, config: ConfigDict) -> TrainStep:
+def make_train_step(skeleton: Skeleton, spec: Spec, recipe: Recipe) -> TrainStep:
     """Returns (state, batch, dials) -> (state, metrics). Jit it with the state donated.
 
     Metrics, all scalars: `loss` (with label smoothing) and `nll`, in nats or squared error a weighted position;
     `token_accuracy`; `gradient_norm` before clipping; `learning_rate`; and, on steps that are logged,
     `gradient_norm/MODULE` and `update_ratio` (|update| / |params|), which are zero on the steps between.
     """
-    transform = optimizer.transformation(config.optimizer)
+    transform = optimizer.transformation(recipe.optimizer)
     score = LOSSES[spec.loss]
-    micro_batches, decay = config.optimizer.accumulation, config.optimizer.ema_decay
-    smoothing = config.label_smoothing
+    micro_batches, decay = recipe.optimizer.accumulation, recipe.optimizer.ema_decay
+    smoothing = recipe.label_smoothing
 
     def summed_loss(params: Params, batch: Arrays, key: jax.Array):
         model, target_BT, weights_BT = skeleton(params), batch["target_out"], batch["target_weights"]
         output = forward(model, batch, key)
-        if config.loss_positions:  # the logits of the whole output are then not read, so not computed
-            scores = in_parts(score, model.logits, output.readout, target_BT, smoothing, config.loss_positions)
+        if recipe.loss_positions:  # the logits of the whole output are then not read, so not computed
+            scores = in_parts(score, model.logits, output.readout, target_BT, smoothing, recipe.loss_positions)
         else:
             scores = score(output.logits, target_BT, smoothing)
         sums = {

@@ -90,12 +90,13 @@ def test_turns_alternate_and_warm_up_is_thrown_away():
 def test_a_call_a_step_gives_the_update_of_the_scan(model):
     run = restored("reverse", model, data__min_length=6, model__num_layers=2, schedule__name="constant")
     batch = next(pipeline.train_batches(run.task, pipeline.Batching.of(run.config)))
-    trained = by_call.ByCall(run.model, run.task.spec, run.config, batch)
+    recipe = train_step.Recipe.of(run.config)
+    trained = by_call.ByCall(run.model, run.config.model, run.task.spec, recipe, batch)
     devices, skeleton = mesh.make(), params.Skeleton(run.model)
-    update = jax.jit(train_step.make_train_step(skeleton, run.task.spec, run.config))
+    update = jax.jit(train_step.make_train_step(skeleton, run.task.spec, recipe))
     state = train_step.initial_state(params.flatten(run.model), run.config.optimizer)
     for number in range(2):
-        state, _ = update(state, mesh.place(batch, devices), train_step.make_dials(run.config)(number))
+        state, _ = update(state, mesh.place(batch, devices), train_step.make_dials(recipe)(number))
         weights = trained.step()
     moved = max(float(abs(state["params"][name] - array).max()) for name, array in params.flatten(run.model).items())
     assert moved > 1e-4
@@ -111,5 +112,5 @@ def test_what_cannot_be_measured():
         list(probe.measure(run, beside={"b": ("configs/recall.py:gru_decoder", {})}))
     with pytest.raises(ValueError, match="outputs of gru_decoder on recall are not fed back"):
         list(probe.measure(restored("recall", "gru_decoder"), phases=["decoding"], **FAST))
-    with pytest.raises(ValueError, match="cannot read reverse token by token"):
+    with pytest.raises(ValueError, match="cannot read this batch token by token"):
         list(probe.measure(restored("reverse", "gru_decoder"), phases=["training"], by_call=BY_CALL, **FAST))

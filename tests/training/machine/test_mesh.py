@@ -138,12 +138,13 @@ import data, models
 from data import pipeline
 from training.machine import mesh
 from training.machine.clock import Clock
+from training.step.train_step import Recipe
 from training.trainer import Trainer
 
 config = runs.config("recall", name, cpu_devices=2)
 task = data.build(config.task, config.data)
 model = models.build(name, config.model, task.spec, jax.random.key(0))
-trainer = Trainer(model, task.spec, config, mesh.make(), Clock({}))
+trainer = Trainer(model, task.spec, Recipe.of(config), mesh.make(), Clock({}))
 trainer.step(0, next(pipeline.train_batches(task, pipeline.Batching.of(config))))
 (program,) = trainer._train_step._compiled.values()
 print(program.as_text(), end="\f")

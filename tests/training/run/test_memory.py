@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import pytest
 
 import data
+from data import pipeline
 from tests.training import runs
 from training.machine import programs
 from training.run import memory
+from training.step.train_step import Recipe
 
 
 @pytest.fixture
@@ -17,7 +19,8 @@ def small(monkeypatch):
 
 def check(**values):
     config = runs.config("recall", "gru", **values)
-    memory.check(config, data.build(config.task, config.data))
+    task, batching = data.build(config.task, config.data), pipeline.Batching.of(config)
+    memory.check(config.model, Recipe.of(config), batching, task, config.eval_examples)
 
 
 def test_what_fits_goes_on(small):

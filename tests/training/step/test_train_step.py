@@ -40,10 +40,10 @@ def batch(rows=8):
 
 def take_steps(c, count=1, data=None):
     model = models.build(c.model.name, c.model, SPEC, jax.random.key(0))
-    take = jax.jit(train_step.make_train_step(params.Skeleton(model), SPEC, c))
+    take = jax.jit(train_step.make_train_step(params.Skeleton(model), SPEC, train_step.Recipe.of(c)))
     state = train_step.initial_state(params.flatten(model), c.optimizer)
     arrays = mesh.place(data or batch(), mesh.make(), c.optimizer.accumulation)
-    dials = train_step.make_dials(c)
+    dials = train_step.make_dials(train_step.Recipe.of(c))
     for done in range(count):
         state, metrics = take(state, arrays, dials(done))
     return state, metrics
@@ -107,9 +107,11 @@ def test_runs_that_differ_in_numbers_share_their_program():
     def program(**values):
         c = config(**values)
         model = models.build(c.model.name, c.model, SPEC, jax.random.key(c.seed))
-        take = jax.jit(train_step.make_train_step(params.Skeleton(model), SPEC, c))
+        take = jax.jit(train_step.make_train_step(params.Skeleton(model), SPEC, train_step.Recipe.of(c)))
         state = train_step.initial_state(params.flatten(model), c.optimizer)
-        return take.lower(state, mesh.place(batch(), mesh.make()), train_step.make_dials(c)(0)).as_text()
+        return take.lower(
+            state, mesh.place(batch(), mesh.make()), train_step.make_dials(train_step.Recipe.of(c))(0)
+        ).as_text()
 
     other = {"seed": 7, "optimizer.learning_rate": 0.5, "schedule.name": "linear", "steps": 30, "every.log": 2}
     assert program() == program(**other)
