@@ -13,6 +13,7 @@ import training.machine.signals  # noqa: F401
 
 # isort: split
 import argparse
+import contextlib
 import dataclasses
 import math
 import re
@@ -34,23 +35,34 @@ from training.evaluation.generate import GREEDY, Beam, Decoding, Generator, Samp
 from training.evaluation.pictures import attention_names, picture
 from training.machine import backend
 from training.mirrors.mirror import Mirror
+from training.run import run_folder
 from training.run.restore import WHICH, Restored, read_config, restore
 
 PICTURES = 8  # examples drawn by --attention
 
 LARGEST = 2**31 - 1
-DECODING: dict[str, tuple[float, float, float, str]] = {
-    "beam_size": (Beam.beam_size, 1, 64, ""),
-    "length_penalty": (Beam.length_penalty, 0, 100, ""),
-    "temperature": (1.0, 0, 1e6, "sample"),
-    "top_k": (0, 0, LARGEST, "sample"),
-    "top_p": (1.0, 1e-9, 1, "sample"),
-    "seed": (0, 0, 2**32 - 1, "sample"),
-    "num_samples": (1, 1, 1024, "input sample"),
-    "nbest": (0, 0, 1024, "input"),
-    "max_len": (200, 1, LARGEST, "input"),
+DECODING: dict[str, tuple[float, float, float]] = {
+    "beam_size": (Beam.beam_size, 1, 64),
+    "length_penalty": (Beam.length_penalty, 0, 100),
+    "temperature": (1.0, 0, 1e6),
+    "top_k": (0, 0, LARGEST),
+    "top_p": (1.0, 1e-9, 1),
+    "seed": (0, 0, 2**32 - 1),
+    "num_samples": (1, 1, 1024),
+    "nbest": (0, 0, 1024),
+    "max_len": (200, 1, 2**16),
 }
-"""Options: (default, least, most, the options that each belongs to)."""
+"""Options: (default, least, most)."""
+
+NEEDS = {"source": ["target"], "num_samples": ["input", "sample"], "nbest": ["input"], "max_len": ["input"]}
+NEEDS |= dict.fromkeys(("temperature", "top_k", "top_p", "seed"), ["sample"])
+WITHOUT = {
+    "split": ["target", "input"],
+    "input": ["target", "attention", "limit"],
+    "attention": ["limit", "sample", "beam_size", "length_penalty"],
+    "sample": ["beam_size", "length_penalty"],
+}
+"""Which options would do nothing without others, and beside others."""
 
 Text = Translation | Language
 
@@ -155,13 +167,13 @@ def translate(task: Text, generate: Generator, lines: Iterable[str], max_len: in
             yield [(0.0, "")]
 
 
-def draw(run: Restored, split: str, folder: Path) -> list[Path]:
-    """Attention pictures of the first examples of a split."""
+def draw(run: Restored, split: str, folder: Path, name: str) -> list[Path]:
+    """Attention pictures of the first examples of a split, called `name` and the example's number."""
     folder.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []
     for batch in run.batches(split, limit=PICTURES):
         for row in np.flatnonzero(batch["index"] >= 0):
-            paths.append(folder / f"{split}-{batch['index'][row]}.png")
+            paths.append(folder / f"{name}-{batch['index'][row]}.png")
             picture(paths[-1], run.model, run.task, batch, int(row))
     return paths
 
@@ -210,7 +222,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--target", help="reference lines; alone, the text that a language model is scored on")
     parser.add_argument("--input", help="translate these lines (a file, or - for standard input)")
     parser.add_argument("--attention", type=Path, help="folder for attention pictures of the split's first examples")
-    parser.add_argument("--limit", type=int, default=0, help="evaluate only the first so many, into SPLIT-firstN.json")
+    parser.add_argument("--limit", type=int, help="evaluate only the first so many, into SPLIT-firstN.json")
     parser.add_argument("--beam_size", type=int, help="1 is greedy (default: 5)")
     parser.add_argument("--length_penalty", type=float, help="exponent of ((5 + length) / 6) (default: 0.6)")
     parser.add_argument("--sample", action="store_true", help="draw tokens instead of searching")
@@ -222,39 +234,41 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--nbest", type=int, help="so many outputs for each line of --input, best first (default: 0)")
     parser.add_argument("--max_len", type=int, help="tokens that a language model writes after --input (default: 200)")
     options = parser.parse_args(argv)
-    lost = options.data_dir and not Path(options.data_dir).is_dir()
-    for wrong, name, rule in (
-        (options.source and not options.target, "source", "needs --target; give both"),
-        (options.limit and (options.input or options.attention), "limit", "is of an evaluation; leave it out here"),
-        (options.input and (options.target or options.attention), "input", "goes without --target and --attention"),
-        (options.split and (options.input or options.target), "split", "is not of lines from files; leave it out"),
-        (lost, "data_dir", "is no folder; give where the data lie"),
-    ):
-        if wrong:
-            parser.error(f"--{name} = {getattr(options, name)} {rule}")
-    options.given = {name: v for name in ("sample", *DECODING) if (v := getattr(options, name)) not in (None, False)}
-    for name, (default, low, high, needed) in DECODING.items():
-        value = getattr(options, name)
-        if value is None:
-            setattr(options, name, default)
-        elif missing := next((other for other in needed.split() if not getattr(options, other)), ""):
-            parser.error(f"--{name} = {value} is of --{missing}; give both or neither")
-        elif options.sample and name in ("beam_size", "length_penalty"):
-            parser.error(f"--{name} = {value} is of a search, not of --sample; give one of the two")
-        elif not low <= value <= high:  # nan is in no range
-            most = f", at most {high:.15g}" if high < LARGEST else ""
-            parser.error(f"--{name} = {value} is out of range; use {low} or more{most}")
-    of = "num_samples" if options.sample else "beam_size"
-    if options.nbest > (most := getattr(options, of)):
-        parser.error(f"--nbest = {options.nbest} is more than --{of} = {most}; use --{of}={options.nbest}")
-    if options.limit < 0:
-        parser.error(f"--limit = {options.limit} is out of range; use 0 (all) or more")
-    options.split = options.split or "val"
+    given = {name: value for name, value in vars(options).items() if value is not None and value is not False}
+    check_options(parser, given)
+    for name, (default, *_) in DECODING.items():
+        setattr(options, name, given.get(name, default))
+    options.given = {name: value for name, value in given.items() if name in ("sample", *DECODING)}
+    options.limit, options.split = options.limit or 0, options.split or "val"
     if options.sample:
         options.decoding = Sample(options.temperature, options.top_k, options.top_p, options.seed)
     else:
         options.decoding = search(options.beam_size, options.length_penalty)
     return options
+
+
+def check_options(parser: Parser, given: Mapping[str, Any]) -> None:
+    """Ends the process with one line for an option of no use or out of range."""
+    for name, value in given.items():
+        if missing := [other for other in NEEDS.get(name, []) if other not in given]:
+            parser.error(f"--{name} = {value} is of --{missing[0]}; give both or neither")
+        if beside := [other for other in WITHOUT.get(name, []) if other in given]:
+            parser.error(f"--{name} = {value} and --{beside[0]} = {given[beside[0]]} exclude each other; leave one out")
+    for name, (_, low, high) in {**DECODING, "limit": (0, 0, LARGEST)}.items():
+        if not low <= given.get(name, low) <= high:  # nan is in no range
+            most = f", at most {high:.15g}" if high < LARGEST else ""
+            parser.error(f"--{name} = {given[name]} is out of range; use {low} or more{most}")
+    if given.get("beam_size") == 1 and "length_penalty" in given:
+        parser.error("--length_penalty is of a beam, and --beam_size = 1 is none; leave one out")
+    for surest, always in (("temperature", 0), ("top_k", 1)):
+        drawn = ("temperature", "top_k", "top_p", "seed", "num_samples")
+        if given.get(surest) == always and (idle := [name for name in drawn if name in given and name != surest]):
+            parser.error(f"--{idle[0]} does nothing where --{surest} = {always} takes the maximum; leave one out")
+    of = "num_samples" if "sample" in given else "beam_size"
+    if given.get("nbest", 0) > (most := given.get(of, DECODING[of][0])):
+        parser.error(f"--nbest = {given['nbest']} is more than --{of} = {most}; use --{of}={given['nbest']}")
+    if "data_dir" in given and not Path(given["data_dir"]).is_dir():
+        parser.error(f"--data_dir = {given['data_dir']} is no folder; give where the data lie")
 
 
 def write_outputs(
@@ -269,12 +283,28 @@ def write_outputs(
             print(f"{number}\t{score:.4f}\t{files.one_line(text)}" if numbered else text, flush=True)
 
 
-def part_of(split: str, options: argparse.Namespace) -> str:
+def part_of(split: str, options: argparse.Namespace, text: str = "") -> str:
     """What results are called: the split, and whatever else than the defaults decides them, so that neither a part
-    replaces the whole nor one decoding another."""
-    words = [split, "" if options.checkpoint == "best" else options.checkpoint]
-    words += [named(options.decoding)] if options.decoding != Beam() else []
+    replaces the whole nor one decoding, or one text, another."""
+    words = [split, text, "" if options.checkpoint == "best" else options.checkpoint]
+    if not options.attention:
+        words += [named(options.decoding)] if options.decoding != Beam() else []
     return "-".join(filter(None, [*words, f"first{options.limit}" if options.limit else ""]))
+
+
+def other_text(run: Restored, workdir: Path, split: str) -> str:
+    """The first digits of the hash of a split's text where it is another than the run read, or than what lies in its
+    folder was measured on; otherwise nothing. Notes it."""
+    text = run.task.content_hash(split).get(split, "")
+    known = dict((run_folder.read_record(workdir) or {}).get("data") or {}).get(split, "")
+    for path in [] if known else sorted((workdir / "eval").glob(f"{split}*.json")):
+        with contextlib.suppress(ValueError):
+            found = whole_file.read_json(path, "")
+            known = known or (found.get("content_hash", "") if found.get("split") == split else "")
+    if not text or text == (known or text):
+        return ""
+    run.task.notes.append(f"{split}: its text is not the one of before; what is found is named {split}-{text[:8]}")
+    return text[:8]
 
 
 def check_given(given: Mapping[str, Any], run: Restored, *, decoded: bool) -> None:
@@ -284,6 +314,13 @@ def check_given(given: Mapping[str, Any], run: Restored, *, decoded: bool) -> No
             raise ValueError(f"--{name}: nothing is decoded here; leave it out")
         if name == "max_len" and not isinstance(run.task, Language):
             raise ValueError(f"--max_len = {value} is of a language model; leave it out")
+        if name == "top_k" and value >= (size := run.task.spec.output_size):
+            raise ValueError(f"--top_k = {value} leaves out none of {size} tokens; use {size - 1} or less, 0 for all")
+
+
+def say(run: Restored) -> None:
+    for note in run.task.notes:
+        print(f"{run.config.task}: {note}", file=sys.stderr)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -323,21 +360,31 @@ def main(argv: Sequence[str]) -> None:
         if options.attention:
             if not attention_names(run.model):
                 raise ValueError(f"--attention: {run.config.model.name} has no attention to draw; evaluate it without")
-            for path in draw(run, split, options.attention):
+            name = (
+                f"{options.workdir.resolve().name}-{part_of(split, options, other_text(run, options.workdir, split))}"
+            )
+            for path in draw(run, split, options.attention, name):
                 print(path)
+            say(run)
             return
         found, predictions = evaluate(run, split, options.decoding, limit=options.limit)
-        found |= {"split": split, "source": options.source, "target": options.target, "checkpoint": options.checkpoint}
+        text = other_text(run, options.workdir, split)
+        found |= {"content_hash": run.task.content_hash(split).get(split, ""), "data_dir": options.data_dir}
+        found |= {
+            "split": "-".join(filter(None, (split, text))),
+            "source": options.source,
+            "target": options.target,
+            "checkpoint": options.checkpoint,
+        }
         folder = options.workdir / "eval"
         folder.mkdir(exist_ok=True)
-        part = part_of(split, options)
+        part = part_of(split, options, text)
         whole_file.write_json(folder / f"{part}.json", found)
         path = folder / f"{part}.predictions.txt"
         whole_file.write_text(path, "".join(line + "\n" for line in predictions))
         with Mirror(options.workdir, run.config) as mirror:
             mirrored.send(mirror, part, found)
-    for note in run.task.notes:
-        print(f"{run.config.task}: {note}", file=sys.stderr)
+    say(run)
     shown = ("loss", "perplexity", "token_accuracy", "exact_match", "bits_per_byte", "bleu", "bleu_lowercase", "chrf")
     for name in shown:
         if found[name] is not None:

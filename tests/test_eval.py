@@ -4,7 +4,9 @@ import io
 import json
 import math
 import os
+import re
 import select
+import shutil
 import subprocess
 import sys
 
@@ -416,7 +418,7 @@ def test_real_answers_have_no_perplexity(folder):
     ("run", "words", "said"),
     [
         ("translation", ["--split=vaal"], "--split = 'vaal' is not known; did you mean val? choose"),
-        ("translation", ["--source=x"], "--source = x needs --target; give both"),
+        ("translation", ["--source=x"], "--source = x is of --target; give both or neither"),
         ("translation", ["--source=nowhere.de", "--target=nowhere.en"], "nowhere.de is no file"),
         ("translation", ["--beam_size=0"], "--beam_size = 0 is out of range; use 1 or more"),
         ("translation", ["--top_p=2", "--sample"], "--top_p = 2.0 is out of range"),
@@ -431,18 +433,25 @@ def test_real_answers_have_no_perplexity(folder):
         ("language", ["--source=a", "--target=b"], "a language model has no source to read; give --target alone"),
         ("translation", ["--target=b"], "--target = b needs --source"),
         ("translation", ["--split=tset"], "did you mean test?"),
-        ("translation", ["--input=-", "--limit=3"], "--limit = 3 is of an evaluation; leave it out"),
+        ("translation", ["--input=-", "--limit=3"], "--input = - and --limit = 3 exclude each other; leave one out"),
         ("translation", ["--temperature=nan", "--sample"], "--temperature = nan is out of range"),
         ("translation", ["--temperature=0.5", "--top_k=3"], "--temperature = 0.5 is of --sample; give both"),
         ("translation", ["--seed=0"], "--seed = 0 is of --sample; give both"),
-        ("translation", ["--sample", "--beam_size=3"], "--beam_size = 3 is of a search, not of --sample"),
+        ("translation", ["--sample", "--beam_size=3"], "--sample = True and --beam_size = 3 exclude each other"),
         ("translation", ["--max_len=2"], "--max_len = 2 is of --input"),
         ("translation", ["--input=-", "--max_len=2"], "--max_len = 2 is of a language model; leave it out"),
-        ("translation", ["--input=-", "--split=val"], "--split = val is not of lines from files; leave it out"),
-        ("translation", ["--input=-", "--target=x", "--source=x"], "--input = - goes without --target and"),
+        (
+            "translation",
+            ["--input=-", "--split=val"],
+            "--split = val and --input = - exclude each other; leave one out",
+        ),
+        ("translation", ["--input=-", "--target=x", "--source=x"], "--input = - and --target = x exclude each other"),
         ("translation", ["--data_dir=nowhere"], "--data_dir = nowhere is no folder"),
         ("translation", ["--length_penalty=inf"], "--length_penalty = inf is out of range; use 0 or more, at most 100"),
         ("translation", ["--limit=-1"], "--limit = -1 is out of range"),
+        ("language", ["--length_penalty=0"], "--length_penalty: nothing is decoded here; leave it out"),
+        ("translation", ["--sample", "--top_k=100000"], "leaves out none of"),
+        ("translation", ["--attention=pictures", "--beam_size=5"], "exclude each other"),
         ("language", ["--beam_size=2"], "--beam_size: nothing is decoded here; leave it out"),
         ("recall", ["--data_dir=."], "--data_dir = .: recall reads no files; leave it out"),
         ("recall", ["--split=train"], "never ends"),
@@ -458,6 +467,116 @@ def test_mistakes_end_in_one_line(request, capsys, run, words, said):
     printed = capsys.readouterr()
     assert ended.value.code == 2 and printed.out == ""
     assert said in printed.err and printed.err.count("\n") == 1
+
+
+USES = {  # each option of eval.py with those that it needs
+    "split": ["--split=val"],
+    "checkpoint": ["--checkpoint=best"],
+    "data_dir": ["--data_dir=docs"],
+    "limit": ["--limit=0"],
+    "target": ["--target=y"],
+    "source": ["--target=y", "--source=x"],
+    "input": ["--input=-"],
+    "attention": ["--attention=z"],
+    "beam_size": ["--beam_size=5"],
+    "length_penalty": ["--length_penalty=0"],
+    "sample": ["--sample"],
+    "temperature": ["--sample", "--temperature=1"],
+    "top_k": ["--sample", "--top_k=0"],
+    "top_p": ["--sample", "--top_p=1"],
+    "seed": ["--sample", "--seed=0"],
+    "num_samples": ["--input=-", "--sample", "--num_samples=1"],
+    "nbest": ["--input=-", "--nbest=0"],
+    "max_len": ["--input=-", "--max_len=200"],
+}
+PARTS = {"split", "target", "source", "limit"}  # of an evaluation
+DRAWS = {"sample", "temperature", "top_k", "top_p", "seed", "num_samples"}
+LINES = {"input", "num_samples", "nbest", "max_len"}
+SEARCH = {"beam_size", "length_penalty"}
+EXCLUDING = [({"split"}, {"target", "source"}), (PARTS, LINES), ({"attention"}, LINES | DRAWS | SEARCH | {"limit"})]
+EXCLUDING += [(SEARCH, DRAWS)]
+
+
+@pytest.mark.parametrize("one", USES)
+def test_every_pair_of_options(one, capsys):
+    """Also where a value is the default: an option that is given and does nothing is a mistake."""
+    for word in USES[one][:-1]:  # needed
+        with pytest.raises(SystemExit) as ended:
+            eval.parse(["--workdir=run", *(other for other in USES[one] if other != word)])
+        assert ended.value.code == 2 and "give both or neither" in capsys.readouterr().err
+    for other in USES:
+        words = ["--workdir=run", *dict.fromkeys([*USES[one], *USES[other]])]
+        if any((one in a and other in b) or (other in a and one in b) for a, b in EXCLUDING):
+            with pytest.raises(SystemExit) as ended:
+                eval.parse(words)
+            said = capsys.readouterr().err
+            assert ended.value.code == 2 and "exclude each other; leave one out" in said and said.count("\n") == 1
+        else:
+            eval.parse(words)
+
+
+def test_the_table_of_options_is_whole(capsys):
+    with pytest.raises(SystemExit):
+        eval.parse(["--help"])
+    usage = capsys.readouterr().out.partition("\n\n")[0]
+    assert set(re.findall(r"--(\w+)", usage)) == {*USES, "workdir"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([f"--{name}="], f"--{name} is empty; give a value, or leave it out")
+        for name in ("workdir", "split", "checkpoint", "data_dir", "source", "target", "input", "attention", "seed")
+    ]
+    + [
+        (["--input", ""], "--input is empty"),
+        (["--beam_size=1", "--length_penalty=0.6"], "--length_penalty is of a beam, and --beam_size = 1 is none"),
+        (
+            ["--sample", "--temperature=0", "--top_k=5"],
+            "--top_k does nothing where --temperature = 0 takes the maximum",
+        ),
+        (["--sample", "--temperature=0", "--top_p=0.5"], "--top_p does nothing where --temperature = 0"),
+        (["--sample", "--temperature=0", "--seed=0"], "--seed does nothing where --temperature = 0"),
+        (["--sample", "--temperature=0", "--num_samples=2", "--input=-"], "--num_samples does nothing where"),
+        (
+            ["--sample", "--top_k=1", "--temperature=2"],
+            "--temperature does nothing where --top_k = 1 takes the maximum",
+        ),
+        (["--max_len=65537", "--input=-"], "--max_len = 65537 is out of range; use 1 or more, at most 65536"),
+        (["--max_len=0", "--input=-"], "--max_len = 0 is out of range"),
+        (["--seed=-1", "--sample"], "--seed = -1 is out of range"),
+    ],
+)
+def test_options_that_do_nothing(words, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        eval.parse(words if words[0] == "--workdir=" else ["--workdir=run", *words])
+    printed = capsys.readouterr().err
+    assert ended.value.code == 2 and said in printed and printed.count("\n") == 1
+
+
+def test_another_text_has_results_of_its_own(translation, text, folder, capsys):
+    """Of another folder or an edited one, of a split that training has read and of one that it has not."""
+    other = shutil.copytree(text, folder / "other_text")
+    for split in ("val", "test"):
+        for language in ("de", "en"):
+            lines = (other / f"{split}.{language}").read_text().splitlines()
+            (other / f"{split}.{language}").write_text("".join(f"{line}\n" for line in lines[:5]))
+    for split in ("val", "test"):
+        evaluate(translation, "--beam_size=1", split=split)
+        before = {path: path.read_bytes() for path in (translation / "eval").glob(f"{split}-greedy.*")}
+        eval.main([f"--workdir={translation}", f"--split={split}", "--beam_size=1", f"--data_dir={other}"])
+        assert f"{split}: its text is not the one of before" in capsys.readouterr().err
+        (path,) = (translation / "eval").glob(f"{split}-????????-greedy.json")
+        found = json.loads(path.read_text())
+        assert found["num_examples"] == 5 and found["data_dir"] == str(other) and path.stem.startswith(found["split"])
+        assert len(before) == 2 and all(path.read_bytes() == content for path, content in before.items())
+    eval.main([f"--workdir={translation}", "--split=val", f"--data_dir={other}", f"--attention={folder / 'drawn'}"])
+    eval.main([f"--workdir={translation}", "--split=val", "--checkpoint=last", f"--attention={folder / 'drawn'}"])
+    names = {path.name.rpartition("-")[0] for path in (folder / "drawn").iterdir()}
+    assert names == {
+        f"translation-{json.loads(path.read_text())['split']}"
+        for path in (translation / "eval").glob("val-????????-greedy.json")
+    } | {"translation-val-last"}
 
 
 def test_blank_lines_are_translated_to_blank_lines(translation, folder, capsys):

@@ -32,6 +32,7 @@ from training.run import memory
 
 MISTAKE, FAILURE = 2, 1  # exit status: the user can mend the command, or the machine or the numbers failed
 INTERRUPTED, READER_GONE = 130, 141  # by Ctrl-C, and by a pipe that was closed, as shells count them
+OF_PATHS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
 KEY = re.compile(r"[a-z_]+(\.[a-z_0-9]+)* (=|is|has|,)")
 
 
@@ -48,6 +49,9 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args=None, namespace=None):
         words = sys.argv[1:] if args is None else args
+        for option, word in zip(("", *words), words, strict=False):
+            if not word or re.fullmatch("--[^=]+=", word):  # as of a shell's variable that is not set
+                self.error(f"{word[:-1] or option or 'a word of the command'} is empty; give a value, or leave it out")
         return super().parse_known_args([usage.at_home(word) for word in words], namespace)
 
     def error(self, message: str) -> NoReturn:
@@ -83,7 +87,7 @@ def user_errors(config_file: str = "", config: Mapping[str, Any] | None = None) 
     """
     try:
         yield
-    except (ValueError, FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+    except (ValueError, *OF_PATHS) as error:
         if isinstance(error, ValueError) and not _raised_here(error):
             if said := memory.exhausted(error):
                 _exit(said, FAILURE)
