@@ -217,7 +217,7 @@ def test_a_real_sweep(tmp_path, monkeypatch):
         ),
         ([f"--config={RECALL}:gru", "--vary=steps=1,2", "--seeds=two"], "--seeds: invalid int value: 'two'"),
         ([f"--config={RECALL}:gru", "--vary=steps=1,2", "--seeds=1e3"], "--seeds: invalid int value: '1e3'"),
-        ([f"--config={RECALL}:gru", "--vary=steps=1,2", "--seeds="], "--seeds: invalid int value: ''"),
+        ([f"--config={RECALL}:gru", "--vary=steps=1,2", "--seeds="], "--seeds is empty; give a value"),
         (
             ["--config=configs/translate.py:gru", "--vary=steps=1,2", "--data=docs", "--config.data.dir=docs"],
             "--data = docs and data.dir name the same folder; leave one out",
