@@ -102,13 +102,15 @@ def legends(spec) -> list[list[str]]:
 
 
 def test_a_legend_that_panels_share_is_drawn_once():
-    both, sure = charts.curves(CELLS, LOOKS, AXES), [cell for cell in CELLS if cell.series == "sure"]
-    other = charts.curves([*sure, Cell("absent", 10, SURE)], LOOKS, AXES)
-    alone, named = (
-        charts.curves(sure, LOOKS, AXES),
-        charts.points([Cell("sure", "a", SURE), Cell("unsure", "b", UNSURE)], LOOKS, AXES),
-    )
-    assert legends(charts.compose([both, both])) == [[], [], ["sure", "unsure"]]  # below the panels
-    assert legends(charts.compose([both, other, both])) == [["sure", "unsure"], ["sure", "absent"], []]
-    assert legends(charts.compose([both])) == [["sure", "unsure"]]
-    assert legends(charts.compose([alone, named])) == [[], []]  # one series, or the places are the series
+    sure = [cell for cell in CELLS if cell.series == "sure"]
+    one, same = (charts.curves(CELLS, LOOKS, Axes(title, "length", "accuracy")) for title in ("one", "same"))
+    other = charts.curves([*sure, Cell("absent", 10, SURE)], LOOKS, Axes("other", "length", "accuracy"))
+    assert legends(charts.compose([one, same])) == [[], [], ["sure", "unsure"]]  # below the panels
+    assert legends(charts.compose([one, other, same])) == [["sure", "unsure"], ["sure", "absent"], []]
+    assert legends(charts.compose([one])) == [["sure", "unsure"]]
+
+
+def test_a_legend_is_left_out_where_it_says_nothing():
+    alone = charts.curves([cell for cell in CELLS if cell.series == "sure"], LOOKS, AXES)
+    named = charts.points([Cell("sure", "a", SURE), Cell("unsure", "b", UNSURE)], LOOKS, Axes("places", "x", "y"))
+    assert legends(charts.compose([alone, named])) == [[], []]
