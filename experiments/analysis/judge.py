@@ -36,7 +36,7 @@ class Comparison:
 
     @property
     def silent(self) -> str:
-        return NOT_RUN if not len(self.differences) else self.not_asked
+        return self.not_asked or ("" if len(self.differences) else NOT_RUN)
 
 
 def larger(

@@ -23,19 +23,10 @@ def write(name: str, question: Question, scale: str, results: Path) -> Path | No
         "title": title[: title.find("?") + 1] or title,
         "one": section(found),
         "folder": f"{name}/{scale}",
-        "history": history(question),
+        "history": question.HISTORY,
         "hours": duration(times["value"].sum()),
         "machines": sorted(found.everything["device"].unique()),
     }
     path = found.folder.parent.parent / f"{name}.md"
     whole_file.write_text(path, re.sub(r"\n{3,}", "\n\n", templates.render("question.md", **values)).rstrip() + "\n")
     return path
-
-
-def history(question: Question) -> list[str]:
-    """What a question says of each of its versions, behind and below `VERSION`: `1: as first run`."""
-    file = getattr(question, "__file__", None)
-    source = Path(file).read_text(encoding="utf-8") if file else ""
-    found = re.search(r"^VERSION = \d+(.*\n(?:#.*\n)*)", source, re.MULTILINE)
-    lines = found[1].splitlines() if found else [f"# {question.VERSION}"]
-    return [line.strip().lstrip("# ") for line in lines]

@@ -20,17 +20,24 @@ MARKS = {Outcome.SUPPORTED: "✓", Outcome.WITHIN_LIMITS: "◐", Outcome.NOT_SUP
 def section(answer: Answer) -> dict[str, Any]:
     """The figure is drawn anew from the table where a template asks for its panels."""
     question, verdict, run = answer.question, answer.verdict, f"{answer.name} --scale={answer.scale}"
+    reported = results.reported(answer.everything)
+    of = int(answer.everything["version"].max())
+    outdated = f"These results are of version {of}; version {question.VERSION} has not been run." * (
+        of < question.VERSION
+    )
     return {
         "name": answer.name,
         "scale": answer.scale,
         "stated": verdict["statement"],
         "restated": restated(answer),
         "done": f"{verdict['runs']} of the grid's {verdict['runs_of_the_grid']} runs are finished.",
-        "cut": question.CUT if answer.scale == "cpu" else "",
+        "version": of,
+        "outdated": outdated,
+        "cut": question.CUT if answer.scale == "cpu" and not outdated else "",
         "changed": version.since(answer.everything),
         "under_review": question.UNDER_REVIEW,
         "findings": [_finding(one) for one in verdict["findings"]],
-        "panels": lambda: [panel(one) for one in question.figure(results.reported(answer.everything))],
+        "panels": lambda: [] if outdated else [panel(one) for one in question.figure(reported)],
         "fairness": fairness(answer.everything, question.BUDGETS.get(answer.scale, {})),
         "table": (answer.folder / "table.parquet").as_posix(),
         "rows": f"{len(answer.everything):,}",

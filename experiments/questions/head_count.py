@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from altair import LayerChart
     from pandas import DataFrame, Series
 
-VERSION = 1  # 1: as first run
+VERSION = 1
+HISTORY = {1: "as first run"}
 UNDER_REVIEW = "one learning rate for all head counts, from trials of 500 steps"
 CLAIM = "Several heads see several relations; 8 is best, 16 or 32 bring nothing (C10)."
 SOURCE = (

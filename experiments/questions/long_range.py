@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from altair import LayerChart
     from pandas import DataFrame, Series
 
-VERSION = 1  # 1: as first run
+VERSION = 1
+HISTORY = {1: "as first run"}
 UNDER_REVIEW = "means over a seed that failed"
 CLAIM = (
     "In an RNN information passes step by step and is lost the sooner, the further away it lies (C1); gates ease this, "

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from altair import LayerChart
     from pandas import DataFrame, Series
 
-VERSION = 1  # 1: as first run
+VERSION = 1
+HISTORY = {1: "as first run"}
 UNDER_REVIEW = "too few steps for Transformers"
 CLAIM = "Recurrence wins somewhere too: parity, trained on short strings, is solved on long ones by RNNs alone (C20)."
 SOURCE = (

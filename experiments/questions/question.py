@@ -93,7 +93,9 @@ class Question(Protocol):
     @property
     def SOURCE(self) -> str: ...  # who teaches it, and what is known against it
     @property
-    def VERSION(self) -> int: ...  # raised, with a line that says why, when code or settings change its numbers
+    def VERSION(self) -> int: ...  # raised when code or settings change its numbers
+    @property
+    def HISTORY(self) -> Mapping[int, str]: ...  # a line a version: what changed; what was wrong, how it was found
     @property
     def UNDER_REVIEW(self) -> str: ...  # why its verdict is not shown for now; empty where it is
     @property

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from altair import LayerChart
     from pandas import DataFrame, Series
 
-VERSION = 1  # 1: as first run
+VERSION = 1
+HISTORY = {1: "as first run"}
 UNDER_REVIEW = "p-values from sentences instead of seeds, and brevity taken for forgetting"
 CLAIM = (
     "One fixed vector for the whole source loses information, so that long sentences suffer (C6); attention gives each "

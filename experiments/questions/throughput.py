@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from altair import LayerChart
     from pandas import DataFrame, Series
 
-VERSION = 1  # 1: as first run
+VERSION = 1
+HISTORY = {1: "as first run"}
 UNDER_REVIEW = "an attention core at half of PyTorch's speed"
 CLAIM = (
     "RNNs must wait for each step; attention computes all at once and is tens to hundreds of times faster (C4). In "

@@ -89,6 +89,7 @@ def other_question():
     return types.SimpleNamespace(
         **said,
         VERSION=1,
+        HISTORY={1: NASTY},
         UNDER_REVIEW="",
         THRESHOLDS={"least": 0.1},
         BUDGETS={"cpu": {NASTY: 60_000}},

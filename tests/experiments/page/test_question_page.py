@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.page import question_page
+from experiments.page import answer, question_page, section
 from experiments.questions import NAMES, find
 
 RESULTS = Path("docs/results")
@@ -37,10 +37,17 @@ def test_a_few_steps_have_no_page(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_history_is_what_the_question_says_of_its_versions(tmp_path):
-    file = tmp_path / "question.py"
-    file.write_text("VERSION = 2  # 1: as first run\n# 2: rates at full length\nUNDER_REVIEW = ''\n")
-    assert question_page.history(types.SimpleNamespace(__file__=str(file))) == [
-        "1: as first run",
-        "2: rates at full length",
-    ]
+def test_results_of_an_earlier_version_say_so_and_are_not_drawn_by_this_one(tmp_path):
+    shutil.copytree(RESULTS / "throughput", tmp_path / "throughput")
+    of = find("throughput").VERSION
+    history = {**find("throughput").HISTORY, of + 1: "what was wrong is mended"}
+    question = types.SimpleNamespace(**{**vars(find("throughput")), "VERSION": of + 1, "HISTORY": history})
+    text = question_page.write("throughput", question, "cpu", tmp_path).read_text()
+    assert f"version {of + 1} has not been run" in text and f"- Version {of + 1}: what was wrong is mended." in text
+    found = answer.find("throughput", question, "cpu", tmp_path)
+    assert section.section(found)["panels"]() == [] and section.section(found)["cut"] == ""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_version_has_its_line(name):
+    assert list(find(name).HISTORY) == list(range(1, find(name).VERSION + 1))

@@ -1,0 +1,45 @@
+"""Whether training had levelled off, by a test that a schedule cannot fake: every curve flattens where a cosine ends.
+
+One seed is trained again with twice the steps, and with them a schedule twice as long. Where that moves what is judged
+by less than the question's own threshold, more steps would not change the verdict. It is shown for the smallest, the
+middle and the largest system of a question, and counted, not tested.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from experiments.analysis import judge
+from experiments.analysis.finding import Effect, Finding
+
+if TYPE_CHECKING:
+    from pandas import Series
+
+
+def gain(doubled: Series, reported: Series) -> float:
+    """By how much the seeds that have both moved with twice the steps; nan where none has."""
+    return float((doubled - reported).dropna().mean()) if len(doubled) and len(reported) else math.nan
+
+
+def levelled_off(gains: Mapping[str, float], most: float, what: str) -> Finding:
+    """`gains` by system, in what the question judges; `what` names it. A system holds where the steps doubled move it
+    by less than `most`, up or down."""
+    effects = tuple(
+        Effect(f"{system}, steps doubled", _says(moved, most), moved, math.nan, math.nan, 0 if math.isnan(moved) else 1)
+        for system, moved in gains.items()
+    )
+    shown = "; ".join(f"{system} {moved:+.3g}" for system, moved in gains.items() if not math.isnan(moved))
+    statement = f"Training had levelled off: twice the steps move {what} by less than {most:g}. Counted, not tested."
+    because = f"one seed of each, with twice the steps: {shown or 'not run'}"
+    return Finding("levelled off", statement, judge.outcome_of(effects), because, effects)
+
+
+def within(finding: Finding, steps: str, once: str = "after training") -> str:
+    """How a sentence speaks of what was trained: *after training* if all had levelled off, else the budget."""
+    return once if finding.effects and all(one.says == judge.HOLDS for one in finding.effects) else f"within {steps}"
+
+
+def _says(moved: float, most: float) -> str:
+    return judge.NOT_RUN if math.isnan(moved) else judge.HOLDS if abs(moved) < most else judge.FAILS
