@@ -58,6 +58,7 @@ class Ablation:
     """To the engine a question, without claim and verdict (`experiments/questions/question.py`)."""
 
     VERSION = 1
+    HISTORY: Mapping[int, str] = {}
     CLAIM = SOURCE = PREDICTION = CUT = UNDER_REVIEW = ""
     THRESHOLDS: Mapping[str, float] = {}
     BUDGETS: Mapping[str, Mapping[str, int]] = {}
