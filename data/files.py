@@ -19,6 +19,8 @@ WIDE = (  # marks, the longer before those that they begin with
     (codecs.BOM_UTF16_LE, "UTF-16"),
     (codecs.BOM_UTF16_BE, "UTF-16"),
 )
+GZIP = b"\x1f\x8b\x08"
+CONTROLS = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f\x7f]")  # that no text has; escapes are of some encodings
 LINE_END = r"\r*\n|\r"  # of Unix, of Windows, of both in turn, and of what was written on a Mac once
 
 
@@ -89,33 +91,60 @@ def read_text(path: str | Path, *, may_be_blank: bool = False) -> str:
 def decode(raw: bytes, where: str, line: int = 1) -> str:
     """UTF-8 as text, without a mark. Raises ValueError naming `where`, the line (the first is `line`) and the likely
     encoding of anything else."""
-    wide = _wide_encoding(raw[: 1 << 20])
+    if raw.startswith(GZIP):
+        raise ValueError(f"{where} is compressed by gzip; give it a name that ends in .gz")
+    if wide := _wide_encoding(raw[: 1 << 20]):
+        raise ValueError(f"{where} is text in {wide}, not UTF-8; convert it with iconv -f {wide} -t UTF-8")
+    nuls = raw.count(0)
     try:
-        if wide:
-            raise ValueError(f"{where} is text in {wide}, not UTF-8; convert it with iconv -f {wide} -t UTF-8")
+        if 20 * nuls > len(raw):
+            raise ValueError(
+                f"{where} is no text: {nuls:,} of its {len(raw):,} bytes are NUL; give a text file, in UTF-8"
+            )
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        byte, line = f"0x{raw[error.start]:02x}", line + raw.count(b"\n", 0, error.start)
+        controls, high = len(CONTROLS.findall(raw)), sum(byte > 0x7F for byte in raw[: 1 << 20])
+        if 100 * controls > len(raw):
+            raise ValueError(f"{where} is no text: line {line} holds byte {byte}; give a text file, in UTF-8") from None
         # CP1252 is LATIN1 with quotes and dashes where that has control characters.
         likely = "CP1252" if re.search("[\udc80-\udc9f]", raw.decode(errors="surrogateescape")) else "LATIN1"
-        line += raw.count(b"\n", 0, error.start)
+        if 3 * high > min(len(raw), 1 << 20):  # more than any language has that is written with Latin letters
+            likely = "ENCODING"
         raise ValueError(
-            f"{where}: line {line} holds byte 0x{raw[error.start]:02x}, which is not UTF-8; convert it, for example "
+            f"{where}: line {line} holds byte {byte}, which is not UTF-8; convert it, for example "
             f"with iconv -f {likely} -t UTF-8"
+            + ", where ENCODING is such as CP1251 or GB18030"
+            * (likely == "ENCODING")
         ) from None
 
 
 def _wide_encoding(raw: bytes) -> str:
     """UTF-16 or UTF-32, told by its mark or, since spaces and newlines have them in every language, by its NULs; ""
-    for anything else."""
+    for anything else, such as text with NULs in it."""
     for mark, name in WIDE:
         if raw.startswith(mark):
             return name
-    even, odd = raw[::2].count(0), raw[1::2].count(0)
-    if 20 * (even + odd) < len(raw) or not even + odd:
+    if 20 * raw.count(0) < max(len(raw), 1):
         return ""
-    if 10 * min(even, odd) > max(even, odd):
-        return "UTF-32LE" if raw[0] else "UTF-32BE"
-    return "UTF-16LE" if odd > even else "UTF-16BE"
+    try:
+        narrow = raw.replace(b"\0", b"").decode()
+    except UnicodeDecodeError:
+        narrow = "\0"
+    for name in ("UTF-32LE", "UTF-32BE", "UTF-16LE", "UTF-16BE"):
+        try:
+            text = codecs.getincrementaldecoder(name)().decode(raw)  # whose end may be cut
+        except UnicodeDecodeError:
+            continue
+        letters = sum(character < "\u2000" for character in text)  # of alphabets; two letters read as one are beyond
+        if text and _readable(text) and (letters > 0.9 * len(text) or not _readable(narrow)):
+            return name
+    return ""
+
+
+def _readable(text: str) -> bool:
+    """Whether nearly all of it are characters that are written."""
+    return sum(character.isprintable() or character.isspace() for character in text) > 0.98 * len(text)
 
 
 def read_lines(path: str | Path, *, may_be_blank: bool = False) -> list[str]:

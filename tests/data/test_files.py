@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from data.files import find_parallel, read_lines, read_parallel, read_text
+from data.files import decode, find_parallel, read_lines, read_parallel, read_text
 from tests.data.texts import write
 
 
@@ -54,6 +54,50 @@ def test_the_likely_encoding_of_single_bytes_is_named(tmp_path, encoding, named)
     path.write_bytes("schöne Straße\n".encode(encoding) + ("“quoted”\n".encode("cp1252") if named == "CP1252" else b""))
     with pytest.raises(ValueError, match=f"iconv -f {named} -t UTF-8"):
         read_lines(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"abc\0def\0\n" * 200,
+        b"col\0val\0" * 30 + b"\n",
+        "w\u00f6rter\0".encode() * 40,
+        b"\0" * 1000 + b"hello world\n" * 50,
+        b"text " * 30 + b"\0" * 200,
+        b"\0" * 8,
+        b"\x7fELF\2\1\1" + b"\0" * 9 + b"\3\0>\0\1\0\0\0\xe0" * 50,
+        bytes(range(256)) * 20,
+    ],
+)
+def test_what_is_no_text_is_called_none(tmp_path, content):
+    path = tmp_path / "train.xx"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"train\.xx is no text: .* give a text file, in UTF-8"):
+        read_lines(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["Привет мир\n", "你好世界，我们。\n", "नमस्ते दुनिया\n", "Γειά σου\n", "tiếng Việt\n", "a"]
+)
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_wide_encodings_of_every_alphabet(text, encoding):
+    name = encoding.upper().replace("-LE", "LE").replace("-BE", "BE")
+    with pytest.raises(ValueError, match=f"is text in {name}, not UTF-8"):
+        decode((text * 9).encode(encoding), "a file")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"), [("koi8-r", "Привет мир"), ("gb18030", "你好世界"), ("shift_jis", "こんにちは")]
+)
+def test_no_western_encoding_is_advised_for_other_letters(encoding, text):
+    with pytest.raises(ValueError, match="iconv -f ENCODING -t UTF-8, where ENCODING is such as CP1251 or GB18030"):
+        decode(text.encode(encoding), "a file")
+
+
+def test_gzip_without_its_ending_is_named(tmp_path):
+    (tmp_path / "train.xx").write_bytes(gzip.compress(b"one\ntwo\n"))
+    with pytest.raises(ValueError, match=r"is compressed by gzip; give it a name that ends in \.gz"):
+        read_lines(tmp_path / "train.xx")
 
 
 def test_every_text_of_utf_8_is_read(tmp_path):
