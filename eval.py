@@ -298,7 +298,7 @@ def other_text(run: Restored, workdir: Path, split: str) -> str:
     text = run.task.content_hash(split).get(split, "")
     if not isinstance(run.task, Text) or not text:
         return ""
-    known = (run_folder.read_record(workdir) or {}).get("data", {}).get(split, "")
+    known = ((run_folder.read_record(workdir) or {}).get("data") or {}).get(split, "")
     for path in [] if known else sorted((workdir / "eval").glob(f"{split}*.json")):
         with contextlib.suppress(ValueError):
             found = whole_file.read_json(path, "")

@@ -264,7 +264,7 @@ def load(folder: str | Path, role: str, wanted: Settings | None = None) -> Token
     if not description.is_file():
         return None
     stored = whole_file.read_json(description, f"remove {folder} and run again")
-    if not {"name", "vocab_size", "sha256"} <= stored.keys():
+    if not {"name", "vocab_size", "sha256"} <= stored.keys() or str(stored["name"]) not in KINDS:
         raise ValueError(f"{description} describes no tokenizer; remove {folder} and run again")
     path = description.with_suffix(".model")
     if not path.is_file() or hashlib.sha256(state := path.read_bytes()).hexdigest() != stored["sha256"]:

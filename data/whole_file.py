@@ -60,7 +60,7 @@ def read_json(path: Path, way_out: str) -> dict[str, Any]:
     """What `write_json` wrote. Raises ValueError, which ends with `way_out`, for a file that holds anything else."""
     try:
         found = json.loads(path.read_bytes().decode())
-    except ValueError as error:  # no JSON, or no UTF-8
+    except (ValueError, RecursionError) as error:  # no JSON, or no UTF-8
         found, why = None, "is empty" if not path.stat().st_size else f"is damaged ({error})"
     else:
         why = "holds no JSON object"

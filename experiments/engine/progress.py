@@ -1,9 +1,10 @@
 """How far the engine is: one bar with the time left on a terminal, a line a finished run everywhere."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
+
+from training.run import metrics_file
 
 TAIL = 4096  # bytes of metrics.jsonl that hold its last line
 
@@ -48,8 +49,8 @@ def last_step(folder: Path) -> int:
         with (folder / "metrics.jsonl").open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - TAIL))
             lines = file.read().splitlines()
-        return int(json.loads(lines[-1])["step"])
-    except (OSError, ValueError, IndexError, KeyError):
+        return next((row["step"] for line in reversed(lines) if (row := metrics_file.row(line))), 0)
+    except OSError:
         return 0
 
 

@@ -38,7 +38,7 @@ def of_training(workdir: Path, summary: Mapping[str, Any]) -> Iterator[Measureme
 def read_validation(workdir: Path) -> list[tuple[int, float]]:
     """(step, loss) of every evaluation."""
     rows = metrics_file.rows(workdir / "metrics.jsonl")
-    return [(row["step"], row["loss"]) for row in rows if row["kind"] == "val"]
+    return [(row["step"], row["loss"]) for row in rows if row["kind"] == "val" and isinstance(row.get("loss"), float)]
 
 
 def late_gain(validation: list[tuple[int, float]]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from experiments.analysis import table
-from experiments.engine import estimate, results, schedule
+from experiments.engine import estimate, results, schedule, trial
 from experiments.engine.jobs import Job, together
 from experiments.engine.results import Folders, Store
 from experiments.engine.schedule import Due, Plan
@@ -60,6 +60,13 @@ class Study:
         return schedule.plan(self.question, self.scale, self.store.finished, text=self._text)
 
     def jobs(self, due: list[Due], slots: int) -> list[Job]:
+        """Rows that do not count, because they are damaged or of another machine, give way: a job asks only whether
+        there are some."""
+        self.store.refresh()
+        for one in due:
+            rows = self.folders.run(one) / trial.ROWS
+            if rows.exists() and not self.store.record(one):
+                rows.replace(rows.with_name(trial.BEFORE))
         return together(due, self._spec, slots)
 
     def workdir(self, due: Due) -> str:

@@ -33,6 +33,7 @@ from training.run.restore import Restored, restore
 
 OF_RUN = "run"  # the probe's name in rows that every run has
 ROWS = "rows.json"
+BEFORE = "rows.before.json"  # those that did not count
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,9 +143,11 @@ class Notes:
 def _line(text: bytes) -> dict[str, Any] | None:
     try:
         found = json.loads(text)
-    except ValueError:  # torn, damaged or empty
+        values = [Measurement(*one).value for one in found["found"]]
+    except (ValueError, KeyError, TypeError, RecursionError):  # torn, damaged or empty
         return None
-    return found if isinstance(found, dict) and {"probe", "step", "found"} <= found.keys() else None
+    whole = isinstance(found["probe"], str) and isinstance(found["step"], int)
+    return found if whole and all(isinstance(value, int | float) for value in values) else None
 
 
 def write(spec: Spec, begun: str, rows: Sequence[tuple[str, int, Measurement]], probed: Mapping[str, str]) -> None:
@@ -166,11 +169,20 @@ def write(spec: Spec, begun: str, rows: Sequence[tuple[str, int, Measurement]], 
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The table's rows of one run; [] where it is not finished, or was written in another format."""
+    """The table's rows of one run; [] where it is not finished, or the file is damaged or of another format."""
     try:
-        content = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+        content = whole_file.read_json(path, "")
+        if content.get("format") != FORMAT:
+            return []
+        run, fields = content["run"], content["fields"]
+        rows = [{**run, **dict(zip(fields, one, strict=True))} for one in content["measurements"]]
+        return rows if all(map(_whole, rows)) else []
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return []
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        return []
-    return [{**content["run"], **dict(zip(content["fields"], one, strict=True))} for one in content["measurements"]]
+
+
+def _whole(row: Mapping[str, Any]) -> bool:
+    """Whether what the engine reads of a row is there."""
+    numbers = ("seed", "value", *(["tuned"] if row["role"] == "tune" else []))
+    words = ("run", "role", "measure", "config", "probes", "text", "began", "device")
+    return all(isinstance(row[n], str) for n in words) and all(isinstance(row[n], int | float) for n in numbers)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from experiments.analysis import table
+from experiments.analysis.finding import Outcome
 from experiments.engine import results
 from experiments.engine.results import Folders
 from experiments.questions.question import SCALES, Question
@@ -51,12 +52,22 @@ def _read(name: str, question: Question, scale: str, path: Path) -> Answer | Non
     try:
         said = json.loads(verdict.read_text(encoding="utf-8"))
         found = said["format"], said["question"], said["scale"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        if found == (table.FORMAT, name, scale):
+            _check_whole(said)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError(f"{verdict} is no verdict; move it away, and {again}") from None
     if found != (table.FORMAT, name, scale):
         raise ValueError(f"{verdict} is of {found[1]} at {found[2]} in format {found[0]}; move it away, and {again}")
     command = f"python -m experiments.run {name} --scale={scale}"
     return Answer(name, question, scale, folder, everything, said, command)
+
+
+def _check_whole(verdict: dict[str, Any]) -> None:
+    """Raises whatever comes of a part that is not there."""
+    stated, findings = verdict["statement"], verdict["findings"]
+    _ = [dict(stated["thresholds"]), *(stated[name] for name in ("claim", "source", "prediction"))]
+    _ = [(Outcome(one["outcome"]), list(one["effects"])) for one in findings]
+    _ = [verdict["runs"], verdict["runs_of_the_grid"]]
 
 
 def restated(answer: Answer) -> bool:

@@ -115,6 +115,10 @@ def test_the_run_folder_comes_first_and_needs_no_text(tmp_path):
         ("\0" * 9, r"is damaged \(Expecting value"),
         ('{"name', "is damaged"),
         ("{}", "describes no tokenizer"),
+        ("null", "holds no JSON object"),
+        ("[" * 99_999, "is damaged"),
+        ('{"name": "words", "vocab_size": 9, "sha256": ""}', "describes no tokenizer"),
+        ('{"name": ["bpe"], "vocab_size": 9, "sha256": ""}', "describes no tokenizer"),
     ):
         (folder / "joint.json").write_text(content)
         with pytest.raises(ValueError, match=rf"joint\.json {said}.*; remove .* and run again"):

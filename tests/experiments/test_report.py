@@ -20,6 +20,7 @@ from experiments.analysis.judge import Comparison
 from experiments.analysis.palette import Look
 from experiments.analysis.table import of_rows
 from experiments.engine import publish as publishing
+from experiments.page import answer
 from experiments.page.fairness_table import fairness
 from experiments.page.section import panel
 from experiments.questions import QUESTIONS
@@ -272,6 +273,18 @@ def test_results_that_cannot_be_shown_are_one_line(spoil, said, tmp_path, monkey
     error = capsys.readouterr().err
     assert stopped.value.code == 2 and said in error and error.count("\n") == 1
     assert (tmp_path / "results" / "report.html").read_text() == "of before"
+
+
+def test_a_damaged_verdict_is_one_line_with_its_path(tmp_path):
+    publish(other_question(), "other", "cpu", of_other(), tmp_path / "results")
+    path = tmp_path / "results" / "other" / "cpu" / "verdict.json"
+    whole = json.loads(path.read_text())
+    parts = [{key: value for key, value in whole.items() if key != part} for part in ("statement", "runs", "findings")]
+    odd = [json.dumps(one).encode() for one in (*parts, whole | {"findings": None}, whole | {"findings": [3]})]
+    for content in (b"", b"null", b"[]", b"\xff", path.read_bytes()[:200], b"[" * 99_999, *odd):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"verdict\.json is no verdict; move it away, and python -m"):
+            answer.find("other", other_question(), "cpu", tmp_path / "results")
 
 
 @pytest.mark.parametrize(

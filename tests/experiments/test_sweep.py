@@ -77,6 +77,34 @@ def test_every_combination_and_seed_is_run_and_shown(tmp_path, trained, capsys):
     assert "verdict" not in capsys.readouterr().out
 
 
+DAMAGE = (b"", b"null", b"[]", b"\xff\xfe", b'{"format": ', b'{"format": 1}', b"[" * 99_999)
+
+
+def test_rows_that_are_damaged_are_made_again(tmp_path, trained):
+    """A run whose rows are there and cannot be read is due; it runs once, not for ever."""
+    argv = [f"--config={RECALL}:transformer", "--vary=model.num_heads=1,2", "--seeds=1", f"--runs={tmp_path}"]
+    assert sweep.main(argv) == 0
+    first = summary(tmp_path)
+    path = next(tmp_path.glob("*/rows.json"))
+    whole = json.loads(path.read_text())
+    odd = [
+        json.dumps(whole | change).encode()
+        for change in (
+            {"measurements": [None]},
+            {"measurements": [["run", 1, 2, "x", None, "", 1]]},
+            {"run": []},
+            {"fields": "x"},
+        )
+    ]
+    for number, content in enumerate((*DAMAGE, *odd), start=1):
+        path.write_bytes(content)
+        for table_of in tmp_path.glob("results-*/table.parquet"):
+            table_of.unlink()
+        assert sweep.main(argv) == 0
+        assert len(trained.seen) == 2 + number and summary(tmp_path) == first
+        assert path.with_name("rows.before.json").read_bytes() == content
+
+
 def test_another_value_runs_what_is_new(tmp_path, trained):
     argv = [f"--config={RECALL}:transformer", "--seeds=1", f"--runs={tmp_path}"]
     assert sweep.main([*argv, "--vary=model.num_heads=1,2"]) == 0

@@ -9,12 +9,18 @@ from typing import Any
 def rows(path: Path) -> Iterator[dict[str, Any]]:
     """The whole rows, in order; none where there is no file."""
     for line in path.read_bytes().split(b"\n") if path.is_file() else []:
-        try:
-            row = json.loads(line)
-        except ValueError:  # torn, damaged, or the empty one at the end
-            continue
-        if isinstance(row, dict) and isinstance(row.get("step"), int) and isinstance(row.get("kind"), str):
-            yield row
+        if found := row(line):
+            yield found
+
+
+def row(line: bytes) -> dict[str, Any] | None:
+    """One row; None for what is torn, damaged, or the empty line at the end."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    whole = isinstance(found, dict) and isinstance(found.get("step"), int) and isinstance(found.get("kind"), str)
+    return found if whole else None
 
 
 def lost(path: Path, step: int, logged: int) -> str:

@@ -42,7 +42,7 @@ def find(
     if restored is None:
         if path.is_file():
             summary = whole_file.read_json(path, "move it away to train again from step 0, or use another --workdir")
-            if (summary.get("final") or {}).get("step") == steps:
+            if isinstance(summary.get("final"), dict) and summary["final"].get("step") == steps:
                 return Past(steps, state, Ledger(), summary)
             raise ValueError(
                 f"{newest.folder} holds no checkpoint to go on from, and {path} is of a finished run; "
@@ -70,7 +70,10 @@ def find(
     found: dict[str, Any] | None = None
     if path.is_file() and (done == steps or ledger.out_of_patience(patience)):
         try:
-            found = whole_file.read_json(path, "it is written anew")
+            read = whole_file.read_json(path, "it is written anew")
+            if not all(isinstance(read.get(name), dict) for name in ("final", "best")):
+                raise ValueError(f"{path} holds no summary of a run; it is written anew")
+            found = read
         except ValueError as error:
             warnings.warn(str(error), stacklevel=2)
     return Past(done, state, ledger, found)

@@ -27,6 +27,8 @@ from models.options import flat
 from training.machine import provenance, signals
 from training.run import identity
 
+ORIGIN = ("data", "versions", "device")  # of a run, beside its config and its commit
+
 
 def read_record(workdir: Path, *, damaged_is_none: bool = False) -> dict[str, Any] | None:
     """config.json, where there is one. Raises ValueError where it is damaged, unless that counts as none."""
@@ -37,10 +39,9 @@ def read_record(workdir: Path, *, damaged_is_none: bool = False) -> dict[str, An
     try:
         found = whole_file.read_json(path, way_out)
         config = found.get("config")
-        whole = (
-            isinstance(config, dict) and {"task", "data", "seed"} <= config.keys() and "name" in config.get("model", {})
-        )
-        if not whole:
+        whole = isinstance(config, dict) and {"task", "data", "seed", "model"} <= config.keys()
+        groups = [config["data"], config["model"], *(found.get(n) or {} for n in ORIGIN)] if whole else []
+        if not whole or not all(isinstance(one, dict) for one in groups) or "name" not in config["model"]:
             raise ValueError(f"{path} holds no config of a run; {way_out}")
     except ValueError:
         if not damaged_is_none:

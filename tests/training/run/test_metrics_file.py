@@ -2,6 +2,7 @@
 
 import json
 
+from experiments.engine import progress, record
 from training.run import metrics_file
 
 ROWS = [{"kind": kind, "step": step, "loss": 0.5} for step in (2, 4, 6) for kind in ("train", "val")]
@@ -18,6 +19,8 @@ def test_whole_rows_come_back_whatever_stands_between(tmp_path):
         b"",
         b"\xff\xfe",
         b"[1]",
+        b"null",
+        b"[" * 99_999,
         b"3",
         b'{"step": 3}',
         b'{"kind": "train", "step": "3"}',
@@ -26,6 +29,15 @@ def test_whole_rows_come_back_whatever_stands_between(tmp_path):
     path = written(tmp_path / "metrics.jsonl", *odd, json.dumps(ROWS[0]).encode())
     assert list(metrics_file.rows(path)) == [*ROWS, ROWS[0]]
     assert list(metrics_file.rows(tmp_path / "absent")) == []
+
+
+def test_the_engine_sees_the_last_whole_step(tmp_path):
+    assert progress.last_step(tmp_path) == 0
+    for more in (b"null", b"[1]", b'{"step": NaN, "kind": "val"}', b'{"step": "x"}', b"\xff", b'{"kind": "tr'):
+        written(tmp_path / "metrics.jsonl", more)
+        assert progress.last_step(tmp_path) == 6
+    written(tmp_path / "metrics.jsonl", b'{"kind": "val", "step": 8}', b'{"kind": "val", "step": 10, "loss": null}')
+    assert record.read_validation(tmp_path) == [(2, 0.5), (4, 0.5), (6, 0.5)]
 
 
 def test_lost_rows_are_counted(tmp_path):

@@ -99,7 +99,7 @@ def test_an_unfinished_run_whose_checkpoints_are_all_damaged_starts_again(workdi
     assert again["params_sha256"] in summary.decode()
 
 
-@pytest.mark.parametrize("content", ["", '{"final": {', "[]"])
+@pytest.mark.parametrize("content", ["", '{"final": {', "[]", "null", "{}", '{"final": [3], "best": {}}', "[" * 99_999])
 def test_a_damaged_summary_is_written_anew(workdir, content):
     before = (workdir / "summary.json").read_text()
     (workdir / "summary.json").write_text(content)

@@ -148,7 +148,18 @@ def test_folder_is_claimed_by_one_process(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["", '{"config": {"ta', "[]", '{"config": 3}', '{"config": {"task": "recall"}}', "\x00" * 9]
+    "content",
+    ["", '{"config": {"ta', "[]", "null", "[" * 99_999, '{"config": 3}', '{"config": {"task": "recall"}}', "\x00" * 9]
+    + [
+        f'{{"config": {{"task": "recall", "seed": 0, "data": {data}, "model": {model}}}, "data": {hashes}}}'
+        for data, model, hashes in (
+            ("3", '{"name": "gru"}', "{}"),
+            ("{}", '"name"', "{}"),
+            ("{}", "null", "{}"),
+            ("{}", "{}", "{}"),
+            ("{}", '{"name": "gru"}', "[3]"),
+        )
+    ],
 )
 def test_a_damaged_config_is_one_line_and_written_anew_when_told(tmp_path, content):
     path = tmp_path / "config.json"
