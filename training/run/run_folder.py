@@ -39,9 +39,10 @@ def read_record(workdir: Path, *, damaged_is_none: bool = False) -> dict[str, An
     try:
         found = whole_file.read_json(path, way_out)
         config = found.get("config")
-        whole = isinstance(config, dict) and {"task", "data", "seed", "model"} <= config.keys()
-        groups = [config["data"], config["model"], *(found.get(n) or {} for n in ORIGIN)] if whole else []
-        if not whole or not all(isinstance(one, dict) for one in groups) or "name" not in config["model"]:
+        config = config if isinstance(config, dict) else {}
+        groups = [config.get("data"), config.get("model"), *(found.get(name) or {} for name in ORIGIN)]
+        whole = {"task", "seed"} <= config.keys() and all(isinstance(one, dict) for one in groups)
+        if not whole or "name" not in config["model"]:
             raise ValueError(f"{path} holds no config of a run; {way_out}")
     except ValueError:
         if not damaged_is_none:
