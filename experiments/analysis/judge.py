@@ -23,6 +23,7 @@ from experiments.analysis import statistics
 from experiments.analysis.finding import Effect, Finding, Outcome
 
 HOLDS, FAILS, OPEN, NOT_RUN = "holds", "fails", "open", "not run"
+FEWEST = 5  # seeds: fewer decide nothing
 
 
 @dataclasses.dataclass(frozen=True)

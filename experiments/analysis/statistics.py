@@ -122,6 +122,21 @@ def _alike(values_N: np.ndarray) -> bool:
     return bool(np.ptp(values_N) < NOTHING)
 
 
+def fisher_test(a: tuple[int, int], b: tuple[int, int]) -> float:
+    """One-sided p of Fisher's exact test that (successes, trials) `a` has no larger share than `b`."""
+    table = [[a[0], a[1] - a[0]], [b[0], b[1] - b[0]]]
+    return float(stats.fisher_exact(table, alternative="greater").pvalue)
+
+
+def share_difference(a: tuple[int, int], b: tuple[int, int], confidence: float = CONFIDENCE) -> Interval:
+    """The share of (successes, trials) `a` less that of `b`, with Newcombe's interval (1998, method 10)."""
+    p, q = a[0] / a[1], b[0] / b[1]
+    of_a, of_b = (stats.binomtest(*one).proportion_ci(confidence, method="wilson") for one in (a, b))
+    below = math.hypot(p - of_a.low, of_b.high - q)
+    above = math.hypot(of_a.high - p, q - of_b.low)
+    return Interval(p - q, p - q - below, p - q + above)
+
+
 def holm(p: Sequence[float]) -> list[float]:
     """p corrected for being several (Holm 1979); nan stays, and counts as one of them."""
     order = sorted(range(len(p)), key=lambda i: (math.isnan(p[i]), p[i]))

@@ -11,6 +11,7 @@ from training.run import metrics_file
 from training.run.restore import Restored
 
 LATE = 0.75  # of the steps; after that, a run that has converged gains little
+SOLVED = 0.99  # of the answers of validation; a run of two modes stays far below or passes this
 
 
 def of_model(run: Restored) -> Iterator[Measurement]:
@@ -32,13 +33,12 @@ def of_training(workdir: Path, summary: Mapping[str, Any]) -> Iterator[Measureme
         for name, value in summary[when].items():
             if name != "metric":
                 yield Measurement(f"{when}_{name}", value)
-    yield Measurement("late_gain", late_gain(read_validation(workdir)))
-
-
-def read_validation(workdir: Path) -> list[tuple[int, float]]:
-    """(step, loss) of every evaluation."""
-    rows = metrics_file.rows(workdir / "metrics.jsonl")
-    return [(row["step"], row["loss"]) for row in rows if row["kind"] == "val" and isinstance(row.get("loss"), float)]
+    rows = [row for row in metrics_file.rows(workdir / "metrics.jsonl") if row["kind"] == "val"]
+    yield Measurement(
+        "late_gain", late_gain([(r["step"], r["loss"]) for r in rows if isinstance(r.get("loss"), float)])
+    )
+    solved = [row["step"] for row in rows if (row.get("token_accuracy") or 0.0) >= SOLVED]
+    yield Measurement("steps_to_solve", min(solved, default=math.nan))
 
 
 def late_gain(validation: list[tuple[int, float]]) -> float:

@@ -71,9 +71,10 @@ def plan(question: Question, scale: str, finished: Finished, *, text: str = "", 
 
     Raises ValueError in one line for a grid, a probe, a folder or a choice that cannot be used.
     """
-    runs = select(grid(question, scale, text), only)
+    every = grid(question, scale, text)
+    tuned = {run.name: run for run in reversed(every) if run.tuning and not run.follows}
     cells: dict[str, list[Run]] = {}
-    for run in runs:
+    for run in select(every, only):
         cells.setdefault(run.name, []).append(run)
     trials: list[Due] = []
     reports: list[Due] = []
@@ -81,16 +82,17 @@ def plan(question: Question, scale: str, finished: Finished, *, text: str = "", 
     on_edge: dict[str, float] = {}
     for name, mine in cells.items():
         best: float | None = None
-        if mine[0].tuning:
-            search = _Search(question, mine[0], mine[0].tuning, finished)
+        first = tuned.get(mine[0].follows or name)
+        if first and first.tuning:
+            search = _Search(question, first, first.tuning, finished)
             best, beyond = search.best()
-            trials += search.trials
+            trials += [trial for trial in search.trials if trial not in trials]
             if best is None:
                 waiting += [assumed(question, run) for run in mine]
                 continue
             if beyond:
                 on_edge[name] = best
-        reports += [reported(question, run, best) for run in mine]
+        reports += [reported(question, run, best and best * run.times) for run in mine]
     everything = trials + reports
     return Plan(everything, [one for one in everything if finished(one) is None], waiting, on_edge)
 
@@ -158,6 +160,8 @@ def grid(question: Question, scale: str, text: str = "") -> list[Run]:
         if (run.name, run.seed) in seen:
             raise ValueError(f"runs({scale!r}) has {run.name} with seed {run.seed} twice; tell them apart by an axis")
         seen.add((run.name, run.seed))
+        if run.follows and run.follows not in {one.name for one in runs if one.tuning and not one.follows}:
+            raise ValueError(f"{run.name}: follows = {run.follows!r} is no tuned cell of runs({scale!r})")
         if run.tuning and run.seed == run.tuning.seed:
             raise ValueError(f"{run.name}: seed = {run.seed} is used for tuning and would be reported; use another")
     return with_text(runs, text) if text else runs

@@ -14,7 +14,6 @@ Delays and rates were found with seed 900, which is not among the reported, by l
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,7 +24,7 @@ from experiments.analysis.finding import Finding
 from experiments.analysis.judge import Comparison
 from experiments.analysis.palette import Look
 from experiments.analysis.table import paired
-from experiments.questions.question import Probing, Run, over_seeds
+from experiments.questions.question import DOUBLED, NONE, Probing, Run, changed, doubled, over_seeds
 
 if TYPE_CHECKING:
     from altair import LayerChart
@@ -111,7 +110,6 @@ SYSTEMS = {
     "Transformer, 8 post-norm": _transformer(8, "post", 3),
 }
 START, TRAINED = "at the start", "trained"  # settings
-NONE, DOUBLED = "none", "doubled steps"
 CONTROLS = {  # of two systems: what is changed of a trained run
     "half the rate": {"optimizer.learning_rate": 0.5},
     "twice the rate": {"optimizer.learning_rate": 2.0},
@@ -147,9 +145,9 @@ def runs(scale: str) -> Iterator[Run]:
         yield from over_seeds(run, seeds)
         for control, factors in CONTROLS.items() if name in CONTROLLED else ():
             values = {key: factor * (system.rate if "rate" in key else 1.0) for key, factor in factors.items()}
-            yield from over_seeds(_changed(run, control, values), seeds)
+            yield from over_seeds(changed(run, control, values), seeds)
         if name in LEVELLED and scale != "smoke":
-            yield _changed(run, DOUBLED, {key: 2 * run.overrides[key] for key in ("steps", "every.eval")})
+            yield doubled(run)
 
 
 def _sized(where: str, system: System, scale: str) -> dict[str, Any]:
@@ -175,10 +173,6 @@ def _delay(system: System, scale: str) -> dict[str, Any]:
         "every.eval": max(steps // 4, 1),
         "optimizer.learning_rate": system.rate,
     }
-
-
-def _changed(run: Run, control: str, values: dict[str, Any]) -> Run:
-    return dataclasses.replace(run, axes={**run.axes, "control": control}, overrides={**run.overrides, **values})
 
 
 class Curve(NamedTuple):
@@ -319,13 +313,13 @@ def verdict(table: DataFrame) -> Sequence[Finding]:
     def eased(name: str) -> Series:
         return paired(decades(table, Curve("tanh RNN, 1.0")).abs(), decades(table, Curve(name)).abs())
 
-    def changed(name: str, control: str) -> Comparison:
+    def controlled(name: str, control: str) -> Comparison:
         curve = Curve(name, TRAINED, control)
         return compared(curve, paired(decades(table, curve), decades(table, Curve(name, TRAINED))))
 
     flat = THRESHOLDS["flat"]
-    moved = {name: doubled(table, name) for name in LEVELLED}
-    off = levelled.levelled_off(moved, THRESHOLDS["alike"], "the decades lost")
+    moves = {name: moved(table, name) for name in LEVELLED}
+    off = levelled.levelled_off(moves, THRESHOLDS["alike"], "the decades lost")
     trained = levelled.within(off, f"{min(STEPS.values()):,} to {max(STEPS.values()):,} steps").capitalize()
     return [
         judge.larger(
@@ -382,14 +376,14 @@ def verdict(table: DataFrame) -> Sequence[Finding]:
         judge.equivalent(
             "control",
             f"What is lost after training follows neither rate nor clipping by {THRESHOLDS['alike']:g} decades.",
-            [changed(name, control) for name in CONTROLLED for control in CONTROLS],
+            [controlled(name, control) for name in CONTROLLED for control in CONTROLS],
             margin=THRESHOLDS["alike"],
         ),
         off,
     ]
 
 
-def doubled(table: DataFrame, name: str) -> float:
+def moved(table: DataFrame, name: str) -> float:
     """By how many decades twice the steps move what is lost."""
     reported, twice = (decades(table, Curve(name, TRAINED, control)) for control in (NONE, DOUBLED))
     return levelled.gain(twice, reported)

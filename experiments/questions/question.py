@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SCALES = ("smoke", "cpu", "gpu")  # seconds, for the tests; 2 cores and at most 3 hours; the papers' sizes on one GPU
 MOMENTS = ("start", "evaluations", "end")
+NONE, DOUBLED = "none", "doubled steps"  # in the axis `control` of questions that have controls
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Run:
     seed: int = 0
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # by dotted key
     tuning: Tuning | None = None
+    follows: str = ""  # the cell whose chosen value this one takes, as a control does, rather than have trials
+    times: float = 1.0  # that value, for a control of the rate
     probes: tuple[Probing, ...] = ()  # besides the question's
     here: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # overrides of this machine, as where text lies
     label: str = ""  # in place of the name that follows from the axes
@@ -125,3 +128,17 @@ class Question(Protocol):
 def over_seeds(run: Run, count: int) -> list[Run]:
     """The run with seeds 0 to `count` - 1."""
     return [dataclasses.replace(run, seed=seed) for seed in range(count)]
+
+
+def changed(run: Run, control: str, overrides: Mapping[str, Any] | None = None, *, times: float = 1.0) -> Run:
+    """A control of a run: in the axis `control` another name, some values changed, and the rate that was chosen for the
+    run itself, so many times."""
+    follows = run.name if run.tuning else ""
+    axes, overrides = {**run.axes, "control": control}, {**run.overrides, **(overrides or {})}
+    return dataclasses.replace(run, axes=axes, overrides=overrides, follows=follows, times=times)
+
+
+def doubled(run: Run) -> Run:
+    """The run with twice the steps, for whether training had levelled off (`experiments/analysis/levelled.py`)."""
+    twice = {key: 2 * run.overrides[key] for key in ("steps", "every.eval")}
+    return changed(run, DOUBLED, twice)

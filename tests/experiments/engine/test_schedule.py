@@ -5,7 +5,7 @@ import types
 import pytest
 
 from experiments.engine import schedule
-from experiments.questions.question import Probing, Run, Tuning, over_seeds
+from experiments.questions.question import Probing, Run, Tuning, changed, doubled, over_seeds
 
 CONFIG = "configs/recall.py:gru"
 FIXED = [run for system in ("a", "b") for run in over_seeds(Run(CONFIG, {"system": system}), 2)]
@@ -101,6 +101,23 @@ def test_finalists_at_full_length_go_beyond_the_grid_of_the_short_trials():
     found = plan(tuned(overrides=SHORT), long, short=short)
     assert found.due[0].tuned == pytest.approx(0.025) and found.due[0].config.steps == 600
     assert chosen(plan(tuned(overrides=SHORT), long | {0.025: 2.0}, short=short)) == {0.05}
+
+
+def test_a_control_follows_its_cell():
+    run = Run(
+        CONFIG, {"system": "a"}, overrides={"steps": 600, "every.eval": 100}, tuning=Tuning((0.1, 0.2), extensions=0)
+    )
+    cell = over_seeds(run, 2)
+    controls = [doubled(run), changed(cell[0], "twice the rate", times=2.0)]
+    found = plan([*cell, *controls], {0.1: 2.0, 0.2: 1.0})
+    by_name = {due.key.name: due for due in found.runs if due.role == "report"}
+    assert by_name["a-doubled-steps"].tuned == 0.2 and by_name["a-doubled-steps"].config.steps == 1200
+    assert by_name["a-twice-the-rate"].config.optimizer.learning_rate == 0.4
+    assert sum(due.role == "tune" for due in found.runs) == 2
+    waiting = schedule.plan(question([*cell, *controls]), "cpu", finished({}), only="twice")
+    assert [due.role for due in waiting.due] == ["tune", "tune"]  # of the cell that it follows
+    with pytest.raises(ValueError, match="follows = 'a' is no tuned cell"):
+        schedule.grid(question(controls), "cpu")
 
 
 def test_text_is_read_where_it_lies_and_that_is_no_part_of_the_run(tmp_path):
