@@ -20,7 +20,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,6 +41,8 @@ from training.run.restore import WHICH, Restored, read_config, restore
 PICTURES = 8  # examples drawn by --attention
 
 LARGEST = 2**31 - 1
+MAX_LEN = 200  # tokens that a language model writes
+BEAM = Beam()  # how outputs are found unless something else is asked
 DECODING: dict[str, tuple[float, float, float]] = {
     "beam_size": (Beam.beam_size, 1, 64),
     "length_penalty": (Beam.length_penalty, 0, 100),
@@ -50,7 +52,7 @@ DECODING: dict[str, tuple[float, float, float]] = {
     "seed": (0, 0, 2**32 - 1),
     "num_samples": (1, 1, 1024),
     "nbest": (0, 0, 1024),
-    "max_len": (200, 1, 2**16),
+    "max_len": (MAX_LEN, 1, 2**16),
 }
 """Options: (default, least, most)."""
 
@@ -212,7 +214,13 @@ def read_lines(path: str) -> Iterator[str]:
         yield from files.read_lines(path, may_be_blank=True)
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
+class Asked(NamedTuple):
+    options: argparse.Namespace  # the command line
+    decoding: Decoding
+    given: Mapping[str, Any]  # of the options of decoding
+
+
+def parse(argv: Sequence[str]) -> Asked:
     parser = Parser(__doc__)
     parser.add_argument("--workdir", type=Path, required=True, help="folder of the run")
     parser.add_argument("--split", help="split to evaluate; text tasks name theirs (default: val)")
@@ -236,15 +244,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     given = {name: value for name, value in vars(options).items() if value is not None and value is not False}
     check_options(parser, given)
-    for name, (default, *_) in DECODING.items():
-        setattr(options, name, given.get(name, default))
-    options.given = {name: value for name, value in given.items() if name in ("sample", *DECODING)}
-    options.limit, options.split = options.limit or 0, options.split or "val"
+    values = {name: given.get(name, default) for name, (default, *_) in DECODING.items()}
     if options.sample:
-        options.decoding = Sample(options.temperature, options.top_k, options.top_p, options.seed)
+        decoding: Decoding = Sample(*(values[name] for name in ("temperature", "top_k", "top_p", "seed")))
     else:
-        options.decoding = search(options.beam_size, options.length_penalty)
-    return options
+        decoding = search(values["beam_size"], values["length_penalty"])
+    return Asked(options, decoding, {name: given[name] for name in ("sample", *DECODING) if name in given})
 
 
 def check_options(parser: Parser, given: Mapping[str, Any]) -> None:
@@ -283,13 +288,11 @@ def write_outputs(
             print(f"{number}\t{score:.4f}\t{files.one_line(text)}" if numbered else text, flush=True)
 
 
-def part_of(split: str, options: argparse.Namespace, text: str = "") -> str:
+def part_of(split: str, checkpoint: str, decoding: Decoding = BEAM, limit: int = 0, text: str = "") -> str:
     """What results are called: the split, and whatever else than the defaults decides them, so that neither a part
     replaces the whole nor one decoding, or one text, another."""
-    words = [split, text, "" if options.checkpoint == "best" else options.checkpoint]
-    if not options.attention:
-        words += [named(options.decoding)] if options.decoding != Beam() else []
-    return "-".join(filter(None, [*words, f"first{options.limit}" if options.limit else ""]))
+    words = [split, text, "" if checkpoint == "best" else checkpoint, named(decoding) if decoding != BEAM else ""]
+    return "-".join(filter(None, [*words, f"first{limit}" if limit else ""]))
 
 
 def other_text(run: Restored, workdir: Path, split: str) -> str:
@@ -326,14 +329,14 @@ def say(run: Restored) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    options = parse(argv)
+    options, decoding, given = parse(argv)
+    limit, split = options.limit or 0, options.split or "val"
     with user_errors():
         config = read_config(options.workdir)
         if options.data_dir and "dir" not in config.data:
             raise ValueError(f"--data_dir = {options.data_dir}: {config.task} reads no files; leave it out")
         backend.configure(options.workdir, config.keep_pages, config.cpu_devices, config.deterministic)
         run = restore(options.workdir, options.checkpoint, data_dir=options.data_dir)
-        split = options.split
         flag, file = next(((f, v) for f in ("source", "target", "input") if (v := getattr(options, f))), ("", ""))
         if file:
             if not isinstance(run.task, Text):
@@ -343,33 +346,32 @@ def main(argv: Sequence[str]) -> None:
             if options.input:
                 if not run.model.decodes:
                     raise ValueError(f"--input = {options.input}: {run.config.model.name} cannot decode; use --split")
-                check_given(options.given, run, decoded=True)
-                outputs = options.num_samples if options.sample else options.nbest or 1
+                check_given(given, run, decoded=True)
+                draws, nbest = given.get("num_samples", 1), given.get("nbest", 0)
+                outputs = draws if options.sample else nbest or 1
                 write_outputs(
-                    Generator(run.model, run.task.spec, options.decoding, outputs=outputs),
+                    Generator(run.model, run.task.spec, decoding, outputs=outputs),
                     run.task,
                     read_lines(options.input),
-                    nbest=options.nbest,
-                    numbered=bool(options.nbest or options.num_samples > 1),
-                    max_len=options.max_len,
+                    nbest=nbest,
+                    numbered=bool(nbest or draws > 1),
+                    max_len=given.get("max_len", MAX_LEN),
                 )
                 return
         spec = run.task.spec
         decoded = spec.free_running and spec.source != "none" and run.model.decodes
-        check_given(options.given, run, decoded=decoded and not options.attention)
+        check_given(given, run, decoded=decoded and not options.attention)
         if not options.target and split not in run.task.splits:
             checks.one_of("--split", split, run.task.splits)
         if options.attention:
             if not attention_names(run.model):
                 raise ValueError(f"--attention: {run.config.model.name} has no attention to draw; evaluate it without")
-            name = (
-                f"{options.workdir.resolve().name}-{part_of(split, options, other_text(run, options.workdir, split))}"
-            )
-            for path in draw(run, split, options.attention, name):
+            part = part_of(split, options.checkpoint, text=other_text(run, options.workdir, split))
+            for path in draw(run, split, options.attention, f"{options.workdir.resolve().name}-{part}"):
                 print(path)
             say(run)
             return
-        found, predictions = evaluate(run, split, options.decoding, limit=options.limit)
+        found, predictions = evaluate(run, split, decoding, limit=limit)
         text = other_text(run, options.workdir, split)
         found |= {"content_hash": run.task.content_hash(split).get(split, ""), "data_dir": options.data_dir}
         found |= {
@@ -380,7 +382,7 @@ def main(argv: Sequence[str]) -> None:
         }
         folder = options.workdir / "eval"
         folder.mkdir(exist_ok=True)
-        part = part_of(split, options, text)
+        part = part_of(split, options.checkpoint, decoding, limit, text)
         whole_file.write_json(folder / f"{part}.json", found)
         path = folder / f"{part}.predictions.txt"
         whole_file.write_text(path, "".join(line + "\n" for line in predictions))

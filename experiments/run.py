@@ -31,6 +31,7 @@ import jax
 from experiments.analysis import moved, table
 from experiments.engine import publish, results, schedule, sitting, version
 from experiments.engine.results import Folders, Store
+from experiments.engine.sitting import Sitting
 from experiments.engine.study import Study
 from experiments.page import question_page
 from experiments.questions import find
@@ -73,7 +74,7 @@ def compared(study: Study, committed: Sequence[Path]) -> list[str]:
     return moved.lines(before, after, results.OF_THE_MACHINE)
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Sitting]:
     parser = Parser(__doc__)
     parser.add_argument("question", nargs="?", default="", help="a name of experiments/questions")
     parser.add_argument("--scale", default="cpu", choices=SCALES)
@@ -83,12 +84,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=results.OWN, help="where table and figure go")
     sitting.add_options(parser, "--budget")
     options = parser.parse_args(argv)
-    sitting.check(parser, options, "--budget")
-    return options
+    return options, sitting.check(parser, options, "--budget")
 
 
 def main(argv: Sequence[str]) -> int:
-    options = parse(argv)
+    options, asked = parse(argv)
     if not options.question:
         print(*(f"{name:16} {claim}" for name, claim in claims().items()), sep="\n")
         return 0
@@ -101,7 +101,7 @@ def main(argv: Sequence[str]) -> int:
         study = Study(question, name, scale, folders.beside() if options.fresh else folders, **chosen)
         if options.fresh:
             study.learn(Store(folders))
-        if (outcome := sitting.sit(study, options, options.runs, options.results)) is None:
+        if (outcome := sitting.sit(study, asked, options.runs, options.results)) is None:
             return 0
         if said := write(study):
             print(*said, *compared(study, committed), f"{study.folders.results}/figure.png", sep="\n")

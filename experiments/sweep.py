@@ -14,7 +14,6 @@ folder for whatever was asked: values, seeds, steps, budget, rates, measure, tex
 import training.machine.signals  # noqa: F401
 
 # isort: split
-import argparse
 import csv
 import hashlib
 import io
@@ -24,6 +23,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 
@@ -31,6 +31,7 @@ from data import whole_file
 from experiments.engine import publish, results, sitting
 from experiments.engine.ablation import LONGEST, MEASURES, RATE, Ablation, Cell
 from experiments.engine.results import Folders
+from experiments.engine.sitting import Sitting
 from experiments.engine.study import Study
 from experiments.page import templates
 from training.command.cli import Parser, user_errors
@@ -41,7 +42,21 @@ MOST_RUNS = 10_000
 BUDGET = re.compile(r"(\d+(?:\.\d+)?)([kM]?)")
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
+class Options(NamedTuple):
+    """The command line."""
+
+    config: Sequence[str]
+    vary: Sequence[str]
+    fixed: Mapping[str, str]  # values of all runs, by key
+    seeds: int
+    rates: str
+    budget: str
+    measure: str
+    runs: Path | None
+    sitting: Sitting
+
+
+def parse(argv: Sequence[str]) -> Options:
     parser = Parser(__doc__)
     parser.add_argument("--config", action="append", default=[], metavar="FILE:ARCHITECTURE")
     parser.add_argument("--vary", action="append", default=[], metavar="KEY=VALUE,VALUE", help="a key with its values")
@@ -53,14 +68,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--runs", type=Path, help="folder of the runs; default: runs/ and a name that follows")
     sitting.add_options(parser, "--minutes")
-    fixed = [match for word in argv if (match := OVERRIDE.fullmatch(word))]
-    options = parser.parse_args([word for word in argv if not OVERRIDE.fullmatch(word)])
-    sitting.check(parser, options, "--minutes")
-    options.fixed = {match[1]: match[2] for match in fixed}
-    return options
+    fixed = {match[1]: match[2] for word in argv if (match := OVERRIDE.fullmatch(word))}
+    found = parser.parse_args([word for word in argv if not OVERRIDE.fullmatch(word)])
+    own = {name: getattr(found, name) for name in Options._fields if name not in ("fixed", "sitting")}
+    return Options(**own, fixed=fixed, sitting=sitting.check(parser, found, "--minutes"))
 
 
-def ablation(options: argparse.Namespace) -> Ablation:
+def ablation(options: Options) -> Ablation:
     """Raises ValueError for what the command line asks and cannot be."""
     if not options.config:
         raise ValueError("--config is missing; give a file and an architecture, as in --config=configs/recall.py:gru")
@@ -83,17 +97,18 @@ def ablation(options: argparse.Namespace) -> Ablation:
     runs = options.seeds * math.prod(map(len, varied.values()))
     if runs > MOST_RUNS:
         raise ValueError(f"--seeds and --vary ask for {runs:,} runs of each config; use {MOST_RUNS:,} or fewer")
-    if options.data and "data.dir" in {*varied, *options.fixed}:
-        raise ValueError(f"--data = {options.data} and data.dir name the same folder; leave one out")
-    if options.wandb == "disabled" and (idle := next((key for key in options.fixed if key.startswith("wandb.")), "")):
+    text, wandb = options.sitting.data, options.sitting.wandb
+    if text and "data.dir" in {*varied, *options.fixed}:
+        raise ValueError(f"--data = {text} and data.dir name the same folder; leave one out")
+    if wandb == "disabled" and (idle := next((key for key in options.fixed if key.startswith("wandb.")), "")):
         raise ValueError(f"--config.{idle} does nothing without --wandb; add --wandb=auto, or leave it out")
     rates = sorted(map(_rate, _listed("--rates", options.rates))) if options.rates else []
     if len({*rates}) < len(rates):
         raise ValueError(f"--rates = {options.rates} has a rate twice; leave one out")
     if rates and RATE in {*varied, *options.fixed}:
         raise ValueError(f"{RATE} is set and chosen by --rates; leave one of them out")
-    chosen = {"rates": rates, "budget": _budget(options.budget), "measure": options.measure}
-    return Ablation(options.config, varied, options.fixed, seeds=options.seeds, text=options.data, **chosen)
+    chosen: dict[str, Any] = {"rates": rates, "budget": _budget(options.budget), "measure": options.measure}
+    return Ablation(options.config, varied, options.fixed, seeds=options.seeds, text=text, **chosen)
 
 
 def _listed(what: str, text: str) -> list[str]:
@@ -123,7 +138,7 @@ def _budget(text: str) -> int:
     return round(size)
 
 
-def name_of(options: argparse.Namespace) -> str:
+def name_of(options: Options) -> str:
     """Of the sweep: the folder of its runs and their group in wandb; with a hash where values are set for all runs."""
     configs = [f"{Path(file).stem}-{argument}" for file, _, argument in (c.rpartition(":") for c in options.config)]
     keys = [word.partition("=")[0].removeprefix("model.") for word in options.vary]
@@ -201,10 +216,9 @@ def main(argv: Sequence[str]) -> int:
     with user_errors():
         asked, name = ablation(options), name_of(options)
         runs = options.runs or Path("runs") / name
-        study = Study(
-            asked, name, "", Folders(runs, runs / asked.results, None), text=options.data, wandb=options.wandb
-        )
-        if (outcome := sitting.sit(study, options, runs)) is None:
+        folders, chosen = Folders(runs, runs / asked.results, None), options.sitting
+        study = Study(asked, name, "", folders, text=chosen.data, wandb=chosen.wandb)
+        if (outcome := sitting.sit(study, chosen, runs)) is None:
             return 0
         command = shlex.join(["python", "-m", "experiments.sweep", *argv])
         if said := write(study, asked, command):

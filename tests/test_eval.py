@@ -45,8 +45,12 @@ def command(workdir, *words):
 def evaluate(workdir, *words, split="val"):
     """Calls eval.py in this process and returns what it wrote."""
     eval.main([f"--workdir={workdir}", f"--split={split}", *words])
-    options = eval.parse([f"--workdir={workdir}", *words])
-    return json.loads((workdir / "eval" / f"{eval.part_of(split, options)}.json").read_text())
+    return json.loads((workdir / "eval" / f"{part_of(split, *words)}.json").read_text())
+
+
+def part_of(split, *words):
+    options, decoding, _ = eval.parse(["--workdir=run", *words])
+    return eval.part_of(split, options.checkpoint, decoding, options.limit or 0)
 
 
 def lines(path):
@@ -292,7 +296,7 @@ def test_sampling_follows_its_seed(translation):
     ],
 )
 def test_results_name_how_they_were_decoded(words, part):
-    assert eval.part_of("val", eval.parse(["--workdir=run", *words])) == part
+    assert part_of("val", *words) == part
 
 
 def test_equal_lines_draw_different_samples(translation, folder, capsys):

@@ -1,6 +1,7 @@
 """One sitting of a command that runs a study: its options, what it says before, where jobs go, what it says after."""
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -18,6 +19,19 @@ from training.machine import signals
 from training.mirrors import wandb_account
 
 
+@dataclasses.dataclass(frozen=True)
+class Sitting:
+    """What the command line asks of it."""
+
+    jobs: int
+    slurm: Path | None  # the file; None: this machine
+    cancel: bool
+    dry_run: bool
+    minutes: float
+    wandb: str
+    data: str
+
+
 def add_options(parser: Parser, minutes: str) -> None:
     """`minutes` is the name of the option with the time after which to stop."""
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time; on a CPU they share out its cores")
@@ -30,7 +44,8 @@ def add_options(parser: Parser, minutes: str) -> None:
     parser.add_argument("--data", default="", help="folder of the text that the runs read; without it, downloaded")
 
 
-def check(parser: Parser, options: argparse.Namespace, minutes: str) -> None:
+def check(parser: Parser, options: argparse.Namespace, minutes: str) -> Sitting:
+    """The options that `add_options` added; ends the process, with one line, for those that do not go together."""
     if options.jobs < 1:
         parser.error(f"--jobs = {options.jobs} is no number of processes; use 1 or more")
     if options.jobs > (most := MOST["workers"]):
@@ -43,33 +58,34 @@ def check(parser: Parser, options: argparse.Namespace, minutes: str) -> None:
         parser.error("--cancel is of jobs in Slurm; here, Ctrl-C saves and ends them")
     if not options.minutes >= 0:
         parser.error(f"{minutes} = {options.minutes} is no number of minutes; use 0 (none) or more")
+    return Sitting(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Sitting)})
 
 
-def sit(study: Study, options: argparse.Namespace, *folders: Path) -> Outcome | None:
+def sit(study: Study, asked: Sitting, *folders: Path) -> Outcome | None:
     """Runs what is due; None where that was not asked. Raises ValueError for what cannot be."""
-    slots = 1 if study.alone else options.jobs
-    if options.jobs > slots:
+    slots = 1 if study.alone else asked.jobs
+    if asked.jobs > slots:
         said = f"{study.name} measures time, so one run at a time has the whole machine"
-        print(f"--jobs = {options.jobs}: {said}", file=sys.stderr)
-    if options.wandb != "disabled":
-        wandb_account.mode_of(options.wandb)
+        print(f"--jobs = {asked.jobs}: {said}", file=sys.stderr)
+    if asked.wandb != "disabled":
+        wandb_account.mode_of(asked.wandb)
     for name, folder in zip(("--runs", "--results"), folders, strict=False):
         check_folder(name, folder)
     plan = study.plan()
     left = [*plan.due, *plan.waiting]
     if outdated := study.store.outdated(plan.due):
         print(outdated, file=sys.stderr)
-    if options.dry_run:
+    if asked.dry_run:
         _list(study, left, slots)
         return None
-    cluster = Slurm(study.folders.runs / jobs.FOLDER, settings(options.slurm)) if options.cluster else None
-    if cluster and options.cancel:
+    cluster = Slurm(study.folders.runs / jobs.FOLDER, settings(asked.slurm)) if asked.slurm else None
+    if cluster and asked.cancel:
         print(cluster.cancel())
         return None
     if not left:
         print(f"{study.all_finished()}; what comes out is written anew", file=sys.stderr)
         return Outcome({}, "")
-    return execute(study, cluster or Local(min(slots, len(left))), budget=options.minutes)
+    return execute(study, cluster or Local(min(slots, len(left))), budget=asked.minutes)
 
 
 def _list(study: Study, left: list[Due], jobs: int) -> None:

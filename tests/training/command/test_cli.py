@@ -92,8 +92,8 @@ def test_the_home_folder_is_found_in_any_path(monkeypatch, tmp_path):
     )
     wandb = options.config.wandb
     assert (options.workdir, wandb.name, wandb.group) == (tmp_path / "x", f"{tmp_path}/b", "~")
-    assert eval.parse(["--workdir", "~/x", "--input=~/in"]).input == f"{tmp_path}/in"
-    assert eval.parse(["--workdir", "~/x", "--input=~/in"]).workdir == tmp_path / "x"
+    assert eval.parse(["--workdir", "~/x", "--input=~/in"]).options.input == f"{tmp_path}/in"
+    assert eval.parse(["--workdir", "~/x", "--input=~/in"]).options.workdir == tmp_path / "x"
 
 
 MISTAKES = {
