@@ -1,10 +1,9 @@
-"""Draws a question's figure and verdict anew, from its table alone; and the table from the runs' folders alone.
+"""Draws a question's figure and gives its verdict from a table, or from the runs' folders. Nothing is run.
 
 python -m experiments.figure long_range --scale=cpu
-python -m experiments.figure long_range --scale=cpu --from-runs    the table first, from runs/long_range/cpu
+python -m experiments.figure long_range --scale=cpu --from-runs    makes the table from runs/long_range/cpu first
 
-Where there is no table of one's own, the committed one of docs/results is copied to --results and drawn there, as
-`experiments.run` does.
+Without a table in --results, the committed one of docs/results is copied there and drawn.
 """
 
 # Before what takes time to import: Ctrl-C counts from now on.
@@ -17,8 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.analysis import table
-from experiments.engine import publish, results, version
+from experiments.engine import publish, results
 from experiments.engine.results import Folders
+from experiments.engine.study import Study
 from experiments.page import question_page
 from experiments.questions import find
 from experiments.questions.question import SCALES
@@ -30,52 +30,49 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("question", help="a name of experiments/questions")
     parser.add_argument("--scale", default="cpu", choices=SCALES)
     parser.add_argument("--from-runs", action="store_true", help="make the table from the runs' folders first")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs are")
-    parser.add_argument("--results", type=Path, default=results.OWN, help="where table and figure are")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs")
+    parser.add_argument("--results", type=Path, default=results.OWN, help="folder of tables and figures")
     return parser.parse_args(argv)
+
+
+def check(study: Study, source: Path, from_runs: bool) -> None:
+    """Raises ValueError in one line where the results of `source` cannot be drawn, or a fuller table would go."""
+    command = f"python -m experiments.run {study.name} --scale={study.scale}"
+    if outdated := study.store.outdated(study.whole().due):
+        raise ValueError(f"{outdated}: the table is of another version; {command} runs it again")
+    done, everything = study.table()
+    if not done:
+        raise ValueError(f"{source} has no run of {study.name} at scale {study.scale}; start some with {command}")
+    if not len(results.reported(everything)):
+        raise ValueError(
+            f"{source} holds trials of tuned values alone, which show nothing; {command} goes on from there"
+        )
+    own = study.folders.results / "table.parquet"
+    there = table.read(own) if from_runs and own.is_file() else everything
+    if lost := results.runs_of(there) - results.runs_of(everything):
+        raise ValueError(f"{own} has {len(lost)} runs that {source} has not; move it away to do without them")
 
 
 def main(argv: Sequence[str]) -> int:
     options = parse(argv)
     with user_errors():
-        question, name = find(options.question), options.question
+        name, scale = options.question, options.scale
+        question = find(name)
         check_folder("--results", options.results)
-        folders = Folders.of(name, options.scale, options.runs, options.results)
-        path = next(iter(folders.tables()), None)
-        if options.from_runs:
-            everything, path = results.of_runs_alone(folders), folders.results / "table.parquet"
-        elif path is None:
+        folders = Folders.of(name, scale, options.runs, options.results)
+        source = folders.runs if options.from_runs else next(iter(folders.tables()), None)
+        if source is None:
             raise FileNotFoundError(
                 f"{folders.results / 'table.parquet'} is not there; run python -m experiments.run {name} "
-                f"--scale={options.scale}, or give --from-runs"
+                f"--scale={scale}, or give --from-runs"
             )
-        else:
-            everything = table.read(path)
-        grid = list(question.runs(options.scale))
-        if len(everything) and not set(everything["run"]) & {run.name for run in grid}:
-            raise ValueError(
-                f"{path} has no run of {name} at scale {options.scale}; it is of another question or scale"
-            )
-        publish.check_version(question, grid, everything, path)
-        if changed := version.since(everything):
-            print(changed, file=sys.stderr)
-        if not len(results.reported(everything)):
-            raise ValueError(
-                f"{path} holds trials of tuned values alone, which show nothing; python -m experiments.run {name} "
-                f"--scale={options.scale} goes on to the runs that are judged"
-            )
-        there = table.read(path) if options.from_runs and path.is_file() else everything
-        if lost := results.runs_of(there) - results.runs_of(everything):
-            raise ValueError(
-                f"{path} has {len(lost)} runs that {folders.runs} has not; move it away to do without them"
-            )
-        if path.parent != folders.results or options.from_runs:
-            table.write(everything, folders.results)
-        findings = publish.publish(question, name, options.scale, everything, folders.results, len(grid))
-        print(*publish.said(question, options.scale, findings), sep="\n")
-        if missing := publish.missing(grid, everything):
-            print(f"{missing} runs of the grid are not in {path}", file=sys.stderr)
-        question_page.write(name, question, options.scale, options.results)
+        study = Study(question, name, scale, folders, shown="runs" if options.from_runs else "tables")
+        check(study, source, options.from_runs)
+        print(*publish.write(study), sep="\n")
+        plan = study.whole()
+        if missing := len(plan.due) + len(plan.waiting):
+            print(f"{missing} runs of the grid are not in {source}", file=sys.stderr)
+        question_page.write(name, question, scale, options.results)
         print(folders.results / "figure.png")
     return 0
 

@@ -1,4 +1,4 @@
-"""What comes out of a question: table, figure, verdict and commands, from the rows of its finished runs."""
+"""The results of a question: table, figure, verdict and commands, from the rows of its finished runs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import datetime
 import itertools
 import math
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,23 +15,45 @@ from typing import TYPE_CHECKING, Any
 from data import whole_file
 from experiments.analysis import judge, table
 from experiments.analysis.finding import Finding
-from experiments.engine import results, schedule, statement
-from experiments.engine.schedule import Due, Key
+from experiments.engine import results, schedule, statement, version
+from experiments.engine.schedule import Due
 from experiments.engine.statement import ROOT
-from experiments.engine.version import Version
-from experiments.questions.question import Question, Run
+from experiments.engine.study import Study
+from experiments.questions.question import Question
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 
+def write(study: Study) -> list[str]:
+    """Writes table and commands of every finished run and, once one is reported, figure and verdict.
+
+    A table of trials alone is kept for the next start and shows nothing. Returns what came out, for a terminal.
+    """
+    folder = study.folders.results
+    done, everything = study.table()
+    if not done:
+        return []
+    if aside := write_table(everything, folder):
+        print(f"the table had runs that no longer count; it is kept as {aside}", file=sys.stderr)
+    if changed := version.since(everything):
+        print(changed, file=sys.stderr)
+    command = f"python -m experiments.run {study.name} --scale={study.scale}"
+    what = f"# {study.title}: the runs, the table, the figure and the verdict"
+    again = f"# To run everything again and compare it with these results: {command} --fresh"
+    write_commands([what, again, command], study.name, done, folder)
+    if not len(results.reported(everything)):
+        return []
+    plan = study.whole()
+    grid = sum(due.role == schedule.REPORT for due in plan.runs) + len(plan.waiting)
+    findings = publish(study.question, study.name, study.scale, everything, folder, grid)
+    return said(study.question, study.scale, findings)
+
+
 def publish(
     question: Question, name: str, scale: str, everything: DataFrame, folder: Path, runs_of_the_grid: int
 ) -> Sequence[Finding]:
-    """Writes the figure and `verdict.json` from the table alone, or neither. Returns the findings.
-
-    `runs_of_the_grid` is how many there would be, were all of them finished.
-    """
+    """Writes the figure and `verdict.json` from the table alone, or neither. Returns the findings."""
     from experiments.analysis import charts
 
     shown = results.reported(everything)
@@ -53,14 +76,14 @@ def publish(
 
 
 def said(question: Question, scale: str, findings: Sequence[Finding]) -> list[str]:
-    """What came out, for a terminal. A few steps of a few seeds show that everything runs, and nothing else."""
+    """The outcome, for a terminal. A few steps of a few seeds only show that everything runs."""
     if scale == "smoke":
         return ["everything runs; there is no verdict, since so few steps and seeds show nothing"]
     return judge.lines(findings, question.UNDER_REVIEW)
 
 
 def write_table(everything: DataFrame, folder: Path) -> Path | None:
-    """Where the table that was there had reported runs which this one has not, it is kept; says where."""
+    """Keeps the table that was there if it has reported runs that this one lacks; returns where."""
     path, aside = folder / "table.parquet", None
     if path.is_file() and results.runs_of(table.read(path)) - results.runs_of(everything):
         names = (f"table.before{'' if n == 1 else f'-{n}'}.parquet" for n in itertools.count(1))
@@ -71,7 +94,7 @@ def write_table(everything: DataFrame, folder: Path) -> Path | None:
 
 
 def write_commands(first: Sequence[str], name: str, runs: Sequence[Due], folder: Path) -> None:
-    """`commands.sh`: the one command, and what each of its runs would be by hand."""
+    """`commands.sh`: the one command, and what each of its runs is by hand."""
     lines = ["#!/bin/sh", *first, "exit", "", "# The same runs one by one."]
     if any(schedule.reads_text(where) for where in {due.run.config for due in runs}):
         lines.append("# Text is downloaded, or read where it lies: --data=FOLDER, by hand --config.data.dir=FOLDER")
@@ -84,31 +107,12 @@ def write_commands(first: Sequence[str], name: str, runs: Sequence[Due], folder:
     whole_file.write_text(folder / "commands.sh", "\n".join(lines) + "\n")
 
 
-def check_version(question: Question, runs: Sequence[Run], everything: DataFrame, path: Path) -> None:
-    """Raises ValueError where the reported runs of a table are no longer those that the question names."""
-    first = results.first_rows(everything)
-    for run in runs:
-        if row := first.get(Key(run.name, run.seed, None)):
-            due = schedule.reported(question, run, row["tuned"] if math.isfinite(row["tuned"]) else None)
-            if why := Version.of(due).differs(row):
-                raise ValueError(
-                    f"{path}: {due.key} was made with {why}: the table is of another version; python -m "
-                    f"experiments.run runs it again, and commit {row['commit'][:10]} draws it as it is"
-                )
-
-
-def missing(runs: Sequence[Run], everything: DataFrame) -> int:
-    """How many runs of the grid the table does not have."""
-    there = results.runs_of(everything)
-    return sum((run.name, float(run.seed)) not in there for run in runs)
-
-
 def _word(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _plain(finding: Any) -> dict[str, Any]:
-    """A finding as JSON has it: no infinity, no nan."""
+    """A finding for JSON, which has no infinity and no nan."""
 
     def clean(value: Any) -> Any:
         if isinstance(value, dict):
@@ -121,7 +125,7 @@ def _plain(finding: Any) -> dict[str, Any]:
 
 
 def _stated(question: Question, everything: DataFrame) -> dict[str, Any]:
-    """What was stated, in which commit first, and whether the runs, trials too, came after it."""
+    """What was stated, by which commit first, and whether it is older than the runs and trials."""
     said: dict[str, Any] = {"claim": question.CLAIM, "source": question.SOURCE, "prediction": question.PREDICTION}
     said |= {"thresholds": dict(question.THRESHOLDS)}
     file = getattr(question, "__file__", None)

@@ -1,9 +1,9 @@
-"""What is finished of a question at a scale, and where it lies. Rows on disk are the only sign of success.
+"""The finished runs of a question at a scale. A run is finished when its rows are on disk, and by no other sign.
 
 results/QUESTION/SCALE/   table.parquet table.csv figure.svg figure.png verdict.json commands.sh
 docs/results/...          the same, committed: its rows count as finished in a fresh clone, on any machine
-runs/QUESTION/SCALE/      the runs' folders, each with its rows.json; `jobs/` has the processes' logs
-.../SCALE/fresh/          of both, what `--fresh` runs anew
+runs/QUESTION/SCALE/      the runs' folders, each with its rows.json; `jobs/` has the logs
+.../SCALE/fresh/          in both places, what `--fresh` runs again
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 OWN, PUBLISHED = Path("results"), Path("docs/results")
-FRESH = "fresh"  # the folder, below both of a question's, of what is run anew
+FRESH = "fresh"  # the folder of what is run again, below both of a question's
 SECONDS = ("training_seconds", "compile_seconds", "eval_seconds", "save_seconds", "probing_seconds")  # of a run
 OF_THE_MACHINE = (*SECONDS, "target_tokens_per_second")
 
@@ -43,16 +43,16 @@ class Folders(NamedTuple):
         return cls(runs / name / scale, results / name / scale, PUBLISHED / name / scale)
 
     def beside(self) -> Folders:
-        """Where a question is run anew, whatever has been finished."""
+        """Where a question is run again, whatever is finished."""
         return Folders(self.runs / FRESH, self.results / FRESH, None)
 
     def tables(self) -> list[Path]:
-        """One's own table and the committed one, those that are there."""
+        """The user's own table and the committed one, if they exist."""
         there = (folder / "table.parquet" for folder in (self.results, self.published) if folder)
         return [path for path in there if path.is_file()]
 
     def run(self, due: Due) -> Path:
-        """The run's folder; another version has another one."""
+        """The run's folder; each version has its own."""
         wanted = Version.of(due)
         of = hashlib.sha256(json.dumps([wanted.columns, wanted.text], sort_keys=True).encode()).hexdigest()[:8]
         trial_of = "" if due.role == schedule.REPORT else f"-trial-{due.tuned:.3g}"
@@ -60,7 +60,7 @@ class Folders(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A run that was finished once, of this version or another."""
+    """A finished run, of this version or another."""
 
     key: Key
     rows: list[dict[str, Any]]
@@ -87,19 +87,23 @@ def seconds(rows: Iterable[Mapping[str, Any]]) -> float:
 class Store:
     """The finished runs of a question at a scale, and which of them count."""
 
-    def __init__(self, folders: Folders):
-        """Raises ValueError for a table that is none, or of another format."""
-        self.folders = folders
+    def __init__(self, folders: Folders, shown: str = ""):
+        """`shown` is "tables" or "runs" if only those are to be drawn, whatever machine they are of.
+
+        Raises ValueError for a file that is no table, or of another format.
+        """
+        self.folders, self._shown = folders, shown
         self._records: dict[Key, list[Record]] = {}
         self._read: set[Path] = set()
         self._counted: dict[tuple[Key, int], Record] = {}  # by key and the config, of which there is one object
-        for path in reversed(folders.tables()):
+        for path in reversed(folders.tables() if shown != "runs" else []):
             self._add(table.read(path).to_dict("records"), path)
         self.refresh()
 
     def refresh(self) -> None:
-        """Takes in the runs that have finished since."""
-        for path in sorted(set(self.folders.runs.glob(f"*/{trial.ROWS}")) - self._read):
+        """Reads the runs that have finished since."""
+        there = self.folders.runs.glob(f"*/{trial.ROWS}") if self._shown != "tables" else ()
+        for path in sorted(set(there) - self._read):
             if rows := trial.read(path):
                 self._read.add(path)
                 self._add(rows, path)
@@ -116,14 +120,13 @@ class Store:
         return itertools.chain.from_iterable(self._records.values())
 
     def record(self, due: Due) -> Record | None:
-        """The record that counts for a run, of whatever machine; where time is measured, of this processor, or
-        committed with a table."""
+        """The record that counts for a run. If the run measures time, it has to be of this processor or committed."""
         if found := self._counted.get((due.key, id(due.config))):
             return found
         there = self._records.get(due.key, [])
         wanted = Version.of(due) if there else None
         for record in there:
-            if wanted and not wanted.differs(record.rows[0]) and (not wanted.timed or self._measured_here(record)):
+            if wanted and not wanted.differs(record.rows[0]) and (not wanted.timed or self._comparable(record)):
                 return self._counted.setdefault((due.key, id(due.config)), record)
         return None
 
@@ -132,17 +135,18 @@ class Store:
         record = self.record(due)
         return record.rows if record else None
 
-    def _measured_here(self, record: Record) -> bool:
-        return record.source.parent == self.folders.published or f" x {_processor()} (" in record.rows[0]["device"]
+    def _comparable(self, record: Record) -> bool:
+        anywhere = self._shown or record.source.parent == self.folders.published
+        return bool(anywhere) or f" x {_processor()} (" in record.rows[0]["device"]
 
     def outdated(self, due: Iterable[Due]) -> str:
-        """One line on the runs that are in a table and count no longer, or nothing."""
+        """Which runs of a table no longer count, and why, in one line; empty if all count."""
         said = [why for one in due if (why := self._outdated(one))]
         more = f", and {len(said) - 1} more" * (len(said) > 1)
-        return f"{said[0]}{more}; they run again" if said else ""
+        return f"{said[0]}{more}" if said else ""
 
     def _outdated(self, due: Due) -> str:
-        """Why; a trial at full length is beside a short one of the same value, which counts as well."""
+        """A trial at full length may stand beside a short one of the same value, which counts as well."""
         in_tables = [record for record in self._records.get(due.key, []) if record.source.suffix == ".parquet"]
         short = due.run.tuning.overrides if due.run.tuning and due.role == schedule.TUNE else {}
         if not in_tables or any(due.overrides.get(key) != value for key, value in short.items()):
@@ -153,7 +157,7 @@ class Store:
 
 @functools.cache
 def _processor() -> str:
-    """Of the jobs: this process keeps off an accelerator, so another one is asked."""
+    """The processor of the jobs. This process keeps off an accelerator, so it asks another one."""
     asked = [sys.executable, "-c", "from training.machine import provenance; print(provenance.processor())"]
     return subprocess.run(asked, cwd=ROOT, capture_output=True, encoding="utf-8", check=True).stdout.strip()
 
@@ -163,31 +167,13 @@ def _key(row: Mapping[str, Any]) -> Key:
 
 
 def columns_of(due: Due) -> dict[str, Any]:
-    """The columns of the table that say which run a row belongs to, and of which version."""
+    """The columns that say which run a row belongs to, and of which version."""
     which = {"run": due.key.name, **due.run.axes, "seed": due.key.seed, "role": due.role, "tuned": due.tuned}
     return which | Version.of(due).columns
 
 
-def of_runs_alone(folders: Folders) -> DataFrame:
-    """The table of the newest of each run that has a folder. Raises ValueError where there is none."""
-    newest: dict[Key, list[dict[str, Any]]] = {}
-    for path in folders.runs.glob(f"*/{trial.ROWS}"):
-        rows = trial.read(path)
-        if rows and (_key(rows[0]) not in newest or newest[_key(rows[0])][0]["began"] < rows[0]["began"]):
-            newest[_key(rows[0])] = rows
-    if not newest:
-        raise ValueError(f"{folders.runs} holds no finished run; start some with python -m experiments.run")
-    by_seed = sorted(newest, key=lambda key: (key.seed, key.name, key.tuned or 0.0))
-    return table.of_rows(row for key in by_seed for row in newest[key])
-
-
-def first_rows(everything: DataFrame) -> dict[Key, dict[str, Any]]:
-    """The first row of each reported run of a table."""
-    return {_key(row): row for row in reversed(reported(everything).to_dict("records"))}
-
-
 def reported(everything: DataFrame) -> DataFrame:
-    """The rows that figures and verdicts may see: trials that chose a value are not among them."""
+    """The rows that figures and verdicts may see: those of trials are left out."""
     return everything.query(f"role == {schedule.REPORT!r}") if len(everything) else everything
 
 

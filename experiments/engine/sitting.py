@@ -74,7 +74,7 @@ def sit(study: Study, asked: Sitting, *folders: Path) -> Outcome | None:
     plan = study.plan()
     left = [*plan.due, *plan.waiting]
     if outdated := study.store.outdated(plan.due):
-        print(outdated, file=sys.stderr)
+        print(f"{outdated}; they run again", file=sys.stderr)
     if asked.dry_run:
         _list(study, left, slots)
         return None

@@ -1,4 +1,4 @@
-"""A question at a scale, beside what is finished of it: what plans, executes and publishes share."""
+"""A question at a scale and its finished runs: what planning, executing and publishing share."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ class Study:
         text: str = "",
         only: str = "",
         wandb: str = "disabled",
+        shown: str = "",
     ):
-        """`text` is the folder of what the runs read, where it is not downloaded; `only` chooses runs.
+        """`text` is the folder of the text, if it is not downloaded; `only` chooses runs; `shown` is `Store`'s.
 
         Raises ValueError for a grid, a probe, a choice or a table that cannot be used; nothing has been written.
         """
         self.question, self.name, self.scale, self.folders = question, name, scale, folders
         self._text, self._only, self._wandb = text, only, wandb
-        self.store = Store(folders)
+        self.store = Store(folders, shown)
         everything = self.whole()
         self.alone = any(due.alone for due in (*everything.runs, *everything.waiting))
         self.clock = estimate.Clock(timed=self.alone)
@@ -51,12 +52,12 @@ class Study:
             self.clock.learn(record.key.name, record.role, record.steps, record.seconds)
 
     def plan(self) -> Plan:
-        """Of the chosen runs, by what is finished now."""
+        """What is due now, of the chosen runs."""
         self.store.refresh()
         return schedule.plan(self.question, self.scale, self.store.finished, text=self._text, only=self._only)
 
     def whole(self) -> Plan:
-        """Of every run."""
+        """What is due now, of all runs."""
         return schedule.plan(self.question, self.scale, self.store.finished, text=self._text)
 
     def jobs(self, due: list[Due], slots: int) -> list[Job]:
@@ -80,12 +81,12 @@ class Study:
         return Spec(str(due.key), self.workdir(due), config, columns, due.probes, self.scale == "smoke")
 
     def table(self) -> tuple[list[Due], DataFrame]:
-        """(finished runs, their rows), of every run, in the plan's order."""
+        """(finished runs, their rows), in the plan's order."""
         records = [(due, record) for due in self.whole().runs if (record := self.store.record(due))]
         return [due for due, _ in records], table.of_rows(row for _, record in records for row in record.rows)
 
     def all_finished(self) -> str:
-        """What to say where nothing is left to run, and how to run all of it nonetheless."""
+        """What to say if nothing is left to run, and how to run everything again."""
         if self.folders.published:
             return "every run is finished (--fresh runs them again beside, and says what moved)"
         places = dict.fromkeys(str(folder) for folder in self.folders[:2] if folder and folder.exists())
