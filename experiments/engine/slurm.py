@@ -10,17 +10,19 @@ A file says what to ask for (`--slurm=FILE.toml`):
     parallel = 16           # jobs of an array at a time
     setup = ["module load cuda"]
 
-Which job is which is on disk (`jobs/NAME.slurm`), whether it lives `squeue` says, and whether it did its runs, their
-rows.
+Which job is which is on disk (`jobs/NAME.slurm`, from before it is submitted on), whether it lives `squeue` says, and
+whether it did its runs, their rows.
 """
 
 import json
 import os
+import secrets
 import shutil
 import subprocess
+import sys
 import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,11 @@ from experiments.engine.supervise import supervise
 KINDS: dict[str, type] = dict.fromkeys(("partition", "account", "qos", "constraint"), str)
 KINDS |= dict.fromkeys(("minutes", "gpus", "cpus", "memory_gb", "parallel"), int) | {"setup": list}
 PARALLEL = 16
+ARRAY = 1000  # jobs, which Slurm allows where nothing else is configured
 NOTICE = 120  # seconds before the time limit in which a run saves
 LOOK = 5.0  # seconds between looks at the queue
+PATIENCE = 600.0  # seconds in which squeue may fail to answer
+ANSWER = 60.0  # seconds that one answer of Slurm may take
 GRACE = 30.0  # seconds in which the rows of a job that left the queue may still be on their way through a file system
 ID = ".slurm"
 
@@ -72,13 +77,19 @@ class Slurm:
         self.slots: int = wanted.get("parallel", PARALLEL)
         self._folder, self._wanted = folder, wanted
         self._gone: dict[str, float] = {}  # since when, by name
-        alive = queued()
-        told = {path.stem: _id(path) for path in folder.glob(f"*{ID}")}
-        self._ids = {name: number for name, number in told.items() if number in alive}
+        self._silent = 0.0  # since when squeue has not answered
+        while (alive := self._alive()) is None:
+            time.sleep(LOOK)
+        told = {path.stem: _id(path, alive) for path in folder.glob(f"*{ID}")}
+        self._ids = {name: number for name, number in told.items() if number in alive and self._whole(number)}
         self.running = [jobs.read(folder / f"{name}.json") for name in sorted(self._ids)]
 
     def start(self, wave: Sequence[Job]) -> None:
-        """All of them, as an array; those that measure time as one of their own, a node each."""
+        """All of them, as an array; those that measure time as one of their own, a node each. What is more than an array
+        may hold waits until there is room."""
+        if self.running and len(self.running) + len(wave) > ARRAY:
+            return
+        wave = wave[:ARRAY]
         for alone in (False, True):
             if mine := [job for job in wave if job.alone == alone]:
                 self._submit(mine, alone)
@@ -88,8 +99,11 @@ class Slurm:
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
         files = [str(job.write().absolute()) for job in wave]
+        name = f"longreach-{secrets.token_hex(4)}"
+        for place, job in enumerate(wave):  # a start that is killed before it knows the ids leaves what to ask for
+            whole_file.write_json(job.file.with_suffix(ID), {"wave": name, "place": place})
         executor = submitit.SlurmExecutor(self._folder / "submitit")
-        executor.update_parameters(**self._parameters(alone))
+        executor.update_parameters(**self._parameters(alone), job_name=name)
         where = {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
         try:
             with submitit.helpers.clean_env():  # of the job that this command may run in, and of where Slurm is
@@ -110,7 +124,6 @@ class Slurm:
         paths = os.pathsep.join(filter(None, (str(process.ROOT), os.environ.get("PYTHONPATH"))))
         setup = [f"export PYTHONPATH={paths!r}", *wanted.get("setup", [])]
         return same | {
-            "job_name": "longreach",
             "time": wanted["minutes"],
             "cpus_per_task": cpus,
             "srun_args": [f"--cpus-per-task={cpus}"],  # which srun does not take from the job since Slurm 22.05
@@ -128,7 +141,9 @@ class Slurm:
         until = time.monotonic() + max(seconds, LOOK)
         while time.monotonic() < until and any(job.left for job in self.running):
             time.sleep(min(0.2, LOOK))
-        alive, now, ended = queued(), time.monotonic(), []
+        now, ended = time.monotonic(), list[End]()
+        if (alive := self._alive()) is None:
+            return ended
         for job in list(self.running):
             if self._ids[job.name] in alive:
                 self._gone.pop(job.name, None)
@@ -136,6 +151,30 @@ class Slurm:
                 self.running.remove(job)
                 ended.append(End(job, self._how(job)))
         return ended
+
+    def _alive(self) -> dict[str, str] | None:
+        """What is in the queue; None where squeue does not say. Raises OSError when it has not for PATIENCE."""
+        try:
+            found, self._silent = queued(), 0.0
+            return found
+        except OSError as error:
+            now = time.monotonic()
+            if not self._silent:
+                print(f"waiting for squeue: {error}", file=sys.stderr, flush=True)
+            self._silent = self._silent or now
+            if now - self._silent > PATIENCE:
+                raise OSError(
+                    f"--cluster = slurm: squeue has not answered for {PATIENCE / 60:.0f} minutes ({error}); what is in "
+                    "Slurm goes on, and the same command comes back to it"
+                ) from None
+            return None
+
+    def _whole(self, number: str) -> bool:
+        """Whether a job has what it is to do, which submitit hands over after submitting. What has not is cancelled."""
+        whole = (self._folder / "submitit" / f"{number}_submitted.pkl").exists()
+        if not whole:
+            asked(["scancel", number])
+        return whole
 
     def _how(self, job: Job) -> str:
         """The last line of the job's log, or of what Slurm wrote where the job never began one."""
@@ -149,31 +188,43 @@ class Slurm:
 
     def cancel(self) -> str:
         if self._ids:
-            done = subprocess.run(["scancel", *self._ids.values()], capture_output=True, encoding="utf-8", check=False)
-            if done.returncode:
-                said = (done.stderr.strip() or "scancel failed").splitlines()[0]
-                raise ValueError(f"--cancel: {said}; squeue --me shows what is left")
+            try:
+                asked(["scancel", *self._ids.values()])
+            except OSError as error:
+                raise ValueError(f"--cancel: {error}; squeue --me shows what is left") from None
         return f"cancelled {len(self._ids)} jobs" if self._ids else "no job of these runs is in Slurm"
 
     def close(self) -> None:
         """Nothing ends with the command."""
 
 
-def _id(path: Path) -> str:
-    """Of the job that a file of ours tells of."""
+def _id(path: Path, alive: Mapping[str, str]) -> str:
+    """Of the job that a file of ours tells of; "" where it was to be submitted and is not in the queue."""
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["id"])
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if "id" in told:
+            return str(told["id"])
+        places = (number for number, wave in alive.items() if wave == told["wave"])
+        return next((number for number in places if int(number.partition("_")[2] or 0) == told["place"]), "")
     except (ValueError, KeyError, TypeError):
         raise ValueError(
             f"{path} does not say which job it is of; scancel what squeue --me shows, and remove it"
         ) from None
 
 
-def queued() -> set[str]:
-    """The ids of one's jobs that wait or run, those of arrays as 12_3. Waits for a controller that does not answer."""
-    while True:
-        asked = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
-        found = subprocess.run(asked, capture_output=True, encoding="utf-8", check=False)
-        if not found.returncode:
-            return set(found.stdout.split())
-        time.sleep(LOOK)
+def queued() -> dict[str, str]:
+    """The ids of one's jobs that wait or run, those of arrays as 12_3, with their names. Raises OSError where squeue
+    does not say."""
+    said = asked(["squeue", "--me", "--noheader", "--array", "--format=%i %j"])
+    return {number: name for number, _, name in (line.strip().partition(" ") for line in said.splitlines())}
+
+
+def asked(command: Sequence[str]) -> str:
+    """What a command of Slurm prints. Raises OSError, in one line, where it fails or takes longer than ANSWER."""
+    try:
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=ANSWER)
+    except subprocess.TimeoutExpired:
+        raise OSError(f"{command[0]} took more than {ANSWER:.0f} seconds") from None
+    if done.returncode:
+        raise OSError((done.stderr.strip() or f"{command[0]} failed").splitlines()[0])
+    return done.stdout

@@ -124,6 +124,37 @@ def test_a_cancelled_job_leaves_its_run_to_a_later_start(cluster, tmp_path):
     assert job.left and executor.running == [] and Slurm(job.folder, WANTED).running == []
 
 
+@pytest.mark.parametrize("handed_over", [True, False])
+def test_a_start_that_was_killed_after_submitting_is_followed_by_one_that_submits_nothing_twice(
+    cluster, tmp_path, monkeypatch, handed_over
+):
+    """What submitit had not given its work yet is cancelled, since that would wait for it in vain."""
+    import submitit
+
+    endless = {"steps": 1_000_000, "every__save": 100_000}
+    wave = [Job(name, tmp_path / "jobs", (spec(tmp_path / name, **endless),)) for name in ("one", "other")]
+    submit, hand_over = submitit.SlurmExecutor.map_array, "submitit.core.utils.JobPaths.move_temporary_file"
+    with monkeypatch.context() as killed:
+        if handed_over:
+            killed.setattr(submitit.SlurmExecutor, "map_array", lambda *given: (submit(*given), die()))
+        else:
+            killed.setattr(hand_over, lambda *given, **more: die())
+        with pytest.raises(Killed):
+            Slurm(tmp_path / "jobs", WANTED).start(wave)
+    again = Slurm(tmp_path / "jobs", WANTED)
+    assert [job.name for job in again.running] == (["one", "other"] if handed_over else [])
+    again.cancel()
+    until(lambda: not Slurm(tmp_path / "jobs", WANTED).running and not slurm.queued(), "they do not end")
+
+
+class Killed(BaseException):
+    """In place of SIGKILL."""
+
+
+def die():
+    raise Killed
+
+
 def test_two_processes_by_srun_have_the_losses_of_one(cluster, tmp_path):
     """Under sbatch with two tasks: the plain command is one process, by srun it is two."""
     values = {**SMALL, "every.log": 1, "batch_size": 16, "wandb.mode": "disabled", "model.hidden_size": 8}
@@ -138,6 +169,84 @@ def test_two_processes_by_srun_have_the_losses_of_one(cluster, tmp_path):
 
 
 # ---- without a cluster ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def commands(tmp_path, monkeypatch):
+    """A folder of programs that stand for Slurm's: squeue tells what the file `queue` holds, scancel notes what it was
+    told in `cancelled`."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, does in (
+        ("sbatch", "echo Submitted batch job 7"),
+        ("srun", "true"),
+        ("squeue", f"cat {folder}/queue"),
+        ("scancel", f"echo $* >> {folder}/cancelled"),
+    ):
+        pretend(folder, name, does)
+    (folder / "queue").write_text("")
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setattr(slurm, "LOOK", 0.01)
+    return folder
+
+
+def pretend(folder: Path, name: str, does: str) -> None:
+    (folder / name).write_text(f"#!/bin/sh\n{does}\n")
+    (folder / name).chmod(0o755)
+
+
+REFUSES = "echo slurm_load_jobs error: Unable to contact slurm controller >&2; exit 1"
+
+
+@pytest.mark.parametrize(("does", "said"), [(REFUSES, "Unable to contact"), ("exec sleep 60", "took more than 0 s")])
+def test_a_queue_that_does_not_answer_is_told_and_given_up_in_one_line(
+    commands, tmp_path, monkeypatch, capsys, does, said
+):
+    pretend(commands, "squeue", does)
+    monkeypatch.setattr(slurm, "PATIENCE", 0.1)
+    monkeypatch.setattr(slurm, "ANSWER", 0.2)
+    with pytest.raises(OSError, match="squeue has not answered for .* the same command comes back to it") as error:
+        Slurm(tmp_path / "jobs", WANTED)
+    assert said in str(error.value) and "\n" not in str(error.value)
+    assert capsys.readouterr().err.count("waiting for squeue") == 1
+
+
+def test_a_queue_that_answers_again_has_cost_nothing(commands, tmp_path, capsys):
+    executor = Slurm(tmp_path / "jobs", WANTED)
+    executor.start([Job("one", tmp_path / "jobs", (spec(tmp_path / "run"),))])
+    pretend(commands, "squeue", REFUSES)
+    assert [executor.wait(0), executor.wait(0)] == [[], []] and [job.name for job in executor.running] == ["one"]
+    assert capsys.readouterr().err.count("waiting for squeue") == 1
+    (commands / "queue").write_text("7 longreach\n")
+    pretend(commands, "squeue", f"cat {commands}/queue")
+    assert executor.wait(0) == [] and len(executor.running) == 1
+
+
+def test_a_job_that_was_submitted_but_not_noted_is_found_by_the_name_of_its_wave(commands, tmp_path):
+    jobs = [Job(name, tmp_path / "jobs", (spec(tmp_path / name),)) for name in ("one", "other", "third")]
+    for place, job in enumerate(jobs):
+        job.write()
+        (tmp_path / "jobs" / f"{job.name}.slurm").write_text(json.dumps({"wave": "longreach-1", "place": place}))
+    (tmp_path / "jobs" / "submitit").mkdir()
+    for number in ("7_0", "7_1", "8_2"):
+        (tmp_path / "jobs" / "submitit" / f"{number}_submitted.pkl").touch()
+    (commands / "queue").write_text("7_0 longreach-1\n7_1 longreach-1\n8_2 longreach-2\n")
+    assert [job.name for job in Slurm(tmp_path / "jobs", WANTED).running] == ["one", "other"]
+    (tmp_path / "jobs" / "submitit" / "7_1_submitted.pkl").unlink()  # it would wait for what it is to do
+    assert [job.name for job in Slurm(tmp_path / "jobs", WANTED).running] == ["one"]
+    assert (commands / "cancelled").read_text() == "7_1\n"
+
+
+def test_no_more_jobs_than_an_array_may_have(commands, tmp_path, monkeypatch):
+    monkeypatch.setattr(slurm, "ARRAY", 2)
+    jobs = [Job(name, tmp_path / "jobs", (spec(tmp_path / name),)) for name in ("one", "other", "third")]
+    executor = Slurm(tmp_path / "jobs", WANTED)
+    executor.start(jobs)
+    executor.start(jobs[2:])  # there is no room yet
+    assert [job.name for job in executor.running] == ["one", "other"]
+    executor.running.clear()
+    executor.start(jobs[2:])
+    assert [job.name for job in executor.running] == ["third"]
 
 
 def test_no_progress_within_the_time_limit_is_not_tried_again(tmp_path, monkeypatch):
@@ -178,7 +287,7 @@ def test_a_file_that_asks_for_what_cannot_be(text, said, tmp_path):
 
 
 def test_a_file_that_does_not_say_its_job(tmp_path, monkeypatch):
-    monkeypatch.setattr(slurm, "queued", set)
+    monkeypatch.setattr(slurm, "queued", dict)
     monkeypatch.setattr(slurm.shutil, "which", lambda name: name)
     (tmp_path / "one.slurm").write_text("")
     with pytest.raises(ValueError, match="one.slurm does not say which job it is of"):
