@@ -85,8 +85,8 @@ class Slurm:
         self.running = [jobs.read(folder / f"{name}.json") for name in sorted(self._ids)]
 
     def start(self, wave: Sequence[Job]) -> None:
-        """All of them, as an array; those that measure time as one of their own, a node each. What is more than an array
-        may hold waits until there is room."""
+        """All of them, as an array; those that measure time as one of their own, a node each. What an array cannot hold
+        waits until there is room."""
         if self.running and len(self.running) + len(wave) > ARRAY:
             return
         wave = wave[:ARRAY]
