@@ -43,7 +43,7 @@ def compiled_in_haste():
         yield
 
 
-ROOMS = ("models", "configs", "data", "training", "tests")
+ROOMS = ("models", "configs", "data", "training", "benchmarks", "experiments", "tests")
 FILES = ("train.py", "eval.py", "README.md", "pyproject.toml")
 
 
@@ -63,17 +63,31 @@ def test_an_architecture_is_one_file_and_one_line_and_the_page_s_commands_run(tm
     module, table, size = blocks(page.name)
     (tmp_path / "models" / "averaging.py").write_text(module)
     line, entry = (line for line in table.splitlines() if "veraging" in line)
-    changed = insert(tmp_path / "models" / "__init__.py", "from models.contract", f"{line}\n")
-    changed += insert(tmp_path / "models" / "__init__.py", "MODELS:", f"{entry}\n")
-    assert len(changed) == 2  # the line, with its import
-    insert(tmp_path / "tests" / "models" / "sizes.py", "SIZES:", size)
-    insert(tmp_path / "README.md", "| `rnn`", "| `averaging` | A mean over what was read | Iyyer et al. 2015 |\n")
+    insert(tmp_path / "models" / "__init__.py", "from models.contract", f"{line}\n")
+    insert(tmp_path / "models" / "__init__.py", "MODELS:", f"{entry}\n")
+    assert changed(tmp_path) == {"models/averaging.py": None, "models/__init__.py": [line, entry]}
 
-    tested, trained, evaluated = commands(page)
-    assert " passed" in in_folder(tmp_path, tested)
+    trained, evaluated, made, tested = commands(page)
     few = ("--config.steps=4", "--config.schedule.warmup_steps=0", "--config.data.test_examples=64")
     in_folder(tmp_path, [*trained, *few, "--config.model.activation=tanh"])
     assert "token_accuracy" in in_folder(tmp_path, evaluated)
+
+    # What it takes to be kept.
+    insert(tmp_path / "tests" / "models" / "sizes.py", "SIZES:", size)
+    insert(tmp_path / "README.md", "| `rnn`", "| `averaging` | A mean over what was read | Iyyer et al. 2015 |\n")
+    assert "architectures/averaging: new" in in_folder(tmp_path, made)
+    assert " passed" in in_folder(tmp_path, tested)
+
+
+def changed(folder: Path) -> dict[str, list[str] | None]:
+    """The lines that each file of a copy has more than the file here; None for a new file."""
+    found: dict[str, list[str] | None] = {}
+    for path in sorted(folder.rglob("*.py")):
+        own = ROOT / (name := path.relative_to(folder).as_posix())
+        there = set(own.read_text().splitlines()) if own.is_file() else None
+        if there is None or path.read_text() != own.read_text():
+            found[name] = None if there is None else [x for x in path.read_text().splitlines() if x not in there]
+    return found
 
 
 def commands(page: Path) -> list[list[str]]:

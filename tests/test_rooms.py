@@ -13,24 +13,15 @@ ROOT = Path(__file__).parent.parent
 
 PEERS = ROOT / "benchmarks" / "peers"  # what a user would otherwise pick, for the benchmark
 
-MAY_IMPORT = {
-    "configs": {"configs"},
-    "data": {"data"},
-    "models": {"models"},
-    "training": {"training", "configs", "data", "models"},
-    "train": {"training", "data", "models"},
-    "eval": {"training", "data", "models"},
-    "benchmarks": {"benchmarks", "configs", "training", "data", "models"},
-    "experiments": {"experiments", "benchmarks", "configs", "train", "eval", "training", "data", "models"},
-}
-
-
-FLOORS = (  # within training and experiments, from the ground up
+FLOORS = (  # of the whole tree, from the ground up; what stands on one floor does not meet
+    "configs data models",
+    "data.tasks",
     "training.machine",
     "training.step training.mirrors",
     "training.run",
     "training.evaluation",
     "training.command training.trainer",
+    "train eval benchmarks",
     "experiments.analysis",
     "experiments.questions experiments.probes",
     "experiments.engine",
@@ -39,6 +30,7 @@ FLOORS = (  # within training and experiments, from the ground up
     "experiments.sweep experiments.wandb_dashboard",
 )
 FLOOR_OF = {place: number for number, places in enumerate(FLOORS) for place in places.split()}
+ROOMS = sorted({place.split(".")[0] for place in FLOOR_OF})
 COUNTERPARTS = ("configs", "data/tasks", "experiments/questions")  # a task has its config, and may have its question
 
 
@@ -46,7 +38,7 @@ def room_of(path: Path) -> str:
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
-FILES = sorted(p for room in MAY_IMPORT for p in (*ROOT.glob(f"{room}.py"), *ROOT.glob(f"{room}/**/*.py")))
+FILES = sorted(p for room in ROOMS for p in (*ROOT.glob(f"{room}.py"), *ROOT.glob(f"{room}/**/*.py")))
 
 
 def imported(source: str) -> set[str]:
@@ -66,7 +58,9 @@ def module_of(path: Path) -> str:
 
 
 def place_of(module: str) -> str:
-    return ".".join(module.split(".")[:2])
+    """Where a module stands: the longest of its own names that has a floor; nothing where none has."""
+    names = module.split(".")
+    return next((p for n in range(len(names), 0, -1) if (p := ".".join(names[:n])) in FLOOR_OF), "")
 
 
 def top(names: set[str]) -> set[str]:
@@ -78,25 +72,25 @@ def test_imports_are_found_wherever_they_stand():
 
 
 def test_every_room_is_here():
-    assert {room_of(path) for path in FILES} == set(MAY_IMPORT)
+    tracked = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    assert {path.split("/")[0].removesuffix(".py") for path in tracked} - {"tests"} <= set(ROOMS)
+    assert {room_of(path) for path in FILES} == set(ROOMS)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_point_one_way(path):
-    names = imported(path.read_text())
-    assert top(names) & (MAY_IMPORT.keys() | {"tests"}) <= MAY_IMPORT[room_of(path)]
-
-
-@pytest.mark.parametrize("path", [p for p in FILES if room_of(p) in ("training", "experiments")], ids=module_of)
-def test_rooms_within_a_room_point_down(path):
-    """A module imports from its own room and from lower floors; rooms of one floor do not meet."""
-    here = place_of(module_of(path))
-    if here in ("training", "experiments"):  # an empty __init__.py
-        assert not path.read_text()
+def test_imports_point_down(path):
+    """A module imports from its own place and from lower floors; the table of a package, what it lists."""
+    names, module = imported(path.read_text()), module_of(path)
+    assert "tests" not in top(names)
+    here = place_of(module)
+    if not here:  # an empty __init__.py
+        assert path.name == "__init__.py" and not path.read_text(), (
+            f"{module} stands on no floor; give it one in FLOORS"
+        )
         return
-    assert here in FLOOR_OF, f"{here} stands on no floor; give it one in FLOORS"
-    others = {place_of(name) for name in imported(path.read_text())} - {here}
-    assert not {other for other in others if FLOOR_OF.get(other, -1) >= FLOOR_OF[here]}
+    listed = f"{module}." if path.name == "__init__.py" else " "
+    others = {place for name in names if (place := place_of(name)) and not name.startswith(listed)} - {here}
+    assert not {other for other in others if FLOOR_OF[other] >= FLOOR_OF[here]}
 
 
 def test_imports_have_no_circle():
