@@ -1,4 +1,4 @@
-"""What a run will cost, before it is started: parameters and FLOPs from shapes, seconds from runs that are finished."""
+"""What a run will cost before it starts: parameters and FLOPs from shapes, seconds from finished runs."""
 
 import dataclasses
 import functools
@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 import data
 import models
+from experiments.engine.results import Record
 from experiments.engine.schedule import Due
 from models import flops
 from training.step import params
@@ -57,53 +58,41 @@ def _cost(values: str, examples: float) -> Cost:
 
 
 class Clock:
-    """Seconds a run will take, by what recorded ones took, of whatever version and machine; where nothing is recorded,
-    by FLOPs.
+    """How long a run will take: as recorded runs did, of whatever version and machine, or else by its FLOPs.
 
-    A run's FLOPs need its task, and so its text, which is read only where another run is to be told from it. Runs that
-    measure time (`timed`) take as long as they are told to measure, however little they train.
+    A run that measures time (`timed`) takes as long as it is told to measure, however little it trains.
     """
 
     def __init__(self, timed: bool = False) -> None:
         self._timed = timed
-        self._cells: dict[str, dict[str, list[tuple[int, float]]]] = {}  # cell -> role -> (steps, seconds) of runs
-        self._others: dict[str, list[Due]] = {}  # of recorded cells, by architecture, whose FLOPs nobody asked for
-        self._rates: dict[str, list[float]] = {}  # FLOP/s by architecture
+        self._whole: list[float] = []  # seconds of every recorded run
+        self._steps: dict[tuple[str, str], list[float]] = {}  # seconds per step, by cell and role; role "": any
+        self._rates: dict[str, list[float]] = {}  # FLOP/s by architecture; "": any
 
-    def learn(self, cell: str, role: str, steps: int, seconds: float) -> None:
-        if seconds > 0:
-            self._cells.setdefault(cell, {}).setdefault(role, []).append((steps, seconds))
-
-    def compare(self, runs: Iterable[Due]) -> None:
-        """Runs of recorded cells, to tell other cells from."""
-        for due in runs:
-            if due.key.name in self._cells:
-                self._others.setdefault(due.config.model.name, []).append(due)
-
-    @property
-    def measured(self) -> bool:
-        return bool(self._cells)
+    def learn(self, record: Record) -> None:
+        if record.seconds > 0:
+            self._whole.append(record.seconds)
+            for role in (record.role, ""):
+                per_step = record.seconds / record.config["steps"]
+                self._steps.setdefault((record.key.name, role), []).append(per_step)
+            if record.flops:
+                for model in (record.config["model.name"], ""):
+                    self._rates.setdefault(model, []).append((1 + BACKWARD) * record.flops / record.seconds)
 
     @property
-    def assumed(self) -> str:
-        return f"{ASSUMED_SECONDS:g} s a run" if self._timed else f"at {ASSUMED / 1e9:g} GFLOP/s"
+    def basis(self) -> str:
+        """What estimates come from, in words."""
+        assumed = f"{ASSUMED_SECONDS:g} s per run" if self._timed else f"{ASSUMED / 1e9:g} GFLOP/s"
+        return "by recorded runs" if self._whole else f"assuming {assumed}"
 
     def seconds(self, due: Due) -> float:
-        """By runs of its cell and role, of its cell, of the same architecture, or of any, or what is assumed."""
-        if roles := self._cells.get(due.key.name):
-            mine = roles.get(due.role) or [run for those in roles.values() for run in those]
-            return statistics.median(seconds * due.config.steps / steps for steps, seconds in mine)
+        """By runs of its cell and role, of its cell, of its architecture, or of any."""
+        if known := self._steps.get((due.key.name, due.role)) or self._steps.get((due.key.name, "")):
+            return statistics.median(known) * due.config.steps
         if self._timed:
-            others = [seconds for roles in self._cells.values() for those in roles.values() for _, seconds in those]
-            return statistics.median(others) if others else ASSUMED_SECONDS
-        rates = self._rates_of(due.config.model.name)
-        rates = rates or [rate for name in {*self._others, *self._rates} for rate in self._rates_of(name)]
-        return cost(due.config).flops / (statistics.median(rates) if rates else ASSUMED)
-
-    def _rates_of(self, model: str) -> list[float]:
-        known = self._rates.setdefault(model, [])
-        known += [cost(due.config).flops / self.seconds(due) for due in self._others.pop(model, [])]
-        return known
+            return statistics.median(self._whole or [ASSUMED_SECONDS])
+        rates = self._rates.get(due.config.model.name) or self._rates.get("") or [ASSUMED]
+        return cost(due.config).flops / statistics.median(rates)
 
     def total(self, runs: Iterable[Due]) -> float:
-        return sum(self.seconds(due) for due in runs)
+        return sum(map(self.seconds, runs))

@@ -71,12 +71,18 @@ class Record(NamedTuple):
         return self.rows[0]["role"]
 
     @property
-    def steps(self) -> int:
-        return json.loads(self.rows[0]["config"])["steps"]
+    def config(self) -> dict[str, Any]:
+        return json.loads(self.rows[0]["config"])
 
     @property
     def seconds(self) -> float:
         return seconds(self.rows)
+
+    @property
+    def flops(self) -> float:
+        """Of the forward pass over all that was read, padding left out; 0 if the rows do not tell."""
+        found = {row["measure"]: row["value"] for row in self.rows if row["probe"] == trial.OF_RUN}
+        return found.get("flops_per_token", 0.0) * found.get("tokens_seen", 0.0)
 
 
 def seconds(rows: Iterable[Mapping[str, Any]]) -> float:

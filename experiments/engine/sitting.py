@@ -108,9 +108,10 @@ def _list(study: Study, left: list[Due], jobs: int) -> None:
         sizes = (f"{cost.num_params:,}", f"{cost.num_params_non_embedding:,}")
         listing.add_row(name, str(len(mine)), *sizes, f"{work / 1e12:.3g}", f"{minutes:.1f}")
     print_whole(listing)
-    basis = "by recorded runs" if study.clock.measured else f"assumed {study.clock.assumed}"
     total = study.clock.total(left)
-    print(f"about {duration(total / jobs)} with --jobs={jobs}, {basis}; trials that extend a grid come on top")
+    print(
+        f"about {duration(total / jobs)} with --jobs={jobs}, {study.clock.basis}; trials that extend a grid come on top"
+    )
 
 
 def close(study: Study, outcome: Outcome) -> int:

@@ -40,7 +40,6 @@ class Study:
         self.alone = any(due.alone for due in (*everything.runs, *everything.waiting))
         self.clock = estimate.Clock(timed=self.alone)
         self.learn(self.store)
-        self.clock.compare([*everything.runs, *everything.waiting])
 
     @property
     def title(self) -> str:
@@ -49,7 +48,7 @@ class Study:
     def learn(self, store: Store) -> None:
         """How long runs took."""
         for record in store:
-            self.clock.learn(record.key.name, record.role, record.steps, record.seconds)
+            self.clock.learn(record)
 
     def plan(self) -> Plan:
         """What is due now, of the chosen runs."""

@@ -324,9 +324,7 @@ def test_a_dry_run_lists_and_starts_nothing(tmp_path, capsys, monkeypatch):
     assert run.main(words(tmp_path, "--dry-run")) == 0
     said = capsys.readouterr().out
     assert (
-        "4 runs to do" in said
-        and "recall-tanh-rnn" in said
-        and f"assumed at {estimate.ASSUMED / 1e9:g} GFLOP/s" in said
+        "4 runs to do" in said and "recall-tanh-rnn" in said and f"assuming {estimate.ASSUMED / 1e9:g} GFLOP/s" in said
     )
     assert list(tmp_path.iterdir()) == []
 

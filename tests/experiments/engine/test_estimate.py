@@ -1,13 +1,17 @@
 """What a run will take, by what recorded ones took: its cell first, then its architecture, then any."""
 
+import json
 import types
+from pathlib import Path
 
 import pytest
 
 from experiments.engine import estimate, schedule
+from experiments.engine.results import Record
 from experiments.engine.schedule import REPORT, TUNE
 from experiments.questions.question import Run, over_seeds
 
+FORWARD = 1e5
 ASKED = types.SimpleNamespace(VERSION=1, PROBES=())
 
 
@@ -16,34 +20,45 @@ def due(system: str, model: str, **overrides):
     return [schedule.assumed(ASKED, one) for one in over_seeds(run, 2)]
 
 
-def learned(*runs: tuple) -> estimate.Clock:
-    """A clock that knows (run, seconds)."""
+def record(due, seconds: float, role: str = REPORT, steps: int = 0) -> Record:
+    """As a finished run is recorded: its model does `FORWARD` FLOPs for each of a million tokens."""
+    config = json.dumps({"steps": steps or due.config.steps, "model.name": due.config.model.name})
+    measured = {"training_seconds": seconds, "flops_per_token": FORWARD, "tokens_seen": 1e6}
+    rows = [{"measure": name, "value": value, "probe": "run"} for name, value in measured.items()]
+    return Record(due.key, [row | {"role": role, "config": config} for row in rows], Path("rows.json"))
+
+
+def learned(*records: Record) -> estimate.Clock:
     clock = estimate.Clock()
-    for one, seconds in runs:
-        clock.learn(one.key.name, one.role, one.config.steps, seconds)
-    clock.compare([one for one, _ in runs])
+    for one in records:
+        clock.learn(one)
     return clock
 
 
 def test_a_cell_takes_what_its_seeds_took():
     first, second = due("a", "gru")
-    (longer, _), (other, _) = due("b", "gru", steps=1200), due("c", "rnn")
     assert estimate.Clock().seconds(first) == estimate.cost(first.config).flops / estimate.ASSUMED
-    assert not estimate.Clock().measured
-    clock = learned((first, 50.0))
-    assert clock.seconds(second) == 50.0 and clock.measured
-    assert clock.seconds(longer) == pytest.approx(100.0)  # twice the work of the same architecture
-    ratio = estimate.cost(other.config).flops / estimate.cost(first.config).flops
-    assert clock.seconds(other) == pytest.approx(50 * ratio)
-    assert clock.total([first, second, longer]) == pytest.approx(200.0)
+    assert "assuming" in estimate.Clock().basis
+    clock = learned(record(first, 50.0))
+    assert clock.seconds(second) == 50.0 and clock.basis == "by recorded runs"
+    assert clock.total([first, second]) == pytest.approx(100.0)
+
+
+def test_another_cell_takes_what_its_architecture_did_per_flop_or_any():
+    (first, _), (longer, _), (rnn, _) = due("a", "gru"), due("b", "gru", steps=1200), due("c", "rnn")
+    clock = learned(record(first, 50.0))
+    for one in (longer, rnn):
+        assert clock.seconds(one) == pytest.approx(50.0 * estimate.cost(one.config).flops / (3 * FORWARD * 1e6))
+    slower = learned(record(first, 50.0), record(rnn, 100.0))
+    (another, _) = due("d", "rnn", steps=1200)
+    assert slower.seconds(another) == pytest.approx(2 * clock.seconds(another))
 
 
 def test_trials_and_runs_of_a_cell_tell_of_each_other_by_their_steps():
     (run, _) = due("a", "gru")
-    clock = estimate.Clock()
-    clock.learn("a", TUNE, 200, 20.0)
+    clock = learned(record(run, 20.0, TUNE, steps=200))
     assert clock.seconds(run) == 60.0  # of 600 steps
-    clock.learn("a", REPORT, 300, 40.0)
+    clock.learn(record(run, 40.0, REPORT, steps=300))
     assert clock.seconds(run) == 80.0  # runs of the same role, where there are any
 
 
@@ -53,12 +68,7 @@ def test_what_is_recorded_is_known_without_reading_its_text(monkeypatch):
 
     monkeypatch.setattr(estimate, "cost", refuse)
     first, second = due("a", "gru")
-    assert learned((first, 50.0)).total([first, second]) == 100.0
-    monkeypatch.undo()
-    asked, cost = [], estimate.cost
-    monkeypatch.setattr(estimate, "cost", lambda config: asked.append(config.model.name) or cost(config))
-    (text, _), (rnn, _), (other, _) = due("t", "transformer"), due("r", "rnn"), due("o", "rnn", steps=1200)
-    assert learned((text, 50.0), (rnn, 10.0)).seconds(other) == pytest.approx(20.0) and set(asked) == {"rnn"}
+    assert learned(record(first, 50.0)).total([first, second]) == 100.0
 
 
 def test_training_costs_what_its_own_lengths_do():
@@ -70,6 +80,6 @@ def test_training_costs_what_its_own_lengths_do():
 def test_what_measures_time_takes_as_long_as_others_did_however_much_work_it_is():
     clock = estimate.Clock(timed=True)
     (first, _), (longer, _) = due("a", "gru"), due("b", "gru", steps=1200)
-    assert clock.seconds(longer) == estimate.ASSUMED_SECONDS and "s a run" in clock.assumed
-    clock.learn("a", REPORT, first.config.steps, 50.0)
+    assert clock.seconds(longer) == estimate.ASSUMED_SECONDS and "s per run" in clock.basis
+    clock.learn(record(first, 50.0))
     assert clock.seconds(longer) == 50.0
