@@ -24,12 +24,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import contender, suites
+from benchmarks import contender, listing, suites
 from benchmarks.compare import Comparison, add_shares
-from benchmarks.listing import table
 from data import whole_file
 from training.command import cli
-from training.command.printed import print_whole
+from training.command.printed import print_rows
 from training.machine import provenance
 
 
@@ -101,7 +100,8 @@ def measure(chosen: Sequence[Comparison], found: dict[str, Any], path: Path | No
         if status and one.name == "agreement":
             print("error: not every architecture agrees with the CPU; nothing is measured", file=sys.stderr)
             break
-    print_whole(table({one.name: cases[one.name] for one in chosen if one.name in cases}))
+    there = {one.name: cases[one.name] for one in chosen if one.name in cases}
+    print_rows(listing.rows(there), listing.TITLE, ["case", "program"])
     return status
 
 

@@ -1,27 +1,19 @@
-"""All that was measured, in one table: a row a program."""
+"""All that was measured, for one table: a row per program."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from rich.table import Table
+TITLE = "In turn on this machine; a ratio above 1: the first program of the case is faster"
+COLUMNS = ["case", "program", "step (10 % to 90 %)", "ratio (95 %)", "per second", "matmul", "MFU", "memory", "besides"]
 
-COLUMNS = ["case", "program", "step (10 % to 90 %)", "ratio (95 %)", "a second", "matmul", "MFU", "memory", "besides"]
 
-
-def table(found: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Columns that nothing was found for are left out."""
-    rows: list[dict[str, str]] = []
-    for name, result in found.items():
-        first = len(rows)
-        rows += [cells(one, result["unit"], bool(n)) for n, one in enumerate(result["programs"])]
-        rows += [{"program": program, "besides": f"FAILED: {why}"} for program, why in result["failed"].items()]
-        rows[first]["case"] = name
-    made = Table(title="In turn on this machine; a ratio above 1: the first program of the case is faster")
-    columns = [column for column in COLUMNS if any(row.get(column) for row in rows)]
-    for column in columns:
-        made.add_column(column, justify="left" if column in ("case", "program") else "right", no_wrap=True)
-    for row in rows:
-        made.add_row(*(row.get(column, "") for column in columns))
+def rows(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
+    made: list[dict[str, str]] = []
+    for case, result in found.items():
+        mine = [cells(one, result["unit"], bool(n)) for n, one in enumerate(result["programs"])]
+        mine += [{"program": program, "besides": f"FAILED: {why}"} for program, why in result["failed"].items()]
+        mine[0]["case"] = case
+        made += [{column: row.get(column, "") for column in COLUMNS} for row in mine]
     return made
 
 
@@ -34,7 +26,7 @@ def cells(one: Mapping[str, Any], unit: str, later: bool) -> dict[str, str]:
     return said | {
         "step (10 % to 90 %)": f"{median} {unit_of_time} ({p10} to {p90})",
         "ratio (95 %)": f"{one['ratio']:.2f} ({one['ratio_low']:.2f} to {one['ratio_high']:.2f})" if later else "",
-        "a second": f"{one['per_second']:,.{0 if one['per_second'] >= 100 else 2}f} {unit}",
+        "per second": f"{one['per_second']:,.{0 if one['per_second'] >= 100 else 2}f} {unit}",
         "matmul": f"{one['matmul_share']:.0%}" if "matmul_share" in one else "",
         "MFU": f"{one['mfu']:.1%}" if "mfu" in one else "",
         "memory": f"{one['peak_memory_bytes'] / 2**20:,.0f} MiB",

@@ -18,7 +18,7 @@ import eval
 import train
 from experiments.analysis.palette import Look
 from training.command.cli import Parser, load, user_errors
-from training.command.printed import print_whole
+from training.command.printed import print_rows
 from training.run.restore import restore
 
 MODELS = {"gru": Look("gru"), "gru_attention": Look("attention"), "transformer": Look("transformer")}
@@ -51,22 +51,18 @@ def binned(rows: list[dict], count: int = BINS) -> list[tuple[str, float, int]]:
 
 
 def print_table(results: dict[str, dict], chance: float) -> None:
-    from rich.table import Table
-
-    table = Table(title="Accuracy against distance (tokens between a pair and its query)")
-    table.add_column("distance")
-    for name in results:
-        table.add_column(name, justify="right")
-    table.add_column("chance", justify="right")
-    table.add_column("answers", justify="right")
     columns = {name: binned(found["by_distance"]) for name, found in results.items()}
-    for rows in zip(*columns.values(), strict=True):
-        table.add_row(rows[0][0], *(f"{accuracy:.1%}" for _, accuracy, _ in rows), f"{chance:.1%}", str(rows[0][2]))
-    print_whole(table)
+    rows = [
+        {"distance": bins[0][0]}
+        | {name: f"{accuracy:.1%}" for name, (_, accuracy, _) in zip(columns, bins, strict=True)}
+        | {"chance": f"{chance:.1%}", "answers": str(bins[0][2])}
+        for bins in zip(*columns.values(), strict=True)
+    ]
+    print_rows(rows, "Accuracy against distance (tokens between a pair and its query)", ["distance"])
 
 
 def draw(results: dict[str, dict], chance: dict[str, float], folder: Path) -> None:
-    """`figure.png` and `figure.svg`. What knows which values came, but not with which key, guesses among those."""
+    """`figure.png` and `figure.svg`, with two levels of guessing: among all values, and among those in the source."""
     from experiments.analysis import charts
 
     cells = [

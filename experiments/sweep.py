@@ -14,9 +14,7 @@ folder for whatever was asked: values, seeds, steps, budget, rates, measure, tex
 import training.machine.signals  # noqa: F401
 
 # isort: split
-import csv
 import hashlib
-import io
 import math
 import re
 import shlex
@@ -28,14 +26,15 @@ from typing import Any, NamedTuple
 import jax
 
 from data import whole_file
+from experiments.analysis import table
 from experiments.engine import publish, results, sitting
-from experiments.engine.ablation import LONGEST, MEASURES, RATE, Ablation, Cell
+from experiments.engine.ablation import LONGEST, MEASURES, RATE, Ablation
 from experiments.engine.results import Folders
 from experiments.engine.sitting import Sitting
 from experiments.engine.study import Study
 from experiments.page import templates
 from training.command.cli import Parser, user_errors
-from training.command.printed import print_whole
+from training.command.printed import print_rows
 
 OVERRIDE = re.compile(r"--config\.([^=]+)=(.*)", re.DOTALL)
 MOST_RUNS = 10_000
@@ -158,56 +157,21 @@ def write(study: Study, asked: Ablation, command: str) -> list[Path]:
     shown = results.reported(everything) if done else everything
     if not len(shown):
         return []
-    cells = asked.cells(shown)
     panels = asked.figure(shown)
     publish.write_table(everything, folder)
     publish.write_commands([command], study.name, done, folder)
     charts.save(panels, folder)
-    rows = summary(asked, cells)
-    text = io.StringIO()
-    csv.DictWriter(text, list(rows[0]), lineterminator="\n").writeheader()
-    csv.DictWriter(text, list(rows[0]), lineterminator="\n").writerows(rows)
-    whole_file.write_text(folder / "summary.csv", text.getvalue())
+    rows = asked.summary(shown)
+    whole_file.write_text(folder / "summary.csv", table.of_rows(rows).to_csv(index=False, lineterminator="\n"))
     whole_file.write_text(folder / "index.html", page(study, rows, command))
-    _print(rows)
+    print_rows(rows)
     return [folder / "figure.png", folder / "index.html"]
-
-
-def summary(asked: Ablation, cells: Sequence[Cell]) -> list[dict[str, str]]:
-    """A row a cell, for people: means with a 95 % interval over seeds."""
-
-    def row(cell: Cell) -> dict[str, str]:
-        mean, low, high = cell.measured
-        return {
-            **{axis: f"{value:g}" if isinstance(value, float) else str(value) for axis, value in cell.axes.items()},
-            asked.measure: f"{mean:.4g}",
-            "low": f"{low:.4g}" if math.isfinite(low) else "",
-            "high": f"{high:.4g}" if math.isfinite(high) else "",
-            "seeds": str(cell.seeds),
-            "learning rate": f"{cell.learning_rate:.3g}",
-            "parameters": f"{cell.num_params:.0f}",
-            "without embeddings": f"{cell.num_params_non_embedding:.0f}",
-            "minutes": f"{cell.minutes:.1f}",
-        }
-
-    return [row(cell) for cell in cells]
 
 
 def page(study: Study, rows: Sequence[Mapping[str, str]], command: str) -> str:
     """One file that opens from disk and loads nothing."""
     drawn = (study.folders.results / "figure.svg").read_text(encoding="utf-8")
     return templates.render("sweep.html", name=study.name, rows=rows, command=command, drawn=drawn)
-
-
-def _print(rows: Sequence[Mapping[str, str]]) -> None:
-    from rich.table import Table as Listing
-
-    listing = Listing()
-    for name in rows[0]:
-        listing.add_column(name, justify="right")
-    for row in rows:
-        listing.add_row(*row.values())
-    print_whole(listing)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -8,17 +8,18 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import data
 import models
 from experiments.analysis import fairness
 from experiments.analysis.finding import Finding
 from experiments.analysis.palette import Look
-from experiments.analysis.statistics import Interval, t_interval
+from experiments.analysis.statistics import t_interval
 from experiments.analysis.table import COLUMNS
 from experiments.engine import schedule
 from experiments.engine.version import Version
@@ -40,18 +41,6 @@ RATE = "optimizer.learning_rate"
 OF_THE_ENGINE = {"keep": "one is kept", "wandb.mode": "use --wandb", "wandb.group": "", "wandb.name": ""}
 """Keys that the engine sets for its runs, and what to say of them."""
 LONGEST = 100  # characters of a label, of which folders are made
-
-
-class Cell(NamedTuple):
-    """One line of the summary: over seeds."""
-
-    axes: dict[str, Any]
-    seeds: int
-    learning_rate: float
-    measured: Interval
-    num_params: float
-    num_params_non_embedding: float
-    minutes: float  # of training and compiling, a run
 
 
 class Ablation:
@@ -156,20 +145,24 @@ class Ablation:
         """The rows of the measure."""
         return table[table["measure"] == (f"best_{self.measure}" if self.measure in VALIDATION else self.measure)]
 
-    def cells(self, table: DataFrame) -> list[Cell]:
-        """A line a cell, in the grid's order."""
-        return [self._cell(mine) for _, mine in table.groupby("run", sort=False)]
+    def summary(self, table: DataFrame) -> list[dict[str, str]]:
+        """A row per cell, in the grid's order, in words: means with a 95 % interval over seeds."""
+        return [self._row(mine) for _, mine in table.groupby("run", sort=False)]
 
-    def _cell(self, mine: DataFrame) -> Cell:
-        def mean(name: str) -> float:
-            return float(mine[mine["measure"] == name]["value"].mean())
-
-        by_seed = _of_seeds(self.values(mine))
-        axes = {axis: mine[axis].iloc[0] for axis in self.axes}
-        rate = json.loads(mine["config"].iloc[0])[RATE]
-        sizes = mean("num_params"), mean("num_params_non_embedding")
-        minutes = (mean("training_seconds") + mean("compile_seconds")) / 60
-        return Cell(axes, len(by_seed), rate, t_interval(by_seed.tolist()), *sizes, minutes)
+    def _row(self, mine: DataFrame) -> dict[str, str]:
+        by_seed, mean = _of_seeds(self.values(mine)), mine.groupby("measure")["value"].mean()
+        measured, low, high = t_interval(by_seed.tolist())
+        minutes = (mean["training_seconds"] + mean["compile_seconds"]) / 60
+        return {axis: _shown(mine[axis].iloc[0]) for axis in self.axes} | {
+            self.measure: f"{measured:.4g}",
+            "low": f"{low:.4g}" if math.isfinite(low) else "",
+            "high": f"{high:.4g}" if math.isfinite(high) else "",
+            "seeds": str(len(by_seed)),
+            "learning rate": f"{json.loads(mine['config'].iloc[0])[RATE]:.3g}",
+            "parameters": f"{mean['num_params']:.0f}",
+            "without embeddings": f"{mean['num_params_non_embedding']:.0f}",
+            "minutes": f"{minutes:.1f}",
+        }
 
     def figure(self, table: DataFrame) -> Sequence[LayerChart]:
         """The measure over the first axis of numbers, or over names, a series for each combination of the others; every

@@ -13,7 +13,7 @@ from experiments.engine.schedule import Due
 from experiments.engine.slurm import Slurm, settings
 from experiments.engine.study import Study
 from training.command.cli import FAILURE, Parser, check_folder
-from training.command.printed import print_whole
+from training.command.printed import print_rows
 from training.command.validate import MOST
 from training.machine import signals
 from training.mirrors import wandb_account
@@ -89,29 +89,32 @@ def sit(study: Study, asked: Sitting, *folders: Path) -> Outcome | None:
 
 
 def _list(study: Study, left: list[Due], jobs: int) -> None:
-    """What would run: sizes, work, and time by the runs that are finished."""
-    from rich.table import Table as Listing
-
+    """What would run: sizes, work and time."""
     if not left:
         print(f"{study.title}: {study.all_finished()}")
         return
-    listing = Listing(title=f"{study.title}: {len(left)} runs to do", title_justify="left")
-    listing.add_column("run")
-    for column in ("seeds", "parameters", "without embeddings", "TFLOP", "minutes"):
-        listing.add_column(column, justify="right")
     cells: dict[str, list[Due]] = {}
     for due in left:
         cells.setdefault(f"{due.key.name}{' (trials)' if due.role == schedule.TUNE else ''}", []).append(due)
-    for name, mine in cells.items():
-        cost = estimate.cost(mine[0].config)
-        work, minutes = sum(estimate.cost(due.config).flops for due in mine), study.clock.total(mine) / 60
-        sizes = (f"{cost.num_params:,}", f"{cost.num_params_non_embedding:,}")
-        listing.add_row(name, str(len(mine)), *sizes, f"{work / 1e12:.3g}", f"{minutes:.1f}")
-    print_whole(listing)
+    print_rows(
+        [_costs(study, name, mine) for name, mine in cells.items()], f"{study.title}: {len(left)} runs to do", ["run"]
+    )
     total = study.clock.total(left)
     print(
         f"about {duration(total / jobs)} with --jobs={jobs}, {study.clock.basis}; trials that extend a grid come on top"
     )
+
+
+def _costs(study: Study, name: str, mine: list[Due]) -> dict[str, str]:
+    costs = [estimate.cost(due.config) for due in mine]
+    return {
+        "run": name,
+        "seeds": str(len(mine)),
+        "parameters": f"{costs[0].num_params:,}",
+        "without embeddings": f"{costs[0].num_params_non_embedding:,}",
+        "TFLOP": f"{sum(cost.flops for cost in costs) / 1e12:.3g}",
+        "minutes": f"{study.clock.total(mine) / 60:.1f}",
+    }
 
 
 def close(study: Study, outcome: Outcome) -> int:
