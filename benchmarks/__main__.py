@@ -1,4 +1,4 @@
-"""The speed of every architecture beside what a user would otherwise pick: programs that step in turn, one table.
+"""The speed of every architecture beside other libraries: programs that step in turn, and one table.
 
     python -m benchmarks                                      training steps of every architecture, ours alone
     python -m benchmarks gru_128 transformer --peers          two of them, beside torch and Flax (make peers, once)

@@ -51,7 +51,7 @@ def compare(found: tuple, expected: tuple, dtype: str) -> dict[str, float]:
 
 
 class Agreement(Comparison):
-    """Stands before what is measured on a GPU: where something disagrees, nothing is."""
+    """The check before measurements on a GPU: if something disagrees, nothing is measured."""
 
     def measure(self) -> dict[str, Any]:
         rows, failed = [], {}

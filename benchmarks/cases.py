@@ -54,7 +54,7 @@ def cells(model: str, length: int, hidden: int, batch: int, dtype: str, peers: b
 
 
 def surface(length: int, tokens: int = 16384) -> Comparison:
-    """Decoder-only models of 4.2 M parameters (without embeddings); as many tokens a step at every length."""
+    """Decoder-only models of 4.2 M parameters (without embeddings); equal tokens per step at every length."""
 
     def system(name: str, hidden: int, **more: Any) -> Contender:
         sizes = (max(1, tokens // length), length // 2, hidden, 2, 1024)

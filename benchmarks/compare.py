@@ -72,12 +72,12 @@ class Comparison:
             raise RuntimeError(f"it has a loss of {said['loss']:.6f}, the first {first['loss']:.6f}")
 
     def paces(self, program: Running, first: dict[str, float]) -> list[float]:
-        """Seconds a unit, of each turn that counts; what is the same in each step, the first program says of itself."""
+        """Seconds per unit of each turn that counts. The first program reports what is the same in each step."""
         kept = program.answers[-len(program.seconds) :]
         return [turn["seconds"] / turn.get(self.unit, turn["steps"] * first.get(self.unit, 1)) for turn in kept]
 
     def row(self, program: Running, first: Running) -> dict[str, Any]:
-        """What is said of a program, which then quits."""
+        """The results of a program, which then quits."""
         ours, paces = (self.paces(one, first.said) for one in (first, program))
         p10, median, p90 = (program.quantile(share) for share in (0.1, 0.5, 0.9))
         besides = {"compiling, s": sum(turn.get("compile_seconds", 0.0) for turn in program.answers)}

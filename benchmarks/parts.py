@@ -1,4 +1,4 @@
-"""Our program for what is no architecture: a stack of cells alone, as `nn.GRU` is, or (`product`) a product of two
+"""Our program for parts of architectures: a stack of cells alone, as `nn.GRU` is, or (`product`) a product of two
 matrices, which says what the machine can do."""
 
 from pathlib import Path

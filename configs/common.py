@@ -29,7 +29,7 @@ def base(task: str, name: str) -> ConfigDict:
             "weight_decay": 0.0,  # adamw
             "momentum": 0.9,  # sgd
             "clip_norm": 1.0,  # global norm; 0 for none
-            "accumulation": 1,  # micro-batches a step
+            "accumulation": 1,  # micro-batches per step
             "ema_decay": 0.0,  # of a moving average of the parameters; 0 for none
         }
     )

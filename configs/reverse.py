@@ -1,4 +1,4 @@
-"""Give a sequence back reversed, or in order with its symbols renamed: a translation whose words are known.
+"""Output a sequence reversed, or in order with its symbols renamed: a translation whose words are known.
 
     python train.py --config=configs/reverse.py:gru_attention --workdir=runs/reverse-gru-attention
     python train.py --config=configs/reverse.py:gru,permuted_copy --workdir=runs/permuted-copy-gru

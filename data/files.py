@@ -1,4 +1,4 @@
-"""Text files, plain or `.gz`, UTF-8, one example a line; what is wrong with them is said with file and line.
+"""Text files, plain or `.gz`, UTF-8, one example per line. Errors name file and line.
 
 `corpus.read(split)` is all that a text task knows of its source, here and in `data/tfds_source.py`.
 """
@@ -50,7 +50,7 @@ class Corpus(Protocol[Lines]):
 
 
 class LateCorpus(Generic[Lines]):
-    """A corpus that is opened when it is first asked for anything, so that who asks nothing needs no files.
+    """A corpus that is opened at its first use, so that it needs no files before that.
 
     A copy in a worker process, which makes batches from ids alone, cannot open it.
     """

@@ -9,7 +9,7 @@ import numpy as np
 
 
 class FlatTokens:
-    """N sequences end to end; 16 bits a token where the vocabulary allows."""
+    """N sequences end to end; 16 bits per token where the vocabulary allows."""
 
     def __init__(self, flat: np.ndarray, offsets: np.ndarray):
         self.flat, self.offsets = flat, offsets

@@ -1,9 +1,9 @@
-"""A first look: three architectures learn associative recall; how far back can each one find the answer?
+"""A first look: three architectures learn associative recall. How far back can each one find the answer?
 
     make demo
 
-Trains `gru`, `gru_attention` and `transformer` for some minutes on two CPU cores, then prints accuracy against
-distance and draws the figure. Nothing is downloaded. The same command goes on where an earlier one was stopped.
+Trains `gru`, `gru_attention` and `transformer` for a few minutes on two CPU cores, then prints accuracy against
+distance and draws a figure. Nothing is downloaded. After an interruption the same command goes on.
 """
 
 # Before what takes time to import: Ctrl-C counts from now on.

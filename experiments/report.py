@@ -1,10 +1,10 @@
-"""One page of every question: claim, prediction, verdict, figure, tables and commands.
+"""Writes one page with every question: claim, prediction, verdict, figure, tables and commands.
 
     python -m experiments.report                 results/report.html, each question at the largest scale it has
     python -m experiments.report --scale=cpu     at that scale alone
 
 The page is one file that opens from disk and loads nothing. Results are read from `results/QUESTION/SCALE/`, or else
-from the committed `docs/results/QUESTION/SCALE/`; the figure is drawn anew from the table.
+from the committed `docs/results/QUESTION/SCALE/`. Figures are drawn from the tables.
 """
 
 # Before what takes time to import: Ctrl-C counts from now on.

@@ -1,13 +1,13 @@
-"""Runs an ablation of your own: every combination of values, several seeds, one table, figure and page.
+"""Runs an ablation of your own: every combination of values with several seeds, in one table, figure and page.
 
     python -m experiments.sweep --config=configs/recall.py:transformer \\
         --vary=model.num_heads=1,2,4,8 --vary=model.positions=rotary,learned --seeds=5
     python -m experiments.sweep --config=configs/recall.py:gru --config=configs/recall.py:transformer \\
         --budget=100k --rates=1e-3,2e-3,4e-3       two architectures, matched in parameters, each at its best rate
 
-`--config.KEY=VALUE` sets a value for all runs. What is finished stays: the same command goes on, and one with more
-values or seeds runs what is new. RUNS/results-HASH/ holds what comes out (table, summary, figure, page and command), a
-folder for whatever was asked: values, seeds, steps, budget, rates, measure, text.
+`--config.KEY=VALUE` sets a value for all runs. Finished runs are kept: the same command goes on, and one with more
+values or seeds runs what is new. RUNS/results-HASH/ holds table, summary, figure, page and command; the hash is of what
+was asked: values, seeds, steps, budget, rates, measure, text.
 """
 
 # Before what takes time to import: Ctrl-C counts from now on.

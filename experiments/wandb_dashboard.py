@@ -3,11 +3,10 @@
     python -m experiments.wandb_dashboard --dry-run              what would be sent; needs no account and no network
     python -m experiments.wandb_dashboard --scale=cpu            sends it to the project `longreach`
 
-A panel is a class of the package `wandb-workspaces` by its name, with its arguments; the package is needed for sending
-alone. Panels name what runs, eval.py and probes log. In the workspace runs are grouped by question (the wandb group,
-which is the task for a run of train.py alone) and architecture (the job type); in the report a question's runs by
-architecture and cell of its grid, without the trials of a learning rate: seeds become one line with a band from least
-to most.
+A panel is the name of a class of the package `wandb-workspaces` with its arguments. Only sending needs the package.
+Panels show what runs, eval.py and probes log. The workspace groups runs by question (the wandb group, which is the task
+for a run of train.py alone) and architecture (the job type). The report groups a question's runs by architecture and
+cell, without trials; the seeds of a cell become one line with a band from minimum to maximum.
 """
 
 # Before what takes time to import: Ctrl-C counts from now on.
@@ -36,12 +35,12 @@ Panel = tuple[str, dict[str, Any]]  # a class of `wandb_workspaces.reports.v2`, 
 
 
 def lines(title: str, *y: str, x: str = "step", **options: Any) -> Panel:
-    """`y`, or what matches `metric_regex`, over what is logged."""
+    """`y`, or metrics that match `metric_regex`, over `x`."""
     return "LinePlot", {"title": title, "x": x} | ({"y": list(y)} if y else {}) | options | OVER_SEEDS
 
 
 def scatter(title: str, y: str, x: str) -> Panel:
-    """A point a run, from its summary."""
+    """One point per run, from its summary."""
     return "ScatterPlot", {"title": title, "x": x, "y": y, "log_x": True}
 
 

@@ -45,7 +45,7 @@ def configured(name: str, values: Mapping[str, Any] | None = None, *, old: bool 
 
 
 def has_no_key(name: str, key: str) -> str:
-    """What to say of a key that architecture `name` does not have: who has it, and what there is instead."""
+    """The message for a key that architecture `name` lacks: which architectures have it, and what to use instead."""
     others = who_has(key)
     whose = f" ({', '.join(others)} have)" if others else ""
     return f"{name} has no {key}{whose}; choose from {', '.join(f'model.{own}' for own in MODELS[name].options())}"

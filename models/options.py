@@ -85,7 +85,7 @@ EVERY: dict[str, Option] = {
     "num_layers": count(2, "layers, of an encoder and of a decoder each"),
     "dropout_rate": rate("between layers"),
     "tie_embeddings": Option(True, "the output layer shares the target's embeddings, and the source's where ids agree"),
-    "remat": Option(False, "compute activations anew in the backward pass: a third more time, for long sequences"),
+    "remat": Option(False, "recompute activations in the backward pass: a third more time, for long sequences"),
     "dtype": Option("float32", "of the computation; parameters are float32", choices=("float32", "bfloat16")),
 }
 """The keys of every architecture."""

@@ -35,7 +35,7 @@ class NoPositions(nnx.Module):
     def bias(
         self, query_position_BT: Int[Array, "#B T"], key_position_BS: Int[Array, "#B S"]
     ) -> Float[Array, "#B H T S"] | None:
-        """What is added to the scores of self-attention, in float32."""
+        """The bias added to the scores of self-attention, in float32."""
         return None
 
 

@@ -69,7 +69,7 @@ def linear_of(weights: Mapping[str, Dense]) -> LinearFn:
 def scan(step: Step, reverse: bool, weights: Mapping[str, Dense], constants: Any, carry: Any, xs: Any) -> tuple:
     """Runs `carry, y = step(linear, constants, carry, x)` over the leading axis of `xs`.
 
-    `linear(name, value)` multiplies by `weights[name]`, once a step for each name. `step` closes over
+    `linear(name, value)` multiplies by `weights[name]`, once per step for each name. `step` closes over
     no traced array: what it reads besides the scan's own values comes through `constants`. Returns the
     last carry and the stacked y. Reverse-mode derivatives only.
     """

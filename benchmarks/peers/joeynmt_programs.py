@@ -84,7 +84,7 @@ class JoeyNMT(Program):
 
     @torch.no_grad()
     def describe(self) -> dict[str, float]:
-        """The loss in nats a token without label smoothing, from JoeyNMT's own segmentation and loss."""
+        """The loss in nats per token without label smoothing, from JoeyNMT's own segmentation and loss."""
         self.model.eval()
         self.model.loss_function = "crossentropy", 0.0
         ids = {"pad_index": self.model.pad_index, "eos_index": self.model.eos_index}

@@ -1,8 +1,8 @@
-"""The panels of a figure, as Altair charts: every seed a dot, its mean and 95 % interval, and levels such as chance.
+"""The panels of a figure as Altair charts: a dot for every seed, means with 95 % intervals, and levels such as chance.
 
-A panel can be read on the page: it has tooltips, and a press on a name of its legend shows that series (a second one
-beside it, or all again). A question makes panels of `Cell`s and lays levels, ranges and reference lines over them with
-`+`. Altair takes its time to import; so a question imports this file where it draws.
+On the page a panel has tooltips, and a click on a name in its legend shows that series. A question makes panels of
+`Cell`s and adds levels, ranges and reference lines with `+`. Altair is slow to import, so questions import this file
+where they draw.
 """
 
 import io
@@ -85,7 +85,7 @@ class Axes:
 
     @property
     def of_seed(self) -> list[Any]:
-        """What is told of a dot."""
+        """The tooltip of a dot."""
         return ["series:N", alt.Tooltip("x:N", title=self.x), alt.Tooltip("y:Q", title=self.y), "seed:N"]
 
     @property
@@ -108,7 +108,7 @@ def columns_of(series: str, values_NX: pd.DataFrame) -> Iterator[Cell]:
 
 def curves(cells: Iterable[Cell], looks: Mapping[str, Look], axes: Axes) -> alt.LayerChart:
     """Values against numbers. A system whose seeds lie so far apart that its band would hide the panel, as where some
-    solve the task and some do not, is drawn as one line a seed."""
+    solve the task and some do not, is drawn as one line per seed."""
     means, seeds = _frames(cells)
     wide = set(means["series"][_widths(means, axes) > WIDE * _span(seeds, axes)])
     apart, together = seeds[seeds["series"].isin(wide)], means[~means["series"].isin(wide)]
@@ -142,7 +142,7 @@ def points(
 
 
 def scatter(frame: pd.DataFrame, looks: Mapping[str, Look], axes: Axes) -> alt.LayerChart:
-    """A dot a row of `series`, `x`, `y` and what it is the `name` of."""
+    """A dot for each row of `series`, `x`, `y` and `name`."""
     panel = _Panel(axes, looks, frame, alt.X("x:Q", title=axes.x))
     told = ["name:N", alt.Tooltip("x:Q", title=axes.x), alt.Tooltip("y:Q", title=axes.y)]
     panel.add(alt.Chart(frame).mark_point(filled=True, size=45), "y", 0.8, panel.shape, tooltip=told)
@@ -181,12 +181,12 @@ class _Panel:
         domain = axes.y_domain or _reach(frame, means, axes.log_y)
         self._y_scale = _scale(axes.log_y, domain=domain, padding=0 if axes.y_domain else PADDING)
         self._y_axis = _ticks(axes.log_y, domain)
-        # A press puts a series in or out of what is shown; with none in it, all are.
+        # A click adds a series to those that are shown, or takes it out; with none, all are shown.
         name = "shown_" + re.sub(r"\W", "_", axes.title)
         self._shown = alt.selection_point(name=name, fields=["series"], bind="legend", toggle="true")
 
     def add(self, marks: alt.Chart, y: str, opacity: float, look: Mapping[str, Any] = {}, **channels: Any) -> None:
-        """A layer, where there is something to draw."""
+        """Adds a layer if there is something to draw."""
         if not len(marks.data):
             return
         seen = alt.when(self._shown).then(alt.value(opacity)).otherwise(alt.value(min(opacity, FAINT)))
@@ -212,7 +212,7 @@ def _ticks(log: bool, domain: Sequence[float] = (1e-4, 1e8), **options: Any) -> 
 
 
 def _frames(cells: Iterable[Cell]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(a row a cell, a row a cell and seed), rounded to what can be seen."""
+    """(one row per cell, one row per cell and seed), rounded to what can be seen."""
     means, seeds = [], []
     for series, x, values, of_sentences in cells:
         if not len(values):
@@ -256,18 +256,18 @@ def _layered(*layers: Any) -> alt.LayerChart:
     return alt.LayerChart(layer=list(layers))
 
 
-# ---- what is laid over a panel ----
+# ---- levels, ranges and reference lines ----
 
 
 def level(y: float, name: str) -> alt.LayerChart:
-    """A dashed line across, such as chance, named at its right end."""
+    """A dashed horizontal line, such as chance, named at its right end."""
     line = alt.Chart(pd.DataFrame({"y": [y]})).encode(y="y:Q")
     said = _named(line.encode(x=alt.value("width")), name, align="right", dx=-2, dy=-6, clip=True)
     return _layered(line.mark_rule(color=GREY, strokeDash=[4, 3], clip=True), *said)
 
 
 def limit(x: float, name: str) -> alt.LayerChart:
-    """The same upright."""
+    """A dashed vertical line."""
     line = alt.Chart(pd.DataFrame({"x": [x]})).encode(x="x:Q")
     said = _named(line.encode(y=alt.value(0)), name, align="left", dx=3, dy=8)
     return _layered(line.mark_rule(color=GREY, strokeDash=[4, 3], clip=True), *said)
@@ -283,13 +283,13 @@ def shade(panel: alt.LayerChart, low: float, high: float, name: str) -> alt.Laye
 
 
 def _named(place: alt.Chart, name: str, **where: Any) -> list[alt.Chart]:
-    """The name of what is drawn, readable over whatever lies beneath."""
+    """A label, with a halo that keeps it readable over lines."""
     halo = place.mark_text(stroke="white", strokeWidth=3, strokeOpacity=0.8, fontSize=10, text=name, **where)
     return [halo, place.mark_text(color=GREY, fontSize=10, text=name, **where)]
 
 
 def line(of_x: Mapping[Any, float], name: str, colour: str = GREY) -> alt.LayerChart:
-    """A reference that is no system of ours, such as published values or a bound; `x` as the panel has it."""
+    """A reference line, such as published values or a bound; `x` as the panel has it."""
     names = all(isinstance(x, str) for x in of_x)
     frame = pd.DataFrame({"x": list(of_x), "y": list(of_x.values())})
     drawn = alt.Chart(frame).encode(x="x:N" if names else "x:Q", y="y:Q", tooltip=[alt.Tooltip("y:Q", title=name)])
@@ -368,8 +368,8 @@ def save(panels: Sequence[alt.LayerChart], folder: Path) -> None:
 
 
 def _shorter(svg: str) -> str:
-    """The same picture in half of the characters, and the same characters for the same picture."""
-    svg = re.sub(r'<path[^>]*opacity="0"/>', "", svg)  # what is there to be hovered over
+    """The same picture in half of the characters, always the same ones."""
+    svg = re.sub(r'<path[^>]*opacity="0"/>', "", svg)  # points that only carry tooltips
     svg = re.sub(r'(fill="#\w+") stroke-width="2"', r"\1", svg)  # of what has no stroke
     dot = r'<path transform="translate\((\S+),(\S+)\)" d="M([\d.]+),0A[^"]*,0"'
     svg = re.sub(dot, r'<circle cx="\1" cy="\2" r="\3"', svg)

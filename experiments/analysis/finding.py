@@ -1,4 +1,4 @@
-"""What became of a claim: the outcome, and the effects behind it."""
+"""The outcome of a claim, and the effects behind it."""
 
 import dataclasses
 import enum

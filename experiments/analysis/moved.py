@@ -1,4 +1,4 @@
-"""Two tables of one question beside each other: which means over seeds moved by more than their interval."""
+"""Compares two tables of one question: which means over seeds moved by more than their interval?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a series looks like, the same in every figure: a colour a family, a dash and a marker a variant of it."""
+"""The look of a series, the same in every figure: one colour per family, one dash and marker per variant."""
 
 from typing import NamedTuple
 

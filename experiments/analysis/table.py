@@ -1,16 +1,16 @@
-"""The table of results: a pandas frame with one row a run and measurement, kept as Parquet and CSV.
+"""The table of results: a pandas frame with one row per run and measurement, stored as Parquet and CSV.
 
     run, axes of the question..., seed, role, tuned     which run
     probe, measure, part, place, step, value, answers   what was measured
     version, commit, began, device, config, text ...    which version of the run, and where it comes from
 
-`place` is where along a measure's own axis (a distance, a position; nan where there is none), `part` which part of
-the model or of a distribution, `step` after how many updates, `answers` over how many answers `value` is the mean.
-`role` is `report`, or `tune` for the trials that chose the `tuned` value. `version` is the question's, `trees` are
-git's ids of the code's folders, `text` hashes of what was read (`experiments/engine/version.py`).
+`place` is a position on the measure's own axis (such as a distance; nan if it has none), `part` a part of the model or
+of a distribution, `step` the number of updates, `answers` the number of answers that `value` is a mean of. `role` is
+`report`, or `tune` for the trials that chose the `tuned` value. `version` is the question's, `trees` are git's ids of
+the code's folders, and `text` are hashes of the text that was read (`experiments/engine/version.py`).
 
-Every column is numbers (nan where there is none) or text (empty where there is none). pandas takes its time to import,
-so only what holds a table imports it.
+A column holds numbers (nan if missing) or text (empty if missing). pandas is slow to import, so only functions that
+hold a table import it.
 """
 
 from __future__ import annotations

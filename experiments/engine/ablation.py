@@ -1,4 +1,4 @@
-"""A grid over config values that nobody has written a question for: what the engine needs of it, a summary, a figure.
+"""A sweep: a grid over config values without a claim, with what the engine asks of a question, a summary and a figure.
 
 Dims: N seeds, X places.
 """
@@ -44,7 +44,7 @@ LONGEST = 100  # characters of a label, of which folders are made
 
 
 class Ablation:
-    """To the engine a question, without claim and verdict (`experiments/questions/question.py`)."""
+    """A question without claim and verdict (`experiments/questions/question.py`)."""
 
     VERSION = 1
     HISTORY: Mapping[int, str] = {}

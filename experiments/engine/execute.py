@@ -1,4 +1,4 @@
-"""Runs what is due until nothing is, or someone asks to leave. A run is done when its rows are there."""
+"""Runs what is due until nothing is due or the user stops it. A run is done when its rows are there."""
 
 import time
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class Outcome(NamedTuple):
 
 
 def execute(study: Study, executor: Executor, *, budget: float = 0.0) -> Outcome:
-    """`budget` is in minutes (0: none). What fails costs itself; the rest goes on."""
+    """`budget` is in minutes (0: none). If a run fails, the others go on."""
     deadline = time.monotonic() + 60 * budget if budget else float("inf")
     stopped = ""
     ended: list[End] = []
@@ -42,7 +42,7 @@ def execute(study: Study, executor: Executor, *, budget: float = 0.0) -> Outcome
 
 
 class _Sitting:
-    """From one start of the command to its end: what has been told, and what is left."""
+    """From one start of the command to its end: what has been reported, and what is left."""
 
     def __init__(self, study: Study, executor: Executor, bar: Progress):
         self._study, self._executor, self._bar = study, executor, bar
@@ -53,7 +53,7 @@ class _Sitting:
         self.replan(start=True)
 
     def replan(self, *, start: bool) -> None:
-        """Plans by what is finished now, and gives the executor what is due and not running."""
+        """Plans again, and gives the executor what is due and not running."""
         plan = self._study.plan()
         due = [one for one in plan.due if self._study.workdir(one) not in self._lost]
         self._left = len(due) + len(plan.waiting)
@@ -84,7 +84,7 @@ class _Sitting:
         self._bar.say(f"[{len(self._told)}/{len(self._told) + self._left}] {spec.name}: {what}")
 
     def show(self) -> None:
-        """Moves the bar, by the steps of what is running too."""
+        """Moves the bar, also by the steps of running jobs."""
         done = sum(last_step(spec.rows.parent) / spec.config["steps"] for spec in self._running())
         part = min(1.0, done / max(self._left, 1)) * self._seconds
         runs = len(self._told) + self._left

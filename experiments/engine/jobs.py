@@ -1,6 +1,7 @@
-"""A job: what one process does, which is one run or the seeds of one cell. It is a file, and its log lies beside it.
+"""A job is one process: one run, or several runs of one cell. It is described by a file, with its log beside it.
 
-Seeds of a cell share a process for its start and what it has compiled; what measures time has one of its own.
+The runs of a cell share a process, so they share its start and its compiled programs. A run that measures time has a
+process of its own.
 """
 
 import dataclasses

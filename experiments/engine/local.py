@@ -1,4 +1,4 @@
-"""Jobs as processes of this machine, so many at a time, each with processors of its own."""
+"""Runs jobs as processes on this machine, several at a time, each with cores of its own."""
 
 import os
 import signal

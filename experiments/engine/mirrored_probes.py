@@ -1,4 +1,4 @@
-"""What probes found, for the mirror of a run: curves over places, and single numbers into the summary."""
+"""Sends what probes measured to the mirror of a run: curves over places, and single numbers for the summary."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A job's process, as whoever starts it sees it. Nothing here takes time to import."""
+"""A job's process, seen by the process that starts it. Nothing here is slow to import."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""How far the engine is: one bar with the time left on a terminal, a line a finished run everywhere."""
+"""Progress: one bar with the time left on a terminal, and a line for every finished run."""
 
 import sys
 from pathlib import Path

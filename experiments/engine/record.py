@@ -1,4 +1,4 @@
-"""What is known of every run, whatever the question: its size, its cost, and how its training went."""
+"""What is measured on every run: its size, its cost, and how its training went."""
 
 import math
 from collections.abc import Iterator, Mapping

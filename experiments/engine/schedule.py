@@ -1,8 +1,8 @@
-"""The plan: which runs a question takes at a scale, and which of them are due now.
+"""The plan: which runs a question needs at a scale, and which of them are due now.
 
-A grid names runs; some leave a value to be tuned. What a finished trial adds to the grid (a value beyond its edge, a
-trial at full length, at last the runs that are reported) is decided here, from what is finished and nothing else, so
-every start comes to the same plan.
+A grid names runs; some leave a value to be tuned. Finished trials decide what follows: a value beyond the grid's edge,
+a trial at full length, and at last the reported runs. The plan depends on finished runs alone, so every start computes
+the same plan.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ REPORT, TUNE = "report", "tune"
 
 
 class Key(NamedTuple):
-    """Which run of a question; all else follows from the grid."""
+    """Identifies a run of a question; everything else follows from the grid."""
 
     name: str
     seed: int
@@ -48,7 +48,7 @@ class Due(NamedTuple):
     overrides: dict[str, Any]  # what `run.config` is changed by, for the command line
     config: ConfigDict
     version: int = 1  # the question's
-    probes: tuple[Probing, ...] = ()  # what is measured beside what is known of every run; nothing on a trial
+    probes: tuple[Probing, ...] = ()  # besides what every run measures; none for a trial
 
     @property
     def alone(self) -> bool:
@@ -67,7 +67,7 @@ Finished = Callable[[Due], Sequence[Mapping[str, Any]] | None]
 
 
 def plan(question: Question, scale: str, finished: Finished, *, text: str = "", only: str = "") -> Plan:
-    """What is due. `text` is the folder in which runs on text find it; `only` chooses runs by name or axes.
+    """What is due. `text` is the folder of the text that runs read; `only` chooses runs by name or axes.
 
     Raises ValueError in one line for a grid, a probe, a folder or a choice that cannot be used.
     """
@@ -98,7 +98,7 @@ def plan(question: Question, scale: str, finished: Finished, *, text: str = "", 
 
 
 class _Search:
-    """For the best value of one cell, among trials. Short trials, where there are any, choose those for full length."""
+    """The search for the best value of one cell by trials. Short trials, if any, choose those at full length."""
 
     def __init__(self, question: Question, run: Run, tuning: Tuning, finished: Finished):
         self._question, self._run, self._tuning, self._finished = question, run, tuning, finished
@@ -140,7 +140,7 @@ class _Search:
         return _due(self._question, self._run, TUNE, self._tuning.seed, value, more)
 
     def _score(self, trial: Due) -> float | None:
-        """Lowest is best; a trial that diverged is the worst there is. None where it is not finished."""
+        """Lowest is best; a trial that diverged scores infinity. None if it is not finished."""
         rows, metric = self._finished(trial), self._tuning.metric
         if rows is None:
             return None
@@ -173,7 +173,7 @@ def reported(question: Question, run: Run, tuned: float | None) -> Due:
 
 
 def assumed(question: Question, run: Run) -> Due:
-    """A reported run before its value is chosen, for what it will cost: with the middle of the grid."""
+    """A reported run whose value is not chosen yet, with the middle of the grid: to estimate its cost."""
     values = sorted(run.tuning.values) if run.tuning else []
     return reported(question, run, values[len(values) // 2] if values else None)
 

@@ -1,4 +1,4 @@
-"""One sitting of a command that runs a study: its options, what it says before, where jobs go, what it says after."""
+"""One sitting of a command that runs a study: its options, what it prints, and where jobs go."""
 
 import argparse
 import dataclasses
@@ -62,7 +62,7 @@ def check(parser: Parser, options: argparse.Namespace, minutes: str) -> Sitting:
 
 
 def sit(study: Study, asked: Sitting, *folders: Path) -> Outcome | None:
-    """Runs what is due; None where that was not asked. Raises ValueError for what cannot be."""
+    """Runs what is due; None if asked only to list or cancel. Raises ValueError in one line."""
     slots = 1 if study.alone else asked.jobs
     if asked.jobs > slots:
         said = f"{study.name} measures time, so one run at a time has the whole machine"
@@ -83,7 +83,7 @@ def sit(study: Study, asked: Sitting, *folders: Path) -> Outcome | None:
         print(cluster.cancel())
         return None
     if not left:
-        print(f"{study.all_finished()}; what comes out is written anew", file=sys.stderr)
+        print(f"{study.all_finished()}; the results are written again", file=sys.stderr)
         return Outcome({}, "")
     return execute(study, cluster or Local(min(slots, len(left))), budget=asked.minutes)
 

@@ -1,4 +1,4 @@
-"""Which commit first held a question's claim, prediction and thresholds as they stand: were they before the runs?"""
+"""Which commit first held a question's present claim, prediction and thresholds? Is it older than the runs?"""
 
 import ast
 import datetime

@@ -89,4 +89,4 @@ class Study:
         if self.folders.published:
             return "every run is finished (--fresh runs them again beside, and says what moved)"
         places = dict.fromkeys(str(folder) for folder in self.folders[:2] if folder and folder.exists())
-        return f"every run is finished, in {self.folders.runs} (to run anew, remove {' and '.join(places)})"
+        return f"every run is finished, in {self.folders.runs} (to run them again, remove {' and '.join(places)})"

@@ -1,7 +1,7 @@
 """A job on a cluster's node: its process, and what to do when Slurm says that time is up.
 
-submitit starts this. Its own handlers would pickle and requeue whatever runs, at once; here the run saves first, goes
-on from its checkpoint when it is started again, and is not requeued if a whole time limit brought it no further.
+submitit starts this. Its own handlers would pickle and requeue at once. Here the run saves first and goes on from its
+checkpoint when it is started again. It is not requeued if it wrote no checkpoint within a whole time limit.
 """
 
 import os

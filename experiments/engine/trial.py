@@ -1,7 +1,7 @@
-"""One run, from its config to its rows: trained, probed, written to `RUN/rows.json`.
+"""One run, from its config to its rows: it is trained and probed, and its rows are written to `RUN/rows.json`.
 
-A run that was stopped goes on from its checkpoint, and one whose rows are written is finished. What probes found
-during training is kept in `RUN/probes.jsonl` on the way, a line each time.
+A stopped run goes on from its checkpoint, and a run with rows is finished. What probes measure during training is
+appended to `RUN/probes.jsonl`.
 """
 
 import dataclasses
@@ -38,9 +38,9 @@ BEFORE = "rows.before.json"  # those that did not count
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """One run as a process is told of it; plain values."""
+    """One run, described to a process by plain values."""
 
-    name: str  # for whoever watches
+    name: str  # for messages
     workdir: str
     config: Mapping[str, Any]
     columns: Mapping[str, Any]  # of the table: which run this is
@@ -54,7 +54,7 @@ class Spec:
 
 
 def run(spec: Spec) -> bool:
-    """Does it; False when asked to stop before its end. Raises what training or a probe raises."""
+    """Does the run; False if asked to stop before its end. Raises what training or a probe raises."""
     workdir = Path(spec.workdir)
     config = ConfigDict(json.loads(json.dumps(dict(spec.config)))).lock()
     if spec.in_haste:
@@ -114,13 +114,13 @@ def _build(config: ConfigDict, workdir: Path) -> tuple[Task, Architecture]:
 
 
 class Notes:
-    """What probes find on the way, kept in a file, so that a run that is stopped and resumed has it all."""
+    """What probes measure during training, kept in a file, so that a resumed run has all of it."""
 
     def __init__(self, path: Path, probes: Sequence[Probing]):
         self._path, self._probes = path, probes
 
     def take(self, run: Restored, moment: str) -> None:
-        """Measures what is to be measured at this moment, unless it was before."""
+        """Measures what is due at this moment, unless an earlier start did."""
         for probing in self._probes:
             if moment in probing.at and (moment != "start" or (probing.probe, run.step) not in self._read()):
                 found = [list(one) for one in PROBES[probing.probe](run, **probing.options)]

@@ -1,8 +1,8 @@
-"""Which version of a run a result is of, and which files have changed since it was made.
+"""Which version of a run a result belongs to, and which files have changed since it was made.
 
-A result counts for a run where these agree: the question's VERSION, the values of its config that can change a number
-(`training/run/identity.py`), what its probes were asked, and the text it read. Nothing else decides; where time is
-measured, the store of results asks for the processor as well.
+A result counts for a run if these agree: the question's VERSION, the config values that can change a number
+(`training/run/identity.py`), the options of its probes, and the text it read. Nothing else decides, except that runs
+that measure time need the same processor (`results.py`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A job's process: the runs of its file, one after another, up to the first that fails. What it prints is its log.
+"""A job's process: it does the runs of its file in order, up to the first that fails. Its output is the log.
 
 python -m experiments.engine.work RUNS/jobs/JOB.json
 """
@@ -18,7 +18,7 @@ from experiments.engine import jobs, trial
 
 
 def _end_with_parent() -> None:
-    """A process whose parent was killed saves its run and ends, rather than train for nobody."""
+    """If the parent is killed, this process saves its run and ends."""
     while os.read(0, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""What there is of an answered question: its table and its verdict, as `experiments.run` wrote them."""
+"""The results of a question: its table and its verdict, as `experiments.run` wrote them."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ class Answer(NamedTuple):
 
 
 def find(name: str, question: Question, scale: str, where: Path) -> Answer | None:
-    """The answer at `scale`, or without one at the largest scale that has one; None where there is none, or none yet
-    but trials of tuned values.
+    """The answer at `scale`, or at the largest scale that has one; None if there is none, or only trials.
 
     Raises ValueError or FileNotFoundError for a folder with a table and without a verdict that fits it.
     """
@@ -63,7 +62,7 @@ def _read(name: str, question: Question, scale: str, path: Path) -> Answer | Non
 
 
 def _check_whole(verdict: dict[str, Any]) -> None:
-    """Raises whatever comes of a part that is not there."""
+    """Raises an error if a part is missing."""
     stated, findings = verdict["statement"], verdict["findings"]
     _ = [dict(stated["thresholds"]), *(stated[name] for name in ("claim", "source", "prediction"))]
     _ = [(Outcome(one["outcome"]), list(one["effects"])) for one in findings]
@@ -71,7 +70,7 @@ def _check_whole(verdict: dict[str, Any]) -> None:
 
 
 def restated(answer: Answer) -> bool:
-    """Whether the question no longer says what the verdict was given on."""
+    """Whether the question's text has changed since the verdict."""
     said, now = answer.verdict["statement"], answer.question
     then = said["claim"], said["source"], said["prediction"], dict(said["thresholds"])
     return then != (now.CLAIM, now.SOURCE, now.PREDICTION, dict(now.THRESHOLDS))

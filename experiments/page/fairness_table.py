@@ -1,4 +1,4 @@
-"""What makes a comparison fair: what each cell of the grid was given, and what became of it."""
+"""The table of fairness: what each cell of the grid was given, and how its training went."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ NONE = "–"
 
 
 def number(value: Any, form: str = ",.0f") -> str:
-    """In a format of Python's, or a dash for what is unknown."""
+    """The formatted number, or a dash if it is unknown."""
     return NONE if value is None or not math.isfinite(value) else format(value, form)
 
 
 def fairness(everything: DataFrame, budgets: Mapping[str, int]) -> list[dict[str, str]]:
-    """A row a cell of the grid, in the table's order, in words: the cell's axes, then columns of numbers. What nothing
-    is known of is left out. `everything` has the trials as well; `budgets` are the question's at this scale.
+    """One row per cell of the grid, in the table's order: the cell's axes, then numbers as text. Columns without a
+    number are left out. `everything` includes the trials; `budgets` are the question's at this scale.
 
-    Where a probe measures several systems in one run, each of them is a `part`, of which the size alone is known.
+    If a probe measures several systems in one run, each is a `part`, and only its size is known.
     """
     axes, reports = axes_of(everything), everything.query("role == 'report'")
     rows = []
@@ -43,7 +43,7 @@ def fairness(everything: DataFrame, budgets: Mapping[str, int]) -> list[dict[str
 
 
 def _numbers(mine: DataFrame, trials: DataFrame, budget: int | None) -> dict[str, str]:
-    """Means over seeds; of the loss that was left, the worst seed."""
+    """Means over seeds, except the late gain, which is of the worst seed."""
     measured = mine.groupby("measure")["value"]
     mean, worst = measured.mean(), measured.max()
     tried, chosen = sorted(trials["tuned"].unique()), mine["tuned"].iloc[0]

@@ -1,4 +1,4 @@
-"""`QUESTION.md`: what a reader gets of one question, beside the folder of its results."""
+"""`QUESTION.md`: the page of one question, beside the folder of its results."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from experiments.questions.question import Question
 
 
 def write(name: str, question: Question, scale: str, results: Path) -> Path | None:
-    """Writes RESULTS/QUESTION.md from table and verdict; None, and nothing, where they are of a few steps alone."""
+    """Writes RESULTS/QUESTION.md from table and verdict. At scale `smoke` it writes nothing and returns None."""
     found = None if scale == "smoke" else answer.find(name, question, scale, results)
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""What the page says of one answered question, as plain values for `question.html`."""
+"""One question on the page, as plain values for `question.html`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MARKS = {Outcome.SUPPORTED: "✓", Outcome.WITHIN_LIMITS: "◐", Outcome.NOT_SUP
 
 
 def section(answer: Answer) -> dict[str, Any]:
-    """The figure is drawn anew from the table where a template asks for its panels."""
+    """The figure is drawn from the table when a template asks for its panels."""
     question, verdict, run = answer.question, answer.verdict, f"{answer.name} --scale={answer.scale}"
     reported = results.reported(answer.everything)
     of = int(answer.everything["version"].max())
@@ -50,7 +50,7 @@ def section(answer: Answer) -> dict[str, Any]:
 
 
 def panel(chart: LayerChart) -> str:
-    """A chart as JSON that cannot end the element it stands in: as wide as its place, its data by columns."""
+    """A chart as JSON that is safe inside a script element: as wide as its container, its data by columns."""
     from experiments.analysis import charts
 
     spec = charts.specification(chart.properties(width="container"))

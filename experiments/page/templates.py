@@ -1,4 +1,4 @@
-"""The pages' templates: HTML with the macros of `parts.html` and one style sheet; what they are given is escaped."""
+"""The templates of the pages: HTML with the macros of `parts.html` and one style sheet. All values are escaped."""
 
 from pathlib import Path
 from typing import Any

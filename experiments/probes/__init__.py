@@ -1,4 +1,4 @@
-"""The probes by name: each the function `measure` of a file (`experiments/probes/measurement.py`)."""
+"""The probes by name. Each is the function `measure` of a file (`experiments/probes/measurement.py`)."""
 
 from experiments.probes import (
     accuracy_by_distance,

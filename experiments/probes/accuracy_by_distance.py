@@ -1,7 +1,7 @@
 """Accuracy as a function of how many tokens back the answer lies, at fixed length.
 
-A synthetic task deals the distances of an evaluation split out evenly, so that every distance is measured as often
-as another. Neighbouring distances are taken together until each has enough answers (`training/evaluation/quality.py`).
+The evaluation splits of a synthetic task have every distance equally often. Neighbouring distances are grouped until
+each group has enough answers (`training/evaluation/quality.py`).
 """
 
 from collections.abc import Iterator

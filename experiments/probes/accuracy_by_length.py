@@ -1,7 +1,7 @@
 """Accuracy as a function of the source's length: tokens of a synthetic task, words of a text.
 
-Teacher-forced, so that a target position is asked with the right past before it. An evaluation split of a synthetic
-task deals its lengths out evenly.
+It is teacher-forced: every target position has the right past before it. The evaluation splits of a synthetic task have
+every length equally often.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,7 @@
-"""A recurrent model trained with a call from Python for each time step, forward and back: what a loop over a cell does
-in a framework that runs operations as they come, though each call here is one compiled program.
+"""Trains a recurrent model with one call from Python per time step, forward and backward. This is what a loop over a
+cell does in an eager framework, except that each call here is one compiled program.
 
-No new model: `step` is the one that decodes. The backward pass computes each step anew from the state before it.
+The model is not changed: `step` is the one that decodes. The backward pass recomputes each step from the state before.
 
 Dims: B batch, N = S + T tokens of source and target.
 """

@@ -1,4 +1,4 @@
-"""What teacher forcing hides: accuracy by position when the model is fed the right past, and when fed its own.
+"""What teacher forcing hides: accuracy by position when the model is fed the right past, and when it is fed its own.
 
 Dims: B batch, T target length.
 """

@@ -1,8 +1,8 @@
-"""How much a loss at the end depends on each earlier moment: norms of dL/dh_t for every layer, and of dL/dx_t.
+"""How much a loss at the end depends on each earlier position: norms of dL/dh_t for every layer, and of dL/dx_t.
 
 L is the loss at an example's last answer alone. Zeros are added to the hidden states through the model's taps, and the
-gradient with respect to them is dL/dh_t, through the recurrence and whatever else carries h_t further. Rows of a batch
-do not meet, so one backward pass of the batch's summed loss gives every example's own gradient.
+gradient with respect to them is dL/dh_t, through the recurrence and every other path from h_t. The rows of a batch are
+independent, so one backward pass of the batch's summed loss gives every example's own gradient.
 
 Dims: B batch, S source length, T target length, N = S or T or S + T (as the tap's value), H width.
 """
@@ -64,7 +64,7 @@ def measure(
 
 
 class Gradient:
-    """Norms of the gradient of each example's last loss, by tap; compiled once a batch shape."""
+    """Norms of the gradient of each example's last loss, by tap; compiled once per batch shape."""
 
     def __init__(self, run: Restored, names: Sequence[str]):
         skeleton, score = params.Skeleton(run.model), LOSSES[run.task.spec.loss]

@@ -1,4 +1,4 @@
-"""What each head is worth: loss and BLEU when it is masked and all others stay (Michel et al. 2019, section 3.2).
+"""What each head is worth: loss and BLEU when it alone is masked (Michel et al. 2019, section 3.2).
 
 Teacher-forced, a head's output is multiplied by a gate of 1, and masking adds -1 to it through the model's taps. In
 decoding, where there are no taps, a head is masked by zeros in its rows of the output map, which is the same.
@@ -79,7 +79,7 @@ def without_head(model: Architecture, name: str, head: int, of: int) -> Architec
 
 
 class _Score:
-    """Sums of loss and right answers with gates added to, compiled once a batch shape."""
+    """Sums of loss and right answers with changed gates, compiled once per batch shape."""
 
     def __init__(self, run: Restored, names: list[str]):
         skeleton, score = params.Skeleton(run.model), LOSSES[run.task.spec.loss]

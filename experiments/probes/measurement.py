@@ -1,4 +1,4 @@
-"""What a probe is, and what it gives."""
+"""What a probe is, and what it returns."""
 
 import math
 from collections.abc import Callable, Iterable

@@ -1,7 +1,7 @@
-"""How fast an architecture is: training and decoding, tokens a second, FLOPs, memory, and what of the machine is used.
+"""How fast an architecture trains and decodes: tokens per second, FLOPs, memory, and the share of the machine's peak.
 
-Everything is measured in one process and in turn, beside a large matrix product that says what the machine can do just
-then. One batch is stepped again and again, so the input pipeline counts for nothing.
+Everything is measured in one process and in turn, beside a large matrix product that shows what the machine can do at
+that moment. The same batch is used for every step, so the input pipeline does not count.
 
 Dims: B batch, S source length, T target length.
 """
@@ -56,7 +56,7 @@ def measure(
     decoded one in `decoding`. For each phase:
 
     PHASE_tokens_per_second    medians over turns, and `..._p10`, `..._p90`; tokens read in training, tokens given in
-                               decoding, padding left out; a sequence of B rows gives B tokens a step
+                               decoding, padding left out; B rows give B tokens per step
     PHASE_step_seconds         of an update (forward, backward, optimizer), or of one more token in all B rows, the
                                reading of the source left out; `answers` is the number of turns
     PHASE_compile_seconds      past the cache

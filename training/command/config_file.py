@@ -1,4 +1,4 @@
-"""A config file is Python that a user may have written: whatever is wrong with it is one line, with file and key.
+"""Reads a config file, which is Python that a user may have written. Every mistake in it is one line with file and key.
 
 It holds `get_config(argument)`, which returns a ConfigDict with every key that its task's own config in configs/ has.
 """

@@ -1,7 +1,7 @@
 """What `train.py --help` prints: flags, config files and architectures, or every key of the config that is given.
 
-Names and comments are read from the sources, so that nothing is imported here that takes a second. A key's comment
-stands behind it in its config file or in `configs/common.py`; a model's keys are described by `options` of its class.
+Names and comments are read from the sources, so nothing slow is imported. A key's comment follows it in its config file
+or in `configs/common.py`; a model's keys are described by `options` of its class.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""What a config's values must be before anything is built; data and models check their own when they are built."""
+"""Checks a config's values before anything is built. Data and models check their own keys when they are built."""
 
 import math
 import os

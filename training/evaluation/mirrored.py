@@ -1,4 +1,4 @@
-"""What eval.py finds, for a run's mirror: numbers into its summary, tables by distance and by length."""
+"""Sends the results of eval.py to a run's mirror: numbers for its summary, tables by distance and by length."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

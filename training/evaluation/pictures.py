@@ -1,7 +1,7 @@
-"""Attention weights as pictures: one panel a layer and head, queries down, keys across, a square at the right key.
+"""Attention weights as pictures: one panel per layer and head, queries down, keys across, a square at the right key.
 
-A picture is bounded, however long the example and however many the heads: it shows the first tokens, cells of several
-tokens and the first heads where there are more, and says so.
+The size of a picture is bounded. For long examples or many heads it shows the first tokens, cells of several tokens, or
+the first heads, and says so.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Says once where a model with learned positions reads or writes further than it was trained to."""
+"""Warns once if a model with learned positions reads or writes further than it was trained to."""
 
 import warnings
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What must be told to the C library and to JAX before the first array is made."""
+"""Settings of the C library and of JAX that must be made before the first array."""
 
 import ctypes
 import os

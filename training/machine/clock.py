@@ -1,6 +1,6 @@
-"""Wall time of a run, told apart: training, compile, eval, save.
+"""Wall time of a run by activity: training, compile, eval, save.
 
-The clock that reports throughput stops while anything else runs, and tells whoever watches what that is.
+The clock that reports throughput stops during every other activity, and names it for the watchdog and the display.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""What a program says that ends outside its own handling: one line, or nothing where nobody reads any more."""
+"""The last line of a program that ends outside its own error handling, or nothing if the stream is closed."""
 
 import atexit
 import os

@@ -1,6 +1,6 @@
-"""Streams that outlive whoever reads them: `train.py 2>&1 | head`, a closed terminal, a full disk under a log.
+"""Streams that outlive their reader: `train.py 2>&1 | head`, a closed terminal, a full disk under a log.
 
-A run's record is its folder, so what nobody can read any more costs no step, and hides no exit status.
+A run's record is its folder, so a lost stream costs no step and hides no exit status.
 """
 
 import errno

@@ -1,7 +1,7 @@
 """One mesh over all devices of all processes: batches are sharded over `data`, parameters replicated.
 
-Every process makes the whole batch (it is a pure function of seed and number) and places the rows of
-its own devices, so that one device, eight, or two processes see the same examples in the same rows.
+Every process makes the whole batch (a pure function of seed and number) and places the rows of its own devices. So one
+device, eight, or two processes have the same examples in the same rows.
 """
 
 import functools

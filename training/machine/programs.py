@@ -1,4 +1,4 @@
-"""One compiled program a batch shape, so that compiling is seen, timed and cleaned up after."""
+"""One compiled program per batch shape, so that compiling is visible and timed, and its memory is given back."""
 
 import contextlib
 from collections.abc import Callable, Mapping

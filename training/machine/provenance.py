@@ -1,4 +1,4 @@
-"""What a run must say of itself: commit, versions, device."""
+"""Where a run comes from: commit, versions, device."""
 
 import functools
 import importlib.metadata

@@ -1,8 +1,8 @@
-"""Being asked to end, from the first moment on. Every program imports this before anything that takes time to import.
+"""Signals that ask a program to end, from the first moment on. Every program imports this before anything slow.
 
 Until a run trains there is nothing to save: Ctrl-C ends the process with one line. While it trains, SIGTERM, SIGHUP
-and Ctrl-C let the step finish, and a second Ctrl-C does not wait. The exit status is what a shell counts: 128 + the
-signal's number. SIGTERM and SIGHUP end a process that has nothing to save by themselves, with that same status.
+and Ctrl-C let the step finish, and a second Ctrl-C does not wait. The exit status is the shell's: 128 + the signal's
+number. If there is nothing to save, SIGTERM and SIGHUP end the process by themselves, with that same status.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ def asking() -> list[signal.Signals]:
 
 
 def status(number: int | None = None) -> int:
-    """The exit status of who ended early because of a signal, here or in another process of the run."""
+    """The exit status after an early end because of a signal, here or in another process of the run."""
     return 128 + (number or StopRequest.received or signal.SIGTERM)
 
 

@@ -1,4 +1,4 @@
-"""Says so where a run stands still: what it waits for, at which step, and for how long."""
+"""Reports a run that makes no progress: what it waits for, at which step, and for how long."""
 
 import threading
 import time

@@ -1,7 +1,7 @@
-"""What mirrors a run beside its folder: wandb, TensorBoard's event files or Trackio, by `tracker.name`.
+"""Mirrors a run to wandb, TensorBoard's event files or Trackio, by `tracker.name`.
 
-The folder is the record; a mirror is never read back and never ends a run. Whatever it raises, and whatever it takes
-too long for, is said once, and the run goes on without it.
+The folder is the record. A mirror is never read back and never ends a run: an error or a timeout is reported once, and
+the run goes on without it.
 """
 
 import functools

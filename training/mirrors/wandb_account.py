@@ -1,4 +1,4 @@
-"""What wandb is asked for before a run: credentials, a mode, a project it accepts. Imports no wandb, which is slow."""
+"""Checks wandb before a run: credentials, mode, project name. It does not import wandb, which is slow."""
 
 import netrc
 import os

@@ -1,4 +1,4 @@
-"""What each mirror is: a library's way of writing, and the id under which it keeps the run."""
+"""The interface of a mirror: how a library writes, and the id under which it keeps the run."""
 
 import os
 import re
@@ -35,7 +35,7 @@ class Writer(Protocol):
         """Rows of numbers against their value of `x`: a table and a line for every other column."""
 
     def summarise(self, values: Mapping[str, Any]) -> None:
-        """What is known of the run as a whole."""
+        """Values of the run as a whole."""
 
     def finish(self, *, failed: bool) -> None:
         """Ends the record."""

@@ -1,8 +1,8 @@
 """Checkpoints through Orbax: written whole or not at all, checked when read, the newest whole one wins.
 
-A folder holds one sub-folder a step. Orbax writes to a temporary name and renames, so a kill leaves
-nothing half-written under a final name. Checksums over the arrays and over what is kept beside them tell
-a damaged checkpoint, which is set aside, from one that is whole and of other code, which nobody touches.
+A folder holds one sub-folder per step. Orbax writes to a temporary name and renames, so a kill leaves nothing
+half-written under a final name. Checksums over the arrays and their metadata tell a damaged checkpoint, which is set
+aside, from a whole one of other code, which is left alone.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""What whoever watches a run sees: a progress bar with lines above it, or plain lines."""
+"""What a run prints: a progress bar with lines above it, or plain lines."""
 
 import sys
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ DOING = {"compile": "compiling", "eval": "evaluating", "save": "saving"}
 
 
 class Display:
-    """What whoever watches sees: on a terminal a bar with lines above it, elsewhere plain lines, on stderr."""
+    """Prints to stderr: on a terminal a bar with lines above it, elsewhere plain lines."""
 
     def __init__(self, title: str, steps: int, first_step: int):
         self._progress: Progress | None = None

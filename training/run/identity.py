@@ -1,4 +1,4 @@
-"""What a run is: the values of its config that can change a number. Resuming and the tables of results ask here.
+"""What identifies a run: the config values that can change a number. Resuming and the tables of results use this.
 
 Configs are given by dotted key (`models.options.flat`).
 """

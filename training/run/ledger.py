@@ -1,4 +1,4 @@
-"""What a run has counted so far. It travels in the checkpoint, so a resumed run goes on counting."""
+"""The totals of a run so far. They are part of the checkpoint, so a resumed run goes on counting."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""Whether a run fits the machine, asked before anything is allocated; and what to say when memory runs out later."""
+"""Checks that a run fits the machine before anything is allocated, and explains it when memory runs out later."""
 
 import jax
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-"""Reading `metrics.jsonl`, which a kill may have torn and a disk may have damaged: every row that is whole counts."""
+"""Reads `metrics.jsonl`. A kill may have cut it and a disk may have damaged it; every whole row counts."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Where earlier starts of a run got to, or why there is no going on from there."""
+"""Finds how far earlier starts of a run got, or why the run cannot go on from there."""
 
 import dataclasses
 import warnings

@@ -1,4 +1,4 @@
-"""The folder of one run: claiming it, and refusing what is not the same run.
+"""The folder of one run: locks it, and refuses another run.
 
 config.json   the config, with commit, versions and device, and hashes of the text that is trained and validated on
 metrics.jsonl every row that was logged

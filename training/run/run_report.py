@@ -1,4 +1,4 @@
-"""What a run says of itself in words and in summary.json."""
+"""The report of a run, in words and in summary.json."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where a run's numbers go: `RUN/metrics.jsonl` always, whoever watches, and a mirror such as wandb."""
+"""Where a run's numbers go: always to `RUN/metrics.jsonl`, to the display, and to a mirror such as wandb."""
 
 import contextlib
 import json
@@ -81,7 +81,7 @@ class Tracker:
         self._behind.clear()
 
     def say(self, line: str, row: Row | None = None) -> None:
-        """A line for whoever watches."""
+        """A line for the display."""
         if self._display:
             self._display.say(line, row)
 

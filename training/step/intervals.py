@@ -1,4 +1,4 @@
-"""What is due after a step."""
+"""Which actions are due after a step."""
 
 from typing import NamedTuple
 

@@ -2,8 +2,8 @@
 
 `SCHEDULES[name](peak, warmup, steps, final)` returns step -> learning rate, every one with a linear
 warm-up from 0 over `warmup` steps; `OPTIMIZERS[name](optimizer_config)` a transformation of gradients
-into updates at a learning rate of 1. The step multiplies by the rate, which reaches it as data: runs that
-differ in seed, rate or length share their compiled programs.
+into updates at a learning rate of 1. The step multiplies by the rate, which is one of its inputs, so runs that differ
+in seed, rate or length share their compiled programs.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The training step and the evaluation step: pure functions of arrays, jitted once a batch shape.
+"""The training step and the evaluation step: pure functions of arrays, jitted once per batch shape.
 
 A state is one dict: `params` and, where asked, `ema` (flat, see training/step/params.py), `optimizer`, `step`.
 Seed, learning rate and which steps are logged are inputs of the compiled step (`Dials`), so runs of one architecture

@@ -201,7 +201,7 @@ def test_run_anew_it_is_compared_to_the_committed_table(copy, monkeypatch, capsy
     assert run.main(words(copy, "--fresh")) == 0
     anew = [copy / where / NAME / "smoke" / "fresh" for where in ("runs", "results")]
     said = capsys.readouterr().err
-    assert f"every run is finished, in {anew[0]} (to run anew, remove {anew[0]} and {anew[1]})" in said
+    assert f"every run is finished, in {anew[0]} (to run them again, remove {anew[0]} and {anew[1]})" in said
     assert run.main(words(copy, "--fresh", "--dry-run")) == 0
     assert "--fresh" not in said + capsys.readouterr().out
     assert contents(copy / "published") == before[1]
