@@ -60,9 +60,17 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
         recipe, batching = Recipe.of(config), pipeline.Batching.of(config)
         memory.check(config.model, recipe, batching, task, config.eval_examples)
         model = models.build(config.model.name, config.model, task.spec, jax.random.key(config.seed))
-        trainer = Trainer(model, task.spec, recipe, mesh.make(), Clock({}), best=config.best.metric)
-        probes = [*probes, *translator.while_training(config, task, model)]
         plan = pipeline.train_plan(task, batching)
+        trainer = Trainer(
+            model,
+            task.spec,
+            recipe,
+            mesh.make(),
+            Clock({}),
+            best=config.best.metric,
+            several_shapes=len(plan.shapes) > 1,
+        )
+        probes = [*probes, *translator.while_training(config, task, model)]
         validation = list(pipeline.eval_batches(task, "val", batching, limit=config.eval_examples))
         untrained_positions.check_batches(model, validation)
         content = task.content_hash("train", "val")
@@ -88,6 +96,7 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
             Tracker(workdir, config, first_step=done, active=main_process) as tracker,
             Profile(workdir / "profile", active=config.profile and main_process) as profile,
             Watchdog(tracker.say, done) as watchdog,
+            trainer.compiling_ahead(pipeline.one_of_each_shape(task, batching, plan, start=done), validation),
         ):
             tracker.say(run_report.opening(config.model.name, config.task, task.notes, trainer.weights, done, workdir))
             clock.listeners = [tracker.doing, watchdog.doing]

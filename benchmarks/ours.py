@@ -41,7 +41,9 @@ class Ours(Program):
         batching = self.batching = pipeline.Batching.of(config)
         self.plan = None if case.split else pipeline.train_plan(self.task, batching)
         self.clock, self.done = Clock({}), 0
-        self.trainer = Trainer(self.model, self.task.spec, Recipe.of(config), mesh.make(), self.clock)
+        several = self.plan is not None and len(self.plan.shapes) > 1
+        recipe = Recipe.of(config)
+        self.trainer = Trainer(self.model, self.task.spec, recipe, mesh.make(), self.clock, several_shapes=several)
         if case.setting == "one_batch":
             self.held_out: list[Any] = [next(pipeline.train_batches(self.task, batching))]
         else:

@@ -120,6 +120,18 @@ def train_batches(task: Task, batching: Batching, *, start: int = 0, plan: Plan 
     return _stream(_drawing(task, "train", batching.seed, plan), plan, start, ENDLESS, batching.workers)
 
 
+def one_of_each_shape(task: Task, batching: Batching, plan: Plan, *, start: int = 0) -> Iterator[Batch]:
+    """A batch of each shape, in the order in which training from `start` on will meet them."""
+    draw, seen = _drawing(task, "train", batching.seed, plan), set()
+    for k in itertools.count(start):
+        if len(seen) == len(set(plan.shapes)):
+            return
+        index_B, shape = plan.batch(k)
+        if (of := (len(index_B), *shape)) not in seen:
+            seen.add(of)
+            yield from draw(k, k + 1)
+
+
 def eval_batches(task: Task, split: str, batching: Batching, *, limit: int = 0) -> Batches[Batch]:
     """Every example of the split exactly once, in the order of buckets; `index` tells which is which."""
     plan = eval_plan(task, split, batching, limit=limit)

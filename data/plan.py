@@ -1,9 +1,10 @@
 """Which examples go together, in which shape: batch k as a pure function of (seed, k).
 
 The order of the buckets' shapes is the same for every seed, which permutes only what fills them, so that
-several seeds can train as one program.
+several seeds can train as one program. In the first epoch shapes come into use one after another, so that a program
+for the next can be compiled while the ones before it train.
 
-Dims: B rows of a batch.
+Dims: B rows of a batch, G shapes.
 """
 
 from functools import lru_cache
@@ -14,6 +15,9 @@ import numpy as np
 from data.buckets import Bucket
 
 ORDER_SEED = 20_170_612  # of the shapes' order, which must not depend on the run's seed
+APART = (
+    16  # batches of the first epoch from one new shape to the next, which take about as long as a program to compile
+)
 
 
 class PlannedBatch(NamedTuple):
@@ -25,6 +29,11 @@ class Plan(Protocol):
     @property
     def num_batches(self) -> int | None:
         """Of an epoch; None where examples never end."""
+        ...
+
+    @property
+    def shapes(self) -> list[tuple[int, int, int]]:
+        """(rows, S, T) of the batches that there are."""
         ...
 
     def batch(self, k: int) -> PlannedBatch:
@@ -39,6 +48,7 @@ class EndlessPlan:
 
     def __init__(self, batch_size: int, shape: tuple[int, int]):
         self.batch_size, self.shape = batch_size, shape
+        self.shapes = [(batch_size, *shape)]
 
     def batch(self, k: int) -> PlannedBatch:
         first = k * self.batch_size
@@ -80,12 +90,32 @@ class BucketPlan:
 @lru_cache(maxsize=4)
 def _order(num_batches: tuple[int, ...], epoch: int | None) -> tuple[np.ndarray, np.ndarray]:
     """For each batch of an epoch, its bucket and how many of that bucket came before it."""
+    if epoch == 0:
+        number = _one_after_another(np.array(num_batches))
+        part = np.empty(len(number), np.int64)
+        for bucket, count in enumerate(num_batches):
+            part[number == bucket] = np.arange(count)
+        return number, part
     number = np.repeat(np.arange(len(num_batches)), num_batches)
     part = np.concatenate([np.arange(count) for count in num_batches])
     if epoch is None:
         return number, part
     mixed = np.random.default_rng([ORDER_SEED, epoch]).permutation(len(number))
     return number[mixed], part[mixed]
+
+
+def _one_after_another(left_G: np.ndarray) -> np.ndarray:
+    """The buckets of an epoch's batches, at random but for when each is first used: the largest first, every further
+    one some batches later, all of them within the first half."""
+    rng, largest = np.random.default_rng([ORDER_SEED, 0]), np.argsort(-left_G, kind="stable")
+    apart, left_G, stages = min(APART, left_G.sum() // (2 * len(left_G))), left_G.copy(), []
+    for used in range(1, len(left_G)):
+        begun = largest[:used]
+        drawn = rng.multivariate_hypergeometric(left_G[begun], min(apart, left_G[begun].sum()), method="marginals")
+        left_G[begun] -= drawn
+        stages.append(rng.permutation(np.repeat(begun, drawn)))
+    stages.append(rng.permutation(np.repeat(np.arange(len(left_G)), left_G)))
+    return np.concatenate(stages)
 
 
 @lru_cache(maxsize=128)

@@ -1,6 +1,8 @@
 """State and compiled programs of one run: what `train.py` steps, evaluates and saves."""
 
 import contextlib
+import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import jax
@@ -10,7 +12,7 @@ from data.batch import Batch
 from data.task import Task
 from models.contract import Architecture, Spec
 from training.evaluation import scoring
-from training.machine import mesh
+from training.machine import mesh, programs
 from training.machine.clock import Clock
 from training.machine.programs import Programs
 from training.step import params, train_step
@@ -24,9 +26,18 @@ class Trainer:
     """Holds `state`; every method either moves it or reads it."""
 
     def __init__(
-        self, model: Architecture, spec: Spec, recipe: Recipe, devices: Mesh, clock: Clock, *, best: str = "loss"
+        self,
+        model: Architecture,
+        spec: Spec,
+        recipe: Recipe,
+        devices: Mesh,
+        clock: Clock,
+        *,
+        best: str = "loss",
+        several_shapes: bool = False,
     ):
-        """`best` is the metric that chooses the best checkpoint."""
+        """`best` is the metric that chooses the best checkpoint. With `several_shapes` batches differ in shape, so what
+        does not see the batch is a program of its own."""
         self._devices, self.clock = devices, clock
         self._micro_batches = recipe.optimizer.accumulation
         self.has_perplexity = has_perplexity(spec, best)
@@ -34,9 +45,14 @@ class Trainer:
         state = train_step.initial_state(params.flatten(model), recipe.optimizer)
         self.state = jax.device_put(state, mesh.replicated(devices))
         self._dials = train_step.make_dials(recipe)
-        update = mesh.within(devices, train_step.make_train_step(self.skeleton, spec, recipe))
-        self._train_step = Programs(jax.jit(update, donate_argnums=0), self._compiling)
-        self._eval_step = scoring.make_eval_step(self.skeleton, spec, devices, self._compiling)
+        gradients = mesh.within(devices, train_step.make_gradients(self.skeleton, spec, recipe))
+        self._gradients = Programs(jax.jit(gradients), self._compiling)
+        update = mesh.within(devices, train_step.make_update(recipe))
+        self._update = Programs(jax.jit(update, donate_argnums=0), self._compiling, "the program of the update")
+        whole = mesh.within(devices, train_step.make_train_step(self.skeleton, spec, recipe))
+        self._whole_step = Programs(jax.jit(whole, donate_argnums=0), self._compiling)
+        self._several_shapes = several_shapes
+        self._eval_step = scoring.EvalStep(self.skeleton, spec, devices, self._compiling)
 
     @property
     def weights(self) -> params.Params:
@@ -51,8 +67,30 @@ class Trainer:
     def step(self, done: int, batch: Batch) -> dict[str, jax.Array]:
         """The update after `done` of them; returns its metrics without waiting for them."""
         arrays = mesh.place(batch, self._devices, self._micro_batches)
-        self.state, metrics = self._train_step(self.state, arrays, self._dials(done))
+        dials, state = self._dials(done), self.state
+        if self._several_shapes:
+            gradients, sums = self._gradients(state["params"], arrays, dials.seed, state["step"])
+            self.state, metrics = self._update(state, gradients, sums, dials)
+        else:
+            self.state, metrics = self._whole_step(state, arrays, dials)
         return metrics
+
+    def compiling_ahead(
+        self, coming: Iterable[Batch], validation: Iterable[Batch]
+    ) -> contextlib.AbstractContextManager[None]:
+        """While the body runs, a thread compiles what batches like `coming` and `validation` need."""
+        if not self._several_shapes or jax.process_count() > 1:  # processes must compile in one order
+            return contextlib.nullcontext()
+        params, step = programs.abstract(self.state["params"]), programs.abstract(self.state["step"])
+        seed = self._dials(0).seed
+        training = (
+            functools.partial(
+                self._gradients.prepare, params, mesh.place(batch, self._devices, self._micro_batches), seed, step
+            )
+            for batch in coming
+        )
+        evaluating = (functools.partial(self._eval_step.prepare, params, batch) for batch in validation)
+        return programs.ahead(itertools.chain(training, evaluating))
 
     def wait(self) -> None:
         """Until the device has done every step so far."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data.buckets import check_budget, length_buckets, single_bucket
-from data.plan import BucketPlan, EndlessPlan
+from data.plan import APART, BucketPlan, EndlessPlan
 
 BUDGET = 512
 
@@ -89,6 +89,20 @@ def test_shapes_are_mixed_through_the_epoch(lengths):
     assert {plan.batch(k).shape for k in range(half)} == {plan.batch(half + k).shape for k in range(half)}
 
 
+def test_shapes_come_into_use_one_after_another_in_the_first_epoch_alone(lengths):
+    plan = BucketPlan(length_buckets(lengths, 128, 6), seed=0)
+
+    def first_used(epoch):
+        shapes = [plan.batch(epoch * plan.num_batches + k).shape for k in range(plan.num_batches)]
+        return sorted(shapes.index(shape) for shape in set(shapes))
+
+    assert plan.num_batches > 12 * APART
+    begun = first_used(0)
+    assert begun[0] == 0 and all(k >= n * APART for n, k in enumerate(begun))
+    assert begun[-1] < plan.num_batches // 2
+    assert first_used(1)[-1] < begun[-1]
+
+
 def test_without_a_seed_the_order_stays():
     plan = BucketPlan(single_bucket(10, 4, (3, 2)), seed=None)
     assert [plan.batch(k).index_B.tolist() for k in range(3)] == [[0, 1, 2, 3], [4, 5, 6, -1], [7, 8, 9, -1]]
@@ -97,6 +111,7 @@ def test_without_a_seed_the_order_stays():
 
 def test_endless_plan():
     plan = EndlessPlan(4, (3, 2))
+    assert plan.shapes == [(4, 3, 2)]
     assert plan.num_batches is None
     assert plan.batch(5).index_B.tolist() == [20, 21, 22, 23] and plan.batch(5).shape == (3, 2)
 

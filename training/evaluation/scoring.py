@@ -18,15 +18,23 @@ from training.machine.programs import Programs
 from training.step import train_step
 from training.step.params import Params, Skeleton, flatten
 
-EvalStep = Callable[[Params, Batch], Mapping[str, jax.Array]]
 Scored = tuple[Batch, dict[str, np.ndarray]]
 
 
-def make_eval_step(skeleton: Skeleton, spec: Spec, mesh: Mesh, compiling=contextlib.nullcontext) -> EvalStep:
-    """The evaluation step of a batch on the host, compiled once a shape; its outputs are whole in every process."""
-    function = meshes.within(mesh, train_step.make_eval_step(skeleton, spec))
-    program = Programs(jax.jit(function, out_shardings=meshes.replicated(mesh)), compiling)
-    return lambda params, batch: program(params, meshes.place(batch, mesh))
+class EvalStep:
+    """The evaluation step of a batch on the host, compiled once per shape; its outputs are whole in every process."""
+
+    def __init__(self, skeleton: Skeleton, spec: Spec, mesh: Mesh, compiling=contextlib.nullcontext):
+        function = meshes.within(mesh, train_step.make_eval_step(skeleton, spec))
+        self._mesh = mesh
+        self._programs = Programs(jax.jit(function, out_shardings=meshes.replicated(mesh)), compiling)
+
+    def __call__(self, params: Params, batch: Batch) -> Mapping[str, jax.Array]:
+        return self._programs(params, meshes.place(batch, self._mesh))
+
+    def prepare(self, params: Params, batch: Batch) -> None:
+        """Compiles what a batch of this shape needs, if nobody has yet."""
+        self._programs.prepare(params, meshes.place(batch, self._mesh))
 
 
 def scored(eval_step: EvalStep, params: Params, batches: Iterable[Batch]) -> Iterator[Scored]:
@@ -44,7 +52,7 @@ def scored(eval_step: EvalStep, params: Params, batches: Iterable[Batch]) -> Ite
 def scorer(model: Architecture, spec: Spec) -> Callable[[Iterable[Batch]], Iterator[Scored]]:
     """Returns batches -> what `scored` yields of them, for a model that stays as it is."""
     mesh = meshes.make()
-    eval_step = make_eval_step(Skeleton(model), spec, mesh)
+    eval_step = EvalStep(Skeleton(model), spec, mesh)
     weights = jax.device_put(flatten(model), meshes.replicated(mesh))
     return lambda batches: scored(eval_step, weights, batches)
 

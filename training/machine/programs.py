@@ -1,35 +1,89 @@
-"""One compiled program per batch shape, so that compiling is visible and timed, and its memory is given back."""
+"""One compiled program per batch shape: waiting for it is seen and timed, and a thread compiles what comes next.
+
+Which batches come, and in which order, never depends on when a program is ready (data/plan.py).
+"""
 
 import contextlib
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 import jax
 
 from training.machine import backend
 
+Arrays = Mapping[str, jax.Array]
+
 
 class Programs:
-    """Calls a jitted function of (anything, batch arrays, ...); each shape of batch compiles at its first call."""
+    """Calls a jitted function of (anything, batch arrays, ...); each shape of batch has its compiled program."""
 
     def __init__(
         self,
         function: jax.stages.Wrapped,
         compiling: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+        name: str = "",
     ):
-        """`compiling` is entered around each compilation."""
-        self._function, self._compiling = function, compiling
-        self._compiled: dict[tuple, jax.stages.Compiled] = {}
+        """`compiling` is entered around each wait for a program; `name` is what errors call it, else by its shape."""
+        self._function, self._compiling, self._name = function, compiling, name
+        self._programs: dict[tuple, Future[jax.stages.Compiled]] = {}
+        self._lock = threading.Lock()
 
-    def __call__(self, first: Any, arrays: Mapping[str, jax.Array], *rest: Any) -> Any:
-        shape = tuple(array.shape for array in arrays.values())
-        if shape not in self._compiled:
+    def __call__(self, first: Any, arrays: Arrays, *rest: Any) -> Any:
+        program = self._programs.get(_shape(arrays))
+        if program is None or not program.done():
             with self._compiling():
+                program = self.prepare(first, arrays, *rest)
+                program.exception()  # waits, where another thread is compiling it
+        return program.result()(first, arrays, *rest)
+
+    def prepare(self, first: Any, arrays: Arrays, *rest: Any) -> Future[jax.stages.Compiled]:
+        """The program for such arrays, compiled by this thread unless one has begun it; only shapes are read."""
+        shape, mine = _shape(arrays), Future[jax.stages.Compiled]()
+        with self._lock:
+            program = self._programs.setdefault(shape, mine)
+        if program is mine:
+            try:
                 compiled = self._function.lower(first, arrays, *rest).compile()
-                check_memory(compiled, f"a program for batches of shape {shape[0]}")
-                self._compiled[shape] = compiled
+                check_memory(compiled, self._name or f"a program for batches of shape {shape[0]}")
+                program.set_result(compiled)
                 backend.release_memory()
-        return self._compiled[shape](first, arrays, *rest)
+            except BaseException as error:
+                program.set_exception(error)
+        return program
+
+
+def _shape(arrays: Arrays) -> tuple:
+    return tuple(array.shape for array in arrays.values())
+
+
+def abstract(tree: Any) -> Any:
+    """Shapes, dtypes and places of arrays that will be given away before they are asked for again."""
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding, weak_type=x.weak_type), tree
+    )
+
+
+@contextlib.contextmanager
+def ahead(prepare: Iterable[Callable[[], object]]) -> Iterator[None]:
+    """Calls one after the other in a thread, while the body runs, and no further one after it."""
+    ended = threading.Event()
+
+    def work() -> None:
+        with contextlib.suppress(Exception):  # whoever needs the program meets the same
+            for one in prepare:
+                if ended.is_set():
+                    return
+                one()
+
+    thread = threading.Thread(target=work, name="compile")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def check_memory(program: jax.stages.Compiled, name: str) -> None:

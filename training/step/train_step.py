@@ -1,4 +1,7 @@
-"""The training step and the evaluation step: pure functions of arrays, jitted once per batch shape.
+"""The training step and the evaluation step: pure functions of arrays.
+
+A training step is the gradients of a batch and the update that they lead to. Where batches have one shape the two are
+one program. Where they have several, only the gradients are compiled for each: the update does not see the batch.
 
 A state is one dict: `params` and, where asked, `ema` (flat, see training/step/params.py), `optimizer`, `step`.
 Seed, learning rate and which steps are logged are inputs of the compiled step (`Dials`), so runs of one architecture
@@ -56,6 +59,9 @@ class Dials(NamedTuple):
     logged: np.bool_ | jax.Array  # norms by module are worth their time only where a line is written
 
 
+Sums = dict[str, jax.Array]
+GradientStep = Callable[[Params, Arrays, jax.Array, jax.Array], tuple[Params, Sums]]
+UpdateStep = Callable[[State, Params, Sums, Dials], tuple[State, dict]]
 TrainStep = Callable[[State, Arrays, Dials], tuple[State, dict]]
 
 
@@ -90,16 +96,19 @@ def forward(model: Architecture, batch: Arrays, key: jax.Array | None = None) ->
 
 
 def make_train_step(skeleton: Skeleton, spec: Spec, recipe: Recipe) -> TrainStep:
-    """Returns (state, batch, dials) -> (state, metrics). Jit it with the state donated.
+    """Returns (state, batch, dials) -> (state, metrics), both halves in one. Jit it with the state donated."""
+    gradients, update = make_gradients(skeleton, spec, recipe), make_update(recipe)
 
-    Metrics, all scalars: `loss` (with label smoothing) and `nll`, in nats or squared error a weighted position;
-    `token_accuracy`; `gradient_norm` before clipping; `learning_rate`; and, on steps that are logged,
-    `gradient_norm/MODULE` and `update_ratio` (|update| / |params|), which are zero on the steps between.
-    """
-    transform = optimizer.transformation(recipe.optimizer)
-    score = LOSSES[spec.loss]
-    micro_batches, decay = recipe.optimizer.accumulation, recipe.optimizer.ema_decay
-    smoothing = recipe.label_smoothing
+    def train_step(state: State, batch: Arrays, dials: Dials) -> tuple[State, dict]:
+        return update(state, *gradients(state["params"], batch, dials.seed, state["step"]), dials)
+
+    return train_step
+
+
+def make_gradients(skeleton: Skeleton, spec: Spec, recipe: Recipe) -> GradientStep:
+    """Returns (params, batch, seed, step) -> (gradients, metrics), both summed over the batch's weighted positions."""
+    score, smoothing = LOSSES[spec.loss], recipe.label_smoothing
+    micro_batches = recipe.optimizer.accumulation
 
     def summed_loss(params: Params, batch: Arrays, key: jax.Array):
         model, target_BT, weights_BT = skeleton(params), batch["target_out"], batch["target_weights"]
@@ -116,8 +125,9 @@ def make_train_step(skeleton: Skeleton, spec: Spec, recipe: Recipe) -> TrainStep
         loss = (scores.loss * weights_BT).sum()
         return loss, sums | {"loss": loss}
 
-    def gradient_sums(params: Params, batch: Arrays, key: jax.Array):
-        """Sums of gradients and metrics over micro-batches; row b is in micro-batch b mod A."""
+    def gradients(params: Params, batch: Arrays, seed: jax.Array, step: jax.Array) -> tuple[Params, Sums]:
+        """Sums over micro-batches; row b is in micro-batch b mod A."""
+        key = jax.random.fold_in(jax.random.key(seed), step)
         gradient = jax.grad(summed_loss, has_aux=True)
         if micro_batches == 1:
             return gradient(params, batch, key)
@@ -135,11 +145,21 @@ def make_train_step(skeleton: Skeleton, spec: Spec, recipe: Recipe) -> TrainStep
         zero = jax.tree.map(jnp.zeros_like, jax.eval_shape(gradient, params, first, key))
         return jax.lax.scan(add, zero, (jnp.arange(micro_batches), split))[0]
 
-    def train_step(state: State, batch: Arrays, dials: Dials) -> tuple[State, dict]:
+    return gradients
+
+
+def make_update(recipe: Recipe) -> UpdateStep:
+    """Returns (state, gradients, sums, dials) -> (state, metrics), of what `make_gradients` gives.
+
+    Metrics, all scalars: `loss` (with label smoothing) and `nll`, in nats or squared error a weighted position;
+    `token_accuracy`; `gradient_norm` before clipping; `learning_rate`; and, on steps that are logged,
+    `gradient_norm/MODULE` and `update_ratio` (|update| / |params|), which are zero on the steps between.
+    """
+    transform, decay = optimizer.transformation(recipe.optimizer), recipe.optimizer.ema_decay
+
+    def update(state: State, gradients: Params, sums: Sums, dials: Dials) -> tuple[State, dict]:
         params, step = state["params"], state["step"]
-        key = jax.random.fold_in(jax.random.key(dials.seed), step)
-        gradients, sums = gradient_sums(params, batch, key)
-        weight = jnp.maximum(sums.pop("weight"), 1.0)
+        weight = jnp.maximum(sums["weight"], 1.0)
         gradients = jax.tree.map(lambda g: g / weight, gradients)
         updates, new_optimizer = transform.update(gradients, state["optimizer"], params)
         updates = jax.tree.map(lambda u: dials.learning_rate * u, updates)
@@ -152,12 +172,12 @@ def make_train_step(skeleton: Skeleton, spec: Spec, recipe: Recipe) -> TrainStep
             # Kingma & Ba's bias correction in another form: a short average while there is little to average.
             ramp = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
             new["ema"] = jax.tree.map(lambda old, p: ramp * old + (1 - ramp) * p, state["ema"], new["params"])
-        metrics = {name: total / weight for name, total in sums.items()}
+        metrics = {name: total / weight for name, total in sums.items() if name != "weight"}
         metrics |= {"gradient_norm": optax.tree.norm(gradients), "learning_rate": dials.learning_rate}
         metrics |= jax.lax.cond(dials.logged, _norms, _no_norms, params, gradients, updates)
         return new, metrics
 
-    return train_step
+    return update
 
 
 def _by_module(tree: Params) -> dict[str, Params]:

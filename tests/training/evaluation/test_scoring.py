@@ -43,7 +43,7 @@ def model():
 @pytest.fixture(scope="module")
 def measure(model):
     devices = mesh.make()
-    eval_step = scoring.make_eval_step(params.Skeleton(model), SPEC, devices)
+    eval_step = scoring.EvalStep(params.Skeleton(model), SPEC, devices)
     return lambda batches, **kw: scoring.evaluate(eval_step, params.flatten(model), batches, **kw)
 
 

@@ -58,7 +58,7 @@ def test_best_gives_its_validation_loss_again(trained):
     run = restore(workdir, "best")
     assert run.step == summary["best"]["step"] < 6
     devices = mesh.make()
-    eval_step = scoring.make_eval_step(params.Skeleton(run.model), run.task.spec, devices)
+    eval_step = scoring.EvalStep(params.Skeleton(run.model), run.task.spec, devices)
     batches = pipeline.eval_batches(run.task, "val", pipeline.Batching.of(run.config))
     found = scoring.evaluate(eval_step, params.flatten(run.model), batches, perplexity=True)
     assert found["loss"] == pytest.approx(summary["best"]["loss"], rel=1e-6)

@@ -64,6 +64,20 @@ def plain():
     return take_steps(config())
 
 
+def test_gradients_and_update_apart_are_the_step(plain):
+    c = config()
+    model = models.build(c.model.name, c.model, SPEC, jax.random.key(0))
+    recipe, state = train_step.Recipe.of(c), train_step.initial_state(params.flatten(model), c.optimizer)
+    dials = train_step.make_dials(recipe)(0)
+    gradients = jax.jit(train_step.make_gradients(params.Skeleton(model), SPEC, recipe))
+    arrays = mesh.place(batch(), mesh.make())
+    state, metrics = jax.jit(train_step.make_update(recipe))(
+        state, *gradients(state["params"], arrays, dials.seed, state["step"]), dials
+    )
+    assert_close(metrics, plain[1], rtol=1e-5)
+    assert_close(state["params"], plain[0]["params"], atol=2e-5)
+
+
 @pytest.mark.parametrize("micro_batches", [2, 4])
 def test_micro_batches_add_up_to_the_batch(plain, micro_batches):
     state, metrics = take_steps(config(**{"optimizer.accumulation": micro_batches}))

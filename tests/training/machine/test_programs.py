@@ -1,0 +1,86 @@
+"""Compiled programs: one per shape, whoever compiles it, and nothing after the end."""
+
+import contextlib
+import threading
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from training.machine.programs import Programs, abstract, ahead
+
+
+@pytest.fixture
+def waits():
+    return []
+
+
+@pytest.fixture
+def programs(waits):
+    @contextlib.contextmanager
+    def compiling():
+        waits.append(threading.current_thread().name)
+        yield
+
+    return Programs(jax.jit(lambda first, arrays: {"sum": first + arrays["x"].sum()}), compiling)
+
+
+def arrays(length):
+    return {"x": jnp.ones(length)}
+
+
+def test_a_shape_is_waited_for_once(programs, waits):
+    one = jnp.ones(())
+    assert [float(programs(one, arrays(n))["sum"]) for n in (3, 4, 3, 4)] == [4.0, 5.0, 4.0, 5.0]
+    assert len(waits) == 2
+
+
+def test_what_was_compiled_ahead_is_not_waited_for(programs, waits):
+    one, done = jnp.ones(()), threading.Event()
+    with ahead([lambda: programs.prepare(abstract(one), arrays(3)), done.set]):
+        assert done.wait(60)
+    assert float(programs(one, arrays(3))["sum"]) == 4.0
+    assert not waits
+
+
+def test_a_program_that_a_thread_has_begun_is_compiled_once(waits):
+    begun, go, traced = threading.Event(), threading.Event(), []
+
+    def function(first, arrays):
+        traced.append(threading.current_thread().name)
+        begun.set()
+        assert go.wait(60)
+        return first + arrays["x"].sum()
+
+    programs = Programs(jax.jit(function))
+    one = jnp.ones(())
+    with ahead([lambda: programs.prepare(abstract(one), arrays(3))]):
+        assert begun.wait(60)
+        threading.Timer(0.05, go.set).start()
+        assert float(programs(one, arrays(3))) == 4.0
+    assert traced == ["compile"]
+
+
+def test_the_body_s_end_ends_the_thread():
+    called, first, go = [], threading.Event(), threading.Event()
+
+    def slow():
+        first.set()
+        assert go.wait(60)
+        called.append("slow")
+
+    with ahead([slow, lambda: called.append("next")]):
+        assert first.wait(60)
+        threading.Timer(0.05, go.set).start()
+    assert called == ["slow"] and "compile" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_what_fails_ahead_is_told_to_whoever_needs_it():
+    def function(first, arrays):
+        raise ValueError("no such shape")
+
+    programs = Programs(jax.jit(function))
+    with ahead([lambda: programs.prepare(abstract(jnp.ones(())), arrays(3)).result()]):
+        pass
+    with pytest.raises(ValueError, match="no such shape"):
+        programs(jnp.ones(()), arrays(3))
