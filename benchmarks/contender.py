@@ -56,7 +56,7 @@ class Contender:
         return dataclasses.replace(self, program=program, setting=setting, name=name or f"{program} {setting}")
 
 
-def config_of(contender: Any) -> ConfigDict:
+def config_of(contender: Contender) -> ConfigDict:
     config = restore.read_config(Path(contender.run)) if contender.run else cli.load(contender.config)
     config.update_from_flattened_dict(contender.values)
     return config

@@ -15,12 +15,14 @@ from flax import nnx
 
 import data
 import models
-from benchmarks.contender import config_of
+from benchmarks.contender import Contender, config_of
 from benchmarks.handover import leave
 from benchmarks.protocol import Program
 from data import pipeline
+from data.batch import Batch
 from data.tasks.translation import Translation
 from models import flops
+from models.contract import Architecture
 from training.evaluation.generate import Beam, Generator
 from training.machine import backend, mesh, provenance
 from training.machine.clock import Clock
@@ -31,12 +33,12 @@ from training.trainer import Trainer
 
 
 class Ours(Program):
-    def __init__(self, case: Any, folder: Path):
+    def __init__(self, case: Contender, folder: Path):
         self.case, self.folder, self.peak_memory = case, folder, provenance.device_memory_bytes
         config = self.config = config_of(case)
         backend.configure(folder / "run", config.keep_pages, config.cpu_devices, config.deterministic)
         tokenizer = Path(case.run or folder) / "tokenizer"
-        self.task: Any = data.build(config.task, config.data, tokenizer_dir=tokenizer)
+        self.task = data.build(config.task, config.data, tokenizer_dir=tokenizer)
         self.model = restore.restore(Path(case.run), data_dir=config.data.dir).model if case.run else self.untrained()
         batching = self.batching = pipeline.Batching.of(config)
         self.plan = None if case.split else pipeline.train_plan(self.task, batching)
@@ -45,21 +47,21 @@ class Ours(Program):
         recipe = Recipe.of(config)
         self.trainer = Trainer(self.model, self.task.spec, recipe, mesh.make(), self.clock, several_shapes=several)
         if case.setting == "one_batch":
-            self.held_out: list[Any] = [next(pipeline.train_batches(self.task, batching))]
+            self.held_out: list[Batch] = [next(pipeline.train_batches(self.task, batching))]
         else:
             limit = 0 if case.split else config.eval_examples
             self.held_out = list(pipeline.eval_batches(self.task, case.split or "val", batching, limit=limit))
         leave(folder, config, params.flatten(self.model), self.held_out[0])
         if isinstance(self.task, Translation):
-            self.leave_text(tokenizer / "joint.model")
+            self.leave_text(self.task, tokenizer / "joint.model")
 
-    def untrained(self, **values: Any) -> Any:
+    def untrained(self, **values: Any) -> Architecture:
         config = self.config.model.copy_and_resolve_references()
         config.update({key: value for key, value in values.items() if key in config})
         return models.build(config.name, config, self.task.spec, jax.random.key(self.config.seed))
 
-    def leave_text(self, tokenizer: Path) -> None:
-        config, task, split = self.config.data, self.task, self.case.split
+    def leave_text(self, task: Translation, tokenizer: Path) -> None:
+        config, split = self.config.data, self.case.split
         (self.folder / "pieces.model").write_bytes(tokenizer.read_bytes())
         self.write("vocabulary", task.target_pieces(range(4, task.spec.target_size)))  # no specials
         for name in [split] if split else ["train", "val"]:
@@ -84,7 +86,7 @@ class Ours(Program):
         if self.case.split:
             return self.translate(steps)
         before = self.clock.seconds.get("compile", 0.0)
-        batches: Iterator[Any] = itertools.repeat(self.held_out[0])
+        batches: Iterator[Batch] = itertools.repeat(self.held_out[0])
         if self.case.setting != "one_batch":
             batches = pipeline.train_batches(self.task, self.batching, start=self.done, plan=self.plan)
         batch, tokens = next(batches), 0
@@ -100,6 +102,7 @@ class Ours(Program):
 
     def translate(self, steps: int) -> dict[str, float]:
         """Text in, text out."""
+        assert isinstance(self.task, Translation)
         for _ in range(steps):
             generate = Generator(self.model, self.task.spec, Beam(beam_size=5, length_penalty=0.6))
             tokens = generate.split(pipeline.eval_batches(self.task, self.case.split, self.batching))

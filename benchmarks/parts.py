@@ -2,14 +2,14 @@
 matrices, which says what the machine can do."""
 
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from ml_collections import ConfigDict
 
-from benchmarks.contender import config_of
+from benchmarks.contender import Contender, config_of
 from benchmarks.handover import leave
 from benchmarks.protocol import Program
 from models.cells import Cell, GRUCell, LSTMCell, TanhCell
@@ -23,7 +23,7 @@ CELLS: dict[str, type[Cell]] = {"rnn": TanhCell, "gru": GRUCell, "lstm": LSTMCel
 class Stack(nnx.Module):
     """Features (B, T, D) in, hidden states (B, T, H) out."""
 
-    def __init__(self, config: Any):
+    def __init__(self, config: ConfigDict):
         rngs = nnx.Rngs(params=jax.random.key(0))
         self.stack = RecurrentStack(CELLS[config.name], config, config.hidden_size, rngs=rngs)
 
@@ -32,12 +32,12 @@ class Stack(nnx.Module):
         return swap(outputs_TBH)
 
 
-def training(config: Any, folder: Path) -> Program:
+def training(config: ConfigDict, folder: Path) -> Program:
     """The optimizer of train.py on a squared error."""
     model, transform, devices = Stack(config.model), optimizer.transformation(config.optimizer), mesh.make()
     skeleton, weights, random = params.Skeleton(model), params.flatten(model), np.random.default_rng(0)
     shape = (config.batch_size, config.data.max_length, config.model.hidden_size)
-    batch: Any = {name: random.standard_normal(shape, np.float32) for name in ("inputs", "targets")}
+    batch = {name: random.standard_normal(shape, np.float32) for name in ("inputs", "targets")}
     leave(folder, config, weights, batch)
 
     def loss_of(weights, batch):
@@ -48,19 +48,19 @@ def training(config: Any, folder: Path) -> Program:
         updates, moments = transform.update(jax.grad(loss_of)(weights, batch), moments, weights)
         return jax.tree.map(lambda p, u: p + config.optimizer.learning_rate * u, weights, updates), moments
 
-    batch, compiled = mesh.put(batch, mesh.by_rows(devices)), jax.jit(mesh.within(devices, update), donate_argnums=0)
+    placed, compiled = mesh.put(batch, mesh.by_rows(devices)), jax.jit(mesh.within(devices, update), donate_argnums=0)
     held = {"state": jax.device_put((weights, transform.init(weights)), mesh.replicated(devices))}
-    loss, tokens = float(jax.jit(loss_of)(held["state"][0], batch)), shape[0] * shape[1]
+    loss, tokens = float(jax.jit(loss_of)(held["state"][0], placed)), shape[0] * shape[1]
     flops = 6 * tokens * sum(array.size for name, array in weights.items() if "kernel" in name)
 
     def step() -> None:
-        held["state"] = compiled(held["state"], batch)
+        held["state"] = compiled(held["state"], placed)
 
     said = {"num_params": params.count(weights), "loss": loss, "tokens": tokens, "flops": flops}
     return Program(said, step, lambda: jax.block_until_ready(held), provenance.device_memory_bytes)
 
 
-def product(config: Any) -> Program:
+def product(config: ConfigDict) -> Program:
     """Of square matrices as large as the hidden size."""
     size, held = config.model.hidden_size, dict[str, jax.Array]()
     x, multiply = jnp.ones((size, size), config.model.dtype), jax.jit(lambda x: x @ x)
@@ -68,7 +68,7 @@ def product(config: Any) -> Program:
     return Program(said, lambda: held.update(last=multiply(x)), wait, provenance.device_memory_bytes)
 
 
-def program(case: Any, folder: Path) -> Program:
+def program(case: Contender, folder: Path) -> Program:
     config = config_of(case)
     backend.configure(folder / "run", config.keep_pages, config.cpu_devices, config.deterministic)
     return product(config) if case.setting == "product" else training(config, folder)

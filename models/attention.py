@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from models.dropout import dropout
 from models.fused_attention import Fused, attend_fused
@@ -137,7 +138,13 @@ class SelfAttention(nnx.Module):
     """Queries, keys and values from one sequence, through one fused projection (columns q, k, v)."""
 
     def __init__(
-        self, hidden_size: int, num_heads: int, *, dropout_rate: float = 0.0, dtype: Any = jnp.float32, rngs: nnx.Rngs
+        self,
+        hidden_size: int,
+        num_heads: int,
+        *,
+        dropout_rate: float = 0.0,
+        dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs,
     ):
         self.qkv = Linear(hidden_size, 3 * hidden_size, dtype=dtype, kernel_init=_stacked_glorot(3), rngs=rngs)
         self.output = Linear(hidden_size, hidden_size, dtype=dtype, rngs=rngs)
@@ -175,7 +182,13 @@ class CrossAttention(nnx.Module):
     """Queries from the decoder; keys and values from the encoder, computed once for a whole decoding."""
 
     def __init__(
-        self, hidden_size: int, num_heads: int, *, dropout_rate: float = 0.0, dtype: Any = jnp.float32, rngs: nnx.Rngs
+        self,
+        hidden_size: int,
+        num_heads: int,
+        *,
+        dropout_rate: float = 0.0,
+        dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs,
     ):
         self.query = Linear(hidden_size, hidden_size, dtype=dtype, rngs=rngs)
         self.kv = Linear(hidden_size, 2 * hidden_size, dtype=dtype, kernel_init=_stacked_glorot(2), rngs=rngs)

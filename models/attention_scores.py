@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from models.layers import Linear, glorot
 from models.scan import Dense, LinearFn
@@ -25,7 +26,7 @@ class Score(nnx.Module):
 
     same_width: ClassVar[bool] = False  # query and memory must be equally wide
 
-    def __init__(self, query_size: int, memory_size: int, size: int, *, dtype: Any = jnp.float32, rngs: nnx.Rngs):
+    def __init__(self, query_size: int, memory_size: int, size: int, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs):
         raise NotImplementedError
 
     def keys(self, memory_BSE: Float[Array, "B S E"]) -> Array:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
 from models.layers import glorot
@@ -40,7 +41,13 @@ class Cell(nnx.Module):
     }
 
     def __init__(
-        self, in_size: int, hidden_size: int, *, recurrent_scale: float = 1.0, dtype: Any = jnp.float32, rngs: nnx.Rngs
+        self,
+        in_size: int,
+        hidden_size: int,
+        *,
+        recurrent_scale: float = 1.0,
+        dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs,
     ):
         """Glorot uniform input kernels; orthogonal recurrent ones times `recurrent_scale`; gate by gate."""
         orthogonal = nnx.initializers.orthogonal(recurrent_scale)
@@ -152,7 +159,7 @@ class LSTMCell(Cell):
         forget_bias: float = 1.0,
         chrono_length: int = 0,
         recurrent_scale: float = 1.0,
-        dtype: Any = jnp.float32,
+        dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
         super().__init__(in_size, hidden_size, recurrent_scale=recurrent_scale, dtype=dtype, rngs=rngs)

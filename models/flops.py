@@ -13,7 +13,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.core import ShapedArray
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
 from models.contract import Architecture, Spec
 
@@ -49,7 +50,7 @@ def _of(jaxpr: Jaxpr) -> int:
     return sum(_of_equation(equation) for equation in jaxpr.eqns)
 
 
-def _of_equation(equation: Any) -> int:
+def _of_equation(equation: JaxprEqn) -> int:
     name, params = equation.primitive.name, equation.params
     if name == "dot_general":
         return _product(equation)
@@ -73,15 +74,20 @@ def _jaxprs(params: dict[str, Any]) -> Iterator[Jaxpr]:
             yield value
 
 
-def _product(equation: Any) -> int:
+def _shape(value: Var | Literal) -> tuple[int, ...]:
+    assert isinstance(value.aval, ShapedArray)
+    return value.aval.shape
+
+
+def _product(equation: JaxprEqn) -> int:
     """2 x every output x what is summed over."""
     (contracted, _), _ = equation.params["dimension_numbers"]
-    left = equation.invars[0].aval.shape
-    return 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[axis] for axis in contracted)
+    left = _shape(equation.invars[0])
+    return 2 * math.prod(_shape(equation.outvars[0])) * math.prod(left[axis] for axis in contracted)
 
 
-def _convolution(equation: Any) -> int:
+def _convolution(equation: JaxprEqn) -> int:
     """2 x every output x the window x the input channels that each output sees."""
-    kernel = equation.invars[1].aval.shape
+    kernel = _shape(equation.invars[1])
     out_features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
-    return 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(kernel) // out_features
+    return 2 * math.prod(_shape(equation.outvars[0])) * math.prod(kernel) // out_features

@@ -9,11 +9,11 @@ Dims: B batch, S source length, T target length, D width in, O width out, E embe
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from models.contract import Spec
 from models.matmul import matmul
@@ -33,7 +33,7 @@ class Linear(nnx.Module):
         out_size: int,
         *,
         use_bias: bool = True,
-        dtype: Any = jnp.float32,
+        dtype: DTypeLike = jnp.float32,
         kernel_init: Initializer = glorot,
         rngs: nnx.Rngs,
     ):
@@ -57,7 +57,7 @@ class Embed(nnx.Module):
     and tied logits start with variance about 1.
     """
 
-    def __init__(self, vocab_size: int, embed_size: int, *, dtype: Any = jnp.float32, rngs: nnx.Rngs):
+    def __init__(self, vocab_size: int, embed_size: int, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs):
         init = nnx.initializers.normal(embed_size**-0.5)
         self.table = nnx.Param(init(rngs.params(), (vocab_size, embed_size), jnp.float32))
         self.dtype = dtype
@@ -75,7 +75,7 @@ class Embed(nnx.Module):
 class LayerNorm(nnx.Module):
     """(x - mean) / sqrt(variance + epsilon) * scale + bias, computed in float32 (Ba et al. 2016)."""
 
-    def __init__(self, size: int, *, epsilon: float = 1e-5, dtype: Any = jnp.float32):
+    def __init__(self, size: int, *, epsilon: float = 1e-5, dtype: DTypeLike = jnp.float32):
         self.scale = nnx.Param(jnp.ones(size, jnp.float32))
         self.bias = nnx.Param(jnp.zeros(size, jnp.float32))
         self.epsilon = epsilon
@@ -125,7 +125,7 @@ class Inputs(nnx.Module):
     features enter by a linear map. Where there is no source there is nothing to embed it.
     """
 
-    def __init__(self, spec: Spec, embed_size: int, *, tied: bool, dtype: Any = jnp.float32, rngs: nnx.Rngs):
+    def __init__(self, spec: Spec, embed_size: int, *, tied: bool, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs):
         self.target = Embed(spec.target_size, embed_size, dtype=dtype, rngs=rngs)
         own_source: Embed | Linear | None = None
         if spec.source == "features":
@@ -148,7 +148,9 @@ class OutputHead(nnx.Module):
     table's width, a linear map without bias comes between.
     """
 
-    def __init__(self, spec: Spec, size: int, embed_size: int, *, tied: bool, dtype: Any = jnp.float32, rngs: nnx.Rngs):
+    def __init__(
+        self, spec: Spec, size: int, embed_size: int, *, tied: bool, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs
+    ):
         self.tied = _ties_output(spec, tied)
         kernel: nnx.Param | None = None
         projection: Linear | None = None

@@ -7,13 +7,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, PartitionSpec
+from jax.typing import DTypeLike
 
 from models.shapes import Array, Float
 from models.widened import widened
 
 
 def matmul(
-    x: Float[Array, "... D"], kernel: Float[Array, "D O"], *, batch_axis: int = 0, preferred_element_type: Any = None
+    x: Float[Array, "... D"],
+    kernel: Float[Array, "D O"],
+    *,
+    batch_axis: int = 0,
+    preferred_element_type: DTypeLike | None = None,
 ) -> Float[Array, "... O"]:
     """x W as a product of two matrices, in the dtype of x or the wider one that is preferred.
 

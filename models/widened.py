@@ -2,16 +2,16 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
+from jax.typing import DTypeLike
 
 from models.shapes import Array
 
 Product = Callable[..., Array]  # of two arrays, linear in each, with `preferred_element_type`: jnp.matmul, or the like
 
 
-def widened(product: Product, x: Array, y: Array, dtype: Any) -> Array:
+def widened(product: Product, x: Array, y: Array, dtype: DTypeLike) -> Array:
     """product(x, y), summed and returned in `dtype`, which is that of x or a wider one.
 
     Left to automatic differentiation, its gradients would multiply the wide gradient with an array that is widened for
@@ -21,7 +21,7 @@ def widened(product: Product, x: Array, y: Array, dtype: Any) -> Array:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _widened(product: Product, dtype: Any, x: Array, y: Array) -> Array:
+def _widened(product: Product, dtype: DTypeLike, x: Array, y: Array) -> Array:
     return product(x, y, preferred_element_type=dtype)
 
 

@@ -111,7 +111,7 @@ def _word(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _plain(finding: Any) -> dict[str, Any]:
+def _plain(finding: Finding) -> dict[str, Any]:
     """A finding for JSON, which has no infinity and no nan."""
 
     def clean(value: Any) -> Any:
