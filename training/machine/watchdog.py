@@ -10,14 +10,15 @@ T = TypeVar("T")
 LIMIT = 60.0  # seconds
 
 WAITS_FOR = {"": "the device", "eval": "the evaluation", "save": "the checkpoint to be written"}
-"""By what the clock calls it. Compiling takes its time, and is told when it begins."""
+"""By what the clock calls it."""
 
 
 class Watchdog:
     """Looks from a thread of its own. Use as a context manager around the steps.
 
     It speaks after `limit` seconds (0: LIMIT) in which nothing was done, then only of a stand twice as long as the one
-    before: where steps are slow by themselves, that is said once.
+    before: where steps are slow by themselves, that is said once. Of each program that compiles so long it
+    speaks by itself.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class Watchdog:
     ):
         self._say, self._limit, self._now = say, limit or LIMIT, now
         self._done, self._activity, self._since = done, "", now()
+        self._programs, self._first, self._compiling = 0, self._limit, self._limit
         self._over = threading.Event()
 
     def __enter__(self) -> "Watchdog":
@@ -47,6 +49,8 @@ class Watchdog:
     def doing(self, activity: str) -> None:
         """What goes on from now, in the clock's words."""
         self._activity, self._since = activity, self._now()
+        if activity == "compile":
+            self._programs, self._compiling = self._programs + 1, self._first
 
     def fed(self, batches: Iterator[T]) -> Iterator[T]:
         """The batches; whoever asks for one waits for it."""
@@ -61,7 +65,11 @@ class Watchdog:
     def look(self) -> None:
         """Speaks where it is time to."""
         stood, activity = self._now() - self._since, self._activity
-        if stood >= self._limit and activity != "compile":
+        if activity == "compile":
+            if stood >= self._compiling:
+                self._say(f"step {self._done:,}: program {self._programs} has been compiling for {stood:.0f} s")
+                self._compiling = 2 * stood
+        elif stood >= self._limit:
             self._say(
                 f"step {self._done:,}: {stood:.0f} s without a step, waiting for {WAITS_FOR.get(activity, activity)}"
             )

@@ -50,15 +50,22 @@ def test_what_the_clock_knows_is_the_cause(now, said, activity, cause):
     assert said == [f"step 0: 70 s without a step, waiting for {cause}"]
 
 
-def test_compiling_takes_its_time(now, said):
+def test_compiling_takes_its_time_and_each_program_says_so(now, said):
     watchdog = Watchdog(said.append, now=now)
-    watchdog.doing("compile")
-    now.seconds = 600
-    watchdog.look()
+    for number in (1, 2):
+        watchdog.doing("compile")
+        begun = int(now.seconds)
+        for now.seconds in range(begun, begun + 200, 5):
+            watchdog.look()
+        assert said == [f"step 0: program {number} has been compiling for {seconds} s" for seconds in (60, 120)]
+        said.clear()
     watchdog.doing("")  # the minute counts from here
-    now.seconds = 650
+    now.seconds += 50
     watchdog.look()
     assert said == []
+    now.seconds += 20
+    watchdog.look()
+    assert said == ["step 0: 70 s without a step, waiting for the device"]
 
 
 def test_steps_that_are_slow_by_themselves_are_said_once(now, said):
