@@ -122,7 +122,8 @@ def train_batches(task: Task, batching: Batching, *, start: int = 0, plan: Plan 
 
 def one_of_each_shape(task: Task, batching: Batching, plan: Plan, *, start: int = 0) -> Iterator[Batch]:
     """A batch of each shape, in the order in which training from `start` on will meet them."""
-    draw, seen = _drawing(task, "train", batching.seed, plan), set()
+    draw = _drawing(task, "train", batching.seed, plan)
+    seen: set[tuple[int, int, int]] = set()
     for k in itertools.count(start):
         if len(seen) == len(set(plan.shapes)):
             return

@@ -59,8 +59,9 @@ class Dials(NamedTuple):
     logged: np.bool_ | jax.Array  # norms by module are worth their time only where a line is written
 
 
-Sums = dict[str, jax.Array]
-GradientStep = Callable[[Params, Arrays, jax.Array, jax.Array], tuple[Params, Sums]]
+Scalar = jax.Array | np.uint32 | np.float32
+Sums = Mapping[str, Scalar]
+GradientStep = Callable[[Params, Arrays, Scalar, Scalar], tuple[Params, Sums]]
 UpdateStep = Callable[[State, Params, Sums, Dials], tuple[State, dict]]
 TrainStep = Callable[[State, Arrays, Dials], tuple[State, dict]]
 
@@ -125,7 +126,7 @@ def make_gradients(skeleton: Skeleton, spec: Spec, recipe: Recipe) -> GradientSt
         loss = (scores.loss * weights_BT).sum()
         return loss, sums | {"loss": loss}
 
-    def gradients(params: Params, batch: Arrays, seed: jax.Array, step: jax.Array) -> tuple[Params, Sums]:
+    def gradients(params: Params, batch: Arrays, seed: Scalar, step: Scalar) -> tuple[Params, Sums]:
         """Sums over micro-batches; row b is in micro-batch b mod A."""
         key = jax.random.fold_in(jax.random.key(seed), step)
         gradient = jax.grad(summed_loss, has_aux=True)
@@ -172,7 +173,7 @@ def make_update(recipe: Recipe) -> UpdateStep:
             # Kingma & Ba's bias correction in another form: a short average while there is little to average.
             ramp = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
             new["ema"] = jax.tree.map(lambda old, p: ramp * old + (1 - ramp) * p, state["ema"], new["params"])
-        metrics = {name: total / weight for name, total in sums.items() if name != "weight"}
+        metrics: dict[str, Scalar] = {name: total / weight for name, total in sums.items() if name != "weight"}
         metrics |= {"gradient_norm": optax.tree.norm(gradients), "learning_rate": dials.learning_rate}
         metrics |= jax.lax.cond(dials.logged, _norms, _no_norms, params, gradients, updates)
         return new, metrics
