@@ -36,6 +36,7 @@ from training.machine.profiling import Profile
 from training.machine.watchdog import Watchdog
 from training.run import memory, resume, run_folder, run_report
 from training.run.checkpoint import Checkpoints
+from training.run.claim import claimed
 from training.run.tracking import Tracker
 from training.step.intervals import due
 from training.step.train_step import Recipe
@@ -76,7 +77,7 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
         content = task.content_hash("train", "val")
         run_folder.check_same_data(workdir, content, accept_changes=accept_changes)
 
-    with run_folder.claimed(workdir, jax.process_index()), signals.StopRequest() as stop:
+    with claimed(workdir, jax.process_index()), signals.StopRequest() as stop:
         # Where an earlier start of this run got to.
         past = resume.find(
             workdir, newest, best, trainer.state, trainer.weights, config.steps, config.early_stopping.patience

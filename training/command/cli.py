@@ -27,7 +27,7 @@ from models.options import KINDS, flat
 from training.command import usage
 from training.command.config_file import load
 from training.command.validate import validate
-from training.machine import mesh
+from training.machine import mesh, peers
 from training.run import memory
 
 MISTAKE, FAILURE = 2, 1  # exit status: the user can mend the command, or the machine or the numbers failed
@@ -267,8 +267,7 @@ def _raised_here(error: BaseException) -> bool:
 def _end_with_peers(error: BaseException) -> None:
     """Ends at once where a process of the run is gone: an orderly end would wait for it."""
     if mesh.lost_peer(error):
-        said = "another process of this run has ended; start all of them again to go on from the last checkpoint"
-        print(f"error: {said}", file=sys.stderr, flush=True)
+        print(f"error: {peers.LOST}", file=sys.stderr, flush=True)
         os._exit(FAILURE)
 
 

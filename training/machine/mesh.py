@@ -6,6 +6,8 @@ device, eight, or two processes have the same examples in the same rows.
 
 import functools
 import os
+import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +17,9 @@ from flax import nnx
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from data.batch import Batch, pad_rows
+from training.machine import peers
+
+SILENT = 30.0  # seconds for which nothing is said while the processes find each other
 
 
 def start_processes(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
@@ -38,8 +43,16 @@ def start_processes(coordinator: str | None, num_processes: int | None, process_
     if num_processes is not None and process_id is not None and not 0 <= process_id < num_processes:
         raise ValueError(f"--process_id = {process_id} is not in [0, {num_processes}); count from 0")
     if coordinator or launched:
+        peers.tell_in_one_line(process_id if process_id is not None else int(os.environ.get("SLURM_PROCID", 0)))
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(coordinator, num_processes, process_id)
+        said = f"waiting for all processes of this run at {coordinator or 'the address that the launcher gives'}"
+        waiting = threading.Timer(SILENT, print, [said], {"file": sys.stderr, "flush": True})
+        waiting.daemon = True
+        waiting.start()
+        try:
+            jax.distributed.initialize(coordinator, num_processes, process_id)
+        finally:
+            waiting.cancel()
 
 
 def lost_peer(error: BaseException) -> bool:

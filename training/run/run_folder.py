@@ -1,4 +1,4 @@
-"""The folder of one run: locks it, and refuses another run.
+"""The folder of one run: what lies in it; refuses another run.
 
 config.json   the config, with commit, versions and device, and hashes of the text that is trained and validated on
 metrics.jsonl every row that was logged
@@ -11,7 +11,6 @@ summary.json  written at the end, so an interrupted run has none
 """
 
 import contextlib
-import fcntl
 import json
 import shutil
 import warnings
@@ -134,17 +133,3 @@ def restored_on_error(workdir: Path) -> Iterator[None]:
         except BaseException:
             take_back()
             raise
-
-
-@contextlib.contextmanager
-def claimed(workdir: Path, process_index: int = 0) -> Iterator[None]:
-    """Holds the folder for this process. Raises ValueError when another one trains in it."""
-    workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / f".lock{process_index}").open("w", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"--workdir = {workdir} is in use by another process; wait for it or use another"
-            ) from None
-        yield

@@ -1,4 +1,4 @@
-"""One folder is one run: claimed by one process, refused to another config."""
+"""One folder is one run: refused to another config."""
 
 import json
 import re
@@ -12,7 +12,6 @@ from training.run.restore import read_config
 from training.run.run_folder import (
     check_same_data,
     check_same_run,
-    claimed,
     record,
     restored_on_error,
 )
@@ -135,16 +134,6 @@ def test_origin_stays_until_the_config_changes(tmp_path):
     record(tmp_path, config(seed=5), {})
     recorded = json.loads((tmp_path / "config.json").read_text())
     assert recorded["commit"] != "first" and recorded["config"]["seed"] == 5
-
-
-def test_folder_is_claimed_by_one_process(tmp_path):
-    with claimed(tmp_path / "run"):
-        with pytest.raises(ValueError, match="is in use by another process"), claimed(tmp_path / "run"):
-            pass
-        with claimed(tmp_path / "run", process_index=1):  # a second process of the same run
-            pass
-    with claimed(tmp_path / "run"):
-        pass
 
 
 @pytest.mark.parametrize(
