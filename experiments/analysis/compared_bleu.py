@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.analysis import statistics
 from experiments.analysis.judge import Comparison
 
 if TYPE_CHECKING:
@@ -39,8 +38,7 @@ def compared(name: str, quantity: Callable[..., Any], *each: Bleu, not_asked: st
         return Comparison(name, [], not_asked)
     found_N = np.asarray(quantity(*(one.by_seed.loc[seeds].to_numpy() for one in each)), float)
     drawn_ND = np.asarray(quantity(*(one.drawn_ND.reindex(seeds).to_numpy() for one in each)))
-    of_sentences = statistics.sentences_variance(drawn_ND.mean(axis=0))
-    return Comparison(name, found_N, not_asked, of_sentences)
+    return Comparison(name, found_N, not_asked, drawn_ND)
 
 
 def share(part: Any, whole: Any) -> Any:

@@ -13,7 +13,7 @@ class Outcome(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Effect:
-    """One comparison behind a finding: its size with a 95 % interval over seeds, and what it says of the claim."""
+    """One comparison behind a finding: its size with a 95 % interval over seeds, and sentences where there are some."""
 
     name: str
     says: str  # holds, fails, open, not run, or why it says nothing
@@ -23,6 +23,7 @@ class Effect:
     seeds: int
     p: float | None = None  # of the test that decided, corrected for the comparisons of the finding
     more_seeds: int | None = None  # how many in all would decide, where it is open; None: no number would
+    sentences: tuple[float, float] | None = None  # 95 % of resamples of the sentences, with these seeds
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """From comparisons over seeds to the outcome of a claim: the one rule that every question uses.
 
 A comparison is a difference per seed. It *holds* where the claim's effect is shown and large enough, *fails* where it
-is shown to be smaller, and is *open* where the seeds at hand show neither; without a seed it is *not run*. A claim is
-then
+is shown to be smaller, and is *open* where the seeds at hand show neither, or are fewer than `FEWEST`; without a seed
+it is *not run*. A claim is then
 
     supported                 where all comparisons hold
     not supported             where all fail
@@ -33,7 +33,12 @@ class Comparison:
     name: str
     differences: Sequence[float] | np.ndarray
     not_asked: str = ""  # why this comparison says nothing, such as "at chance at every distance"
-    of_sentences: float = 0.0  # variance of the mean that comes from the test set (`statistics.sentences_variance`)
+    drawn_ND: Sequence[Sequence[float]] | np.ndarray = ()  # the differences in resamples of the test's sentences
+
+    @property
+    def of_sentences(self) -> float:
+        """Variance of the mean that comes from the test set."""
+        return statistics.sentences_variance(self.drawn_ND)
 
     @property
     def silent(self) -> str:
@@ -59,10 +64,13 @@ def smaller(
 
     Holds: the mean is below `most`, and a test against it says so (p, Holm, < alpha). Fails: it is shown to be above.
     """
-    turned = [dataclasses.replace(c, differences=most - np.asarray(c.differences, float)) for c in comparisons]
+    turned = [
+        dataclasses.replace(c, differences=most - np.asarray(c.differences, float), drawn_ND=_less(most, c.drawn_ND))
+        for c in comparisons
+    ]
     effects = [
-        dataclasses.replace(e, size=most - e.size, low=most - e.high, high=most - e.low)
-        for e in _larger(turned, 0.0, alpha)
+        dataclasses.replace(e, size=most - e.size, low=most - e.high, high=most - e.low, sentences=_drawn(c))
+        for e, c in zip(_larger(turned, 0.0, alpha), comparisons, strict=True)
     ]
     return _finding(claim, statement, comparisons, effects)
 
@@ -91,7 +99,9 @@ def _larger(comparisons: Sequence[Comparison], least: float, alpha: float) -> li
         differences_N = np.asarray(comparison.differences, float)
         mean, p, p_least = _mean(differences_N), next(above_zero), next(below_least)
         says, seeds = OPEN, None
-        if mean >= least and p < alpha:
+        if len(differences_N) < FEWEST:
+            seeds = FEWEST
+        elif mean >= least and p < alpha:
             says = HOLDS
         elif mean < least and p_least < alpha:
             says = FAILS
@@ -118,7 +128,9 @@ def _equivalent(comparisons: Sequence[Comparison], margin: float, alpha: float) 
         differences_N = np.asarray(comparison.differences, float)
         mean, p, p_beyond = _mean(differences_N), next(within), next(beyond)
         says, seeds = OPEN, None
-        if p < alpha:
+        if len(differences_N) < FEWEST:
+            seeds = FEWEST
+        elif p < alpha:
             says = HOLDS
         elif abs(mean) > margin and p_beyond < alpha:
             says = FAILS
@@ -129,6 +141,15 @@ def _equivalent(comparisons: Sequence[Comparison], margin: float, alpha: float) 
             seeds = statistics.seeds_to_show_equivalence(differences_N, margin, each_alpha, comparison.of_sentences)
         effects.append(_effect(comparison, says, p=p_beyond if says == FAILS else p, more_seeds=seeds))
     return effects
+
+
+def _less(most: float, drawn_ND: Any) -> Any:
+    return most - np.asarray(drawn_ND, float) if len(drawn_ND) else ()
+
+
+def _drawn(comparison: Comparison) -> tuple[float, float] | None:
+    """What of the effect would change on other sentences, with these seeds."""
+    return statistics.sentences_interval(comparison.drawn_ND)[1:] if len(comparison.drawn_ND) else None
 
 
 def outcome_of(effects: Sequence[Effect]) -> Outcome:
@@ -170,11 +191,15 @@ def _because(effects: Sequence[Effect], outcome: Outcome, seeds: int | None) -> 
 
 
 def shown(effect: Effect) -> str:
-    """`name +0.31 [+0.22, +0.40], 3 seeds, p 0.004`; one seed has no interval, and seeds without spread no p."""
+    """`name +0.31 [+0.22, +0.40], 5 seeds, p 0.004; other sentences [+0.25, +0.36]`; one seed has no interval, and
+    seeds without spread no p."""
     p = "" if effect.p is None or math.isnan(effect.p) else f", p {effect.p:.2g}"
     p = ", all alike" if effect.seeds > 1 and effect.low == effect.high else p
     interval = f" [{effect.low:+.3g}, {effect.high:+.3g}]" if math.isfinite(effect.high - effect.low) else ""
-    return f"{effect.name} {effect.size:+.3g}{interval}, {effect.seeds} seed{'s' if effect.seeds != 1 else ''}{p}"
+    other = "; other sentences [{:+.3g}, {:+.3g}]".format(*effect.sentences) if effect.sentences else ""
+    return (
+        f"{effect.name} {effect.size:+.3g}{interval}, {effect.seeds} seed{'s' if effect.seeds != 1 else ''}{p}{other}"
+    )
 
 
 def lines(findings: Sequence[Finding], under_review: str = "") -> list[str]:
@@ -191,7 +216,9 @@ def _lines(found: Finding) -> list[str]:
 
 def _effect(comparison: Comparison, says: str, **rest: Any) -> Effect:
     mean, low, high = statistics.t_interval(comparison.differences, of_sentences=comparison.of_sentences)
-    return Effect(comparison.name, says, mean, low, high, len(comparison.differences), **rest)
+    return Effect(
+        comparison.name, says, mean, low, high, len(comparison.differences), sentences=_drawn(comparison), **rest
+    )
 
 
 def _mean(values_N: np.ndarray) -> float:

@@ -1,12 +1,13 @@
 """Intervals, tests and sample sizes over seeds; scipy does the arithmetic.
 
-What is measured on a test set varies for two reasons: with the run's seed, and with the sentences that happen to be in
-the set. `of_sentences` is the second part, a variance of the mean which no further seed lowers, had by resampling the
-sentences. Functions that take it add it to what seeds give and count degrees of freedom by Welch and Satterthwaite,
-that part as known. (What differs by seed and sentence at once is in both, so the sum errs on the safe side.) Seeds are
-not resampled: a bootstrap over three covers 74 %, not 95 %.
+The unit is the seed. What is measured on a test set would also change on other sentences: `of_sentences` is that part,
+a variance of the mean which no further seed lowers, had by resampling the sentences. Functions that take it speak of
+other seeds and other sentences together. Their reference distribution is half Welch and Satterthwaite's t, whose p is
+too small where seeds are few and vary most, and half Behrens and Fisher's, whose p is too large where both parts are
+alike; `tests/experiments/analysis/test_coverage.py` simulates what the mean of both covers. Seeds are not resampled: a
+bootstrap over three covers 74 %, not 95 %.
 
-Dims: N seeds (one value each), D draws of sentences.
+Dims: N seeds (one value each), D draws of sentences, K nodes of a distribution.
 """
 
 import math
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 EXACT_FROM = 8  # seeds: below, 2**N sign flips are too few to reach a small p, and the t test assumes more
 CONFIDENCE = 0.95
@@ -23,6 +24,7 @@ MOST_SEEDS = 1000
 ENDLESS = 1e5  # degrees of freedom: beyond, t is normal, and scipy's noncentral t takes long
 FEWEST_ALIKE = 3  # seeds: two that agree to the last digit, as at a ceiling, are taken for no proof
 NOTHING = 1e-9  # what rounding leaves of a difference
+NODES = 400  # of equal probability, by which a distribution is integrated
 
 
 class Interval(NamedTuple):
@@ -41,17 +43,55 @@ def t_interval(
     mean = float(values_N.mean())
     if len(values_N) == 1:
         return Interval(mean, -math.inf, math.inf)
-    error, freedom = _error(float(values_N.var(ddof=1)), len(values_N), of_sentences)
-    half = float(error * stats.t.ppf((1 + confidence) / 2, freedom))
+    of_seeds = float(values_N.var(ddof=1)) / len(values_N)
+    half = _quantile((1 - confidence) / 2, of_seeds, len(values_N), of_sentences)
     return Interval(mean, mean - half, mean + half)
 
 
-def sentences_variance(mean_D: Sequence[float] | np.ndarray) -> float:
-    """`of_sentences` from the mean over seeds in each of D resamples of the sentences (Koehn 2004); 0 for none.
+def sentences_variance(drawn_ND: Sequence[Sequence[float]] | np.ndarray) -> float:
+    """`of_sentences` from each seed's value in each of D resamples of the sentences (Koehn 2004), the same for all
+    seeds; 0 for none. The values have to be of what is tested: of the difference, where two systems are compared.
 
-    The mean has to be of what is tested: of the difference, where two systems are compared.
+    What differs by seed and sentence at once is a part of what seeds give, and is taken out here: it is what the
+    seeds' own variances have beyond that of their mean.
     """
-    return float(np.var(mean_D, ddof=1)) if len(mean_D) > 1 else 0.0
+    drawn_ND = np.asarray(drawn_ND, float)
+    if drawn_ND.ndim < 2 or drawn_ND.shape[1] < 2:
+        return 0.0
+    of_mean, n = float(drawn_ND.mean(axis=0).var(ddof=1)), len(drawn_ND)
+    of_each = float(drawn_ND.var(axis=1, ddof=1).mean())
+    return max(of_mean - (of_each - of_mean) / (n - 1), 0.0) if n > 1 else of_mean
+
+
+def sentences_interval(drawn_ND: Sequence[Sequence[float]] | np.ndarray, confidence: float = CONFIDENCE) -> Interval:
+    """Of the mean over these seeds on other sentences: the percentiles of its resamples."""
+    mean_D = np.asarray(drawn_ND, float).mean(axis=0)
+    low, high = np.quantile(mean_D, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(mean_D.mean()), float(low), float(high))
+
+
+def tail(away, of_seeds, n: int, of_sentences=0.0):
+    """The probability that a mean over n seeds lies further than `away` above what is true, where its variance was
+    estimated as `of_seeds` from n - 1 degrees of freedom, and `of_sentences` is known. Elementwise."""
+    away, of_seeds, of_sentences = np.broadcast_arrays(
+        *(np.asarray(one, float) for one in (away, of_seeds, of_sentences))
+    )
+    total = np.maximum(of_seeds + of_sentences, 1e-300)
+    ratio = total / np.maximum(of_seeds, 1e-6 * of_sentences + 1e-300)
+    welch = stats.t.sf(away / np.sqrt(total), np.minimum((n - 1) * ratio**2, ENDLESS))
+    if not of_sentences.any():
+        return welch
+    chi_K = stats.chi2.ppf((np.arange(NODES) + 0.5) / NODES, n - 1)
+    variance_K = of_seeds[..., None] * (n - 1) / chi_K + of_sentences[..., None]
+    return (welch + stats.norm.sf(away[..., None] / np.sqrt(variance_K)).mean(axis=-1)) / 2
+
+
+def _quantile(alpha: float, of_seeds: float, n: int, of_sentences: float) -> float:
+    """How far above what is true a mean lies with probability `alpha`."""
+    if not of_seeds + of_sentences:
+        return 0.0
+    largest = math.sqrt(of_seeds + of_sentences) * float(stats.t.isf(alpha / 2, n - 1)) + NOTHING
+    return float(optimize.brentq(lambda away: float(tail(away, of_seeds, n, of_sentences)) - alpha, 0.0, 2 * largest))
 
 
 def _error(variance: float, n: int, of_sentences: float) -> tuple[float, float]:
@@ -64,10 +104,10 @@ def _error(variance: float, n: int, of_sentences: float) -> tuple[float, float]:
 
 
 def _p(difference_N: np.ndarray, against: float, of_sentences: float) -> tuple[float, float]:
-    """One-sided p of t tests that the mean is not (above, below) `against`."""
-    error, freedom = _error(float(difference_N.var(ddof=1)), len(difference_N), of_sentences)
-    t = (float(difference_N.mean()) - against) / error
-    return float(stats.t.sf(t, freedom)), float(stats.t.cdf(t, freedom))
+    """One-sided p that the mean is not (above, below) `against`."""
+    away, n = float(difference_N.mean()) - against, len(difference_N)
+    of_seeds = float(difference_N.var(ddof=1)) / n
+    return float(tail(away, of_seeds, n, of_sentences)), float(tail(-away, of_seeds, n, of_sentences))
 
 
 def paired_test(

@@ -67,11 +67,13 @@ def _finding(found: dict[str, Any]) -> dict[str, Any]:
 
 def _effect(effect: dict[str, Any]) -> dict[str, str]:
     size, low, high = (math.nan if effect[end] is None else effect[end] for end in ("size", "low", "high"))
+    sentences = effect.get("sentences")
     return {
         "comparison": effect["name"],
         "says": effect["says"],
         "effect": number(size, "+.3g"),
         "95 % interval": f"{low:+.3g} to {high:+.3g}" if math.isfinite(high - low) else number(None),
+        "on other sentences": "{:+.3g} to {:+.3g}".format(*sentences) if sentences else number(None),
         "seeds": str(effect["seeds"]),
         "p (Holm)": "no spread" if low == high else number(effect["p"], ".2g"),
         "seeds to decide": number(effect["more_seeds"], "d"),

@@ -24,7 +24,7 @@ AS_TAUGHT = {
 ALL_ALIKE = dict.fromkeys(HEADS, (1.70, 36.0, 0.99))
 MORE_IS_BETTER = {n: (2.0 - 0.1 * i, 30.0 + 2 * i, 0.3 + 0.1 * i) for i, n in enumerate(HEADS)}
 NEEDED, IDLE = 0.05, 0.0
-SEEDS = range(3)
+SEEDS = range(5)
 
 
 def made_up(levels, head=NEEDED, noise=0.001, seeds=SEEDS) -> DataFrame:
