@@ -273,7 +273,7 @@ def check_options(parser: Parser, given: Mapping[str, Any]) -> None:
     if given.get("nbest", 0) > (most := given.get(of, DECODING[of][0])):
         parser.error(f"--nbest = {given['nbest']} is more than --{of} = {most}; use --{of}={given['nbest']}")
     if "data_dir" in given and not Path(given["data_dir"]).is_dir():
-        parser.error(f"--data_dir = {given['data_dir']} is no folder; give where the data lie")
+        parser.error(f"--data_dir = {given['data_dir']} is not a folder; give where the data lie")
 
 
 def write_outputs(

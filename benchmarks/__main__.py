@@ -53,7 +53,7 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[Comparis
     for one in () if options.dry_run else chosen.values():
         for option in one.needs:
             if not (folder := getattr(options, option)) or not folder.is_dir():
-                parser.error(f"CASE = {one.name} needs --{option}; {folder} is no folder; give one, as in --help")
+                parser.error(f"CASE = {one.name} needs --{option}; {folder} is not a folder; give one, as in --help")
         if one.on_gpu and not options.tiny and (device := provenance.device())["platform"] != "gpu":
             parser.error(f"there is no GPU, JAX computes on {device['kind']}; use --dry-run or --tiny")
         if options.peers and not contender.has_peers(cuda=one.on_gpu and not options.tiny):

@@ -131,7 +131,7 @@ def preset(config: ConfigDict, presets: dict[str, dict]) -> None:
 def setting(argument: str, settings: dict[str, dict]) -> tuple[str, dict]:
     """Splits a config's argument, `model` or `model,setting`, into the model and the setting's values.
 
-    The first setting is the default. Raises ValueError for a name that is no setting.
+    The first setting is the default. Raises ValueError for a name that is not a setting.
     """
     name, _, chosen = argument.partition(",")
     chosen = chosen or next(iter(settings))

@@ -81,7 +81,7 @@ def read_text(path: str | Path, *, may_be_blank: bool = False) -> str:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is no file; give the path of a UTF-8 text file, plain or .gz")
+        raise FileNotFoundError(f"{path} is not a file; give the path of a UTF-8 text file, plain or .gz")
     text = decode(_unzip(path) if path.suffix == ".gz" else path.read_bytes(), str(path))
     if not text.strip() and not may_be_blank:
         raise ValueError(f"{path} is empty; give a file with one example a line")
@@ -212,7 +212,7 @@ def find_parallel(folder: str | Path, source_language: str, target_language: str
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"data.dir = {folder} is no folder; "
+            f"data.dir = {folder} is not a folder; "
             f"give one that holds train.{source_language}[.gz] and train.{target_language}[.gz]"
         )
     sources, targets = _by_stem(folder, source_language), _by_stem(folder, target_language)

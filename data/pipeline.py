@@ -45,7 +45,7 @@ class Batching:
 
     @classmethod
     def of(cls, config: ConfigDict) -> "Batching":
-        """Raises ValueError for a size that is no positive whole number."""
+        """Raises ValueError for a size that is not a positive whole number."""
         sizes = {key: _positive(key, config.get(key)) for key in ("batch_size", "tokens_per_batch")}
         num_buckets = _positive("data.num_buckets", config.data.get("num_buckets"))
         return cls(int(config.seed), **sizes, num_buckets=num_buckets, workers=int(config.workers))
@@ -202,5 +202,5 @@ def _positive(key: str, value: Any) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{key} = {value!r} is no positive whole number; use 1 or more")
+        raise ValueError(f"{key} = {value!r} is not a positive whole number; use 1 or more")
     return value

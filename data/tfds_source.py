@@ -84,7 +84,7 @@ def prepared(name: str, folder: str) -> tfds.core.DatasetBuilder:
     be downloaded, cannot be prepared without TensorFlow, or is there in a format other than ArrayRecord.
     """
     if folder and not Path(folder).is_dir():
-        raise FileNotFoundError(f"data.dir = {folder} is no folder; give one that holds TFDS data sets, or make it")
+        raise FileNotFoundError(f"data.dir = {folder} is not a folder; give one that holds TFDS data sets, or make it")
     if folder and (Path(folder) / "dataset_info.json").is_file():
         builder = tfds.builder_from_directory(folder)
     else:

@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
     with user_errors():
         if options.results != results.OWN and not options.results.is_dir():
             raise NotADirectoryError(
-                f"--results = {options.results} is no folder; give the one that holds QUESTION/SCALE"
+                f"--results = {options.results} is not a folder; give the one that holds QUESTION/SCALE"
             )
         if options.out.is_dir():
             raise IsADirectoryError(

@@ -92,7 +92,7 @@ def ablation(options: Options) -> Ablation:
     if both := varied.keys() & options.fixed.keys():
         raise ValueError(f"{both.pop()} is varied and set; leave out --vary or --config.KEY=VALUE")
     if options.seeds < 1:
-        raise ValueError(f"--seeds = {options.seeds} is no number of seeds; use 1 or more, 5 for an interval worth it")
+        raise ValueError(f"--seeds = {options.seeds} is not a number of seeds; use 1 or more, better 5")
     runs = options.seeds * math.prod(map(len, varied.values()))
     if runs > MOST_RUNS:
         raise ValueError(f"--seeds and --vary ask for {runs:,} runs of each config; use {MOST_RUNS:,} or fewer")
@@ -125,7 +125,7 @@ def _rate(text: str) -> float:
     except ValueError:
         rate = math.nan
     if not 0 < rate < math.inf:
-        raise ValueError(f"--rates = {text} is no learning rate; use numbers above 0, such as 1e-3,2e-3,4e-3")
+        raise ValueError(f"--rates = {text} is not a learning rate; use numbers above 0, such as 1e-3,2e-3,4e-3")
     return rate
 
 
@@ -133,7 +133,7 @@ def _budget(text: str) -> int:
     found = BUDGET.fullmatch(text)
     size = float(found[1]) * {"": 1, "k": 1e3, "M": 1e6}[found[2]] if found else 0
     if text and not 1 <= size < 1e15:
-        raise ValueError(f"--budget = {text} is no number of parameters; use 100000, 100k or 1.5M")
+        raise ValueError(f"--budget = {text} is not a number of parameters; use 100000, 100k or 1.5M")
     return round(size)
 
 

@@ -117,5 +117,5 @@ def longreach_data() -> Path:
     if not folder:
         pytest.skip("needs real text: set LONGREACH_DATA to the folder that holds multi30k and tinyshakespeare")
     if not Path(folder).is_dir():
-        pytest.fail(f"LONGREACH_DATA = {folder} is no folder; unset it or give one")
+        pytest.fail(f"LONGREACH_DATA = {folder} is not a folder; unset it or give one")
     return Path(folder)

@@ -423,7 +423,7 @@ def test_real_answers_have_no_perplexity(folder):
     [
         ("translation", ["--split=vaal"], "--split = 'vaal' is not known; did you mean val? choose"),
         ("translation", ["--source=x"], "--source = x is of --target; give both or neither"),
-        ("translation", ["--source=nowhere.de", "--target=nowhere.en"], "nowhere.de is no file"),
+        ("translation", ["--source=nowhere.de", "--target=nowhere.en"], "nowhere.de is not a file"),
         ("translation", ["--beam_size=0"], "--beam_size = 0 is out of range; use 1 or more"),
         ("translation", ["--top_p=2", "--sample"], "--top_p = 2.0 is out of range"),
         ("translation", ["--checkpoint=newest"], "choose from"),

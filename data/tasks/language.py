@@ -211,7 +211,7 @@ def _open_shakespeare(config: Mapping[str, Any]) -> Corpus[Text]:
         return JoinedParts(TfdsText(prepared("tiny_shakespeare", ""), "text"))
     folder = Path(config["dir"])
     if not folder.is_dir():
-        raise FileNotFoundError(f"data.dir = {folder} is no folder; give one that holds {config['file']}[.gz]")
+        raise FileNotFoundError(f"data.dir = {folder} is not a folder; give one that holds {config['file']}[.gz]")
     for path in (folder / config["file"], folder / f"{config['file']}.gz"):
         if path.is_file():
             return TextFile(path)

@@ -89,7 +89,7 @@ def write(table: DataFrame, folder: Path) -> None:
 
 
 def read(path: Path) -> DataFrame:
-    """A `table.parquet`. Raises ValueError for a file that is no table, or one of another format."""
+    """A `table.parquet`. Raises ValueError for a file that is not a table, or one of another format."""
     import pandas as pd
     import pyarrow
     from pyarrow import parquet

@@ -45,7 +45,7 @@ class Job(NamedTuple):
 
 
 def read(file: Path) -> Job:
-    """Raises ValueError for a file that is no job."""
+    """Raises ValueError for a file that is not a job."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         runs = tuple(
@@ -54,7 +54,7 @@ def read(file: Path) -> Job:
         )
         return Job(file.stem, file.parent, runs, found["alone"])
     except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{file} is no job; remove it") from None
+        raise ValueError(f"{file} is not a job; remove it") from None
 
 
 def _tuples(value: Any) -> Any:

@@ -96,7 +96,7 @@ class Store:
     def __init__(self, folders: Folders, shown: str = ""):
         """`shown` is "tables" or "runs" if only those are to be drawn, whatever machine they are of.
 
-        Raises ValueError for a file that is no table, or of another format.
+        Raises ValueError for a file that is not a table, or of another format.
         """
         self.folders, self._shown = folders, shown
         self._records: dict[Key, list[Record]] = {}

@@ -161,7 +161,7 @@ def grid(question: Question, scale: str, text: str = "") -> list[Run]:
             raise ValueError(f"runs({scale!r}) has {run.name} with seed {run.seed} twice; tell them apart by an axis")
         seen.add((run.name, run.seed))
         if run.follows and run.follows not in {one.name for one in runs if one.tuning and not one.follows}:
-            raise ValueError(f"{run.name}: follows = {run.follows!r} is no tuned cell of runs({scale!r})")
+            raise ValueError(f"{run.name}: follows = {run.follows!r} is not a tuned cell of runs({scale!r})")
         if run.tuning and run.seed == run.tuning.seed:
             raise ValueError(f"{run.name}: seed = {run.seed} is used for tuning and would be reported; use another")
     return with_text(runs, text) if text else runs
@@ -225,7 +225,7 @@ def reads_text(where: str) -> bool:
 def with_text(runs: Sequence[Run], folder: str) -> list[Run]:
     """The runs, those on text reading it from `folder`. Raises ValueError where none of them does, or it is none."""
     if not Path(folder).is_dir():
-        raise ValueError(f"--data = {folder} is no folder; give the one that holds the text, or leave it out")
+        raise ValueError(f"--data = {folder} is not a folder; give the one that holds the text, or leave it out")
     on_text = {where for where in {run.config for run in runs} if reads_text(where)}
     if not on_text:
         raise ValueError(f"--data = {folder}: none of these runs reads text; leave it out")
@@ -238,7 +238,7 @@ def _check_probes(probes: Iterable[Probing]) -> None:
         if probing.probe not in PROBES:
             raise ValueError(f"probe = {probing.probe!r} is not known; choose from {', '.join(PROBES)}")
         if unknown := set(probing.at) - set(MOMENTS):
-            raise ValueError(f"{probing.probe}: at = {unknown.pop()!r} is no moment; choose from {', '.join(MOMENTS)}")
+            raise ValueError(f"{probing.probe}: at = {unknown.pop()!r} is not a moment; use {', '.join(MOMENTS)}")
 
 
 def select(runs: Sequence[Run], only: str) -> list[Run]:

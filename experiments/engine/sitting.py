@@ -47,7 +47,7 @@ def add_options(parser: Parser, minutes: str) -> None:
 def check(parser: Parser, options: argparse.Namespace, minutes: str) -> Sitting:
     """The options that `add_options` added; ends the process, with one line, for those that do not go together."""
     if options.jobs < 1:
-        parser.error(f"--jobs = {options.jobs} is no number of processes; use 1 or more")
+        parser.error(f"--jobs = {options.jobs} is not a number of processes; use 1 or more")
     if options.jobs > (most := MOST["workers"]):
         parser.error(f"--jobs = {options.jobs} is more than this machine can serve; use {most} or less")
     if bool(options.cluster) != bool(options.slurm):
@@ -57,7 +57,7 @@ def check(parser: Parser, options: argparse.Namespace, minutes: str) -> Sitting:
     if options.cancel and not options.cluster:
         parser.error("--cancel is of jobs in Slurm; here, Ctrl-C saves and ends them")
     if not options.minutes >= 0:
-        parser.error(f"{minutes} = {options.minutes} is no number of minutes; use 0 (none) or more")
+        parser.error(f"{minutes} = {options.minutes} is not a number of minutes; use 0 (none) or more")
     return Sitting(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Sitting)})
 
 

@@ -33,6 +33,7 @@ from experiments.engine.supervise import supervise
 
 KINDS: dict[str, type] = dict.fromkeys(("partition", "account", "qos", "constraint"), str)
 KINDS |= dict.fromkeys(("minutes", "gpus", "cpus", "memory_gb", "parallel"), int) | {"setup": list}
+WANTED: dict[type, str] = {str: "text", int: "a whole number above 0", list: "a list of commands"}
 PARALLEL = 16
 ARRAY = 1000  # jobs, which Slurm allows where nothing else is configured
 NOTICE = 120  # seconds before the time limit in which a run saves
@@ -48,18 +49,18 @@ def settings(path: Path) -> dict[str, Any]:
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise FileNotFoundError(f"--slurm = {path} is no file; give one that holds minutes = 240") from None
+        raise FileNotFoundError(f"--slurm = {path} is not a file; give one that holds minutes = 240") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not TOML: {error}") from None
     for key, value in found.items():
         checks.one_of(f"{path}: key", key, KINDS)
         if type(value) is not KINDS[key] or (key != "gpus" and not value):
-            raise ValueError(f"{path}: {key} = {value!r} is no {KINDS[key].__name__} that is more than nothing")
+            raise ValueError(f"{path}: {key} = {value!r} is not {WANTED[KINDS[key]]}")
         if isinstance(value, int) and value < 0:
             raise ValueError(f"{path}: {key} = {value} is below 0; use a positive number")
         words = value if isinstance(value, list) else [value]
         if KINDS[key] is not int and not all(isinstance(word, str) and word.isprintable() for word in words):
-            raise ValueError(f"{path}: {key} = {value!r} is no plain text; give words without line ends")
+            raise ValueError(f"{path}: {key} = {value!r} is not plain text; give words without line ends")
     if "minutes" not in found:
         raise ValueError(f"{path}: minutes is missing; give the time limit of a job, such as minutes = 240")
     if 60 * found["minutes"] <= NOTICE:

@@ -54,7 +54,7 @@ def _read(name: str, question: Question, scale: str, path: Path) -> Answer | Non
         if found == (table.FORMAT, name, scale):
             _check_whole(said)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ValueError(f"{verdict} is no verdict; move it away, and {again}") from None
+        raise ValueError(f"{verdict} is not a verdict; move it away, and {again}") from None
     if found != (table.FORMAT, name, scale):
         raise ValueError(f"{verdict} is of {found[1]} at {found[2]} in format {found[0]}; move it away, and {again}")
     command = f"python -m experiments.run {name} --scale={scale}"

@@ -30,10 +30,10 @@ def measure(
 
     `part` is empty for all sentences of the range, and `draw 0`, `draw 1`, ... for its resamples. `length_ratio` is
     words given over words of the references. Greedy where `beam_size` is 1. `limit` takes the first so many examples.
-    Raises ValueError for a task that is no translation, or a model that does not decode.
+    Raises ValueError for a task that is not a translation, or a model that does not decode.
     """
     if not isinstance(run.task, Translation):
-        raise ValueError(f"bleu_by_length: {run.config.task} is no translation of text; use accuracy_by_length")
+        raise ValueError(f"bleu_by_length: {run.config.task} is not a translation of text; use accuracy_by_length")
     translator = Translator(run, split, beam_size=beam_size, limit=limit)
     text = translator.translate(run.model)
     words_S = np.array([len(line.split()) for line in translator.sources])

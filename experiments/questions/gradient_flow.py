@@ -4,7 +4,7 @@
 
 The loss is that of the last symbol of a delayed copy. A loss of gradient is counted in decades: powers of ten between
 the nearest state that is measured before the loss and the furthest one. The probe cannot tell a norm below 1e-65 from
-0: where a norm is, the decades lost are at least so many, and its logarithm is no point of a curve.
+0: where a norm is, the decades lost are at least so many, and its logarithm is not a point of a curve.
 
 *At the start*: tanh RNNs whose recurrent matrix is orthogonal times 0.8, 1.0 and 1.2, gates (an LSTM's h and c apart)
 and Transformers, shallow and deep, pre- and post-norm, as they are initialised. *Trained*: the same on one symbol and a

@@ -109,9 +109,9 @@ def test_mistakes_end_in_one_line(capsys, monkeypatch, tmp_path):
     for words, expected in (
         (["gru_129"], "CASE = gru_129 is not a case; choose from"),
         (["gru_128", "--peers"], "--peers needs .venv-peers; run `make peers` once"),
-        (["multi30k"], "CASE = multi30k needs --data; None is no folder"),
+        (["multi30k"], "CASE = multi30k needs --data; None is not a folder"),
         (["beam5", f"--data={tmp_path}"], "CASE = beam5 needs --run"),
-        (["text", f"--data={tmp_path}/none"], "none is no folder"),
+        (["text", f"--data={tmp_path}/none"], "none is not a folder"),
         (["gpu"], "there is no GPU, JAX computes on cpu; use --dry-run or --tiny"),
     ):
         with pytest.raises(SystemExit) as ended:

@@ -125,9 +125,9 @@ def test_batches_drawn_together_are_those_drawn_alone(task, config):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"tokens_per_batch": 0}, "tokens_per_batch = 0 is no positive whole number"),
+        ({"tokens_per_batch": 0}, "tokens_per_batch = 0 is not a positive whole number"),
         ({"tokens_per_batch": 64}, "tokens_per_batch = 64 has no room for 8 rows"),
-        ({"data": {"num_buckets": 0}}, r"data\.num_buckets = 0 is no positive whole number"),
+        ({"data": {"num_buckets": 0}}, r"data\.num_buckets = 0 is not a positive whole number"),
     ],
 )
 def test_bad_values(task, config, values, message):

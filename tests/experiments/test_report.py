@@ -254,7 +254,7 @@ def test_committed_results_are_shown_where_there_are_no_others(tmp_path, monkeyp
     ("spoil", "said"),
     [
         (lambda folder: (folder / "verdict.json").unlink(), "verdict.json is not there; python -m experiments.figure"),
-        (lambda folder: (folder / "verdict.json").write_text("mine"), "verdict.json is no verdict"),
+        (lambda folder: (folder / "verdict.json").write_text("mine"), "verdict.json is not a verdict"),
         (
             lambda folder: (folder / "verdict.json").write_text('{"format": 0, "question": "other", "scale": "cpu"}'),
             "is of other at cpu in format 0",
@@ -283,7 +283,7 @@ def test_a_damaged_verdict_is_one_line_with_its_path(tmp_path):
     odd = [json.dumps(one).encode() for one in (*parts, whole | {"findings": None}, whole | {"findings": [3]})]
     for content in (b"", b"null", b"[]", b"\xff", path.read_bytes()[:200], b"[" * 99_999, *odd):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"verdict\.json is no verdict; move it away, and python -m"):
+        with pytest.raises(ValueError, match=r"verdict\.json is not a verdict; move it away, and python -m"):
             answer.find("other", other_question(), "cpu", tmp_path / "results")
 
 

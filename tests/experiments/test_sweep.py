@@ -183,14 +183,17 @@ def test_a_real_sweep(tmp_path, monkeypatch):
         ([f"--config={RECALL}:gru", "--vary=steps=1", "--vary=steps=2"], "--vary = steps is given twice"),
         ([f"--config={RECALL}:gru", "--vary=steps=1", "--config.steps=2"], "steps is varied and set"),
         ([f"--config={RECALL}:gru", "--vary=seed=1,2"], "use --seeds=N"),
-        ([f"--config={RECALL}:gru", "--vary=steps=1,2", "--seeds=0"], "--seeds = 0 is no number of seeds"),
-        ([f"--config={RECALL}:gru", "--vary=steps=1,2", "--rates=1e-3,a"], "--rates = a is no learning rate"),
+        ([f"--config={RECALL}:gru", "--vary=steps=1,2", "--seeds=0"], "--seeds = 0 is not a number of seeds"),
+        ([f"--config={RECALL}:gru", "--vary=steps=1,2", "--rates=1e-3,a"], "--rates = a is not a learning rate"),
         (
             [f"--config={RECALL}:gru", "--vary=optimizer.learning_rate=1", "--rates=1e-3"],
             "set and chosen by --rates",
         ),
-        ([f"--config={RECALL}:gru", "--vary=steps=1,2", "--budget=big"], "--budget = big is no number of parameters"),
-        ([f"--config={RECALL}:gru", "--vary=steps=1,2", f"--budget={'9' * 400}"], "is no number of parameters"),
+        (
+            [f"--config={RECALL}:gru", "--vary=steps=1,2", "--budget=big"],
+            "--budget = big is not a number of parameters",
+        ),
+        ([f"--config={RECALL}:gru", "--vary=steps=1,2", f"--budget={'9' * 400}"], "is not a number of parameters"),
         (
             [f"--config={RECALL}:gru", "--vary=steps=1,2", "--seeds=1000000000"],
             "ask for 2,000,000,000 runs of each config",
@@ -201,7 +204,7 @@ def test_a_real_sweep(tmp_path, monkeypatch):
         ),
         ([f"--config={RECALL}:gru", "--vary=model.hidden_size=8", "--budget=1M"], "sets model.hidden_size of gru"),
         ([f"--config={RECALL}:gru", "--vary=steps=1,2", "--measure=blue"], "--measure"),
-        ([f"--config={RECALL}:gru", "--vary=steps=1,2", "--jobs=0"], "--jobs = 0 is no number of processes"),
+        ([f"--config={RECALL}:gru", "--vary=steps=1,2", "--jobs=0"], "--jobs = 0 is not a number of processes"),
         ([f"--config={RECALL}:gru", "--very=steps=1,2"], "--very=steps=1,2"),
         (
             [f"--config={RECALL}:gru", "--vary=steps=1,2", "--measure=bleu"],

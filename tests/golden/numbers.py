@@ -44,7 +44,7 @@ def rounded(found: Any) -> Any:
 
 
 def compare(found: Any, held: Any, where: str = "") -> Iterator[Difference]:
-    """How far each number lies from what is held; what is no number must be equal."""
+    """How far each number lies from what is held; what is not a number must be equal."""
     if isinstance(found, dict) and isinstance(held, dict):
         for name in found | held:
             yield from compare(found.get(name, "nothing"), held.get(name, "nothing"), f"{where} {name}".strip())

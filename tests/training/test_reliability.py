@@ -145,7 +145,7 @@ def test_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(undisturbed, s
     workdir = shutil.copytree(six_steps, sibling(undisturbed, "diverged"))
     assert (workdir / "summary.json").exists()
     wild = ("--config.optimizer.learning_rate=1e30", "--config.optimizer.clip_norm=0.0", "--accept_changes")
-    # So high a rate is refused; lifting that bound is the surest way to a loss that is no number.
+    # So high a rate is refused; lifting that bound is the surest way to a loss that is not a number.
     monkeypatch.setattr(validate, "MOST", {})
     output = here(command(workdir, text, *wild), capsys, status=1)
     assert re.search(r"error: .* at step [78]\b", output) and "Traceback" not in output

@@ -187,7 +187,7 @@ def _take_config(argv: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def _check_keys(file: str, words: Sequence[str], config: ConfigDict) -> None:
-    """Raises ValueError for the first override of what is no key."""
+    """Raises ValueError for the first override of what is not a key."""
     leaves = list(flat(config.to_dict()))
     if absl_own := next((word for word in words if re.match(r"--?(flagfile|undefok)\b", word)), ""):
         raise ValueError(f"{absl_own.partition('=')[0]} is not a flag; set values as --config.KEY=VALUE")

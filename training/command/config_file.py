@@ -50,7 +50,7 @@ def _get_config(file: str) -> Callable[[str], Any]:
         near = difflib.get_close_matches(file if here else f"{usage.ROOT}/{file}", there, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         where = "" if here or path.is_absolute() else f" in {Path.cwd()}"
-        raise FileNotFoundError(f"--config = {file} is no file{where}; {hint}choose from {', '.join(there)}")
+        raise FileNotFoundError(f"--config = {file} is not a file{where}; {hint}choose from {', '.join(there)}")
     spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ValueError(f"--config = {file} is not a Python file; give one that ends in .py")

@@ -285,10 +285,10 @@ def test_a_table_of_another_config_is_not_drawn(copy, capsys):
     [
         (["long_rang"], "question = 'long_rang' is not known; did you mean long_range?"),
         ([NAME, "--scale=huge"], "--scale"),
-        ([NAME, "--jobs=0"], "--jobs = 0 is no number of processes"),
+        ([NAME, "--jobs=0"], "--jobs = 0 is not a number of processes"),
         (
             [NAME, "--scale=smoke", "--data=nowhere/at/all"],
-            "--data = nowhere/at/all is no folder; give the one that holds the text",
+            "--data = nowhere/at/all is not a folder; give the one that holds the text",
         ),
         ([NAME, "--scale=smoke", "--data=."], "--data = .: none of these runs reads text; leave it out"),
         ([NAME, "--scale=smoke", "--only=lstm"], "--only = lstm matches no run; there are recall-tanh-rnn"),

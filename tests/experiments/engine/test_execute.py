@@ -61,7 +61,7 @@ def test_a_job_is_read_back_as_it_was_written(tmp_path):
     job = Job("one", tmp_path, (spec(tmp_path / "run", probes=probes),), alone=True)
     assert jobs.read(job.write()).runs[0].probes == probes and jobs.read(job.file).alone
     job.file.write_text("{}")
-    with pytest.raises(ValueError, match=r"one.json is no job; remove it"):
+    with pytest.raises(ValueError, match=r"one.json is not a job; remove it"):
         jobs.read(job.file)
 
 

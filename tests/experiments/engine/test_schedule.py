@@ -116,7 +116,7 @@ def test_a_control_follows_its_cell():
     assert sum(due.role == "tune" for due in found.runs) == 2
     waiting = schedule.plan(question([*cell, *controls]), "cpu", finished({}), only="twice")
     assert [due.role for due in waiting.due] == ["tune", "tune"]  # of the cell that it follows
-    with pytest.raises(ValueError, match="follows = 'a' is no tuned cell"):
+    with pytest.raises(ValueError, match="follows = 'a' is not a tuned cell"):
         schedule.grid(question(controls), "cpu")
 
 
@@ -160,7 +160,7 @@ def test_what_a_grid_may_not_have():
         plan([Run(CONFIG, {"system": "a"}, overrides={"steps": 0})], {})
     with pytest.raises(ValueError, match="probe = 'acuracy' is not known"):
         schedule.grid(question([], [Probing("acuracy")]), "smoke")
-    with pytest.raises(ValueError, match="at = 'later' is no moment"):
+    with pytest.raises(ValueError, match="at = 'later' is not a moment"):
         schedule.grid(question([Run(CONFIG, {}, probes=(Probing("exposure", at=("later",)),))]), "smoke")
 
 

@@ -270,13 +270,13 @@ def test_no_progress_within_the_time_limit_is_not_tried_again(tmp_path, monkeypa
     [
         ("partition = 'gpu'", "minutes is missing; give the time limit of a job, such as minutes = 240"),
         ("minutes = 240\npartitoin = 'gpu'", "key = 'partitoin' is not known; did you mean partition?"),
-        ("minutes = 'long'", "minutes = 'long' is no int"),
-        ("minutes = 0", "minutes = 0 is no int that is more than nothing"),
+        ("minutes = 'long'", "minutes = 'long' is not a whole number above 0"),
+        ("minutes = 0", "minutes = 0 is not a whole number above 0"),
         ("minutes = 2", "minutes = 2 is too few; a run saves 120 s before the limit"),
         ("minutes =", "is not TOML"),
         ("minutes = 240\ncpus = -1", "cpus = -1 is below 0; use a positive number"),
-        ("minutes = 240\nsetup = [1]", "setup = [1] is no plain text"),
-        ('minutes = 240\npartition = "a\\nb"', "is no plain text; give words without line ends"),
+        ("minutes = 240\nsetup = [1]", "setup = [1] is not plain text"),
+        ('minutes = 240\npartition = "a\\nb"', "is not plain text; give words without line ends"),
     ],
 )
 def test_a_file_that_asks_for_what_cannot_be(text, said, tmp_path):
@@ -295,7 +295,7 @@ def test_a_file_that_does_not_say_its_job(tmp_path, monkeypatch):
 
 
 def test_what_is_missing_is_said(tmp_path, monkeypatch):
-    with pytest.raises(FileNotFoundError, match="nowhere.toml is no file"):
+    with pytest.raises(FileNotFoundError, match="nowhere.toml is not a file"):
         slurm.settings(tmp_path / "nowhere.toml")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ValueError, match="there is no sbatch here"):

@@ -66,5 +66,5 @@ def test_ranges():
 
 
 def test_what_is_no_translation():
-    with pytest.raises(ValueError, match="reverse is no translation of text"):
+    with pytest.raises(ValueError, match="reverse is not a translation of text"):
         list(probe.measure(restored("reverse", "gru"), split="test", edges=(1, 9)))

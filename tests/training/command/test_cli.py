@@ -161,10 +161,10 @@ COMMANDS = {
     "a key without --config": (recall("--steps=3"), "--steps is not a flag; did you mean --config.steps?"),
     "a model's key alone": (recall("--hidden_size=3"), "did you mean --config.model.hidden_size?"),
     "absl's own": (recall("--flagfile=missing"), "--flagfile is not a flag; set values as --config.KEY=VALUE"),
-    "a word that is no flag": (recall("seed=3"), "seed=3 is not a flag"),
+    "a word that is not a flag": (recall("seed=3"), "seed=3 is not a flag"),
     "no folder": ([f"--config={RECALL}:gru"], "--workdir is missing; give the run's folder"),
     "a folder that is a file": ([f"--config={RECALL}:gru", "--workdir=README.md"], "README.md is a file"),
-    "a process that is no number": (recall("--process_id=x"), "--process_id = 'x' is not a whole number"),
+    "a process that is not a number": (recall("--process_id=x"), "--process_id = 'x' is not a whole number"),
     "half of two flags": (recall("--process_id=1"), "--num_processes and --process_id go together"),
 }
 
@@ -191,7 +191,7 @@ def test_values_that_only_the_model_or_the_data_can_judge(tmp_path):
     said = refused_run(command(workdir, text, *heads, model="transformer"), workdir)
     assert "configs/translate.py: model.num_heads = 3 does not divide model.hidden_size = 16; use 1, 2, 4, 8 or" in said
     said = refused_run(command(workdir, tmp_path / "missing"), workdir)
-    assert f"configs/translate.py: data.dir = {tmp_path}/missing is no folder" in said
+    assert f"configs/translate.py: data.dir = {tmp_path}/missing is not a folder" in said
 
 
 @pytest.mark.processes

@@ -87,4 +87,4 @@ def test_a_new_task_has_data_of_its_own(tmp_path):
 def test_a_relative_path_is_told_where_it_was_looked_for(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     said = refusal(capsys, "configs/recall.py:gru")
-    assert f"is no file in {tmp_path}; did you mean {ROOT}/configs/recall.py?" in said
+    assert f"is not a file in {tmp_path}; did you mean {ROOT}/configs/recall.py?" in said
