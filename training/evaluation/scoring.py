@@ -49,12 +49,16 @@ def scored(eval_step: EvalStep, params: Params, batches: Iterable[Batch]) -> Ite
         yield _fetch(*waiting)
 
 
-def scorer(model: Architecture, spec: Spec) -> Callable[[Iterable[Batch]], Iterator[Scored]]:
-    """Returns batches -> what `scored` yields of them, for a model that stays as it is."""
+def scorer(model: Architecture, spec: Spec) -> Callable[..., Iterator[Scored]]:
+    """Returns (batches, changed={}) -> what `scored` yields, for the model with its `changed` parameters."""
     mesh = meshes.make()
     eval_step = EvalStep(Skeleton(model), spec, mesh)
     weights = jax.device_put(flatten(model), meshes.replicated(mesh))
-    return lambda batches: scored(eval_step, weights, batches)
+
+    def score(batches: Iterable[Batch], changed: Params | None = None) -> Iterator[Scored]:
+        return scored(eval_step, weights | jax.device_put(changed or {}, meshes.replicated(mesh)), batches)
+
+    return score
 
 
 def _fetch(batch: Batch, output: Mapping[str, jax.Array]) -> Scored:
