@@ -44,7 +44,7 @@ def section(answer: Answer) -> dict[str, Any]:
         "commands": (
             answer.command,
             f"python -m experiments.figure {run}  # figure and verdict from the table",
-            f"{answer.command} --fresh  # every run again, beside these, and what moved",
+            f"{answer.command} --fresh  # every run again, and a comparison with these",
         ),
     }
 
