@@ -62,7 +62,7 @@ def test_a_folder_that_lacks_a_side_says_which(raw, tmp_path):
     (folder / "train.en.gz").unlink()
     with pytest.raises(FileNotFoundError, match=r"has no train\.de\[\.gz\] and train\.en\[\.gz\]"):
         make(folder, tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"data\.dir = .*nowhere is no folder"):
+    with pytest.raises(FileNotFoundError, match=r"data\.dir = .*nowhere is not a folder"):
         make(tmp_path / "nowhere", tmp_path)
 
 

@@ -91,7 +91,7 @@ def test_only_the_first_rows_of_training_are_read(fables, prepared):  # noqa: F8
 def test_names_that_are_none(tmp_path):
     with pytest.raises(ValueError, match=r"data\.name = 'multi30' is no TFDS data set; did you mean multi30k\?"):
         make(tmp_path, "multi30")
-    with pytest.raises(FileNotFoundError, match=r"data\.dir = .*nowhere is no folder"):
+    with pytest.raises(FileNotFoundError, match=r"data\.dir = .*nowhere is not a folder"):
         make(tmp_path / "nowhere", "lm1b")
 
 

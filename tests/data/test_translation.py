@@ -165,7 +165,7 @@ def test_refusals(folder, task, tmp_path):
         make(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"data\.dir is empty, so there is no train\.xx"):
         make("")
-    with pytest.raises(FileNotFoundError, match=r"data\.dir = .*nowhere is no folder"):
+    with pytest.raises(FileNotFoundError, match=r"data\.dir = .*nowhere is not a folder"):
         make(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"data\.max_length = 1 is out of range"):
         make(folder, max_length=1)

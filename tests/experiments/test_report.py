@@ -29,6 +29,7 @@ from tests.experiments.questions.test_long_range import AS_TAUGHT, FALLING, made
 NASTY = "</script><script>throw 1</script> & \"'"
 CONFIG = json.dumps({"steps": 4000, "optimizer.learning_rate": 0.003})
 WHENCE = {
+    "version": 1,
     "tuned": 0.003,
     "config": CONFIG,
     "commit": "0000000",
@@ -291,7 +292,7 @@ def test_a_damaged_verdict_is_one_line_with_its_path(tmp_path):
     ("argv", "said"),
     [
         (["--scale=huge"], "--scale"),
-        (["--results=nowhere"], "--results = nowhere is no folder"),
+        (["--results=nowhere"], "--results = nowhere is not a folder"),
         (["--out=."], "--out = . is a folder"),
     ],
 )

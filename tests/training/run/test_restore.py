@@ -155,7 +155,7 @@ def test_what_is_not_there_is_said_in_one_line(trained, tmp_path):
         restore(tmp_path / "absent")
     with pytest.raises(ValueError, match=r"--checkpoint = 'newest' is not known; choose from best, last, average"):
         restore(workdir, "newest")
-    with pytest.raises(FileNotFoundError, match=r"data\.dir = .*nowhere is no folder"):
+    with pytest.raises(FileNotFoundError, match=r"data\.dir = .*nowhere is not a folder"):
         restore(workdir, data_dir=str(tmp_path / "nowhere")).task.num_examples("val")
     begun = tmp_path / "begun"
     begun.mkdir()
