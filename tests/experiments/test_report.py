@@ -192,7 +192,7 @@ def test_everything_stands_on_the_page(text):
     assert "near 0.25" in words and "table.parquet" in words and "54,321" in words and "49,999" in words
     assert "python -m experiments.run long_range --scale=cpu" in words
     assert "python -m experiments.run long_range --scale=cpu --fresh" in words
-    assert "Runs are of 0000000; 1 files differ now (data/)." in words
+    assert "Runs are of 0000000; 1 file differs now (data/)." in words
     assert "python -m experiments.run later --scale=cpu" in words
 
 
