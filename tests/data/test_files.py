@@ -133,9 +133,7 @@ def test_damaged_gz(tmp_path, damage):
 def test_missing_file_and_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nothing\.xx is not a file"):
         read_lines(tmp_path / "nothing.xx")
-    with pytest.raises(
-        FileNotFoundError, match=r"data\.dir = .*nowhere is not a folder; give one that holds"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"data\.dir = .*nowhere is not a folder; give one that holds"):
         find_parallel(tmp_path / "nowhere", "xx", "yy")
 
 
