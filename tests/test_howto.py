@@ -126,13 +126,13 @@ def test_the_question_is_answered(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("gain", "outcome"),
     [
-        ([0.20, 0.21, 0.19], "supported"),
-        ([0.0, 0.001, -0.001], "not supported"),
+        ([0.20, 0.21, 0.19, 0.2, 0.2], "supported"),
+        ([0.0, 0.001, -0.001, 0.0, 0.0], "not supported"),
         ([0.3, -0.2, 0.1], "undecided"),
     ],
 )
 def test_the_question_can_have_every_outcome(gain, outcome):
-    cells = [("forwards", np.add(0.5, gain)), ("backwards", np.full(3, 0.5))]
+    cells = [("forwards", np.add(0.5, gain)), ("backwards", np.full(len(gain), 0.5))]
     rows = [
         {"direction": direction, "seed": seed, "measure": "best_token_accuracy", "value": value}
         for direction, values in cells

@@ -139,7 +139,7 @@ def answered(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)  # where no results are committed
         questions = {
-            "long_range": types.SimpleNamespace(**{**vars(QUESTIONS["long_range"]), "UNDER_REVIEW": ""}),
+            "long_range": types.SimpleNamespace(**{**vars(QUESTIONS["long_range"]), "VERSION": 1, "UNDER_REVIEW": ""}),
             "other": other_question(),
             "later": QUESTIONS["gradient_flow"],
         }
