@@ -31,7 +31,17 @@ from data.tasks.translation import Translation
 from data.tokenizers import UNK
 from training.command.cli import Parser, user_errors
 from training.evaluation import mirrored, quality, scoring, untrained_positions
-from training.evaluation.generate import GREEDY, Beam, Decoding, Generator, Sample, named, search, source_batch
+from training.evaluation.generate import (
+    GREEDY,
+    Beam,
+    Decoding,
+    Generator,
+    Sample,
+    at_limit,
+    named,
+    search,
+    source_batch,
+)
 from training.evaluation.pictures import attention_names, picture
 from training.machine import backend
 from training.mirrors.mirror import Mirror
@@ -86,7 +96,8 @@ def evaluate(
     found: dict[str, Any] = {"checkpoint_step": run.step, "num_examples": len(examples.number)}
     found |= quality.means(answers)
     found["perplexity"] = math.exp(min(found["loss"], 700.0)) if spec.loss == "cross_entropy" else None
-    found |= dict.fromkeys(("bleu", "bleu_lowercase", "chrf", "signature", "bits_per_byte"))
+    found |= dict.fromkeys(("bleu", "bleu_lowercase", *quality.PARTS, "at_decoding_limit", "chrf", "signature"))
+    found["bits_per_byte"] = None
     if isinstance(task, Text):
         found |= unknown_shares(task, split, batches)
     if isinstance(task, Language) and not task.num_unknown(split):
@@ -105,6 +116,7 @@ def evaluate(
             references = [references[i] for i in examples.number]
             text = quality.Text(hypotheses, references, task.lowercase, task.normalization)
             found |= text.scores() | {"exact_match": text.exact_match()}
+            found["at_decoding_limit"] = len(at_limit(tokens, batches, spec)) / len(hypotheses)
             length_E, width = np.array([len(lines[i].split()) for i in examples.number]), quality.WORDS_A_BIN
             predictions = hypotheses
         else:
@@ -389,8 +401,8 @@ def main(argv: Sequence[str]) -> None:
         with Mirror(options.workdir, run.config) as mirror:
             mirrored.send(mirror, part, found)
     say(run)
-    shown = ("loss", "perplexity", "token_accuracy", "exact_match", "bits_per_byte", "bleu", "bleu_lowercase", "chrf")
-    for name in shown:
+    shown = ("loss", "perplexity", "token_accuracy", "exact_match", "bits_per_byte", "bleu", "bleu_lowercase")
+    for name in (*shown, *quality.PARTS, "at_decoding_limit", "chrf"):
         if found[name] is not None:
             print(f"{name:16} {found[name]:.4g}")
     print(folder / f"{part}.json")

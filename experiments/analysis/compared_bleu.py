@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 class Bleu:
     """BLEU of one system within one range of lengths, by seed; `rows` are that system's of that range."""
 
-    def __init__(self, rows: DataFrame):
-        rows = rows.query("measure == 'bleu_lowercase'")
+    def __init__(self, rows: DataFrame, measure: str = "bleu_lowercase"):
+        """`measure` may be a part of BLEU that has draws as well, `ngram_precision`."""
+        rows = rows.query(f"measure == {measure!r}")
         self.by_seed: Series = rows.query("part == ''").groupby("seed")["value"].mean()
         self.drawn_ND: DataFrame = rows.query("part != ''").pivot(index="seed", columns="part", values="value")
         """The draws are of the same sentences for every system and seed."""

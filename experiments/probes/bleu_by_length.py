@@ -28,9 +28,11 @@ def measure(
 ) -> Iterator[Measurement]:
     """`bleu_lowercase` of sources of edges[i] to edges[i + 1] - 1 words, the last range with its end (`place`: middle).
 
-    `part` is empty for all sentences of the range, and `draw 0`, `draw 1`, ... for its resamples. `length_ratio` is
-    words given over words of the references. Greedy where `beam_size` is 1. `limit` takes the first so many examples.
-    Raises ValueError for a task that is not a translation, or a model that does not decode.
+    With it `ngram_precision` in percent, `brevity_penalty` and `length_ratio`, words given over words of the
+    references; and `at_decoding_limit`, the share of translations that were cut off where decoding ends. `part` is
+    empty for all sentences of the range, and `draw 0`, `draw 1`, ... for resamples, of BLEU and its n-gram precision.
+    Greedy where `beam_size` is 1. `limit` takes the first so many examples. Raises ValueError for a task that is not a
+    translation, or a model that does not decode.
     """
     if not isinstance(run.task, Translation):
         raise ValueError(f"bleu_by_length: {run.config.task} is not a translation of text; use accuracy_by_length")
@@ -38,14 +40,19 @@ def measure(
     text = translator.translate(run.model)
     words_S = np.array([len(line.split()) for line in translator.sources])
     counts_SC = bleu_counts.counts(text.hypotheses, text.references)
+    cut_off_S = np.array(translator.cut_off)
     for low, high in ranges(edges):
-        here_SC = counts_SC[(words_S >= low) & (words_S <= high)]
-        place, answers = (low + high) / 2, len(here_SC)
-        if answers:
-            yield Measurement("bleu_lowercase", bleu_counts.score(here_SC), place, answers=answers)
-            yield Measurement("length_ratio", here_SC[:, 0].sum() / here_SC[:, 1].sum(), place, answers=answers)
-            for draw, value in enumerate(bleu_counts.resampled(here_SC, draws)):
-                yield Measurement("bleu_lowercase", value, place, f"draw {draw}", answers)
+        here_S = (words_S >= low) & (words_S <= high)
+        here_SC, place, answers = counts_SC[here_S], (low + high) / 2, int(here_S.sum())
+        if not answers:
+            continue
+        yield Measurement("bleu_lowercase", bleu_counts.score(here_SC), place, answers=answers)
+        for name, value in bleu_counts.parts(here_SC).items():
+            yield Measurement(name, value, place, answers=answers)
+        yield Measurement("at_decoding_limit", float(cut_off_S[here_S].mean()), place, answers=answers)
+        for name, of in (("bleu_lowercase", bleu_counts.score), ("ngram_precision", bleu_counts.precision)):
+            for draw, value in enumerate(bleu_counts.resampled(here_SC, draws, of)):
+                yield Measurement(name, value, place, f"draw {draw}", answers)
 
 
 def ranges(edges: Sequence[int]) -> list[tuple[int, int]]:

@@ -5,7 +5,8 @@ sacreBLEU counts and scores (Post 2018); sentences are resampled as in Koehn 200
 Dims: S sentences, D draws, C = 10 counts: words given, words of the reference, n-grams found and given for n = 1 to 4.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -31,8 +32,20 @@ def score(counts_SC: np.ndarray) -> float:
     return BLEU.compute_bleu(grams[:4], grams[4:], given, reference, smooth_method="exp").score
 
 
-def resampled(counts_SC: np.ndarray, draws: int) -> np.ndarray:
+def parts(counts_SC: np.ndarray) -> dict[str, float]:
+    """What that is made of: n-gram precision in percent, times the brevity penalty; and the ratio of lengths."""
+    given, reference = counts_SC[:, :2].sum(axis=0).tolist()
+    brevity = min(1.0, math.exp(1 - reference / given)) if given else 0.0
+    precision = score(counts_SC) / brevity if brevity else 0.0
+    return {"ngram_precision": precision, "brevity_penalty": brevity, "length_ratio": given / reference}
+
+
+def precision(counts_SC: np.ndarray) -> float:
+    return parts(counts_SC)["ngram_precision"]
+
+
+def resampled(counts_SC: np.ndarray, draws: int, of: Callable[[np.ndarray], float] = score) -> np.ndarray:
     """(D,) BLEU of as many lines drawn with replacement; draw d of equally many lines is the same lines everywhere."""
     rng = np.random.default_rng(DRAWS_SEED)
     line_DS = rng.integers(0, len(counts_SC), (draws, len(counts_SC)))
-    return np.array([score(counts_SC[line_S]) for line_S in line_DS])
+    return np.array([of(counts_SC[line_S]) for line_S in line_DS])

@@ -5,7 +5,7 @@ Dims: B batch, N decoded length.
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
 import jax
@@ -178,6 +178,17 @@ def _round_up(length: int) -> int:
 
 def _limit(source_length: int | np.ndarray) -> np.ndarray:
     return np.maximum(source_length + LONGER, TIMES * source_length)
+
+
+def at_limit(tokens: Mapping[int, np.ndarray], batches: Iterable[Batch], spec: Spec) -> list[int]:
+    """The examples whose output was cut off where decoding ends, by index."""
+    found = []
+    for batch in batches:
+        limit_B = _limit(batch["source_mask"].sum(1))
+        for index, limit in zip(batch["index"].tolist(), limit_B.tolist(), strict=True):
+            if index >= 0 and spec.eos not in tokens[index] and (tokens[index] != spec.pad).sum() >= limit:
+                found.append(index)
+    return found
 
 
 def source_batch(task: Translation, lines: Sequence[str], *, first: int = 0) -> Batch:

@@ -110,6 +110,9 @@ def by_distance(answers: Answers) -> list[Row]:
     return rows
 
 
+PARTS = ("ngram_precision", "brevity_penalty", "length_ratio")  # of lowercased BLEU
+
+
 class Text(NamedTuple):
     """Hypotheses and references, line for line."""
 
@@ -119,7 +122,8 @@ class Text(NamedTuple):
     normalization: str = "identity"  # of the tokenizer, so of hypotheses alone
 
     def scores(self) -> dict[str, Any]:
-        """Corpus BLEU (cased and lowercased), chrF and the signature, by sacreBLEU (Post 2018)."""
+        """Corpus BLEU (cased and lowercased), chrF and the signature, by sacreBLEU (Post 2018); what lowercased BLEU is
+        made of as well, its n-gram precision in percent times its brevity penalty, and words given a reference word."""
         import sacrebleu
 
         cased, lowercase, chrf = sacrebleu.BLEU(), sacrebleu.BLEU(lowercase=True), sacrebleu.CHRF()
@@ -130,7 +134,13 @@ class Text(NamedTuple):
         signature = f"BLEU {cased.get_signature()}; lowercased {lowercase.get_signature()}; {chrf.get_signature()}"
         if self.normalization != "identity":
             signature += f"; hypotheses normalized by {self.normalization}, references as written"
-        return {name: score.score for name, score in found.items()} | {"signature": signature}
+        bleu = found["bleu_lowercase"]
+        parts = {
+            "ngram_precision": bleu.score / bleu.bp if bleu.bp else 0.0,
+            "brevity_penalty": bleu.bp,
+            "length_ratio": bleu.ratio,
+        }
+        return {name: score.score for name, score in found.items()} | parts | {"signature": signature}
 
     def exact_match(self) -> float:
         """The share of hypotheses that are their references, but for spaces at the ends."""
@@ -162,7 +172,9 @@ def by_source_length(
         row |= means(Answers(*(column[mine] for column in answers)))
         if text:
             part = text.part(here.tolist())
-            row |= {"bleu_lowercase": part.scores()["bleu_lowercase"], "exact_match": part.exact_match()}
+            row |= {name: part.scores()[name] for name in ("bleu_lowercase", *PARTS)} | {
+                "exact_match": part.exact_match()
+            }
         rows.append(row)
     return rows
 

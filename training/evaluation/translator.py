@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from data.task import Task
 from data.tasks.translation import Translation
 from models.contract import Architecture
-from training.evaluation.generate import Generator, search
+from training.evaluation.generate import Generator, at_limit, search
 from training.evaluation.quality import Text
 from training.machine import mesh
 from training.run.restore import Restored
@@ -31,6 +31,12 @@ class Translator:
         self.sources = [sources[i] for i in self._index]  # as in the file; so are the references
         self._references = [references[i] for i in self._index]
         self._written = run.task.lowercase, run.task.normalization
+        self.at_limit: set[int] = set()  # of the last translations, those that were cut off where decoding ends
+
+    @property
+    def cut_off(self) -> list[bool]:
+        """Of each of the last translations, in the order of the split, whether it was cut off where decoding ends."""
+        return [i in self.at_limit for i in self._index]
 
     @property
     def num_sentences(self) -> int:
@@ -39,6 +45,7 @@ class Translator:
     def translate(self, model: Architecture) -> Text:
         """The model's translations beside their references, in the order of the split."""
         tokens = Generator(model, self._task.spec, self._decoding).split(self._batches)
+        self.at_limit = set(at_limit(tokens, self._batches, self._task.spec))
         hypotheses = [self._task.decode_target(tokens[i]) for i in self._index]
         return Text(hypotheses, self._references, *self._written)
 

@@ -12,6 +12,7 @@ from experiments.probes import bleu as probe
 from tests.experiments.probes.restored import restored
 from tests.training import processes, runs
 from training.evaluation.generate import search
+from training.evaluation.quality import PARTS
 from training.evaluation.translator import Translator
 from training.run.restore import Restored
 
@@ -35,7 +36,7 @@ def test_it_is_what_eval_gives(tmp_path, beam_size):
     found = {one.measure: one for one in probe.measure(run, split="test", beam_size=beam_size, limit=8)}
     expected, _ = eval.evaluate(run, "test", search(beam_size), limit=8)
     assert {name: one.value for name, one in found.items()} == {
-        name: pytest.approx(expected[name]) for name in ("bleu_lowercase", "bleu", "chrf")
+        name: pytest.approx(expected[name]) for name in ("bleu_lowercase", "bleu", "chrf", *PARTS)
     }
     assert found["bleu"].answers == 8
 

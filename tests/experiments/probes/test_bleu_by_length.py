@@ -1,8 +1,11 @@
 """The probe's BLEU is eval.py's in the same range, and its resamples are of the same lines for every run."""
 
+import types
+
 import jax
 import numpy as np
 import pytest
+from sacrebleu.metrics import BLEU
 
 import data
 import eval
@@ -12,6 +15,7 @@ from experiments.probes import bleu_counts
 from tests.experiments.probes.restored import restored
 from tests.training import runs
 from tests.training.processes import write_text
+from training.evaluation import generate
 from training.evaluation.generate import search
 from training.run.restore import Restored
 
@@ -43,17 +47,41 @@ def test_it_is_what_eval_measures(text, beam_size):
     whole = {one.place: one for one in found if one.measure == "bleu_lowercase" and not one.part}
     for place, inside_S in ((2.0, words_S < 4), (5.5, words_S >= 4)):
         assert whole[place].value == bleu_counts.score(counts_SC[inside_S]) and whole[place].answers == inside_S.sum()
-        drawn = [one.value for one in found if one.part.startswith("draw") and one.place == place]
-        assert drawn == bleu_counts.resampled(counts_SC[inside_S], 3).tolist()
-    ratios = [one.value for one in found if one.measure == "length_ratio"]
-    assert len(ratios) == 2 and all(ratio > 0 for ratio in ratios)
+        drawn = [one for one in found if one.part.startswith("draw") and one.place == place]
+        of_bleu = [one.value for one in drawn if one.measure == "bleu_lowercase"]
+        assert of_bleu == bleu_counts.resampled(counts_SC[inside_S], 3).tolist() and len(drawn) == 6
+        parts = {one.measure: one.value for one in found if one.place == place and not one.part}
+        assert parts["ngram_precision"] * parts["brevity_penalty"] == pytest.approx(parts["bleu_lowercase"])
+        assert parts["length_ratio"] > 0 and 0 <= parts["at_decoding_limit"] <= 1
+
+
+def test_parts_are_sacrebleus_and_a_short_translation_is_precise_but_brief():
+    references = ["a b c d e f g h", "i j k l m n o p"]
+    for hypotheses in (["a b c d", "i j k l"], ["a b c d e f g h x y", "i j k l m n o p"]):
+        counts_SC, theirs = bleu_counts.counts(hypotheses, references), BLEU().corpus_score(hypotheses, [references])
+        found = bleu_counts.parts(counts_SC)
+        assert found["brevity_penalty"] == pytest.approx(theirs.bp) and found["length_ratio"] == theirs.ratio
+        assert found["ngram_precision"] == pytest.approx(np.exp(np.mean(np.log(theirs.precisions))))
+
+
+def test_translations_that_were_cut_off_are_counted():
+    spec = types.SimpleNamespace(eos=2, pad=0)
+    batch = {"source_mask": np.ones((3, 2), bool), "index": np.array([7, 8, -1])}
+    limit = int(generate._limit(2))
+    ended = np.array([5] * (limit - 1) + [2])
+    tokens = {7: np.full(limit + 3, 5), 8: ended}
+    assert generate.at_limit(tokens, [batch], spec) == [7]
 
 
 def test_a_part_of_the_examples_and_ranges_without_any(text):
     found = list(probe.measure(translator(text, "transformer"), split="val", edges=(1, 8, 90), draws=0, limit=4))
-    assert [(one.measure, one.place, one.answers) for one in found] == [
-        ("bleu_lowercase", 4.0, 4),
-        ("length_ratio", 4.0, 4),
+    assert {(one.place, one.answers) for one in found} == {(4.0, 4)}
+    assert [one.measure for one in found] == [
+        "bleu_lowercase",
+        "ngram_precision",
+        "brevity_penalty",
+        "length_ratio",
+        "at_decoding_limit",
     ]
 
 
