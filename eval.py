@@ -30,18 +30,8 @@ from data.tasks.language import Language
 from data.tasks.translation import Translation
 from data.tokenizers import UNK
 from training.command.cli import Parser, user_errors
-from training.evaluation import mirrored, quality, scoring, untrained_positions
-from training.evaluation.generate import (
-    GREEDY,
-    Beam,
-    Decoding,
-    Generator,
-    Sample,
-    at_limit,
-    named,
-    search,
-    source_batch,
-)
+from training.evaluation import generate, mirrored, quality, scoring, untrained_positions
+from training.evaluation.generate import GREEDY, Beam, Decoding, Generator, Sample, named, search, source_batch
 from training.evaluation.pictures import attention_names, picture
 from training.machine import backend
 from training.mirrors.mirror import Mirror
@@ -96,8 +86,7 @@ def evaluate(
     found: dict[str, Any] = {"checkpoint_step": run.step, "num_examples": len(examples.number)}
     found |= quality.means(answers)
     found["perplexity"] = math.exp(min(found["loss"], 700.0)) if spec.loss == "cross_entropy" else None
-    found |= dict.fromkeys(("bleu", "bleu_lowercase", *quality.PARTS, "at_decoding_limit", "chrf", "signature"))
-    found["bits_per_byte"] = None
+    found |= dict.fromkeys((*quality.MEASURES, "at_decoding_limit", "signature", "bits_per_byte"))
     if isinstance(task, Text):
         found |= unknown_shares(task, split, batches)
     if isinstance(task, Language) and not task.num_unknown(split):
@@ -112,13 +101,12 @@ def evaluate(
         found["decoding"] = {"method": decoding.method, **dataclasses.asdict(decoding)}
         if isinstance(task, Translation):
             lines, references = task.source_text(split), task.target_text(split)
-            hypotheses = [task.decode_target(tokens[int(i)]) for i in examples.number]
+            predictions = hypotheses = [task.decode_target(tokens[int(i)]) for i in examples.number]
             references = [references[i] for i in examples.number]
             text = quality.Text(hypotheses, references, task.lowercase, task.normalization)
             found |= text.scores() | {"exact_match": text.exact_match()}
-            found["at_decoding_limit"] = len(at_limit(tokens, batches, spec)) / len(hypotheses)
+            found["at_decoding_limit"] = len(generate.at_limit(tokens, batches, spec)) / len(hypotheses)
             length_E, width = np.array([len(lines[i].split()) for i in examples.number]), quality.WORDS_A_BIN
-            predictions = hypotheses
         else:
             found["free_running"] = quality.free_running(tokens, batches)
             predictions = [" ".join(map(str, tokens[int(i)])) for i in examples.number]
@@ -401,8 +389,8 @@ def main(argv: Sequence[str]) -> None:
         with Mirror(options.workdir, run.config) as mirror:
             mirrored.send(mirror, part, found)
     say(run)
-    shown = ("loss", "perplexity", "token_accuracy", "exact_match", "bits_per_byte", "bleu", "bleu_lowercase")
-    for name in (*shown, *quality.PARTS, "at_decoding_limit", "chrf"):
+    shown = ("loss", "perplexity", "token_accuracy", "exact_match", "bits_per_byte", *quality.MEASURES)
+    for name in (*shown, "at_decoding_limit"):
         if found[name] is not None:
             print(f"{name:16} {found[name]:.4g}")
     print(folder / f"{part}.json")

@@ -111,6 +111,7 @@ def by_distance(answers: Answers) -> list[Row]:
 
 
 PARTS = ("ngram_precision", "brevity_penalty", "length_ratio")  # of lowercased BLEU
+MEASURES = ("bleu", "bleu_lowercase", *PARTS, "chrf")  # of translations
 
 
 class Text(NamedTuple):
