@@ -141,7 +141,7 @@ def unknown_shares(task: Text, split: str, batches: Sequence[Batch]) -> dict[str
 
 
 def _teacher_forced(scored: Iterable[scoring.Scored]) -> list[str]:
-    """A line an example: the predictions at the positions that count, and "-" at answers that do not."""
+    """One line per example: the predictions at the positions that count, and "-" for answers that do not."""
     lines = {}
     for batch, scores in scored:
         for row, index in enumerate(batch["index"]):
@@ -154,8 +154,8 @@ def _teacher_forced(scored: Iterable[scoring.Scored]) -> list[str]:
 
 
 def translate(task: Text, generate: Generator, lines: Iterable[str], max_len: int) -> Iterator[list[tuple[float, str]]]:
-    """Score and text of each output for each line as it comes: translations or, from a language model, the line and at
-    most `max_len` tokens that go on from it."""
+    """Score and text of each output for each line as it comes: translations, or for a language model the line and at
+    most `max_len` further tokens."""
     for number, line in enumerate(lines):
         if isinstance(task, Language):
             prompts = task.encode_target([line])
@@ -170,7 +170,7 @@ def translate(task: Text, generate: Generator, lines: Iterable[str], max_len: in
 
 
 def draw(run: Restored, split: str, folder: Path, name: str) -> list[Path]:
-    """Attention pictures of the first examples of a split, called `name` and the example's number."""
+    """Attention pictures of the first examples of a split, named by `name` and the example's number."""
     folder.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []
     for batch in run.batches(split, limit=PICTURES):
@@ -253,7 +253,7 @@ def parse(argv: Sequence[str]) -> Asked:
 
 
 def check_options(parser: Parser, given: Mapping[str, Any]) -> None:
-    """Ends the process with one line for an option of no use or out of range."""
+    """Ends the process with one line for an option that is useless or out of range."""
     for name, value in given.items():
         if missing := [other for other in NEEDS.get(name, []) if other not in given]:
             parser.error(f"--{name} = {value} is of --{missing[0]}; give both or neither")
@@ -289,8 +289,8 @@ def write_outputs(
 
 
 def part_of(split: str, checkpoint: str, decoding: Decoding = BEAM, limit: int = 0, text: str = "") -> str:
-    """What results are called: the split, and whatever else than the defaults decides them, so that neither a part
-    replaces the whole nor one decoding, or one text, another."""
+    """The name of results: the split, and everything that differs from the defaults, so that no part replaces the
+    whole, and no decoding or text replaces another."""
     words = [split, text, "" if checkpoint == "best" else checkpoint, named(decoding) if decoding != BEAM else ""]
     return "-".join(filter(None, [*words, f"first{limit}" if limit else ""]))
 

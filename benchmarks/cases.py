@@ -14,7 +14,7 @@ BOUND = {"float32": 1e-3, "bfloat16": 0.02}  # of losses: TF32 on one side or bo
 
 
 def step(model: str, batch: int, length: int, hidden: int, layers: int, vocab: int = 8000, **more: Any) -> Contender:
-    """Ours, on rows of the full length: no program gains by skipping padding. `more` has `__` for `.`."""
+    """Our program, on rows of the full length, so no program gains by skipping padding. `more` has `__` for `.`."""
     values = CONSTANT | {f"optimizer.{key}": value for key, value in ADAM.items()}
     values |= {"batch_size": batch, "data.min_length": length, "data.max_length": length, "model.hidden_size": hidden}
     values |= {"model.num_layers": layers, "data.num_symbols": vocab - 3}  # and three specials
@@ -23,12 +23,12 @@ def step(model: str, batch: int, length: int, hidden: int, layers: int, vocab: i
 
 
 def stack(model: str, batch: int, length: int, hidden: int, **more: Any) -> Contender:
-    """Ours: two layers of a cell alone."""
+    """Our program: two layers of a cell alone."""
     return step(model, batch, length, hidden, 2, **more).beside("parts", name="ours")
 
 
 def product(dtype: str, size: int) -> Comparison:
-    """What the machine can do, which shares are of."""
+    """A large matrix product, the reference for shares."""
     one = step("gru", 1, 1, size, 1, model__dtype=dtype).beside("parts", "product", "ours")
     return Comparison(f"matmul_{dtype}", f"a product of {size} x {size} matrices", [one], "steps")
 
@@ -68,7 +68,7 @@ def surface(length: int, tokens: int = 16384) -> Comparison:
 
 
 def gpu_cases(peers: bool) -> list[Comparison]:
-    """What matters most first."""
+    """The cases for a GPU, the most important first."""
     return [
         product("bfloat16", 8192),
         *(transformer_big(length, batch, peers) for length, batch in ((128, 128), (512, 32))),

@@ -100,7 +100,7 @@ class Comparison:
 
 
 def quality_of(folder: Path, name: str, first: str) -> dict[str, float]:
-    """BLEU of what a program translated, and how many lines are as the first one's."""
+    """BLEU of the translations of a program, and how many lines equal those of the first program."""
     files = ("references", f"{name}.hypotheses", f"{first}.hypotheses")
     references, lines, others = ((folder / file).read_text(encoding="utf-8").split("\n")[:-1] for file in files)
     score = quality.Text(lines, references, lowercase=True).scores()["bleu_lowercase"]

@@ -43,7 +43,7 @@ class Contender:
     split: str = ""  # that is translated instead of training
 
     def but(self, name: str, **values: Any) -> "Contender":
-        """The same with other values of the config; their names have `__` for `.`."""
+        """The same contender with other values of the config; their names have `__` for `.`."""
         changed = {key.replace("__", "."): value for key, value in values.items()}
         return dataclasses.replace(self, name=name, values={**self.values, **changed})
 
@@ -52,7 +52,7 @@ class Contender:
         return " ".join([f"{self.name}: {self.config or self.run}", *sizes])
 
     def beside(self, program: str, setting: str = "default", name: str = "") -> "Contender":
-        """Another program on the same config."""
+        """Another program with the same config."""
         return dataclasses.replace(self, program=program, setting=setting, name=name or f"{program} {setting}")
 
 

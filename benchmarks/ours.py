@@ -82,7 +82,7 @@ class Ours(Program):
         return said | {"loss": self.trainer.evaluate(self.held_out)["loss"]}
 
     def take(self, steps: int) -> dict[str, float]:
-        """Seconds are without those of compilation, which are said apart, of a pipeline that is running."""
+        """Seconds exclude compilation, which a running pipeline reports apart."""
         if self.case.split:
             return self.translate(steps)
         before = self.clock.seconds.get("compile", 0.0)

@@ -60,7 +60,7 @@ def measure(programs: Sequence[Timed], seconds: float, calls=0, settle=0.0, warm
 
 
 def _settled(program: Timed, seconds: float) -> float:
-    """The least time of a call; in the meantime the heap stops growing."""
+    """The least time of a call, after the heap has stopped growing."""
     begun, least = time.perf_counter(), program.turn(1)
     while time.perf_counter() - begun < seconds:
         least = min(least, program.turn(1))

@@ -74,7 +74,7 @@ def parse(argv: Sequence[str]) -> Options:
 
 
 def ablation(options: Options) -> Ablation:
-    """Raises ValueError for what the command line asks and cannot be."""
+    """Raises ValueError for a sweep that cannot be run."""
     if not options.config:
         raise ValueError("--config is missing; give a file and an architecture, as in --config=configs/recall.py:gru")
     if twice := [where for where in options.config if options.config.count(where) > 1]:
@@ -138,7 +138,8 @@ def _budget(text: str) -> int:
 
 
 def name_of(options: Options) -> str:
-    """Of the sweep: the folder of its runs and their group in wandb; with a hash where values are set for all runs."""
+    """The name of the sweep: the folder of its runs and their group in wandb, with a hash if values are set for all
+    runs."""
     configs = [f"{Path(file).stem}-{argument}" for file, _, argument in (c.rpartition(":") for c in options.config)]
     keys = [word.partition("=")[0].removeprefix("model.") for word in options.vary]
     name = re.sub(r"[^\w.+-]+", "-", "+".join(configs) + f"-by-{'-'.join(keys)}" * bool(keys))
@@ -149,7 +150,7 @@ def name_of(options: Options) -> str:
 
 
 def write(study: Study, asked: Ablation, command: str) -> list[Path]:
-    """Table, summary, figure, page and command, from every finished run. Returns what to look at."""
+    """Writes table, summary, figure, page and command from every finished run. Returns what to look at."""
     from experiments.analysis import charts
 
     folder = study.folders.results

@@ -89,7 +89,7 @@ SECTIONS: dict[str, list[Panel]] = {
 
 
 def chapters(scale: str) -> list[dict[str, str]]:
-    """Of the report: each question's words, and the wandb group of its runs."""
+    """The chapters of the report: each question's text, and the wandb group of its runs."""
     return [
         {"question": name, "Claim": asked.CLAIM, "Source": asked.SOURCE, "Prediction": asked.PREDICTION}
         | {"group": f"{name}-{scale}"}
@@ -126,7 +126,7 @@ def build(scale: str, project: str = PROJECT, entity: str = "") -> tuple[Any, An
 
 
 def _panels(panels: Sequence[Panel], reports: Any) -> list[Any]:
-    """Two in a row of the 24 columns that a report has."""
+    """The panels, two in a row of the 24 columns of a report."""
     made = []
     for number, (kind, options) in enumerate(panels):
         layout = reports.Layout(x=12 * (number % 2), y=8 * (number // 2), w=12, h=8)
@@ -137,7 +137,7 @@ def _panels(panels: Sequence[Panel], reports: Any) -> list[Any]:
 
 
 def send(scale: str, project: str, entity: str) -> list[str]:
-    """Saves both as new ones of the project. Returns their addresses. Raises OSError where wandb refuses."""
+    """Saves a new workspace and a new report; returns their addresses. Raises OSError if wandb refuses."""
     import wandb
 
     try:

@@ -56,7 +56,7 @@ class Trainer:
 
     @property
     def weights(self) -> params.Params:
-        """What is evaluated and kept as the best: the moving average where there is one."""
+        """The parameters that are evaluated and kept as the best: the moving average if there is one."""
         return self.state.get("ema", self.state["params"])
 
     @property
@@ -93,7 +93,7 @@ class Trainer:
         return programs.ahead(itertools.chain(training, evaluating))
 
     def wait(self) -> None:
-        """Until the device has done every step so far."""
+        """Waits until the device has done every step so far."""
         jax.block_until_ready(self.state)
 
     @contextlib.contextmanager

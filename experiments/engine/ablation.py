@@ -64,10 +64,10 @@ class Ablation:
         measure: str = "",
         text: str = "",
     ):
-        """Every FILE:ARGUMENT of `configs` with every combination of the `varied` values, as the command line has them;
-        `text` is the folder that runs on text read.
+        """Every FILE:ARGUMENT of `configs` with every combination of the `varied` values, as the command line gives
+        them. `text` is the folder of the text.
 
-        Raises ValueError, or ends the process with one line, for what cannot be run.
+        Raises ValueError, or ends the process with one line, for a sweep that cannot be run.
         """
         for key in (*varied, *fixed):
             if key in OF_THE_ENGINE:
@@ -103,7 +103,7 @@ class Ablation:
         self.PROBES = (Probing("bleu"),) if self.measure in TRANSLATION else ()
 
     def _check_measure(self) -> None:
-        """Raises ValueError for a measure that the task of one of the runs has not."""
+        """Raises ValueError for a measure that one of the tasks does not have."""
         for where, run in {run.config: run for run in self._runs}.items():
             config, lacks = schedule.complete(where, run.overrides), ""
             if self.measure in TRANSLATION and not config.data.get("tokenizer"):
@@ -119,7 +119,7 @@ class Ablation:
 
     @property
     def results(self) -> str:
-        """Their folder, by a hash of what decides them: every run and the text that it reads, rates and measure."""
+        """The name of the results folder: a hash of every run, the text it reads, the rates and the measure."""
         runs = schedule.with_text(self._runs, self._text) if self._text else self._runs
         rates = self._tuning.values if self._tuning else ()
         said: list[Any] = [self.measure, rates]
@@ -130,7 +130,7 @@ class Ablation:
 
     @staticmethod
     def _axis(key: str, varied: Iterable[str]) -> str:
-        """The last word of a key, where it is one's alone and no column of every table."""
+        """The last word of a key if no other varied key and no column of the table has it; else the whole key."""
         last = key.rpartition(".")[2]
         alone = [one.rpartition(".")[2] for one in varied].count(last) == 1
         return last if alone and last not in (*COLUMNS, ARCHITECTURE) else key
@@ -165,8 +165,8 @@ class Ablation:
         }
 
     def figure(self, table: DataFrame) -> Sequence[LayerChart]:
-        """The measure over the first axis of numbers, or over names, a series for each combination of the others; every
-        seed a dot, means with their 95 % interval over seeds."""
+        """The measure over the first numeric axis, or else over names. Each combination of the other axes is a series,
+        with a dot for every seed and means with 95 % intervals."""
         from experiments.analysis import charts
 
         rows = self.values(table)
@@ -203,7 +203,7 @@ def _series(rows: DataFrame, axes: Sequence[str]) -> Iterator[tuple[str, DataFra
 
 
 def _typed(where: str, given: Mapping[str, str]) -> dict[str, Any]:
-    """Values of the command line as the config's types; ends the process in one line where one is none."""
+    """Values of the command line with the config's types. Ends the process with one line for a wrong value."""
     words = [f"--config={where}", *(f"--config.{key}={value}" for key, value in given.items()), "--workdir=runs"]
     config, before = flat(cli.parse(words).config.to_dict()), flat(cli.load(where).to_dict())
     follows = "schedule.warmup_steps"  # of fewer steps (`cli.parse`)
@@ -211,7 +211,7 @@ def _typed(where: str, given: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _sized(where: str, overrides: Mapping[str, Any], budget: int) -> dict[str, Any]:
-    """The widths that meet the budget. Raises ValueError for one that is given as well, or a budget too small."""
+    """The widths that meet the budget. Raises ValueError if one of them is given too, or the budget is too small."""
     name = cli.load(where).model.name
     if taken := [key for key in overrides if key.removeprefix("model.") in models.widths(name)]:
         raise ValueError(f"--budget = {budget} sets {taken[0]} of {name}; leave one of them out")
@@ -220,7 +220,7 @@ def _sized(where: str, overrides: Mapping[str, Any], budget: int) -> dict[str, A
 
 
 def _argument(where: str, configs: Sequence[str]) -> str:
-    """The architecture; with its file where that tells configs apart."""
+    """The name of the architecture, with its file if several configs share the name."""
     file, _, argument = where.rpartition(":")
     alone = [one.rpartition(":")[2] for one in configs].count(argument) == 1
     return argument if alone else f"{Path(file).stem}:{argument}"
@@ -235,7 +235,7 @@ def _shown(value: Any) -> str:
 
 
 def _label(axes: Mapping[str, Any]) -> str:
-    """As folders are called; with a hash of the values where these are too long, or hold other characters."""
+    """A name for folders, with a hash of the values if they are long or have other characters."""
     said = ",".join(f"{key}={_shown(value)}" for key, value in axes.items())
     plain = re.sub(r"[^A-Za-z0-9.=_+,-]+", "-", said)[:LONGEST]
     return plain if plain == said else f"{plain}-{hashlib.sha256(said.encode()).hexdigest()[:6]}"

@@ -30,14 +30,14 @@ class Cost(NamedTuple):
 
 
 def cost(config: ConfigDict) -> Cost:
-    """Of one run, without drawing a parameter. A batch of text is taken as full of its longest examples."""
+    """The cost of one run. No parameter is drawn. A batch of text is assumed to be full of its longest examples."""
     values = config.to_dict()
     values["seed"] = 0
     return _cost(json.dumps({key: values[key] for key in ("task", "data", "model")}), _rows(config) * config.steps)
 
 
 def _rows(config: ConfigDict) -> float:
-    """Examples a step, or the tokens of a step with a minus, which `_cost` divides by the longest example."""
+    """Examples per step, or, for text, minus the tokens per step, which `_cost` divides by the longest example."""
     return config.batch_size if "batch_size" in config else -config.tokens_per_batch
 
 
@@ -58,7 +58,7 @@ def _cost(values: str, examples: float) -> Cost:
 
 
 class Clock:
-    """How long a run will take: as recorded runs did, of whatever version and machine, or else by its FLOPs.
+    """How long runs take: as recorded runs did, of any version and machine, or else by their FLOPs.
 
     A run that measures time (`timed`) takes as long as it is told to measure, however little it trains.
     """
@@ -81,12 +81,12 @@ class Clock:
 
     @property
     def basis(self) -> str:
-        """What estimates come from, in words."""
+        """What the estimates are based on, in words."""
         assumed = f"{ASSUMED_SECONDS:g} s per run" if self._timed else f"{ASSUMED / 1e9:g} GFLOP/s"
         return "by recorded runs" if self._whole else f"assuming {assumed}"
 
     def seconds(self, due: Due) -> float:
-        """By runs of its cell and role, of its cell, of its architecture, or of any."""
+        """Estimated from runs of the same cell and role, the same cell, the same architecture, or any."""
         if known := self._steps.get((due.key.name, due.role)) or self._steps.get((due.key.name, "")):
             return statistics.median(known) * due.config.steps
         if self._timed:

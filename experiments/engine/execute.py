@@ -64,7 +64,7 @@ class _Sitting:
             self._executor.start(self._study.jobs(idle, self._executor.slots))
 
     def news(self, ended: Sequence[End], stopped: str) -> bool:
-        """Tells what was finished or failed since; whether anything was, or a job has ended."""
+        """Reports runs that have finished or failed since; returns whether there were any, or a job has ended."""
         specs = [*self._running(), *(spec for end in ended for spec in end.job.runs)]
         finished = [spec for spec in specs if spec.workdir not in self._told and spec.rows.exists()]
         for spec in finished:

@@ -58,15 +58,15 @@ def read(file: Path) -> Job:
 
 
 def _tuples(value: Any) -> Any:
-    """What JSON gave back, with the tuples that a question's options had."""
+    """A value read from JSON, with tuples instead of lists, as in the options of a question."""
     if isinstance(value, dict):
         return {key: _tuples(one) for key, one in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def together(due: Iterable[Due], spec: Callable[[Due], Spec], slots: int) -> list[Job]:
-    """The jobs for these runs, in order: the trials, and the seeds, of a cell together, in as many parts as give each
-    of `slots` processes something to do."""
+    """The jobs for these runs, in order. The trials, and the seeds, of a cell stay together, but are split so that each
+    of `slots` processes has work."""
     cells: dict[tuple, list[Due]] = {}
     for one in due:
         cells.setdefault(tuple(one.key) if one.alone else (one.key.name, one.role), []).append(one)
@@ -87,14 +87,14 @@ def _job(runs: Sequence[Due], spec: Callable[[Due], Spec]) -> Job:
 
 
 class End(NamedTuple):
-    """That a job is over; whether it did its runs, their rows say."""
+    """A job is over. Its rows tell whether it did its runs."""
 
     job: Job
     how: str  # one line, such as "killed by signal 9 (SIGKILL)"
 
 
 class Executor(Protocol):
-    """Where jobs run. `execute` gives it jobs and asks which are over; it knows no question."""
+    """Where jobs run. `execute` gives it jobs and asks which are over; it does not know questions."""
 
     @property
     def slots(self) -> int:
@@ -103,21 +103,21 @@ class Executor(Protocol):
 
     @property
     def running(self) -> Sequence[Job]:
-        """Those that were taken, here or by an earlier start, and are not over."""
+        """The jobs that were taken, here or by an earlier start, and are not over."""
         ...
 
     def start(self, jobs: Sequence[Job]) -> None:
-        """Takes as many as there is room for, from the first on."""
+        """Takes as many jobs as there is room for, from the first on."""
         ...
 
     def wait(self, seconds: float) -> list[End]:
-        """What has ended, after at most so long."""
+        """The jobs that have ended, after at most so many seconds."""
         ...
 
     def stop(self) -> str:
-        """The user wants to leave. Says what becomes of the jobs that are running."""
+        """The user wants to leave. Returns what becomes of the running jobs, in words."""
         ...
 
     def close(self) -> None:
-        """Ends what must not outlive the command."""
+        """Ends everything that must not outlive the command."""
         ...

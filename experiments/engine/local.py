@@ -54,7 +54,7 @@ class Local:
         return "saving what is running"
 
     def close(self) -> None:
-        """Asks, waits for PATIENCE, and ends by force."""
+        """Asks the processes to end, waits for PATIENCE, and then kills them."""
         self.stop()
         until = time.monotonic() + PATIENCE
         for _, one in self._processes.values():

@@ -17,7 +17,7 @@ PLACES = {
 
 
 def send(mirror: Mirror, rows: Sequence[tuple[str, int, Measurement]]) -> None:
-    """The last measurement of each probe, under `PROBE/PART/`."""
+    """Sends the last measurement of each probe, under `PROBE/PART/`."""
     last = {probe: step for probe, step, _ in sorted(rows, key=lambda row: row[:2])}
     curves: dict[tuple[str, str], dict[float, dict[str, float]]] = {}
     summary: dict[str, float] = {}

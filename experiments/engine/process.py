@@ -14,8 +14,8 @@ LOG = ".log"  # of a job, beside its file
 
 
 def start(file: Path, environment: Mapping[str, str] = MappingProxyType({})) -> subprocess.Popen:
-    """Starts `work.py` on a job's file. It ends with this process, of which its standard input is a pipe; a terminal's
-    Ctrl-C does not reach it, since this one passes on what it means."""
+    """Starts `work.py` on a job's file. It ends with this process, which holds the other end of its standard input. A
+    terminal's Ctrl-C does not reach it; this process passes it on."""
     paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     with file.with_suffix(LOG).open("ab") as log:
         return subprocess.Popen(
@@ -29,7 +29,7 @@ def start(file: Path, environment: Mapping[str, str] = MappingProxyType({})) -> 
 
 
 def how(log: Path, status: int) -> str:
-    """How a process ended, in one line: the signal, or what its log says last."""
+    """How a process ended, in one line: the signal, or the last line of its log."""
     if status < 0:
         return f"killed by signal {-status} ({signal.Signals(-status).name})"
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if status and log.is_file() else []

@@ -10,7 +10,7 @@ TAIL = 4096  # bytes of metrics.jsonl that hold its last line
 
 
 class Progress:
-    """Use as a context manager. Work is counted in seconds, by what recorded runs took."""
+    """Use as a context manager. Work is counted in seconds, estimated from recorded runs."""
 
     def __init__(self) -> None:
         self._bar: Any = None
@@ -37,7 +37,7 @@ class Progress:
             print(line, file=sys.stderr, flush=True)
 
     def show(self, done: int, runs: int, worked: float, left: float, slots: int) -> None:
-        """`worked` and `left` are seconds of one run at a time."""
+        """`worked` and `left` are seconds if one run is done at a time."""
         if self._bar:
             told = {"description": f"{done} of {runs} runs", "left": f"about {duration(left / slots)} left"}
             self._bar.update(self._task, completed=worked, total=max(worked + left, 1e-9), **told)

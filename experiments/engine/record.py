@@ -15,7 +15,7 @@ SOLVED = 0.99  # of the answers of validation; a run of two modes stays far belo
 
 
 def of_model(run: Restored) -> Iterator[Measurement]:
-    """Size and cost, from shapes alone: `fairness.py` and `flops.py` say what is counted."""
+    """Size and cost, from shapes alone; `fairness.py` and `flops.py` say what is counted."""
     spec = run.task.spec
     tokens = spec.max_source_length + spec.max_target_length
     yield Measurement("flops_per_token", flops.forward(run.model, spec) / tokens)
@@ -42,8 +42,8 @@ def of_training(workdir: Path, summary: Mapping[str, Any]) -> Iterator[Measureme
 
 
 def late_gain(validation: list[tuple[int, float]]) -> float:
-    """By which share the last quarter of the steps lowered the best validation loss: near 0 where training had
-    converged; nan where there was no evaluation before."""
+    """The share by which the last quarter of the steps lowered the best validation loss. It is near 0 if training had
+    converged, and nan if there was no earlier evaluation."""
     last = max((step for step, _ in validation), default=0)
     before = min((loss for step, loss in validation if step <= LATE * last), default=math.nan)
     after = min((loss for step, loss in validation), default=math.nan)

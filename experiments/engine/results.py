@@ -43,7 +43,7 @@ class Folders(NamedTuple):
         return cls(runs / name / scale, results / name / scale, PUBLISHED / name / scale)
 
     def beside(self) -> Folders:
-        """Where a question is run again, whatever is finished."""
+        """Where `--fresh` runs a question again."""
         return Folders(self.runs / FRESH, self.results / FRESH, None)
 
     def tables(self) -> list[Path]:
@@ -80,7 +80,7 @@ class Record(NamedTuple):
 
     @property
     def flops(self) -> float:
-        """Of the forward pass over all that was read, padding left out; 0 if the rows do not tell."""
+        """FLOPs of the forward pass over all tokens that were read, without padding; 0 if the rows do not tell."""
         found = {row["measure"]: row["value"] for row in self.rows if row["probe"] == trial.OF_RUN}
         return found.get("flops_per_token", 0.0) * found.get("tokens_seen", 0.0)
 
@@ -122,7 +122,7 @@ class Store:
             self._records.setdefault(key, []).insert(0, Record(key, mine, source))
 
     def __iter__(self) -> Iterator[Record]:
-        """Every run, of whatever version."""
+        """Every run, of any version."""
         return itertools.chain.from_iterable(self._records.values())
 
     def record(self, due: Due) -> Record | None:
@@ -137,7 +137,7 @@ class Store:
         return None
 
     def finished(self, due: Due) -> list[dict[str, Any]] | None:
-        """As the planner asks (`schedule.Finished`)."""
+        """The rows of a run, for the planner (`schedule.Finished`)."""
         record = self.record(due)
         return record.rows if record else None
 

@@ -105,7 +105,7 @@ class _Search:
         self.trials: list[Due] = []  # those that the results so far ask for
 
     def best(self) -> tuple[float | None, bool]:
-        """(the best value, or None while trials are missing; whether one beyond it would have to be tried)."""
+        """(the best value, or None while trials are missing; whether a value beyond it would have to be tried)."""
         tuning = self._tuning
         ranked, beyond = self._ranked(sorted(tuning.values), [], short=bool(tuning.overrides))
         if ranked and tuning.overrides and tuning.finalists:
@@ -113,9 +113,9 @@ class _Search:
         return (ranked[0] if ranked else None), beyond
 
     def _ranked(self, values: list[float], known: list[float], *, short: bool) -> tuple[list[float], bool]:
-        """(values, the best first; whether the best still has none beyond it), extended from `values` until the best
-        lies inside: by the neighbours among `known`, then by the ratio at the grid's end. ([], False): some trial is
-        not finished."""
+        """(values, the best first; whether nothing lies beyond the best). The values are extended until the best lies
+        inside: by its neighbours among `known`, then by the ratio at the end of the grid. ([], False) if a trial is
+        missing."""
         grid, left = sorted(self._tuning.values), self._tuning.extensions
         while True:
             trials = [self._trial(value, short) for value in values]
@@ -149,8 +149,8 @@ class _Search:
 
 
 def grid(question: Question, scale: str, text: str = "") -> list[Run]:
-    """The question's runs, checked. Raises ValueError for two of one name and seed, seeds that tuning uses, axes named
-    as another column is, and probes that do not exist."""
+    """The question's runs, checked. Raises ValueError for two runs with one name and seed, seeds that tuning uses, axes
+    named like another column, and unknown probes."""
     runs, seen = list(question.runs(scale)), set()
     _check_probes(question.PROBES)
     for run in runs:
@@ -218,12 +218,12 @@ def _complete(where: str, overrides: str, name: str) -> ConfigDict:
 
 
 def reads_text(where: str) -> bool:
-    """Whether runs of FILE:ARGUMENT read files, whose folder their config names."""
+    """Whether runs of FILE:ARGUMENT read files from a folder that their config names."""
     return "dir" in cli.load(where).data
 
 
 def with_text(runs: Sequence[Run], folder: str) -> list[Run]:
-    """The runs, those on text reading it from `folder`. Raises ValueError where none of them does, or it is none."""
+    """The runs, with `folder` as that of the text. Raises ValueError if no run reads text, or it is not a folder."""
     if not Path(folder).is_dir():
         raise ValueError(f"--data = {folder} is not a folder; give the one that holds the text, or leave it out")
     on_text = {where for where in {run.config for run in runs} if reads_text(where)}
@@ -233,7 +233,7 @@ def with_text(runs: Sequence[Run], folder: str) -> list[Run]:
 
 
 def _check_probes(probes: Iterable[Probing]) -> None:
-    """Raises ValueError for a probe or a moment that does not exist."""
+    """Raises ValueError for an unknown probe or moment."""
     for probing in probes:
         if probing.probe not in PROBES:
             raise ValueError(f"probe = {probing.probe!r} is not known; choose from {', '.join(PROBES)}")
@@ -242,7 +242,7 @@ def _check_probes(probes: Iterable[Probing]) -> None:
 
 
 def select(runs: Sequence[Run], only: str) -> list[Run]:
-    """The runs whose name or axes hold `only`: `recall`, `task=recall,system=gru`. Raises ValueError for none."""
+    """The runs whose name or axes match `only`: `recall`, `task=recall,system=gru`. Raises ValueError for no match."""
     if not only:
         return list(runs)
     wanted = [word.partition("=") for word in re.split(r",(?=\w+=)", only)]  # a value may hold a comma

@@ -21,7 +21,7 @@ from training.mirrors import wandb_account
 
 @dataclasses.dataclass(frozen=True)
 class Sitting:
-    """What the command line asks of it."""
+    """What the command line asks for."""
 
     jobs: int
     slurm: Path | None  # the file; None: this machine
@@ -33,7 +33,7 @@ class Sitting:
 
 
 def add_options(parser: Parser, minutes: str) -> None:
-    """`minutes` is the name of the option with the time after which to stop."""
+    """`minutes` is the name of the option for the time limit."""
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time; on a CPU they share out its cores")
     parser.add_argument("--cluster", default="", choices=("slurm",), help="where jobs go instead of this machine")
     parser.add_argument("--slurm", type=Path, help="TOML: partition, minutes, gpus (experiments/engine/slurm.py)")
@@ -45,7 +45,7 @@ def add_options(parser: Parser, minutes: str) -> None:
 
 
 def check(parser: Parser, options: argparse.Namespace, minutes: str) -> Sitting:
-    """The options that `add_options` added; ends the process, with one line, for those that do not go together."""
+    """The values of the options of `add_options`. Ends the process with one line if they do not fit together."""
     if options.jobs < 1:
         parser.error(f"--jobs = {options.jobs} is not a number of processes; use 1 or more")
     if options.jobs > (most := MOST["workers"]):
@@ -118,7 +118,7 @@ def _costs(study: Study, name: str, mine: list[Due]) -> dict[str, str]:
 
 
 def close(study: Study, outcome: Outcome) -> int:
-    """Says what failed, what is left and what to look at; returns the exit status."""
+    """Prints what failed, what is left and what to look at; returns the exit status."""
     for run, message in outcome.failed.items():
         print(f"failed: {run}: {message}", file=sys.stderr)
     plan = study.plan()

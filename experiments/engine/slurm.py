@@ -45,7 +45,7 @@ ID = ".slurm"
 
 
 def settings(path: Path) -> dict[str, Any]:
-    """What a file asks for. Raises ValueError or FileNotFoundError in one line."""
+    """The contents of a --slurm file. Raises ValueError or FileNotFoundError in one line."""
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -178,7 +178,7 @@ class Slurm:
         return whole
 
     def _how(self, job: Job) -> str:
-        """The last line of the job's log, or of what Slurm wrote where the job never began one."""
+        """The last line of the job's log, or of Slurm's own log if the job did not start one."""
         of_slurm = self._folder / "submitit" / f"{self._ids[job.name]}_0_log.err"
         return process.how(job.log if job.log.is_file() and job.log.stat().st_size else of_slurm, 1)
 

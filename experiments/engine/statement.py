@@ -17,7 +17,7 @@ class Origin(NamedTuple):
 
 
 def stated(source: str) -> dict[str, Any]:
-    """The values of NAMES in a question's source, which have to be literals. Raises ValueError otherwise."""
+    """The values of NAMES in a question's source. Raises ValueError if one is missing or not a literal."""
     found = {}
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in NAMES:
@@ -31,7 +31,7 @@ def stated(source: str) -> dict[str, Any]:
 
 
 def origin(path: Path) -> Origin | None:
-    """The oldest commit from which on the file has stated what it states now; None where that is not committed."""
+    """The oldest commit since which the file states what it states now; None if that is not committed."""
     now, oldest = stated(path.read_text(encoding="utf-8")), None
     for line in git("log", "--format=%H %cI", "--", _relative(path), root=ROOT).splitlines():
         commit, date = line.split()

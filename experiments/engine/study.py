@@ -46,7 +46,7 @@ class Study:
         return f"{self.name} at {self.scale}" if self.scale else self.name
 
     def learn(self, store: Store) -> None:
-        """How long runs took."""
+        """Takes in how long runs took."""
         for record in store:
             self.clock.learn(record)
 

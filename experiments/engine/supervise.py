@@ -15,8 +15,8 @@ from experiments.engine import process
 
 
 def supervise(file: str) -> None:
-    """USR2 comes before the time limit (`slurm.py`): save, and requeue. TERM is a cancellation, or a preemption that
-    Slurm itself requeues after: save."""
+    """On USR2, which comes before the time limit (`slurm.py`): save and requeue. On TERM, a cancellation or a
+    preemption after which Slurm requeues by itself: save."""
     job = Path(file)
     asked: list[int] = []
     running: subprocess.Popen | None = None
@@ -52,6 +52,6 @@ def _job_id() -> str:
 
 
 def _progress(job: Path) -> list[tuple[str, list[str]]]:
-    """What is not finished, and the checkpoints of it."""
+    """The unfinished runs and their checkpoints."""
     left = process.left(job)
     return [(str(folder), sorted(path.name for path in folder.glob("checkpoints/*"))) for folder in left]

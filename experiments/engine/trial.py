@@ -49,7 +49,7 @@ class Spec:
 
     @property
     def rows(self) -> Path:
-        """Where it is finished once they are there."""
+        """The file that marks the run as finished."""
         return Path(self.workdir) / ROWS
 
 
@@ -100,7 +100,7 @@ def run(spec: Spec) -> bool:
 
 
 def first_start(workdir: Path) -> str:
-    """When the run was begun, however often it was stopped since: a prediction has to be older than that."""
+    """When the run was started first, however often it was stopped since. A prediction has to be older."""
     path = workdir / "began.txt"
     if not path.exists():
         whole_file.write_text(path, datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
@@ -133,7 +133,7 @@ class Notes:
             yield from ((probe, step, Measurement(*one)) for one in found)
 
     def _read(self) -> dict[tuple[str, int], list]:
-        """The last finding of each probe and step: a resumed run measures some of them again."""
+        """The last findings of each probe and step; a resumed run measures some of them again."""
         if not self._path.exists():
             return {}
         whole = [line for text in self._path.read_bytes().split(b"\n") if (line := _line(text))]
@@ -182,7 +182,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def _whole(row: Mapping[str, Any]) -> bool:
-    """Whether what the engine reads of a row is there."""
+    """Whether a row has everything that the engine reads."""
     numbers = ("seed", "value", *(["tuned"] if row["role"] == "tune" else []))
     words = ("run", "role", "measure", "config", "probes", "text", "began", "device")
     return all(isinstance(row[n], str) for n in words) and all(isinstance(row[n], int | float) for n in numbers)

@@ -28,7 +28,7 @@ NAMED = 3  # files that are named where more have changed
 
 
 class Version(NamedTuple):
-    """Of a run that is due."""
+    """The version of a run that is due."""
 
     question: int
     config: dict[str, Any]  # by dotted key
@@ -46,12 +46,12 @@ class Version(NamedTuple):
 
     @property
     def columns(self) -> dict[str, Any]:
-        """Of the table; a row's `text` is written when the run has read it."""
+        """Columns of the table; a row's `text` is written once the run has read it."""
         values = identity.values(self.config, timed=True)
         return {"version": self.question, "config": json.dumps(values), "probes": self.probes}
 
     def differs(self, row: Mapping[str, Any]) -> str:
-        """Why a row of the table is of another version, or nothing."""
+        """Why a row of the table is of another version; empty if it is not."""
         if row["version"] != self.question:
             return f"version = {row['version']:g}, now {self.question}"
         was, now = earlier.IN_TABLES | json.loads(row["config"]), self.config
@@ -71,12 +71,12 @@ def _text(task: str, values: str) -> dict[str, str]:
 
 
 def trees() -> str:
-    """Git's ids of the rooms as they are in this checkout, as the table keeps them."""
+    """Git's ids of the rooms in this checkout, as the table stores them."""
     return json.dumps({room: tree(room) for room in ROOMS})
 
 
 def since(everything: DataFrame) -> str:
-    """One line on the files that have changed since a table's runs, or nothing."""
+    """One line on the files that have changed since the runs of a table; empty if none has."""
     changed: dict[str, None] = {}
     commits = []
     new = git("ls-files", "--others", "--exclude-standard", "--", *ROOMS).splitlines()

@@ -71,7 +71,7 @@ def queries(batch: Batch, name: str, Q: int, K: int) -> tuple[np.ndarray, np.nda
 
 
 def _of_head(weights_BQK: np.ndarray, real_BQ: np.ndarray, answer_BQ: np.ndarray) -> dict[str, np.ndarray]:
-    """Each measure's values, one a query."""
+    """The values of each measure, one per query."""
     weights_NK, visible_N = weights_BQK[real_BQ], (weights_BQK[real_BQ] > 0).sum(1)
     entropy_N = -(weights_NK * np.log(np.maximum(weights_NK, 1e-30))).sum(1)
     known_BQ = answer_BQ >= 0

@@ -45,7 +45,7 @@ def precision(counts_SC: np.ndarray) -> float:
 
 
 def resampled(counts_SC: np.ndarray, draws: int, of: Callable[[np.ndarray], float] = score) -> np.ndarray:
-    """(D,) BLEU of as many lines drawn with replacement; draw d of equally many lines is the same lines everywhere."""
+    """(D,) BLEU of as many lines drawn with replacement. Draw d has the same lines for all systems of equally many."""
     rng = np.random.default_rng(DRAWS_SEED)
     line_DS = rng.integers(0, len(counts_SC), (draws, len(counts_SC)))
     return np.array([of(counts_SC[line_S]) for line_S in line_DS])

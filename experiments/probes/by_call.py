@@ -23,7 +23,7 @@ from training.step.train_step import Recipe
 
 
 class ByCall:
-    """One update after another of a model's parameters, on one batch."""
+    """Updates a model's parameters again and again on one batch."""
 
     def __init__(self, model: Architecture, options: ConfigDict, spec: Spec, recipe: Recipe, batch: Batch):
         """`options` are the model's config. Raises ValueError for what cannot be read token by token: padding, a source

@@ -13,8 +13,8 @@ from training.machine import backend, mesh
 
 
 def compiled(function: Callable, *arguments: Any, donate: tuple[int, ...] = ()) -> tuple[Any, float, float]:
-    """(the compiled function, seconds that this took, bytes that it needs), past the cache on disk: a program read
-    back from there says nothing of what compiling costs."""
+    """(the compiled function, seconds of compiling, bytes that it needs). The cache on disk is not used: a program read
+    from it says nothing about compiling."""
     before = jax.config.values["jax_enable_compilation_cache"]
     jax.config.update("jax_enable_compilation_cache", False)
     try:
@@ -28,7 +28,7 @@ def compiled(function: Callable, *arguments: Any, donate: tuple[int, ...] = ()) 
 
 
 def program_bytes(program: Any) -> float:
-    """What a call holds on each device, by the compiler's plan; a donated argument's memory counts once."""
+    """Bytes that a call holds on each device, by the compiler's plan. A donated argument's memory counts once."""
     plan = program.memory_analysis()
     if plan is None:
         return float("nan")
@@ -37,7 +37,7 @@ def program_bytes(program: Any) -> float:
 
 
 def matmul(size: int, dtype: Any, devices: Mesh) -> Timed:
-    """A product of two square matrices, its rows shared out over the devices: what this machine can do."""
+    """A product of square matrices, its rows shared among the devices: the speed that this machine can reach."""
     x = np.ones((size, size), dtype)
     rows, whole = mesh.put(x, mesh.by_rows(devices)), mesh.put(x, mesh.replicated(devices))
     program, taken, held = compiled(lambda a, b: a @ b, rows, whole)

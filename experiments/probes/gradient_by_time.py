@@ -95,7 +95,7 @@ class Gradient:
 
 
 def _norm(gradient_BNH: jax.Array) -> jax.Array:
-    """(B, N) norms over H. Squares of small numbers are nothing in float32, so the largest entry is divided out."""
+    """(B, N) norms over H. The largest entry is divided out, since squares of small numbers underflow in float32."""
     gradient_BNH = gradient_BNH.astype(jnp.float32)
     largest_BN = jnp.abs(gradient_BNH).max(axis=-1)
     scaled_BNH = gradient_BNH / jnp.where(largest_BN > 0, largest_BN, 1.0)[..., None]
@@ -109,12 +109,12 @@ def _last(batch: Batch) -> np.ndarray:
 
 
 def _asked(batch: Batch) -> np.ndarray:
-    """(B,) whether an example has an answer at all."""
+    """(B,) whether an example has any answer."""
     return np.asarray((batch["target_weights"] > 0).any(axis=1))
 
 
 def _placed(batch: Batch, name: str, norm_BN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(places, norms) of every real position up to the loss: how many real tokens it lies before it."""
+    """(places, norms) of every real position up to the loss, by the number of real tokens before the loss."""
     (B, S), T = batch["source_mask"].shape, batch["target_in"].shape[1]
     real_BN = np.concatenate([batch["source_mask"], np.ones((B, T), bool)], axis=1)
     count_BN = real_BN.cumsum(axis=1)
@@ -128,7 +128,7 @@ def _placed(batch: Batch, name: str, norm_BN: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _thinned(places: Sequence[int], most: int) -> list[int]:
-    """At most `most` of them, evenly spread, first and last among them."""
+    """At most `most` places, evenly spread, with the first and the last."""
     if len(places) <= most:
         return list(places)
     return [places[i] for i in np.unique(np.linspace(0, len(places) - 1, most).round().astype(int))]

@@ -141,7 +141,7 @@ def _batch(run: Restored) -> Batch:
 
 
 def _other(run: Restored, name: str, where: str, overrides: Mapping[str, Any]) -> tuple[ConfigDict, Architecture]:
-    """Another architecture on the run's task, untrained: what it costs does not depend on its weights."""
+    """Another architecture on the run's task, untrained: its cost does not depend on its weights."""
     config = cli.load(where)
     config.update_from_flattened_dict(dict(overrides))
     if config.task != run.config.task:
@@ -168,12 +168,12 @@ def _training(name: str, spec: Spec, recipe: Recipe, model: Architecture, batch:
 
 
 def _tokens(batch: Batch, spec: Spec) -> float:
-    """Read in training, without padding."""
+    """Tokens read in training, without padding."""
     return float(batch["source_mask"].sum() + (batch["target_in"] != spec.pad).sum())
 
 
 def _decoding(name: str, spec: Spec, model: Architecture, batch: Batch, devices: Mesh, decoded: int) -> Timed:
-    """`decoded` greedy tokens after the source; a step of what is returned is one of them."""
+    """Decodes `decoded` greedy tokens after the source; a step is one of them."""
     arrays = mesh.place(batch, devices)
     graph, weights = nnx.split(model)
     weights = jax.device_put(weights, mesh.replicated(devices))

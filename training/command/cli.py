@@ -69,7 +69,7 @@ class Options(NamedTuple):
 
 
 def check_folder(option: str, folder: Path) -> None:
-    """Raises ValueError unless `folder`, there or still to be made, can be written to. Leaves nothing behind."""
+    """Raises ValueError unless `folder`, which may not exist yet, can be written to. Leaves nothing behind."""
     try:
         there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
         with tempfile.TemporaryFile(dir=there):
@@ -80,10 +80,10 @@ def check_folder(option: str, folder: Path) -> None:
 
 @contextlib.contextmanager
 def user_errors(config_file: str = "", config: Mapping[str, Any] | None = None) -> Iterator[None]:
-    """Ends the process with one line on stderr where the body meets a mistake of the user or a failing machine.
+    """Ends the process with one line on stderr for a mistake of the user or a failing machine.
 
-    These are OSError, FloatingPointError, and ValueError raised by a line of this project; one that a library
-    raised is a bug of ours and keeps its traceback. What is said of a key of `config` gets `config_file` in front.
+    These are OSError, FloatingPointError, and ValueError raised by a line of this project. A ValueError of a library is
+    our bug and keeps its traceback. A message about a key of `config` gets `config_file` in front.
     """
     try:
         yield
@@ -187,7 +187,7 @@ def _take_config(argv: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def _check_keys(file: str, words: Sequence[str], config: ConfigDict) -> None:
-    """Raises ValueError for the first override of what is not a key."""
+    """Raises ValueError for the first override that is not a key of the config."""
     leaves = list(flat(config.to_dict()))
     if absl_own := next((word for word in words if re.match(r"--?(flagfile|undefok)\b", word)), ""):
         raise ValueError(f"{absl_own.partition('=')[0]} is not a flag; set values as --config.KEY=VALUE")
@@ -258,14 +258,14 @@ def _hint(word: str, choices: Sequence[str]) -> str:
 
 
 def _raised_here(error: BaseException) -> bool:
-    """Whether a line of this project raised it, rather than a library that was given something odd."""
+    """Whether a line of this project raised the error, rather than a library."""
     frames = traceback.extract_tb(error.__traceback__)
     path = Path(frames[-1].filename).resolve()
     return path.is_relative_to(usage.ROOT) and "site-packages" not in path.parts
 
 
 def _end_with_peers(error: BaseException) -> None:
-    """Ends at once where a process of the run is gone: an orderly end would wait for it."""
+    """Ends at once if a process of the run is gone: an orderly end would wait for it."""
     if mesh.lost_peer(error):
         print(f"error: {peers.LOST}", file=sys.stderr, flush=True)
         os._exit(FAILURE)

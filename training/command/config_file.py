@@ -65,7 +65,7 @@ def _get_config(file: str) -> Callable[[str], Any]:
 
 
 def _called(file: str, function: Callable, argument: Any) -> Any:
-    """function(argument). Raises ValueError, in one line, whatever the file's code raised."""
+    """function(argument). Raises ValueError in one line for any error of the file's code."""
     try:
         inspect.signature(function).bind(argument)
     except TypeError:
@@ -101,7 +101,7 @@ def _at(config: ConfigDict, key: str) -> str:
 
 
 def _reference(file: str, task: str, name: str) -> dict[str, Any]:
-    """The keys that a config of the task must have; for a new task, whose config this is, those of every run."""
+    """The keys that a config of the task must have; for a new task, the keys of every run."""
     path = usage.CONFIGS / f"{task}.py"
     if not path.is_file():
         return {key: value for key, value in flat(common.base(task, name)).items() if key != "batch_size"}
@@ -109,7 +109,7 @@ def _reference(file: str, task: str, name: str) -> dict[str, Any]:
 
 
 def _complete(config: ConfigDict, reference: dict[str, Any]) -> None:
-    """Raises ValueError for a key that is missing, is of another type or is none; whole numbers become floats."""
+    """Raises ValueError for a key that is missing, None or of another type; makes whole numbers floats where needed."""
     given = flat(config)
     new_task = not any(key.startswith("data.") for key in reference)
     for key, value in reference.items():

@@ -28,7 +28,7 @@ FLAGS: dict[str, tuple[type, Any, str]] = {
 
 
 def answer(argv: Sequence[str], description: str | None) -> None:
-    """Prints the overview and ends the process where help is asked for and no config is given."""
+    """Prints the overview and ends the process if help is asked for without a config."""
     if WORDS & set(argv) and not any(word.lstrip("-").partition("=")[0] == "config" for word in argv):
         print(overview(description or ""))
         sys.exit(0)
@@ -90,7 +90,7 @@ def of_config(where: str, config: Mapping[str, Any], model: Mapping[str, str]) -
 
 
 def comments_of(file: Path) -> dict[str, str]:
-    """What a config file, and those that it imports, say behind their keys: {dotted key: comment}."""
+    """The comments behind the keys of a config file and the files it imports: {dotted key: comment}."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     imported = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "configs"]
     others = [CONFIGS / f"{alias.name}.py" for node in imported for alias in node.names]

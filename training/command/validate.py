@@ -114,7 +114,7 @@ def validate(config: ConfigDict) -> None:
 
 
 def _at(config: ConfigDict, key: str) -> Any:
-    """The value at a dotted key; None where a config has no such key, as with batch_size or tokens_per_batch."""
+    """The value at a dotted key; None if the config has no such key, such as batch_size or tokens_per_batch."""
     value: Any = config
     for name in key.split("."):
         if name not in value:

@@ -60,12 +60,12 @@ GREEDY = Greedy()
 
 
 def search(beam_size: int, length_penalty: float = 0.6) -> Decoding:
-    """A beam, or greedy decoding where it is of 1."""
+    """Beam search, or greedy decoding for a beam of 1."""
     return Beam(beam_size, length_penalty) if beam_size > 1 else GREEDY
 
 
 def named(decoding: Decoding) -> str:
-    """A decoding in a word: `greedy`, `beam_size10`, `sample-temperature0.5-seed3`; defaults are left out."""
+    """A short name of a decoding, such as `greedy`, `beam_size10`, `sample-temperature0.5-seed3`, without defaults."""
     differing = [field for field in dataclasses.fields(decoding) if getattr(decoding, field.name) != field.default]
     words = [f"{field.name}{getattr(decoding, field.name):.15g}" for field in differing]
     return "-".join([*([] if isinstance(decoding, Beam) else [decoding.method]), *words])
@@ -105,7 +105,7 @@ class Generator:
         untrained_positions.check(self._positions, source_length, prompt_length + written)
 
     def _start(self, batch: Batch) -> Decoded:
-        """Hands the batch to the devices and does not wait for them."""
+        """Hands the batch to the devices without waiting for them."""
         spec, arrays = self._spec, dict[str, np.ndarray]()
         if self._mesh:
             batch = pad_rows(batch, self._mesh.size)
@@ -143,7 +143,7 @@ class Generator:
         return self._decode(self._model, source, mask, max_len=max_len, expected_len=expected_len, **arrays)
 
     def _fetch(self, decoded: Decoded, rows: int) -> Decoded:
-        """Waits, and leaves out the rows that only filled the devices."""
+        """Waits, and drops the rows that only filled the devices."""
         return jax.tree.map(lambda array: np.asarray(array)[: rows * self._outputs], decoded)
 
     def split(self, batches: Iterable[Batch]) -> dict[int, np.ndarray]:
@@ -157,7 +157,7 @@ class Generator:
         return found | self._by_index(waiting)
 
     def _by_index(self, decoded: tuple[Batch, Decoded] | None) -> dict[int, np.ndarray]:
-        """Waits for a batch, and leaves out the rows that only filled its shape."""
+        """Waits for a batch, and drops the rows that only filled its shape."""
         if decoded is None:
             return {}
         index_B = decoded[0]["index"]
@@ -192,7 +192,7 @@ def at_limit(tokens: Mapping[int, np.ndarray], batches: Iterable[Batch], spec: S
 
 
 def source_batch(task: Translation, lines: Sequence[str], *, first: int = 0) -> Batch:
-    """A batch of source lines whose target is not known; `first` numbers them."""
+    """A batch of source lines without known targets; `first` is the number of the first line."""
     encoded = task.encode_source(lines)
     length = -(-max(len(ids) for ids in encoded) // 8) * 8
     source = np.full((len(lines), length), task.spec.pad, np.int32)

@@ -11,7 +11,7 @@ CURVES = {"by_distance": "distance", "by_source_length": "source_length"}  # tab
 
 
 def send(mirror: Mirror, part: str, found: Mapping[str, Any]) -> None:
-    """All of RUN/eval/PART.json, under `eval/PART/`."""
+    """Sends RUN/eval/PART.json, under `eval/PART/`."""
     scalars = {name: value for name, value in found.items() if name not in CURVES}
     mirror.summarise({f"eval/{part}/{name}": v for name, v in flat(scalars).items() if v is not None})
     for table, x in CURVES.items():
@@ -20,7 +20,7 @@ def send(mirror: Mirror, part: str, found: Mapping[str, Any]) -> None:
 
 
 def rows(bins: Sequence[Mapping[str, Any]], x: str, chance: Mapping[str, float]) -> list[Row]:
-    """Each bin at its middle, beside what chance would give."""
+    """Each bin at its middle, with the chance level."""
     levels = {f"chance.{name}": value for name, value in chance.items()}
     return [{x: (row["low"] + row["high"]) / 2, **_numbers(row), **levels} for row in bins]
 

@@ -66,7 +66,7 @@ def labels(task: Task, batch: Batch, row: int) -> tuple[list[str], list[str]]:
 
 
 def picture(path: Path, model: Architecture, task: Task, batch: Batch, row: int) -> None:
-    """Draws what one row of the batch attends to; the first tokens of an example that has too many weights to hold."""
+    """Draws the attention of one row of the batch; of an example with too many weights, only the first tokens."""
     names, (graph, state) = tuple(attention_names(model)), nnx.split(model)
     S, T = batch["source"].shape[1], batch["target_in"].shape[1]
     one, said = _beginning(batch, row, S, T), ""
@@ -79,7 +79,7 @@ def picture(path: Path, model: Architecture, task: Task, batch: Batch, row: int)
 
 
 def _size(graph, state, names: tuple[str, ...], batch: Batch) -> int:
-    """How many weights there would be."""
+    """The number of weights."""
     capture = functools.partial(_capture, graph, names=names)
     arrays = {name: batch[name] for name in ("source", "source_mask", "target_in")}
     return sum(weights.size for weights in jax.eval_shape(capture, state, **arrays).values())
@@ -174,7 +174,7 @@ def _right_keys(batch: Batch, row: int, query_places: np.ndarray, key_places: np
 
 
 def pooled(weights_TS: np.ndarray, a_query: int, a_key: int) -> np.ndarray:
-    """Mean weights over `a_query` queries, which share out the same 1 over sums of `a_key` keys."""
+    """Means over `a_query` queries of sums over `a_key` keys, so that the weights of a query still sum to 1."""
     by_key_TK = np.add.reduceat(weights_TS, range(0, weights_TS.shape[1], a_key), axis=1)
     starts = np.arange(0, len(weights_TS), a_query)
     counts_Q = np.diff([*starts, len(weights_TS)])
@@ -188,6 +188,6 @@ def _label(axis, labels: list[str], most: int, rotation: int) -> None:
 
 
 def _readable(token: str) -> str:
-    """What cannot be printed is shown as Python writes it; a long token is cut."""
+    """The token with unprintable characters escaped; a long one is cut."""
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in token)
     return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…"

@@ -31,14 +31,14 @@ class Answers(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """What is known of each example, ordered by index."""
+    """Values of each example, ordered by index."""
 
     number: np.ndarray  # (E,) index in the split
     source_length: np.ndarray  # (E,) tokens
 
 
 def gather(scored: Iterable[Scored]) -> tuple[Answers, Examples]:
-    """Collects what `training.evaluation.scoring.scored` yields."""
+    """Collects the output of `training.evaluation.scoring.scored`."""
     answers, examples = [], []
     for batch, scores in scored:
         counted_BT = batch["target_weights"] > 0
@@ -55,7 +55,7 @@ def gather(scored: Iterable[Scored]) -> tuple[Answers, Examples]:
 
 
 def means(answers: Answers) -> dict[str, float]:
-    """Loss (nats, or squared error) and accuracy a weighted position, and share of examples that are all right."""
+    """Loss (nats, or squared error) and accuracy per weighted position, and the share of wholly right examples."""
     asked, wrong = np.unique(answers.example), np.unique(answers.example[~answers.correct.astype(bool)])
     return {
         "loss": float(answers.nll.mean(dtype=np.float64)),
@@ -65,7 +65,7 @@ def means(answers: Answers) -> dict[str, float]:
 
 
 def bins(values: np.ndarray, width: int = 0) -> list[tuple[int, int]]:
-    """Inclusive (low, high) ranges that cover the values: one a value where they are few, else of equal width."""
+    """Inclusive (low, high) ranges that cover the values: one per value if they are few, else of equal width."""
     distinct = np.unique(values)
     if not width and len(distinct) <= MOST_BINS:
         return [(int(v), int(v)) for v in distinct]
@@ -76,7 +76,7 @@ def bins(values: np.ndarray, width: int = 0) -> list[tuple[int, int]]:
 
 
 def _filled(ranges: list[tuple[int, int]], values: np.ndarray) -> list[tuple[int, int]]:
-    """Joins neighbouring ranges until each holds LEAST_ANSWERS values, or an eighth of all where these are few."""
+    """Joins neighbouring ranges until each holds LEAST_ANSWERS values, or an eighth of all if there are few."""
     least = min(LEAST_ANSWERS, len(values) // 8)
     joined: list[tuple[int, int]] = []
     count = least  # so that the first range opens a bin
@@ -91,7 +91,7 @@ def _filled(ranges: list[tuple[int, int]], values: np.ndarray) -> list[tuple[int
 
 
 def by_distance(answers: Answers) -> list[Row]:
-    """Accuracy and loss against how many tokens back the answer lies; [] where nothing has a distance."""
+    """Accuracy and loss against how many tokens back the answer lies; [] if no answer has a distance."""
     known = answers.distance >= 0
     if not known.any():
         return []
@@ -144,7 +144,7 @@ class Text(NamedTuple):
         return {name: score.score for name, score in found.items()} | parts | {"signature": signature}
 
     def exact_match(self) -> float:
-        """The share of hypotheses that are their references, but for spaces at the ends."""
+        """The share of hypotheses that equal their references, apart from spaces at the ends."""
         references = [r.lower() for r in self.references] if self.lowercase else self.references
         pairs = zip(self.hypotheses, references, strict=True)
         return sum(h.strip() == r.strip() for h, r in pairs) / len(self.references)

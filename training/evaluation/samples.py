@@ -18,10 +18,8 @@ ROWS = 8
 
 
 def make(model: Architecture, task: Task, batch: Batch, workdir: Path) -> Samples:
-    """Outputs for the first rows of a validation batch beside their targets, and what attention looks at.
-
-    Greedy where there is a source; a language model draws the second half of a window after reading the first.
-    """
+    """Outputs for the first rows of a validation batch beside their targets, and an attention picture. Decoding is
+    greedy if there is a source; a language model samples the second half of a window after reading the first."""
     model = mesh.of_this_process(model)  # only the first process is here
     real = np.flatnonzero(batch["index"] >= 0)[:ROWS]
     head = take(batch, real)

@@ -33,7 +33,7 @@ class EvalStep:
         return self._programs(params, meshes.place(batch, self._mesh))
 
     def prepare(self, params: Params, batch: Batch) -> None:
-        """Compiles what a batch of this shape needs, if nobody has yet."""
+        """Compiles the program for a batch of this shape unless that has been done."""
         self._programs.prepare(params, meshes.place(batch, self._mesh))
 
 
@@ -74,7 +74,7 @@ class Means:
         self.exact = self.examples = 0
 
     def add(self, batch: Batch, scores: dict[str, np.ndarray]) -> None:
-        """Adds what `scored` yields. Rows that are asked nothing are no examples."""
+        """Adds an output of `scored`. Rows without a question are not counted as examples."""
         weights_BT = batch["target_weights"]
         asked_B = (batch["index"] >= 0) & (weights_BT > 0).any(axis=1)
         self.nll += float((scores["nll"] * weights_BT).sum(dtype=np.float64))
@@ -84,7 +84,7 @@ class Means:
         self.examples += int(asked_B.sum())
 
     def metrics(self, *, perplexity: bool) -> dict[str, float]:
-        """`loss` a weighted position without label smoothing (nats, or squared error), accuracy, exact match."""
+        """`loss` per weighted position without label smoothing (nats, or squared error), accuracy, exact match."""
         weight, examples = max(self.weight, 1.0), max(self.examples, 1)
         loss = self.nll / weight
         row = {"loss": loss, "token_accuracy": self.correct / weight, "exact_match": self.exact / examples}

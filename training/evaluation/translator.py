@@ -16,7 +16,7 @@ METRICS = ("bleu", "chrf")  # by which the best checkpoint can be chosen
 
 
 class Translator:
-    """Translates a split's first sentences, with whatever parameters: models of one architecture share programs."""
+    """Translates a split's first sentences, with any parameters: models of one architecture share programs."""
 
     def __init__(self, run: Restored, split: str, *, beam_size: int = 1, limit: int = 0):
         if not isinstance(run.task, Translation):
@@ -53,8 +53,8 @@ class Translator:
 def while_training(
     config: ConfigDict, task: Task, model: Architecture
 ) -> list[Callable[[Architecture, Task, int], Mapping[str, float]]]:
-    """Every `every.decode` steps BLEU and chrF of greedy translations of the first `decode_examples` of validation; []
-    where that is 0. Raises ValueError for a task or a model without translations."""
+    """BLEU and chrF of greedy translations of the first `decode_examples` validation sentences, every `every.decode`
+    steps; [] if that is 0. Raises ValueError for a task or a model without translations."""
     if not config.every.decode:
         return []
     try:

@@ -20,7 +20,7 @@ def tables(model: Architecture) -> Tables:
 
 
 def check(tables: Tables, source_length: int, target_length: int) -> None:
-    """Warns where a length is beyond a table, whose last row then stands for every further position."""
+    """Warns if a length exceeds a table, whose last row then serves for every further position."""
     lengths = {"source": source_length, "target": target_length, "both": source_length + target_length}
     for side, trained in tables.items():
         if lengths[side] > trained:

@@ -32,7 +32,7 @@ COMPUTED_WITH = {
 
 
 def release_memory() -> None:
-    """Gives the pages that are free back to the system: what a compilation needed, training does not."""
+    """Gives free pages back to the system: compiling needed them, training does not."""
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -46,10 +46,10 @@ def device_bytes() -> int:
 
 
 def configure(workdir: Path, keep_pages: bool, cpu_devices: int, deterministic: bool) -> None:
-    """Host memory, number of CPU devices, compilation cache, deterministic kernels.
+    """Sets host memory, number of CPU devices, compilation cache and deterministic kernels.
 
-    What the environment says already (XLA_FLAGS, JAX_COMPILATION_CACHE_DIR) stays. Raises ValueError, in one line,
-    where it asks for what is not there or what nothing here is written for.
+    XLA_FLAGS and JAX_COMPILATION_CACHE_DIR of the environment are kept. Raises ValueError, in one line, if the
+    environment asks for something that is missing or not supported here.
     """
     for name, needed in COMPUTED_WITH.items():
         value = getattr(jax.config, name)

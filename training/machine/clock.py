@@ -15,7 +15,7 @@ import psutil
 
 
 class Clock:
-    """Adds seconds to `seconds[activity]`; what is under no other name is training."""
+    """Adds seconds to `seconds[activity]`; time under no other name is training."""
 
     def __init__(self, seconds: dict[str, float]):
         self.seconds = seconds
@@ -27,7 +27,7 @@ class Clock:
 
     @contextlib.contextmanager
     def pause(self, activity: str) -> Iterator[None]:
-        """Counts the body's seconds under `activity`, but for those of a pause within it."""
+        """Counts the body's seconds under `activity`, except those of a pause within it."""
         outer, self._inner = self._inner, 0.0
         interrupted, self._activity = self._activity, activity
         self._tell(activity)
@@ -59,7 +59,7 @@ _runs = itertools.count()
 
 
 def run_start() -> float:
-    """When the run that asks began, as `time.time()`: the first of a process with it, so that imports count."""
+    """When the run began, as `time.time()`. The first run of a process begins with it, so imports count."""
     return _process_start() if next(_runs) == 0 else time.time()
 
 

@@ -15,13 +15,13 @@ UNWRITTEN = "standard output could not be written"
 
 
 def install() -> None:
-    """For whatever comes before `cli.user_errors`, such as the help that `head` cuts off or the import of JAX."""
+    """Handles what comes before `cli.user_errors`, such as a help text cut off by `head`, or the import of JAX."""
     sys.excepthook = say
     atexit.register(write_the_rest)
 
 
 def say(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """In place of sys.excepthook."""
+    """Replaces sys.excepthook."""
     if kind is BrokenPipeError:
         leave_quietly()
     if kind is ValueError and (line := of_environment(error, trace)):
@@ -34,7 +34,7 @@ def say(kind: type[BaseException], error: BaseException, trace: TracebackType | 
 
 
 def of_environment(error: BaseException, trace: TracebackType | None) -> str:
-    """The line for a variable that JAX cannot read while it is imported; nothing for any other error."""
+    """The line for a variable that JAX cannot read at import; empty for any other error."""
     if not re.search(r"/jax/_src/config\.py$", traceback.extract_tb(trace)[-1].filename):
         return ""
     said = str(error)
@@ -45,7 +45,7 @@ def of_environment(error: BaseException, trace: TracebackType | None) -> str:
 
 
 def write_the_rest() -> None:
-    """What is still to be written when the program ends."""
+    """Writes what is left in the buffers when the program ends."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:

@@ -73,7 +73,7 @@ def make() -> Mesh:
 
 
 def within(mesh: Mesh, function: Callable) -> Callable:
-    """`function`, traced with the mesh in context, where models ask how the batch lies (`models/matmul.py`)."""
+    """`function`, traced with the mesh in context, where models ask how the batch is sharded (`models/matmul.py`)."""
 
     @functools.wraps(function)
     def traced(*arguments):
@@ -110,7 +110,7 @@ def place(batch: Batch, mesh: Mesh, micro_batches: int = 1) -> dict[str, jax.Arr
 
 
 def of_this_process(model: nnx.Module) -> Any:
-    """The model with arrays of this process alone, for what not every process does in step with the others."""
+    """The model with arrays of this process alone, for work that the processes do not do in step."""
     if jax.process_count() == 1:
         return model
     graph, state = nnx.split(model)

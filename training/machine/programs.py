@@ -67,7 +67,7 @@ def abstract(tree: Any) -> Any:
 
 @contextlib.contextmanager
 def ahead(prepare: Iterable[Callable[[], object]]) -> Iterator[None]:
-    """Calls one after the other in a thread, while the body runs, and no further one after it."""
+    """Calls the functions one after the other in a thread while the body runs, and no further one after it."""
     ended = threading.Event()
 
     def work() -> None:
@@ -87,8 +87,8 @@ def ahead(prepare: Iterable[Callable[[], object]]) -> Iterator[None]:
 
 
 def check_memory(program: jax.stages.Compiled, name: str) -> None:
-    """Raises MemoryError, before anything is run, where a program takes more than its device has: on a CPU the system
-    would end the process without a word."""
+    """Raises MemoryError before anything runs if a program needs more than its device has. On a CPU the system would
+    end the process without a word."""
     if found := program.memory_analysis():
         needed = found.argument_size_in_bytes + found.temp_size_in_bytes + found.output_size_in_bytes
         if (needed := needed - found.alias_size_in_bytes) > backend.device_bytes():

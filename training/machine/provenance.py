@@ -33,7 +33,7 @@ def tree(folder: str) -> str:
 
 
 def git(*words: str, root: Path = ROOT) -> str:
-    """What git says of a checkout, or nothing where it fails."""
+    """The output of a git command in a checkout; empty if it fails."""
     try:
         return subprocess.run(
             ["git", *words], cwd=root, capture_output=True, encoding="utf-8", check=True
@@ -44,7 +44,7 @@ def git(*words: str, root: Path = ROOT) -> str:
 
 @functools.cache
 def processor() -> str:
-    """The name of what computes: of the accelerator, or of the CPU."""
+    """The name of the accelerator, or of the CPU."""
     first = jax.devices()[0]
     if first.platform != "cpu":
         return first.device_kind
@@ -61,7 +61,7 @@ def versions() -> dict[str, str]:
 
 
 def device() -> dict[str, str | int]:
-    """Kind and number of devices and processes, which bit-for-bit resuming depends on."""
+    """Kind and number of devices and processes, on which exact resuming depends."""
     first = jax.devices()[0]
     return {
         "platform": first.platform,

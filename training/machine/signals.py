@@ -41,7 +41,7 @@ def status(number: int | None = None) -> int:
 
 @contextlib.contextmanager
 def undone_at_once(undo: Callable[[], None]) -> Iterator[None]:
-    """Has Ctrl-C call `undo` where it ends the process within the body."""
+    """Makes Ctrl-C call `undo` if it ends the process within the body."""
     _undo.append(undo)
     try:
         yield
@@ -93,7 +93,7 @@ def _end_at_once(number: int, frame: FrameType | None) -> None:
 
 
 def _is_child() -> bool:
-    """Whether another process of the project started this one; it has its name before it has its parent."""
+    """Whether another program of the project started this one; it has that name before it has its parent."""
     there = sys.modules.get("multiprocessing.process")  # whose import takes long, and every child has it
     return there is not None and there.current_process().name != "MainProcess"
 

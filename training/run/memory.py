@@ -20,8 +20,8 @@ LARGEST = 2**31 - 1
 
 
 def check(model: ConfigDict, recipe: Recipe, batching: Batching, task: Task, eval_examples: int) -> None:
-    """Raises ValueError, in one line, where parameters, gradients and optimizer are more than a device holds, or one
-    batch with its logits alone, or what is evaluated on more than the machine does."""
+    """Raises ValueError, in one line, if parameters, gradients and optimizer are more than a device holds, or one batch
+    with its logits alone, or if the evaluation is more than the machine holds."""
     spec = task.spec
 
     def start() -> train_step.State:
@@ -55,7 +55,7 @@ def check(model: ConfigDict, recipe: Recipe, batching: Batching, task: Task, eva
 
 
 def exhausted(error: Exception) -> str | None:
-    """What to say of an error that means that memory ran out; None for any other."""
+    """The message for an error that means that memory ran out; None for any other."""
     known = ("RESOURCE_EXHAUSTED", "Out of memory", "Maximum allowed dimension exceeded", "array is too big")
     if not isinstance(error, MemoryError) and not any(words in str(error) for words in known):
         return None

@@ -14,7 +14,7 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def row(line: bytes) -> dict[str, Any] | None:
-    """One row; None for what is torn, damaged, or the empty line at the end."""
+    """One row; None for a cut or damaged one, or the empty line at the end."""
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):
@@ -24,7 +24,7 @@ def row(line: bytes) -> dict[str, Any] | None:
 
 
 def lost(path: Path, step: int, logged: int) -> str:
-    """What to say where fewer rows of training up to `step` are left than the `logged` of the run; else nothing."""
+    """A message if fewer training rows up to `step` are left than the `logged` of the run; else empty."""
     left = sum(row["kind"] == "train" and row["step"] <= step for row in rows(path))
     if left >= logged:
         return ""

@@ -98,7 +98,7 @@ def _shapes_state(key: str) -> bool:
 
 
 def record(workdir: Path, config: ConfigDict, content: Mapping[str, str]) -> None:
-    """Writes config.json; a run that is resumed as the same run keeps the provenance that it began with."""
+    """Writes config.json. A run that is resumed as the same run keeps its first provenance."""
     path = workdir / "config.json"
     plain = json.loads(config.to_json())
     origin = {"commit": provenance.commit(), "versions": provenance.versions(), "device": provenance.device()}

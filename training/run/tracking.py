@@ -41,7 +41,7 @@ class Tracker:
         self.close(failed=error[0] is not None)
 
     def close(self, *, failed: bool) -> None:
-        """Ends the record; nothing more is written, and a second time nothing happens."""
+        """Ends the record: nothing more is written. A second call does nothing."""
         if not self._active:
             return
         self._active = False
@@ -74,7 +74,7 @@ class Tracker:
         self.say(describe(kind, step, self._steps, row), row if kind == "train" else None)
 
     def mirror(self) -> None:
-        """Sends the mirror what it has not seen: called when what a step is worth has been saved."""
+        """Sends the mirror what it has not seen; called after the checkpoint of these steps is saved."""
         for step, row in self._behind:
             if self._mirror:
                 self._mirror.log(step, row)

@@ -12,7 +12,7 @@ class Due(NamedTuple):
 
 
 def due(every: ConfigDict, steps: int, done: int) -> Due:
-    """After `done` of `steps`; after the last, everything. `every` is the config's."""
+    """The actions after step `done` of `steps`; after the last step, all of them. `every` is the config's."""
     last = done == steps
     evaluating, saving = last or done % every.eval == 0, last or done % every.save == 0
     return Due(evaluating or saving or done % every.log == 0, evaluating, saving)

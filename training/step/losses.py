@@ -16,7 +16,7 @@ WITHIN = 0.04  # a real-valued answer counts as right below this error (Hochreit
 
 
 class Scores(NamedTuple):
-    """What each target position scored; nothing is weighted yet."""
+    """The scores of each target position, not weighted yet."""
 
     loss: Float[Array, "B T"]  # what is minimised, with label smoothing
     nll: Float[Array, "B T"]  # without: nats, or the squared error
@@ -58,11 +58,9 @@ def in_parts(
     label_smoothing: float,
     size: int,
 ) -> Scores:
-    """`score(logits_of(readout), target, label_smoothing)`, with the logits of `size` positions a row at once.
-
-    They are computed anew in the backward pass: a quarter more arithmetic in the output layer, and never the
-    whole (B, T, V) of float32.
-    """
+    """`score(logits_of(readout), target, label_smoothing)`, with the logits of `size` positions per row at a time. The
+    backward pass recomputes them: a quarter more arithmetic in the output layer, and never the whole (B, T, V) in
+    float32."""
     T = target_BT.shape[1]
     parts = -(-T // size)
 

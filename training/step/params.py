@@ -35,7 +35,7 @@ def flatten(model: nnx.Module) -> Params:
 
 
 def count(params: Mapping[str, jax.Array], *, embeddings: bool = True) -> int:
-    """Number of parameters; without `embeddings`, tables with a row a token or a position are left out."""
+    """Number of parameters; without `embeddings`, tables with a row per token or position are left out."""
     return sum(p.size for name, p in params.items() if embeddings or not name.split("/")[-1].startswith("table"))
 
 
