@@ -50,10 +50,7 @@ def take(batch: Batch, rows: np.ndarray | slice) -> Batch:
 
 
 def filled_positions(batch: Batch) -> int:
-    """Source and target positions that hold something; the others are padding.
-
-    A target ends with its last weighted position.
-    """
+    """The number of source and target positions that are not padding. A target ends with its last weighted position."""
     weighted_BT = batch["target_weights"] > 0
     lengths_B = np.where(weighted_BT.any(1), weighted_BT.shape[1] - weighted_BT[:, ::-1].argmax(1), 0)
     return int(batch["source_mask"].sum() + lengths_B.sum())

@@ -62,7 +62,7 @@ def length_buckets(
 
 
 def check_budget(lengths_N2: np.ndarray, tokens_per_batch: int, row_multiple: int = 8) -> None:
-    """Raises ValueError where the longest example leaves no room for `row_multiple` rows."""
+    """Raises ValueError if the longest example leaves no room for `row_multiple` rows."""
     longest = int(np.max(lengths_N2, initial=0))
     if tokens_per_batch < row_multiple * longest:
         raise ValueError(
@@ -92,7 +92,7 @@ def _rows(extra_N: np.ndarray, size: int, most: int, multiple: int) -> tuple[int
 
 
 def _levels(lengths_N2: np.ndarray, most: int = 64) -> np.ndarray:
-    """Lengths rounded up to at most `most` different ones a side, which bounds the search below."""
+    """Lengths rounded up to at most `most` different ones per side, which bounds the search below."""
     rounded = np.empty_like(lengths_N2)
     for side in (0, 1):
         values = np.unique(lengths_N2[:, side])
@@ -102,17 +102,14 @@ def _levels(lengths_N2: np.ndarray, most: int = 64) -> np.ndarray:
 
 
 def _cost(cells_C2: np.ndarray, shapes_G2: np.ndarray) -> np.ndarray:
-    """(C, G) tokens that one example of a cell takes in a shape; beyond reach where it does not fit."""
+    """(C, G) tokens that one example of a cell takes in a shape; a huge number if it does not fit."""
     fits_CG = (cells_C2[:, None] <= shapes_G2).all(axis=2)
     return np.where(fits_CG, shapes_G2.sum(axis=1), FAR)
 
 
 def _choose(cells_C2: np.ndarray, count_C: np.ndarray, num_shapes: int, row_multiple: int) -> np.ndarray:
-    """Greedy shapes (G, 2), the first holding everything.
-
-    What a shape saves only falls as others join, so a candidate whose old gain is not the greatest need not
-    be looked at again (lazy greedy, Minoux 1978).
-    """
+    """Greedy shapes (G, 2), the first holding everything. The gain of a shape only falls as others join, so a candidate
+    whose old gain is not the greatest need not be evaluated again (lazy greedy, Minoux 1978)."""
     shapes = [cells_C2.max(axis=0)]
     cost_C = np.full(len(cells_C2), shapes[0].sum())
     (sources, source_C), (targets, target_C) = (np.unique(cells_C2[:, side], return_inverse=True) for side in (0, 1))
@@ -138,7 +135,7 @@ def _choose(cells_C2: np.ndarray, count_C: np.ndarray, num_shapes: int, row_mult
 
 
 def _move(cells_C2: np.ndarray, count_C: np.ndarray, shapes_G2: np.ndarray) -> np.ndarray:
-    """Moves one shape at a time to a neighbouring size while that saves tokens; the first stays."""
+    """Moves one shape at a time to a neighbouring size while that saves tokens. The first shape stays."""
     shapes_G2 = shapes_G2.copy()
     moves = [np.array([ds, dt]) for ds in range(-2, 3) for dt in range(-2, 3)]
     least, moved = (_cost(cells_C2, shapes_G2).min(axis=1) * count_C).sum(), True

@@ -9,10 +9,8 @@ MOST_EXAMPLES = 2**24  # of a split
 
 
 def integer(config: Mapping[str, Any], key: str, low: int, high: int | None = None, why: str = "") -> int:
-    """config[key] as a whole number in [low, high], and in what a machine can hold where no `high` is given.
-
-    Raises ValueError otherwise; `why` explains the bound.
-    """
+    """config[key] as a whole number in [low, high]; without `high`, in the range of a machine integer. Raises
+    ValueError otherwise; `why` explains the bound."""
     value = config[key]
     whole = isinstance(value, int) and not isinstance(value, bool)
     if high is None and whole and value > (most := MOST_EXAMPLES if key.endswith("_examples") else LARGEST):
@@ -31,7 +29,7 @@ def choice(config: Mapping[str, Any], key: str, options: Sequence[str]) -> str:
 
 
 def one_of(what: str, value: str, options: Collection[str]) -> None:
-    """Raises ValueError where `value` is none of `options`, with the nearest: `what = value is not known; ...`."""
+    """Raises ValueError if `value` is not one of `options`, with the nearest: `what = value is not known; ...`."""
     if value not in options:
         near = difflib.get_close_matches(str(value), options, n=1)
         hint = f"did you mean {near[0]}? " if near else ""

@@ -25,7 +25,7 @@ LINE_END = r"\r*\n|\r"  # of Unix, of Windows, of both in turn, and of what was 
 
 
 class Parallel(NamedTuple):
-    """Aligned lines of one split; `notes` says in plain words what was skipped."""
+    """Aligned lines of one split; `notes` says in words what was skipped."""
 
     source: list[str]
     target: list[str]
@@ -143,7 +143,7 @@ def _wide_encoding(raw: bytes) -> str:
 
 
 def _readable(text: str) -> bool:
-    """Whether nearly all of it are characters that are written."""
+    """Whether nearly all characters are printable."""
     return sum(character.isprintable() or character.isspace() for character in text) > 0.98 * len(text)
 
 
@@ -154,15 +154,13 @@ def read_lines(path: str | Path, *, may_be_blank: bool = False) -> list[str]:
 
 
 def one_line(text: str) -> str:
-    """With a space for what would end its line in a file of predictions."""
+    """The text with a space for every character that would end its line in a file of predictions."""
     return re.sub(r"[\r\n]+", " ", text)
 
 
 def read_parallel(source: str | Path, target: str | Path) -> Parallel:
-    """Two files whose lines translate each other; pairs with a blank side are skipped and counted.
-
-    Raises as `read_text`, and ValueError where the numbers of lines differ or no pair is left.
-    """
+    """Two files whose lines translate each other. Pairs with a blank side are skipped and counted. Raises as
+    `read_text`, and ValueError if the numbers of lines differ or no pair is left."""
     sources, targets = read_lines(source), read_lines(target)
     if len(sources) != len(targets):
         raise ValueError(
@@ -176,7 +174,7 @@ def read_parallel(source: str | Path, target: str | Path) -> Parallel:
 
 
 def content_hash(lines: Iterable[str]) -> str:
-    """What tells one text from another, wherever it lies."""
+    """A hash of the text, the same wherever it lies."""
     found = hashlib.sha256()
     for line in lines:
         found.update(line.encode() + b"\n")

@@ -105,7 +105,7 @@ class Multi30k(tfds.core.GeneratorBasedBuilder):
 
 
 def check_sha256(path: str | Path, file: str) -> None:
-    """Raises ValueError where the raw file `file` at `path` is not the one on record."""
+    """Raises ValueError if the raw file `file` at `path` is not the one on record."""
     wanted = SHA256[file]
     found = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     if found != wanted:

@@ -35,7 +35,7 @@ Made = TypeVar("Made")
 
 @dataclasses.dataclass(frozen=True)
 class Batching:
-    """How examples become batches: the keys of a config that decide it. None is a key that the config does not have."""
+    """How examples become batches: the config keys that decide it. None is a key that the config does not have."""
 
     seed: int  # of the order of examples, and of those that are drawn
     batch_size: int | None = None  # examples, of one shape
@@ -51,7 +51,7 @@ class Batching:
         return cls(int(config.seed), **sizes, num_buckets=num_buckets, workers=int(config.workers))
 
     def rows(self, shape: Shape) -> int:
-        """Of batches of one shape: `batch_size`, or what `tokens_per_batch` has room for."""
+        """Rows of batches of one shape: `batch_size`, or as many as `tokens_per_batch` has room for."""
         if self.batch_size is not None:
             return self.batch_size
         tokens = _given("tokens_per_batch", self.tokens_per_batch)
@@ -121,7 +121,7 @@ def train_batches(task: Task, batching: Batching, *, start: int = 0, plan: Plan 
 
 
 def one_of_each_shape(task: Task, batching: Batching, plan: Plan, *, start: int = 0) -> Iterator[Batch]:
-    """A batch of each shape, in the order in which training from `start` on will meet them."""
+    """A batch of each shape, in the order in which training from `start` on will use them."""
     draw = _drawing(task, "train", batching.seed, plan)
     seen: set[tuple[int, int, int]] = set()
     for k in itertools.count(start):
@@ -187,7 +187,7 @@ def _one_shape(task: Task, split: str) -> Shape:
 
 
 def _for_buckets(batching: Batching) -> tuple[int, int]:
-    """Tokens of a batch, and shapes."""
+    """Tokens per batch, and the number of shapes."""
     tokens = _given("tokens_per_batch", batching.tokens_per_batch)
     return tokens, _given("data.num_buckets", batching.num_buckets)
 

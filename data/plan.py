@@ -28,7 +28,7 @@ class PlannedBatch(NamedTuple):
 class Plan(Protocol):
     @property
     def num_batches(self) -> int | None:
-        """Of an epoch; None where examples never end."""
+        """Batches per epoch; None if examples never end."""
         ...
 
     @property

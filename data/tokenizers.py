@@ -36,7 +36,7 @@ class Tokenizer(Protocol):
     size: int
 
     def encode(self, lines: Sequence[str]) -> list[np.ndarray]:
-        """One int32 array of ids a line, without BOS and EOS."""
+        """One int32 array of ids per line, without BOS and EOS."""
         ...
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -115,7 +115,7 @@ class SentencePiece:
 
 
 class Characters:
-    """One id a Unicode character, the most frequent first; at most `vocab_size` ids, 0 for no limit."""
+    """One id per Unicode character, the most frequent first; at most `vocab_size` ids, 0 for no limit."""
 
     def __init__(self, state: bytes):
         self._characters = json.loads(state)
@@ -146,7 +146,7 @@ class Characters:
 
 
 class Bytes:
-    """One id a UTF-8 byte; nothing is unknown."""
+    """One id per UTF-8 byte; nothing is unknown."""
 
     size = SPECIALS + 256
 
@@ -171,7 +171,7 @@ class Bytes:
 
 
 class Settings(NamedTuple):
-    """Of `config.data.tokenizer`, checked."""
+    """The settings of `config.data.tokenizer`, checked."""
 
     name: str
     vocab_size: int  # 0 where it is not chosen
@@ -201,7 +201,7 @@ def settings(config: Mapping[str, Any]) -> Settings:
 
 
 def normalization_before(name: str) -> str:
-    """Of tokenizers and runs that were made before it was a key."""
+    """The normalization of tokenizers and runs made before it was a key."""
     return "nmt_nfkc" if KINDS[name] is SentencePiece else IDENTITY
 
 
@@ -238,7 +238,7 @@ def obtain(
 
 
 def default_cache_dir() -> Path:
-    """It may be impossible to write to: a user without a home folder has none."""
+    """The folder may be impossible to write to, as for a user without a home folder."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(cache if os.path.isabs(cache) else "/nonexistent", "longreach")
 
@@ -300,7 +300,7 @@ def _content(ids: Iterable[int]) -> list[int]:
 
 
 def _content_hash(wanted: Settings, lines: Sequence[str]) -> str:
-    """Of the settings, the library's version and the text."""
+    """A hash of the settings, the library's version and the text."""
     version = ""
     if KINDS[wanted.name] is SentencePiece:
         import sentencepiece

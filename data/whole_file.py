@@ -37,7 +37,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """UTF-8 with Unix line ends, whatever the locale."""
+    """Writes UTF-8 with Unix line ends, in any locale."""
     write_bytes(path, text.encode())
 
 
@@ -47,7 +47,7 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Puts the path in front of what the system says when writing fails."""
+    """Puts the path in front of the system's message if writing fails."""
     try:
         yield
     except OSError as error:
@@ -57,7 +57,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def read_json(path: Path, way_out: str) -> dict[str, Any]:
-    """What `write_json` wrote. Raises ValueError, which ends with `way_out`, for a file that holds anything else."""
+    """What `write_json` wrote. Raises ValueError, which ends with `way_out`, for a file with other content."""
     try:
         found = json.loads(path.read_bytes().decode())
     except (ValueError, RecursionError) as error:  # no JSON, or no UTF-8
@@ -70,7 +70,7 @@ def read_json(path: Path, way_out: str) -> dict[str, Any]:
 
 
 def _to_disk(path: Path) -> None:
-    """Waits until the disk has it; a folder has its names."""
+    """Waits until the content is on the disk; for a folder, its names."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -57,7 +57,7 @@ def who_has(key: str) -> list[str]:
 
 
 def described(name: str) -> dict[str, str]:
-    """What each key of architecture `name` is for, and what it can be."""
+    """The meaning of each key of architecture `name`, and its allowed values."""
     known = MODELS[name].options()
     said = {key: "; ".join(filter(None, (option.comment, option.allowed))) for key, option in known.items()}
     return {"name": "set by the argument", **said}

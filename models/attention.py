@@ -37,7 +37,7 @@ class Keys(NamedTuple):
 
 
 class View(NamedTuple):
-    """What queries see of one block of keys; the same for all layers, so it is made once."""
+    """The part of a block of keys that queries see; it is the same for all layers, so it is made once."""
 
     visible: Bool[Array, "#B #T S"]
     bias: Float[Array, "#B H T S"] | None = None  # added to the scores
@@ -104,7 +104,7 @@ def attend(
 
 
 def masked_softmax(scores: Float[Array, "B H T S"], visible: Bool[Array, "#B #H #T S"]) -> Float[Array, "B H T S"]:
-    """Float32 softmax over what is visible, 0 elsewhere, and 0 throughout where nothing is."""
+    """Float32 softmax over the visible keys, 0 elsewhere, and 0 throughout if none is visible."""
     scores = jnp.where(visible, scores.astype(jnp.promote_types(scores.dtype, jnp.float32)), -1e30)
     return jnp.where(visible, jax.nn.softmax(scores, axis=-1), 0)
 

@@ -1,4 +1,4 @@
-"""How well each position of a memory fits a query: the scores of Bahdanau and of Luong.
+"""The scores of attention between a query and the positions of a memory, by Bahdanau and by Luong.
 
 A score splits into what depends on the memory alone, `keys(memory)`, computed once for a source, and
 what depends on the query. The second part is written over `linear(name, x)` and the `weights` it names,

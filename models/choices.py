@@ -1,11 +1,11 @@
-"""Values that are one of a few names, and what to say of another."""
+"""Checks of values that must be one of a few names."""
 
 import difflib
 from collections.abc import Iterable
 
 
 def check(what: str, value: str, choices: Iterable[str]) -> None:
-    """Raises ValueError where `value` is none of them, with the nearest: `model.norm = 'per' is not known; ...`."""
+    """Raises ValueError for another value, with the nearest name: `model.norm = 'per' is not known; ...`."""
     names = list(choices)
     if value not in names:
         near = difflib.get_close_matches(str(value), names, n=1)

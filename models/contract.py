@@ -1,6 +1,6 @@
-"""The one contract: what the pipeline, the step, decoding and the probes know of an architecture.
+"""The one contract: what pipeline, step, decoding and probes know of an architecture.
 
-Dims: B batch, S source length, T target length, P prefix length, V outputs a position.
+Dims: B batch, S source length, T target length, P prefix length, V outputs per position.
 
     model = models.build(name, config.model, spec, key)
     output = model(source, source_mask, target_in, key=None, carry=None, taps=None)
@@ -79,7 +79,7 @@ class Architecture(nnx.Module):
 
     @classmethod
     def options(cls) -> Options:
-        """What it can be configured with; one with keys of its own adds them to `EVERY`."""
+        """The config keys; an architecture with keys of its own adds them to `EVERY`."""
         return EVERY
 
     def __call__(

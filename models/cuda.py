@@ -1,10 +1,10 @@
-"""Which NVIDIA GPU there is, for what only such a one can run."""
+"""Which NVIDIA GPU there is, for kernels that need one."""
 
 import jax
 
 
 def compute_capability() -> tuple[int, int] | None:
-    """The GPU's, such as (9, 0); None where JAX computes on anything else than an NVIDIA GPU."""
+    """The compute capability of the GPU, such as (9, 0); None if JAX does not compute on an NVIDIA GPU."""
     device = jax.local_devices()[0]
     if device.platform != "gpu" or "cuda" not in device.client.platform_version:
         return None

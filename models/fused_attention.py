@@ -19,7 +19,7 @@ CHOICES = ("auto", "never", "cudnn", "xla")
 
 
 class Fused(NamedTuple):
-    """What the queries see of a block of keys, in the terms of a fused kernel."""
+    """The visible part of a block of keys, as a fused kernel needs it."""
 
     kernel: str  # "cudnn" or "xla"
     lengths_B: Int[Array, "#B"] | None = None  # each row's first so many keys; None: all of them
@@ -44,7 +44,7 @@ def choose(config: ConfigDict) -> str | None:
 
 
 def _unfit(config: ConfigDict) -> str | None:
-    """What no fused kernel is used for."""
+    """Why a stack cannot use a fused kernel."""
     if config.positions == "alibi":  # which a kernel would take in bfloat16, rounding the far distances
         return "model.positions = 'alibi' adds a float32 bias to the scores; use never, or other positions"
     if config.attention_dropout_rate:
@@ -53,7 +53,7 @@ def _unfit(config: ConfigDict) -> str | None:
 
 
 def _beyond_cudnn(config: ConfigDict) -> str | None:
-    """The first of cuDNN's limits that is not kept, as jax 0.10 has them in _src/cudnn/fused_attention_stablehlo.py."""
+    """The first of cuDNN's limits that is exceeded, as jax 0.10 has them in _src/cudnn/fused_attention_stablehlo.py."""
     capability = compute_capability()
     if capability is None:
         return f"it needs an NVIDIA GPU and this is {jax.local_devices()[0].device_kind}; use auto or never"

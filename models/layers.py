@@ -1,4 +1,4 @@
-"""What every architecture shares: linear maps, embeddings, normalisation, inputs and output.
+"""Layers that architectures share: linear maps, embeddings, normalisation, inputs and output.
 
 Parameters are float32; `dtype` is the computation's, float32 or bfloat16. A layer is given its key
 through `rngs.params()` and keeps only parameters and plain settings.

@@ -1,4 +1,4 @@
-"""The products that most of the arithmetic goes into."""
+"""The matrix products that do most of the arithmetic."""
 
 import math
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def matmul(
 def outer(
     x: Float[Array, "... D"], y: Float[Array, "... O"], *, batch_axis: int, **options: Any
 ) -> Float[Array, "D O"]:
-    """x^T y over all rows: the gradient of W in x W, from the gradient y of the product."""
+    """x^T y over all rows: the gradient of W in x W, given the gradient y of the product."""
 
     def product(x: Array, y: Array) -> Array:
         return jnp.matmul(_flat(x).T, _flat(y), **options)

@@ -1,4 +1,4 @@
-"""What an architecture can be configured with: a table of its keys, beside the class that reads them.
+"""The config keys of an architecture: a table beside the class that reads them.
 
     class Averaging(Architecture):
         @classmethod
@@ -38,7 +38,7 @@ class Option:
 
     @property
     def allowed(self) -> str:
-        """In words, what it can be; empty where it is anything of its kind."""
+        """The allowed values in words; empty if everything of the kind is allowed."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         if self.below is not None:

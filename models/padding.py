@@ -1,4 +1,4 @@
-"""Rows whose real tokens lie anywhere, brought to where a fused kernel wants them: at the front.
+"""Moves the real tokens of each row to the front, where a fused kernel needs them, and back.
 
 Dims: B batch, S length, D width.
 """

@@ -1,4 +1,4 @@
-"""How attention learns where a token stands: none, sinusoidal, learned, rotary or ALiBi.
+"""Positions in attention: none, sinusoidal, learned, rotary or ALiBi.
 
 Dims: B batch, T queries, S keys, H heads, K head width, D model width, N rows of a table.
 

@@ -3,8 +3,8 @@
 Automatic differentiation of a scan adds input^T dproduct to every weight gradient at every step: a thin
 matmul and a pass over a matrix as large as the weights. Here the backward scan only leaves the dproducts
 behind, and each weight gradient is one thick matmul over all steps at the end. It also stacks whatever a
-derivative reads, some ten arrays a step for a GRU. Here the forward scan keeps the carries and the products,
-and the backward scan computes the elementwise rest anew.
+derivative reads, some ten arrays per step for a GRU. Here the forward scan keeps the carries and the products,
+and the backward scan recomputes the elementwise rest.
 
 Dims: T steps, B batch, I width in, O width out, P = O / parts; `...` any leading axes.
 """

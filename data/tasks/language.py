@@ -86,7 +86,7 @@ class Language(TextTask[Text]):
     # What a language model has besides.
 
     def num_bytes(self, split: str) -> int:
-        """UTF-8 bytes of what the split's tokens stand for: bits a byte = nats / log(2) / bytes."""
+        """UTF-8 bytes of the text behind the split's tokens: bits per byte = nats / log(2) / bytes."""
         self._encoded(split)
         return self._num_bytes[split]
 
@@ -95,7 +95,7 @@ class Language(TextTask[Text]):
         return len(self._encoded(split))
 
     def num_unknown(self, split: str) -> int:
-        """Of `num_tokens`, how many stand for text that the tokenizer does not know."""
+        """How many of `num_tokens` stand for text that the tokenizer does not know."""
         return int((self._encoded(split) == tokenizers.UNK).sum())
 
     def continuation(self, prompt: np.ndarray, ids: Iterable[int]) -> str:
@@ -113,7 +113,7 @@ class Language(TextTask[Text]):
         return self._tokenizer.pieces(ids)
 
     def add_split(self, name: str, documents: Sequence[str]) -> None:
-        """Makes any text a split of this task, to be evaluated as the others are."""
+        """Makes any text a split of this task, which is evaluated like the others."""
         if not any(document.strip() for document in documents):
             raise ValueError(f"split {name} has no text; give at least one document")
         self._documents[name] = self._prepared(name, list(documents))
@@ -161,7 +161,7 @@ class Language(TextTask[Text]):
 
 @functools.lru_cache(maxsize=8)
 def _tiling(windows: int, offsets: int, seed: int, epoch: int) -> tuple[int, np.ndarray]:
-    """Where the windows of an epoch begin, and their order."""
+    """The starts of the windows of an epoch, and their order."""
     random = np.random.default_rng([seed, epoch])
     return int(random.integers(offsets)), random.permutation(windows)
 

@@ -12,7 +12,7 @@ LANGUAGES = ("de", "en", "fr")
 
 
 def multi30k(config: Mapping[str, Any], tokenizer_dir: str | Path | None = None) -> Translation:
-    """Raises what `corpus` does."""
+    """Raises as `corpus`."""
     return Translation(config, corpus(config, integer(config, "train_examples", 0, 2**31 - 1)), tokenizer_dir)
 
 
@@ -39,5 +39,5 @@ def corpus(config: Mapping[str, Any], train_examples: int = 0) -> Corpus[Paralle
 
 
 def _holds_text(folder: str) -> bool:
-    """Whether some raw file is there, so that what is missing beside it is the mistake to report."""
+    """Whether some raw file exists, so that a missing one beside it is the mistake to report."""
     return bool(folder) and any(found for language in LANGUAGES for found in Path(folder).glob(f"train.{language}*"))

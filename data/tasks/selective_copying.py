@@ -1,4 +1,4 @@
-"""Selective copying: symbols lie scattered among blanks; give them back in order.
+"""Selective copying: symbols lie scattered among blanks; output them in order.
 
 Gu and Dao 2023 (Mamba), section 4.1.1; Jing et al. 2019. A fixed filter can time a delayed copy, but not
 this. Dims: B examples, N symbols to keep, S source length, T = N target length, V symbols.

@@ -1,7 +1,7 @@
 """What the text tasks share: a corpus that is read late, notes, splits that a user adds, and ways between text and ids.
 
-`Translation` (parallel text) and `Language` (running text) are the two kinds; whoever needs text asks
-`isinstance(task, TextTask)`, and whoever needs sources or references asks for the kind.
+`Translation` (parallel text) and `Language` (running text) are the two kinds. Code that needs text checks
+`isinstance(task, TextTask)`, and code that needs sources or references checks for the kind.
 """
 
 import abc
@@ -16,7 +16,7 @@ from data.spec import Spec
 
 
 class TextTask(abc.ABC, Generic[Lines]):
-    """Base of the tasks of text: outputs can be read, and lines become ids. `data/task.py` has what else they offer."""
+    """Base of the text tasks: outputs can be read, and lines become ids. `data/task.py` lists the other methods."""
 
     chance: Mapping[str, float] = {}
     spec: Spec
@@ -52,7 +52,7 @@ class TextTask(abc.ABC, Generic[Lines]):
 
     @abc.abstractmethod
     def _text_of(self, split: str) -> object:
-        """A split's text, read and hashed when it is first asked for."""
+        """A split's text, read and hashed at its first use."""
 
     def _read(self, split: str) -> Lines:
         """A split of the corpus, with its notes taken. Raises ValueError for one that it does not have."""
@@ -63,7 +63,7 @@ class TextTask(abc.ABC, Generic[Lines]):
         return read
 
     def _most(self, split: str) -> int | None:
-        """How many lines or documents of a split are taken; None for all."""
+        """How many lines or documents of a split are used; None for all."""
         return self._train_examples or None if split == "train" else None
 
     def _normalized(self, lines: Sequence[str]) -> list[str]:

@@ -110,7 +110,7 @@ class Translation(TextTask[Parallel]):
         return self._target_tokenizer.pieces(ids)
 
     def add_split(self, name: str, source_lines: Sequence[str], target_lines: Sequence[str]) -> None:
-        """Makes any aligned lines a split of this task, to be evaluated as the others are."""
+        """Makes any aligned lines a split of this task, which is evaluated like the others."""
         if len(source_lines) != len(target_lines):
             raise ValueError(
                 f"split {name} has {len(source_lines)} source lines but {len(target_lines)} target lines; "
