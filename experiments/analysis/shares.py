@@ -49,7 +49,9 @@ def more(claim: str, statement: str, pairs: Sequence[tuple[Share, Share]], *, al
     said = "; ".join(dict.fromkeys(f"{one}" for pair in pairs for one in pair if one.seeds))
     outcome = judge.outcome_of(effects)
     tests = "; ".join(f"{one.name} {one.says}, p {one.p:.2g}" for one in effects if one.p is not None)
-    because = ". ".join(filter(None, (f"seeds that solve it: {said}" if said else "not run", tests)))
+    missing = "; ".join(one.name for one in effects if one.says == judge.NOT_RUN)
+    parts = said and f"seeds that solve it: {said}", tests, missing and f"not run: {missing}"
+    because = ". ".join(filter(None, parts))
     return Finding(claim, statement, outcome, because, effects)
 
 

@@ -14,19 +14,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiments.analysis import fairness, judge
+from experiments.analysis import fairness, judge, levelled, shares
 from experiments.analysis.finding import Finding
 from experiments.analysis.judge import Comparison
 from experiments.analysis.palette import Look
 from experiments.analysis.table import paired
-from experiments.questions.question import Probing, Run, Tuning, over_seeds
+from experiments.questions.question import DOUBLED, NONE, Probing, Run, Tuning, controlled, doubled, over_seeds
 
 if TYPE_CHECKING:
     from altair import LayerChart
     from pandas import DataFrame, Series
 
-VERSION = 1
-HISTORY = {1: "as first run"}
+VERSION = 2
+HISTORY = {
+    1: "as first run; Transformer recall .78 and adding .79 were means over a seed that failed, in too few steps, as "
+    "the seeds one by one showed; rates were chosen in trials of half of the steps",
+    2: "seeds that are right far away are counted; rates at full length; more steps of adding, and of recall for the "
+    "Transformer",
+}
 UNDER_REVIEW = "means over a seed that failed"
 CLAIM = (
     "In an RNN information passes step by step and is lost the sooner, the further away it lies (C1); gates ease this, "
@@ -38,22 +43,26 @@ SOURCE = (
     "where chrono initialisation does not (Tallec & Ollivier 2018)."
 )
 PREDICTION = (
-    "Within one budget of steps, the tanh RNN's accuracy falls with distance on every task that it learns at all. LSTM "
-    "with forget bias 1 and GRU are better far away than the tanh RNN; forget bias 0 is worse far away than bias 1 and "
-    "chrono. GRU with attention and the Transformer are as good far away as near, where they learn the task."
+    "No seed of the tanh RNN is right far away on any task but temporal order. GRU and LSTM with forget bias 1 are, "
+    "from more seeds than the tanh RNN, on copying, adding and temporal order, and not on recall. Chrono is right far "
+    "away from more seeds than bias 0 on copying. GRU with attention and the Transformer are as good far away as near, "
+    "from every seed that learned the task; the Transformer learns recall from at least four of five seeds in 12,000 "
+    "steps. Twice the steps bring less than .1 of accuracy far away to tanh RNN, GRU and Transformer."
 )
 THRESHOLDS = {
     "near": 0.25,  # of the distances: the nearest quarter
     "far": 0.25,  # and the furthest
     "learned": 0.1,  # of the way from chance to 1, near: below, a system has not learned the task
     "drop": 0.1,  # in accuracy from near to far that counts as a loss
-    "gain": 0.1,  # in accuracy far away that counts as easing it
+    "right": 0.9,  # accuracy far away that counts as right there
+    "levelled": 0.1,  # in accuracy far away, that twice the steps may bring
     "margin": 0.05,  # in accuracy from near to far that counts as no difference
 }
 PROBES = (Probing("accuracy_by_distance"),)
 CUT = (
-    "At cpu sequences of 66 to 80 tokens instead of 200 and more, 50,000 parameters, 4,000 steps of 32 examples; "
-    "trials of the learning rate take half of the steps."
+    "At cpu sequences of 66 to 80 tokens instead of 200 and more, 50,000 parameters, steps of 32 examples: 4,000, but "
+    "8,000 for adding and 12,000 for the Transformer's recall; trials of a quarter of the steps choose two rates, "
+    "which are tried at full length with their neighbours."
 )
 
 RNN, LSTM_0, LSTM_1, CHRONO, GRU = "tanh RNN", "LSTM, bias 0", "LSTM, bias 1", "LSTM, chrono", "GRU"
@@ -86,6 +95,8 @@ LENGTHS = {
     "gpu": {"recall": 256, "copying": 220, "adding": 201, "temporal_order": 201},
 }
 BUDGETS = {"cpu": {"": 50_000}, "gpu": {"": 200_000}}
+STEPS = {("adding", ""): 8000, ("recall", TRANSFORMER): 12000}  # where 4,000 are too few, of all systems or of one
+LEVELLED = (RNN, GRU, TRANSFORMER)  # the smallest step, a middle one, the largest
 ADDING_CHANCE = 0.08 - 0.04**2  # that the sum of two uniform numbers lies within 0.04 of 1
 
 
@@ -94,10 +105,11 @@ def runs(scale: str) -> Iterator[Run]:
     if scale == "smoke":
         yield from _smoke()
         return
-    multiple, steps, seeds = (1, 4000, 5) if scale == "cpu" else (8, 4000, 3)
+    multiple = 1 if scale == "cpu" else 8
     for task in TASKS:
         for system, (model, values, _) in SYSTEMS.items():
             where = f"configs/{task}.py:{model}" + (f",{SETTINGS[task]}" if scale == "gpu" else "")
+            steps = STEPS.get((task, ""), STEPS.get((task, system), 4000))
             overrides: dict[str, Any] = {**values, "steps": steps, "every.eval": steps // 8, "batch_size": 32}
             if scale == "gpu":
                 overrides |= ANYWHERE.get(task, {})
@@ -106,11 +118,11 @@ def runs(scale: str) -> Iterator[Run]:
             if model == "transformer_decoder":
                 overrides["model.num_layers"] = 2
             overrides |= fairness.fit(where, overrides, BUDGETS[scale][""], multiple=multiple).overrides
-            tuning = Tuning(
-                (1e-3, 3e-3, 1e-2), overrides={"steps": steps // 2, "every.eval": steps // 8}, extensions=2, finalists=0
-            )
-            run = Run(where, {"task": task, "system": system}, overrides=overrides, tuning=tuning)
-            yield from over_seeds(run, seeds)
+            tuning = Tuning((1e-3, 3e-3, 1e-2), extensions=2, overrides={"steps": steps // 4})
+            run = controlled(Run(where, {"task": task, "system": system}, overrides=overrides, tuning=tuning))
+            yield from over_seeds(run, 5)
+            if system in LEVELLED:
+                yield doubled(run)
 
 
 def _smoke() -> Iterator[Run]:
@@ -126,7 +138,7 @@ def _smoke() -> Iterator[Run]:
     }
     for system, width in ((RNN, "model.embed_size"), (TRANSFORMER, "model.mlp_dim")):
         where = f"configs/recall.py:{SYSTEMS[system][0]}"
-        run = Run(where, {"task": "recall", "system": system}, overrides={**small, width: 8})
+        run = controlled(Run(where, {"task": "recall", "system": system}, overrides={**small, width: 8}))
         yield from over_seeds(run, 2)
 
 
@@ -135,7 +147,7 @@ def figure(table: DataFrame) -> Sequence[LayerChart]:
     from experiments.analysis import charts
 
     panels = []
-    rows = table.query("probe == 'accuracy_by_distance' and measure == 'token_accuracy'")
+    rows = table.query(f"probe == 'accuracy_by_distance' and measure == 'token_accuracy' and control == {NONE!r}")
     for task in TASKS:
         if (here := rows.query(f"task == {task!r}")).empty:
             continue
@@ -167,26 +179,36 @@ def verdict(table: DataFrame) -> Sequence[Finding]:
             for task, e in cells
         ]
 
-    def beyond(system: str, other: str) -> list[Comparison]:
-        cells = [(task, ends[task, system], ends[task, other]) for task in tasks]
-        return [
-            Comparison(f"{system} over {other}, {task}", paired(a.far, b.far), a.unknown and b.unknown)
-            for task, a, b in cells
-        ]
+    def more(system: str, other: str) -> list[tuple[shares.Share, shares.Share]]:
+        return [(ends[task, system].right, ends[task, other].right) for task in tasks]
 
+    off = levelled.levelled_off(
+        {
+            f"{system}, {task}": levelled.gain(Ends(table, task, system, DOUBLED).far, ends[task, system].far)
+            for task in tasks
+            for system in LEVELLED
+        },
+        THRESHOLDS["levelled"],
+        "accuracy far away",
+    )
+    trained = levelled.within(off, "its budget of steps")
     return [
-        judge.larger("C1", "A tanh RNN loses accuracy from near to far.", falls(RNN), least=THRESHOLDS["drop"]),
         judge.larger(
-            "C3",
-            "LSTM and GRU are more accurate than the tanh RNN far away.",
-            beyond(LSTM_1, RNN) + beyond(GRU, RNN),
-            least=THRESHOLDS["gain"],
+            "C1",
+            f"A tanh RNN loses accuracy from near to far {trained}, from the seeds that learned the task.",
+            falls(RNN),
+            least=THRESHOLDS["drop"],
         ),
-        judge.larger(
+        shares.more(
+            "C3",
+            f"LSTM and GRU are right far away from more seeds than the tanh RNN {trained}.",
+            more(LSTM_1, RNN) + more(GRU, RNN),
+        ),
+        shares.more(
             "C3, bias",
-            "An open forget gate at the start (bias 1, chrono) is what it takes: it beats bias 0 far away.",
-            beyond(LSTM_1, LSTM_0) + beyond(CHRONO, LSTM_0),
-            least=THRESHOLDS["gain"],
+            f"An open forget gate at the start (bias 1, chrono) is what it takes: right from more seeds than bias 0 "
+            f"{trained}.",
+            more(LSTM_1, LSTM_0) + more(CHRONO, LSTM_0),
         ),
         judge.equivalent(
             "C7",
@@ -194,20 +216,23 @@ def verdict(table: DataFrame) -> Sequence[Finding]:
             falls(ATTENTION) + falls(TRANSFORMER),
             margin=THRESHOLDS["margin"],
         ),
+        off,
     ]
 
 
 class Ends:
     """Accuracy of a system on a task in the nearest and the furthest distances, by seed."""
 
-    def __init__(self, table: DataFrame, task: str, system: str):
-        rows = table.query(f"task == {task!r} and system == {system!r} and probe == 'accuracy_by_distance'")
-        rows = rows.query("measure == 'token_accuracy'")
+    def __init__(self, table: DataFrame, task: str, system: str, control: str = NONE):
+        mine = table.query(f"task == {task!r} and system == {system!r} and control == {control!r}")
+        rows = mine.query("probe == 'accuracy_by_distance' and measure == 'token_accuracy'")
         low, high = rows["place"].min(), rows["place"].max()
         nearest = rows["place"] <= low + THRESHOLDS["near"] * (high - low)
         furthest = rows["place"] >= high - THRESHOLDS["far"] * (high - low)
         self.near: Series = rows[nearest].groupby("seed")["value"].mean()
         self.far: Series = rows[furthest].groupby("seed")["value"].mean()
+        steps = mine.query("measure == 'steps_to_solve'").groupby("seed")["value"].mean()
+        self.right = shares.Share.of(f"{system}, {task}", self.far >= THRESHOLDS["right"], steps)
         least = chance(table, task) + THRESHOLDS["learned"] * (1 - chance(table, task))
         self.learned = self.near[self.near >= least]
         self.unknown = self.of = ""

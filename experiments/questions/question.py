@@ -130,12 +130,17 @@ def over_seeds(run: Run, count: int) -> list[Run]:
     return [dataclasses.replace(run, seed=seed) for seed in range(count)]
 
 
+def controlled(run: Run) -> Run:
+    """The run among its controls: NONE in the axis `control`, and the name that it has without."""
+    return dataclasses.replace(run, axes={**run.axes, "control": NONE}, label=run.name)
+
+
 def changed(run: Run, control: str, overrides: Mapping[str, Any] | None = None, *, times: float = 1.0) -> Run:
     """A control of a run: in the axis `control` another name, some values changed, and the rate that was chosen for the
     run itself, so many times."""
     follows = run.name if run.tuning else ""
     axes, overrides = {**run.axes, "control": control}, {**run.overrides, **(overrides or {})}
-    return dataclasses.replace(run, axes=axes, overrides=overrides, follows=follows, times=times)
+    return dataclasses.replace(run, axes=axes, overrides=overrides, follows=follows, times=times, label="")
 
 
 def doubled(run: Run) -> Run:

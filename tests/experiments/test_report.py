@@ -50,7 +50,7 @@ def of_long_range(curves, **options) -> DataFrame:
     rows = made_up(curves, **options).to_dict("records")
     runs = {(row["run"], row["seed"]): row for row in rows}.values()
     for one in runs:
-        run = {name: one[name] for name in ("run", "task", "system", "seed", "role")}
+        run = {name: one[name] for name in ("run", "task", "system", "control", "seed", "role")}
         for measure, value in (
             ("num_params", 54_321),
             ("num_params_non_embedding", 49_999),
@@ -62,7 +62,7 @@ def of_long_range(curves, **options) -> DataFrame:
         ):
             rows.append({**run, "probe": "run", "measure": measure, "value": value})
     for one in {row["run"]: row for row in rows}.values():
-        trial = {name: one[name] for name in ("run", "task", "system")} | {"role": "tune", "seed": 1000}
+        trial = {name: one[name] for name in ("run", "task", "system", "control")} | {"role": "tune", "seed": 1000}
         rows += [
             {**trial, "probe": "run", "measure": "best_loss", "value": 1.0, "tuned": rate} for rate in (1e-3, 3e-3)
         ]

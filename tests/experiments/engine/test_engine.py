@@ -66,7 +66,7 @@ def test_everything_is_there(answered):
         found["measure"]
     )
     assert (
-        set(found["version"]) == {1.0}
+        set(found["version"]) == {QUESTIONS[NAME].VERSION}
         and all(found["commit"])
         and all(found["config"])
         and set(found["text"]) == {"{}"}
@@ -165,15 +165,15 @@ def test_a_table_of_another_version_runs_again_and_is_kept(copy, capsys, monkeyp
     shutil.rmtree(copy / "runs")
     path = results(copy) / "table.parquet"
     before = path.read_bytes()
-    monkeypatch.setattr(QUESTIONS[NAME], "VERSION", 2)
+    monkeypatch.setattr(QUESTIONS[NAME], "VERSION", 3)
     assert run.main(words(copy, "--dry-run")) == 0
     said = capsys.readouterr()
-    assert "recall-tanh-rnn seed 0 was made with version = 1, now 2, and 3 more; they run again" in said.err
+    assert "recall-tanh-rnn seed 0 was made with version = 2, now 3, and 3 more; they run again" in said.err
     assert "4 runs to do" in said.out and "by recorded runs" in said.out
     with pytest.raises(SystemExit) as stopped:
         figure.main(words(copy))
     said = capsys.readouterr().err
-    assert stopped.value.code == 2 and said.count("\n") == 1 and "was made with version = 1, now 2" in said
+    assert stopped.value.code == 2 and said.count("\n") == 1 and "was made with version = 2, now 3" in said
     assert path.read_bytes() == before
     monkeypatch.undo()
     change(path, "commit", "of another code")
