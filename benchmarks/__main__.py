@@ -16,6 +16,7 @@ import training.machine.signals  # noqa: F401
 # isort: split
 import argparse
 import json
+import math
 import os
 import signal
 import sys
@@ -58,6 +59,10 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[Comparis
             parser.error(f"there is no GPU, JAX computes on {device['kind']}; use --dry-run or --tiny")
         if options.peers and not contender.has_peers(cuda=one.on_gpu and not options.tiny):
             parser.error(f"--peers needs .venv-peers; run `make peers` once, or set {contender.PYTHON} (with CUDA)")
+    if options.seconds is not None and not 0 < options.seconds < math.inf:
+        parser.error(f"--seconds = {options.seconds} is no time to measure for; use a number above 0")
+    if not options.minutes > 0:
+        parser.error(f"--minutes = {options.minutes} is no time to stop after; use a number above 0")
     if options.json:
         cli.check_folder("--json", options.json.parent)
     return options, [suites.as_asked(one, seconds=options.seconds, tiny=options.tiny) for one in chosen.values()]
@@ -75,11 +80,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     about |= {"tiny": options.tiny, "peers": options.peers}
     found: dict[str, Any] = about | {"cases": {}}
     if options.json and options.json.exists():
-        found = json.loads(options.json.read_text(encoding="utf-8"))
+        found = whole_file.read_json(options.json, "remove it, or give another --json")
         for key in (key for key, value in about.items() if found.get(key) != value):
             print(f"error: --json = {options.json} holds results of another {key}; give another", file=sys.stderr)
             return 2
+        if not isinstance(found.get("cases"), dict) or not all(map(_is_case, found["cases"].values())):
+            raise ValueError(f"--json = {options.json} holds no results of this command; remove it, or give another")
     return measure(chosen, found, options.json, options.minutes)
+
+
+def _is_case(found: Any) -> bool:
+    return isinstance(found, dict) and {"unit", "programs", "failed"} <= found.keys()
 
 
 def measure(chosen: Sequence[Comparison], found: dict[str, Any], path: Path | None, minutes: float) -> int:

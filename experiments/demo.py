@@ -17,8 +17,9 @@ from typing import Any
 import eval
 import train
 from experiments.analysis.palette import Look
-from training.command.cli import Parser, load, user_errors
+from training.command.cli import Parser, check_folder, load, user_errors
 from training.command.printed import print_rows
+from training.command.validate import LARGEST
 from training.run.restore import restore
 
 MODELS = {"gru": Look("gru"), "gru_attention": Look("attention"), "transformer": Look("transformer")}
@@ -81,7 +82,10 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/demo"), help="where the runs go")
     parser.add_argument("--steps", type=int, default=0, help="steps of training each; 0 for the config's")
     options = parser.parse_args(argv)
+    if not 0 <= options.steps <= LARGEST:
+        parser.error(f"--steps = {options.steps} is no number of steps; use 1 or more, or 0 for the config's")
     with user_errors():
+        check_folder("--folder", options.folder)
         show({name: run(name, options.folder / name, options.steps) for name in MODELS}, options.folder)
 
 

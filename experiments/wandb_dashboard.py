@@ -22,7 +22,7 @@ from typing import Any
 from experiments.questions import QUESTIONS
 from experiments.questions.question import SCALES, Tuning
 from training.command.cli import Parser, user_errors
-from training.mirrors.wandb_account import has_wandb_credentials
+from training.mirrors.wandb_account import check_project, has_wandb_credentials
 
 PROJECT = "longreach"
 TITLE = "Longreach: comparison"
@@ -161,6 +161,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     options = parse(argv)
     with user_errors():
+        check_project("--project", options.project)
         if options.dry_run:
             sent = {"project": options.project, "entity": options.entity, "title": TITLE, "groupby": GROUPED}
             sent |= {"sections": SECTIONS, "report": chapters(options.scale)}

@@ -1,5 +1,6 @@
 """`train.train` in this process: what a run learns, writes and calls."""
 
+import errno
 import json
 import shutil
 import sys
@@ -13,6 +14,7 @@ import train
 from tests.models.test_contract import ONE_LAYER_DROPS
 from tests.training import runs
 from tests.training.processes import rows, run, summary, write_text
+from training.machine import profiling
 from training.run.restore import WHICH, restore
 from training.run.run_folder import record
 from training.step import params
@@ -175,6 +177,23 @@ def test_every_architecture_resumes_bit_for_bit(tmp_path, name):
     assert steps.count(2) == 1 and 4 in steps  # it went on after step 2 and did not begin again
     assert resumed["params_sha256"] == whole["params_sha256"]
     assert {k: resumed["final"][k] for k in whole["final"]} == whole["final"]
+
+
+@pytest.mark.parametrize("fails", ["start_trace", "stop_trace"])
+def test_a_profile_that_cannot_be_written_ends_no_run(tmp_path, capsys, monkeypatch, fails):
+    """Whether it fails before its last step, or at it, or is left open at the run's end."""
+
+    def full(*given, **more):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(jax.profiler, "start_trace", lambda folder: None)
+    monkeypatch.setattr(jax.profiler, fails, full)
+    monkeypatch.setattr(profiling, "AFTER", 2)
+    c = runs.config("parity", "rnn", steps=8, profile=True)
+    assert train.train(c, tmp_path / "run")["final"]["step"] == 8
+    assert capsys.readouterr().err.count("No space left on device; the run goes on without it") == 1
+    c = runs.config("parity", "rnn", steps=4, profile=True)
+    assert train.train(c, tmp_path / "short")["final"]["step"] == 4
 
 
 def test_a_profile_is_a_trace_of_some_steps(tmp_path, capsys):

@@ -10,6 +10,7 @@ import itertools
 import json
 import math
 import re
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -204,7 +205,8 @@ def _series(rows: DataFrame, axes: Sequence[str]) -> Iterator[tuple[str, DataFra
 
 def _typed(where: str, given: Mapping[str, str]) -> dict[str, Any]:
     """Values of the command line with the config's types. Ends the process with one line for a wrong value."""
-    words = [f"--config={where}", *(f"--config.{key}={value}" for key, value in given.items()), "--workdir=runs"]
+    nowhere = f"--workdir={tempfile.gettempdir()}"  # of no run
+    words = [f"--config={where}", *(f"--config.{key}={value}" for key, value in given.items()), nowhere]
     config, before = flat(cli.parse(words).config.to_dict()), flat(cli.load(where).to_dict())
     follows = "schedule.warmup_steps"  # of fewer steps (`cli.parse`)
     return {key: config[key] for key in (*given, *[follows] * (config[follows] != before[follows]))}

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import sys
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from training.command.printed import print_rows
 from training.command.validate import MOST
 from training.machine import signals
 from training.mirrors import wandb_account
+
+UNFINISHED = os.EX_TEMPFAIL  # 75, by which schedulers and loops know that the same command goes on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,4 +133,6 @@ def close(study: Study, outcome: Outcome) -> int:
         print(f"{runs} not finished{why}; the same command goes on from here", file=sys.stderr)
     if outcome.stopped and signals.StopRequest.received:
         return signals.status()
-    return FAILURE if outcome.failed else 0
+    if outcome.failed:
+        return FAILURE
+    return UNFINISHED if left else 0

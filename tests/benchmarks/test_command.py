@@ -66,6 +66,18 @@ def test_what_was_measured_is_not_measured_again(results, capsys, tmp_path, monk
     assert "holds results of another commit; give another" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content", ["", "[", "[]", "\x00", '{"cases": []}', '{"cases": {"gru_128": {}}}'])
+def test_a_file_that_holds_no_results_is_one_line(results, tmp_path, content):
+    path = tmp_path / "speed.json"
+    results["gru_128"] = found({})
+    assert command.main(["gru_128", f"--json={path}"]) == 0
+    whole = json.loads(path.read_text())
+    path.write_text(json.dumps(whole | json.loads(content)) if content.startswith("{") else content)
+    with pytest.raises(ValueError, match=r"speed\.json .*remove it, or give another") as error:
+        command.main(["gru_128", f"--json={path}"])
+    assert "\n" not in str(error.value)
+
+
 def test_it_stops_for_want_of_time_and_where_a_device_disagrees(results, capsys, tmp_path):
     results["agreement"] = found({})
     words = ["agreement", "transformer_big_128", "--tiny", f"--json={tmp_path / 'gpu.json'}"]
@@ -112,6 +124,9 @@ def test_mistakes_end_in_one_line(capsys, monkeypatch, tmp_path):
         (["multi30k"], "CASE = multi30k needs --data; None is not a folder"),
         (["beam5", f"--data={tmp_path}"], "CASE = beam5 needs --run"),
         (["text", f"--data={tmp_path}/none"], "none is not a folder"),
+        (["gru_128", "--seconds=-1"], "--seconds = -1.0 is no time to measure for; use a number above 0"),
+        (["gru_128", "--seconds=inf"], "--seconds = inf is no time to measure for"),
+        (["gru_128", "--minutes=nan"], "--minutes = nan is no time to stop after; use a number above 0"),
         (["gpu"], "there is no GPU, JAX computes on cpu; use --dry-run or --tiny"),
     ):
         with pytest.raises(SystemExit) as ended:

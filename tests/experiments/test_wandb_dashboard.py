@@ -49,6 +49,14 @@ def test_without_credentials_it_is_one_line(alone, capsys):
     assert stopped.value.code == 2 and "no credentials" in error and "--dry-run" in error and error.count("\n") == 1
 
 
+@pytest.mark.parametrize("project", ["a/b", " ", "p" * 129])
+def test_a_project_that_wandb_would_refuse_is_one_line(alone, capsys, project):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--dry-run", f"--project={project}"])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and error.count("\n") == 1 and f"--project = {project!r} " in error
+
+
 def test_without_the_package_it_is_one_line(alone, capsys, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
 

@@ -1,5 +1,6 @@
 """Nothing that mirrors a run ends it: whatever fails or hangs is said once and left out."""
 
+import signal
 import sys
 import time
 
@@ -11,6 +12,7 @@ from tests.training import runs, wandb_files
 from training.evaluation import samples
 from training.mirrors import mirror, wandb_account, wandb_run, writer
 from training.mirrors.mirror import Mirror
+from training.run import tracking
 
 
 @pytest.fixture(autouse=True)
@@ -129,6 +131,30 @@ def test_samples_that_fail_leave_a_run_that_has_saved_first(tmp_path, monkeypatc
     error = capsys.readouterr().err
     assert error.count("too large to draw; the run goes on without them") == 1
     assert seen == [["4"]]  # once, and when step 4 was saved
+
+
+def test_samples_that_take_too_long_are_left_behind(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(samples, "make", lambda *given: hang())
+    monkeypatch.setattr(tracking, "MOST_SECONDS", 0.2)
+    assert train.train(runs.config("recall", "gru", wandb__mode="offline"), tmp_path / "run")
+    assert capsys.readouterr().err.count("samples: no answer in 0 seconds; the run goes on without them") == 1
+
+
+def test_a_stuck_process_of_wandb_is_ended_and_keeps_no_program_from_ending(tmp_path, monkeypatch, capsys):
+    """Its hook at exit would wait for that process for ever; other runs of this process get another."""
+    import wandb
+
+    config = runs.config("recall", "gru", wandb__mode="offline")
+    with monkeypatch.context() as short, Mirror(tmp_path / "stuck", config):
+        short.setattr(mirror, "FINISH", 2.0)
+        stuck = wandb.setup().ensure_service()._proc._process
+        stuck.send_signal(signal.SIGSTOP)
+    assert stuck.poll() == -signal.SIGKILL
+    assert "wandb: no answer in 2 seconds; going on without it" in capsys.readouterr().err
+    with Mirror(tmp_path / "next", config) as after:
+        after.log(1, {"loss": 1.0})
+        assert after.listens
+    assert any("loss" in row for row in wandb_files.read(tmp_path / "next").history)
 
 
 @pytest.mark.parametrize(("name", "package"), [("tensorboard", "tensorboardX"), ("trackio", "trackio")])

@@ -1,5 +1,6 @@
-"""`--config.profile=true`: a trace of a few steps, for TensorBoard's or XProf's viewer."""
+"""`--config.profile=true`: a trace of a few steps, for TensorBoard's or XProf's viewer. It never ends a run."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,19 +20,24 @@ class Profile:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._stop()
+        with contextlib.suppress(Exception):
+            self._stop()
 
     def advance(self, wait: Callable[[], None]) -> str:
-        """After each step; `wait` waits for the device. Returns what to say: where the trace is, once it is there."""
+        """After each step; `wait` waits for the device. Returns what to say: where the trace is, if anywhere."""
         self._steps += 1
         if not self._active or self._steps not in (AFTER, AFTER + STEPS):
             return ""
         wait()
-        if self._steps == AFTER:
-            jax.profiler.start_trace(self._folder)
-            self._tracing = True
-            return ""
-        self._stop()
+        try:
+            if self._steps == AFTER:
+                jax.profiler.start_trace(self._folder)
+                self._tracing = True
+                return ""
+            self._stop()
+        except Exception as error:  # of a full disk, of another trace in this process
+            self._active = False
+            return f"profile: {(str(error).splitlines() or [type(error).__name__])[0]}; the run goes on without it"
         return f"{STEPS} steps traced into {self._folder}; `xprof {self._folder}` shows them (pip install xprof)"
 
     def _stop(self) -> None:

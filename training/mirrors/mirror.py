@@ -4,6 +4,7 @@ The folder is the record. A mirror is never read back and never ends a run: an e
 the run goes on without it.
 """
 
+import contextlib
 import functools
 import sys
 import threading
@@ -16,7 +17,7 @@ from ml_collections import ConfigDict
 from training.mirrors.writer import NotInstalled, Row, Writer
 
 TRACKERS = ("wandb", "tensorboard", "trackio")
-START, CALL, FINISH = 90.0, 60.0, 120.0  # seconds that a mirror may take
+START, CALL, FINISH, LEAVE = 90.0, 60.0, 120.0, 10.0  # seconds that a mirror may take
 
 
 class Mirror:
@@ -64,6 +65,9 @@ class Mirror:
             return within(seconds, function, *arguments)
         except NotInstalled as missing:
             said = str(missing)
+        except TimeoutError as error:
+            said = f"{self._name}: {error}; going on without it"
+            leave_behind(self._name)
         except Exception as error:  # of a library, a service, a network or a disk: anything
             lines = str(error).strip().splitlines()
             said = f"{self._name}: {lines[0] if lines else type(error).__name__}; going on without it"
@@ -91,6 +95,15 @@ def within(seconds: float, function: Callable, *arguments: Any) -> Any:
     if not found:
         raise TimeoutError(f"no answer in {seconds:.0f} seconds")
     return found[0]
+
+
+def leave_behind(name: str) -> None:
+    """Ends what would keep this process from ending: wandb's own process, for which its hook at exit waits."""
+    if name == "wandb":
+        from training.mirrors import wandb_run
+
+        with contextlib.suppress(Exception):
+            within(LEAVE, wandb_run.kill)
 
 
 def start(name: str, workdir: Path, config: ConfigDict, first_step: int) -> Writer | None:

@@ -51,13 +51,17 @@ def mode_of(mode: str) -> str:
 
 def check(mode: str, project: str) -> None:
     """Raises ValueError, in one line, for what wandb would refuse."""
-    if mode_of(mode) == "disabled":
-        return
+    if mode_of(mode) != "disabled":
+        check_project("wandb.project", project)
+
+
+def check_project(key: str, project: str) -> None:
+    """Raises ValueError, in one line that names `key`, for what is no name of a project."""
     found = "".join(sorted(set(project) & set(NO_PROJECT)))
     if not project.strip() or found or len(project) > 128:
         problem = f"holds {found}" if found else "is empty" if not project.strip() else "is longer than 128 characters"
         way_out = "a team is named by WANDB_ENTITY" if "/" in found else "give a plain name"
-        raise ValueError(f"wandb.project = {project!r} {problem}, which no project of wandb may; {way_out}")
+        raise ValueError(f"{key} = {project!r} {problem}, which no project of wandb may; {way_out}")
 
 
 def reachable() -> bool:

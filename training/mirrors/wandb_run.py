@@ -51,6 +51,14 @@ class WandbRun:
         self._run.finish(exit_code=1 if failed else 0)
 
 
+def kill() -> None:
+    """Ends the process that writes for wandb in the background and no longer answers; wandb has no call for it."""
+    import wandb
+
+    wandb.setup()._connection._proc._process.kill()
+    wandb.teardown()
+
+
 def start_wandb(workdir: Path, config: ConfigDict) -> WandbRun | None:
     """The run of this folder. None where wandb is disabled; offline where the server cannot be reached."""
     mode = wandb_account.mode_of(config.wandb.mode)

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from data import whole_file
-from training.mirrors.mirror import Mirror
+from training.mirrors.mirror import Mirror, within
 from training.mirrors.writer import Samples
 from training.run import metrics_file
 from training.run.display import Display, Row, describe
@@ -95,9 +94,8 @@ class Tracker:
         more of them."""
         if not (self._mirror and self._mirror.listens and self._samples):
             return
-        begun = time.monotonic()
         try:
-            columns, rows, pictures = make()
+            columns, rows, pictures = within(MOST_SECONDS, make)
         except Exception as error:  # of drawing or decoding: the run is worth more
             lines = str(error).strip().splitlines()
             self.say(f"samples: {lines[0] if lines else type(error).__name__}; the run goes on without them")
@@ -105,9 +103,6 @@ class Tracker:
             return
         if rows or pictures:
             self._mirror.show(step, columns, rows, pictures)
-        if (seconds := time.monotonic() - begun) > MOST_SECONDS:
-            self.say(f"samples took {seconds:.0f} seconds; the run goes on without them")
-            self._samples = False
 
     def summarise(self, summary: Mapping[str, Any]) -> None:
         """The contents of summary.json, to the mirror."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.engine import jobs, local, process, trial
+from experiments.engine import jobs, local, process, sitting, trial
 from experiments.engine.execute import execute
 from experiments.engine.jobs import Job
 from experiments.engine.local import Local
@@ -109,6 +109,9 @@ def test_a_spent_budget_starts_nothing_more(tmp_path, capsys):
     outcome = execute(asked, Pretending(), budget=1e-9)
     assert outcome.stopped == "the budget is spent" and outcome.failed == {} and asked.plan().due
     assert "the budget is spent; nothing is saved" in capsys.readouterr().err
+    assert sitting.close(asked, outcome) == 75  # try again later, to a scheduler
+    assert "not finished (the budget is spent); the same command goes on from here" in capsys.readouterr().err
+    assert sitting.close(asked, execute(asked, Pretending())) == 0
 
 
 # ---- processes of this machine ------------------------------------------------------------------------------------

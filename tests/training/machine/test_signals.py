@@ -51,6 +51,7 @@ def test_ctrl_c_while_a_run_starts_loses_nothing_and_is_one_line(tmp_path, libra
 PROGRAMS = {
     "eval": ["eval.py", "--workdir=nowhere"],
     "run": ["-m", "experiments.run", "parity", "--dry-run"],
+    "sweep": ["-m", "experiments.sweep", "--config=configs/recall.py:gru", "--vary=batch_size=1,2", "--dry-run"],
     "demo": ["-m", "experiments.demo", "--folder=nowhere"],
     "report": ["-m", "experiments.report", "--results=nowhere"],
     "figure": ["-m", "experiments.figure", "parity", "--results=nowhere"],
