@@ -32,9 +32,14 @@ def cells(*names: str, seeds: int = 2, **options) -> list[Run]:
     return [one for name in names for one in over_seeds(Run(CONFIG, {"system": name}, **options), seeds)]
 
 
+def columns(name: str) -> dict[str, object]:
+    """What a row says of its run."""
+    return {"run": name, "role": "report", "seed": 0, "config": "{}", "probes": "[]"}
+
+
 def spec(folder: Path, task: str = "copying", probes: tuple[Probing, ...] = (), **values) -> Spec:
     config = runs.config(task, "rnn_decoder", **values).to_dict()
-    return Spec(folder.name, str(folder), config, {"run": folder.name, "role": "report"}, probes, in_haste=True)
+    return Spec(folder.name, str(folder), config, columns(folder.name), probes, in_haste=True)
 
 
 # ---- which runs share a job ---------------------------------------------------------------------------------------
@@ -176,7 +181,7 @@ def test_a_tuned_value_that_diverges_is_tried_and_not_chosen(tmp_path):
     diverging = {"optimizer__name": "sgd", "optimizer__learning_rate": 1e30, "optimizer__clip_norm": 0.0}
     trying = spec(tmp_path / "run", task="adding", steps=40, **diverging)
     with runs.compiled_in_haste():
-        assert trial.run(Spec(**{**vars(trying), "columns": {"run": "run", "role": "tune"}}))
+        assert trial.run(Spec(**{**vars(trying), "columns": columns("run") | {"role": "tune", "tuned": 1e30}}))
         rows = trial.read(tmp_path / "run" / "rows.json")
         assert [(row["measure"], row["value"]) for row in rows] == [("best_loss", float("inf"))]
         with pytest.raises(FloatingPointError):

@@ -50,9 +50,14 @@ def until(condition, what: str) -> None:
         time.sleep(0.1)
 
 
+def columns(name: str) -> dict[str, object]:
+    """What a row says of its run."""
+    return {"run": name, "role": "report", "seed": 0, "config": "{}", "probes": "[]"}
+
+
 def spec(folder: Path, **values) -> Spec:
     config = runs.config("copying", "rnn_decoder", **values).to_dict()
-    return Spec(folder.name, str(folder), config, {"run": folder.name, "role": "report"}, in_haste=True)
+    return Spec(folder.name, str(folder), config, columns(folder.name), in_haste=True)
 
 
 def losses(folder: Path, kind: str = "train") -> list[tuple[int, float]]:
