@@ -29,7 +29,7 @@ from data.batch import Batch
 from data.tasks.language import Language
 from data.tasks.translation import Translation
 from data.tokenizers import UNK
-from training.command.cli import Parser, user_errors
+from training.command.cli import Parser, check_folder, user_errors
 from training.evaluation import generate, mirrored, quality, scoring, untrained_positions
 from training.evaluation.generate import GREEDY, Beam, Decoding, Generator, Sample, named, search, source_batch
 from training.evaluation.pictures import attention_names, picture
@@ -261,7 +261,7 @@ def check_options(parser: Parser, given: Mapping[str, Any]) -> None:
             parser.error(f"--{name} = {value} and --{beside[0]} = {given[beside[0]]} exclude each other; leave one out")
     for name, (_, low, high) in {**DECODING, "limit": (0, 0, LARGEST)}.items():
         if not low <= given.get(name, low) <= high:  # nan is in no range
-            most = f", at most {high:.15g}" if high < LARGEST else ""
+            most = f", at most {high:.15g}" if high != LARGEST else ""
             parser.error(f"--{name} = {given[name]} is out of range; use {low} or more{most}")
     if given.get("beam_size") == 1 and "length_penalty" in given:
         parser.error("--length_penalty is of a beam, and --beam_size = 1 is none; leave one out")
@@ -335,6 +335,8 @@ def main(argv: Sequence[str]) -> None:
         config = read_config(options.workdir)
         if options.data_dir and "dir" not in config.data:
             raise ValueError(f"--data_dir = {options.data_dir}: {config.task} reads no files; leave it out")
+        if not options.input:
+            check_folder("--attention" if options.attention else "eval", options.attention or options.workdir / "eval")
         backend.configure(options.workdir, config.keep_pages, config.cpu_devices, config.deterministic)
         run = restore(options.workdir, options.checkpoint, data_dir=options.data_dir)
         flag, file = next(((f, v) for f in ("source", "target", "input") if (v := getattr(options, f))), ("", ""))

@@ -11,6 +11,8 @@ MOST_EXAMPLES = 2**24  # of a split
 def integer(config: Mapping[str, Any], key: str, low: int, high: int | None = None, why: str = "") -> int:
     """config[key] as a whole number in [low, high]; without `high`, in the range of a machine integer. Raises
     ValueError otherwise; `why` explains the bound."""
+    if key not in config:
+        raise ValueError(f"data.{key} is missing from the config; this task needs it")
     value = config[key]
     whole = isinstance(value, int) and not isinstance(value, bool)
     if high is None and whole and value > (most := MOST_EXAMPLES if key.endswith("_examples") else LARGEST):

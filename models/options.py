@@ -114,7 +114,8 @@ def nested(items: Mapping[str, Any]) -> dict[str, Any]:
 
 def complete(options: Options, values: Mapping[str, Any]) -> dict[str, Any]:
     """A value for each of `options`: that of `values` (flat), or the default. Widths follow the width that is given."""
-    hidden_size = values.get("hidden_size", EVERY["hidden_size"].default)
+    hidden_size = values.get("hidden_size")
+    hidden_size = hidden_size if isinstance(hidden_size, int) else EVERY["hidden_size"].default
     whole: dict[str, Any] = {}
     for key, option in options.items():
         default = option.width * hidden_size if option.width else option.default

@@ -7,6 +7,7 @@
 import argparse
 import contextlib
 import difflib
+import errno
 import json
 import os
 import re
@@ -103,6 +104,8 @@ def user_errors(config_file: str = "", config: Mapping[str, Any] | None = None) 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(READER_GONE)
     except (OSError, FloatingPointError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            _exit(f"{str(error.filename)[:80]}: {os.strerror(error.errno).lower()}; give another path", MISTAKE)
         _exit(str(error), FAILURE)
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if said := memory.exhausted(error):
@@ -192,7 +195,7 @@ def _check_keys(file: str, words: Sequence[str], config: ConfigDict) -> None:
     if absl_own := next((word for word in words if re.match(r"--?(flagfile|undefok)\b", word)), ""):
         raise ValueError(f"{absl_own.partition('=')[0]} is not a flag; set values as --config.KEY=VALUE")
     for word in words:
-        match = re.match(r"--?(?:no)?config\.([^=]+)=?(.*)", word)
+        match = re.match(r"--?(?:no)?config\.([^=]*)=?(.*)", word)
         if not match or match[1] in leaves:
             continue
         key, value = match.groups()

@@ -1,8 +1,10 @@
 """A trained run, read back from its folder: config, task, model."""
 
+import importlib
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -10,11 +12,12 @@ from ml_collections import ConfigDict
 
 import data
 import models
+from configs import common
 from data import pipeline
 from data.batch import Batch
 from data.task import Task
 from models.contract import Architecture
-from models.options import flat, nested
+from models.options import KINDS, flat, nested
 from training.run import earlier, run_folder
 from training.run.checkpoint import CheckpointError, Checkpoints
 from training.step import params, train_step
@@ -43,10 +46,24 @@ def read_config(workdir: Path) -> ConfigDict:
     if found is None:
         path = workdir / "config.json"
         raise FileNotFoundError(f"--workdir = {workdir} holds no run (there is no {path}); give the folder of a run")
+    _check_kinds(workdir / "config.json", flat(found["config"]))
     whole = nested(earlier.completed(flat(found["config"])))
     config = ConfigDict({"data": {}} | whole)
     config.model = models.configured(config.model.name, whole["model"], old=True)
     return config
+
+
+def _check_kinds(path: Path, config: Mapping[str, Any]) -> None:
+    """Raises ValueError for a value of another kind than its key's, of the run's keys and of its task's."""
+    known = flat(common.base(config["task"], config["model.name"]))
+    if (Path(common.__file__).parent / f"{config['task']}.py").is_file():
+        known |= flat(importlib.import_module(f"configs.{config['task']}").get_config(config["model.name"]))
+    for key, value in config.items():
+        group = any(other.startswith(f"{key}.") for other in known)
+        kind = type(known.get(key, value))
+        if group or not isinstance(value, {float: float | int, tuple: list | tuple}.get(kind, kind)):
+            rule = "no group of keys" if group else f"not {KINDS[kind]}"
+            raise ValueError(f"{path}: {key} = {value!r} is {rule}; bring the file back from a copy, or mend it")
 
 
 def restore(workdir: Path, which: str = "best", *, data_dir: str | None = None) -> Restored:

@@ -41,7 +41,7 @@ def read_record(workdir: Path, *, damaged_is_none: bool = False) -> dict[str, An
         config = config if isinstance(config, dict) else {}
         groups = [config.get("data"), config.get("model"), *(found.get(name) or {} for name in ORIGIN)]
         whole = {"task", "seed"} <= config.keys() and all(isinstance(one, dict) for one in groups)
-        if not whole or "name" not in config["model"]:
+        if not (whole and isinstance(config["task"], str) and isinstance(config["model"].get("name"), str)):
             raise ValueError(f"{path} holds no config of a run; {way_out}")
     except ValueError:
         if not damaged_is_none:

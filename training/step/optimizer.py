@@ -14,6 +14,8 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from data import checks
+
 
 def _warm(warmup: int, after: optax.Schedule, peak: float) -> optax.Schedule:
     """Linear warm-up to `peak`, then `after` counted from the end of it."""
@@ -75,5 +77,6 @@ def learning_rates(schedule: ConfigDict, peak: float, steps: int, first: int, co
 
 def transformation(config: ConfigDict) -> optax.GradientTransformation:
     """Of gradients (already summed and divided) into unit updates, clipping first, as `config.optimizer` asks."""
+    checks.one_of("optimizer.name", config.name, OPTIMIZERS)
     update, norm = OPTIMIZERS[config.name](config), config.clip_norm
     return optax.chain(optax.clip_by_global_norm(norm) if norm else optax.identity(), update)

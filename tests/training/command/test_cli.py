@@ -97,6 +97,8 @@ def test_the_home_folder_is_found_in_any_path(monkeypatch, tmp_path):
 
 
 MISTAKES = {
+    "no key": ("--config.=3", "= '3' is not a key; choose from"),
+    "a name that is too long": (f"--workdir=/tmp/{'x' * 300}", "file name too long; give another path"),
     "misspelt key": ("--config.sede=3", "sede = '3' is not a key; did you mean seed?"),
     "misspelt key below": ("--config.model.num_head=3", "model.num_head = '3' is not a key; did you mean model.num_h"),
     "misspelt group": ("--config.modle.num_heads=3", "did you mean model.num_heads?"),

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import re
 import shutil
 
 import numpy as np
@@ -176,3 +177,28 @@ def test_a_broken_best_names_its_path(trained, tmp_path):
     with pytest.raises(CheckpointError, match=rf"best/{summary['best']['step']}: .*; try --checkpoint=last"):
         restore(tmp_path / "run")
     gc.collect()  # a failed read leaves coroutines of Orbax behind that nobody waits for
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("steps", "x", "steps = 'x' is not a whole number"),
+        ("seed", "a", "seed = 'a' is not a whole number"),
+        ("cpu_devices", "two", "cpu_devices = 'two' is not a whole number"),
+        ("optimizer", None, "optimizer = None is no group of keys"),
+        ("wandb", 3, "wandb = 3 is no group of keys"),
+        ("data.dir", 5, "data.dir = 5 is not text"),
+        ("data.tokenizer", None, "data.tokenizer = None is no group of keys"),
+        ("optimizer.name", "nope", "optimizer.name = 'nope' is not known"),
+        ("model.hidden_size", None, "model.hidden_size = None is not a whole number"),
+        ("task", ["recall"], "holds no config of a run"),
+        ("model.name", [1], "holds no config of a run"),
+    ],
+)
+def test_a_config_with_values_of_other_kinds_is_one_line(trained, tmp_path, key, value, said):
+    workdir = shutil.copytree(trained[0], tmp_path / "run")
+    record = json.loads((workdir / "config.json").read_text())
+    given = {k: v for k, v in flat(record["config"]).items() if not k.startswith(f"{key}.")}
+    write_json(workdir / "config.json", record | {"config": nested(given | {key: value})})
+    with pytest.raises(ValueError, match=re.escape(said)):
+        restore(workdir)
