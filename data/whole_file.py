@@ -1,6 +1,7 @@
 """Files that are there whole or not at all, through a kill, a full disk and a machine that loses its power."""
 
 import contextlib
+import errno
 import json
 import os
 import tempfile
@@ -16,6 +17,8 @@ def replacing(path: Path) -> Iterator[Path]:
     Two that write at once do not meet, and the last one counts. Raises OSError naming `path`.
     """
     with naming(path):
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise OSError(errno.EEXIST, "it is a device or a pipe, which no file may replace")
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
         partial = Path(name)

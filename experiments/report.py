@@ -70,6 +70,8 @@ def main(argv: Sequence[str]) -> int:
             raise IsADirectoryError(
                 f"--out = {options.out} is a folder; give a file, such as {options.out}/report.html"
             )
+        if options.out.exists() and not options.out.is_file():
+            raise ValueError(f"--out = {options.out} is a device or a pipe; give a file")
         check_folder("--out", options.out.parent)
         text = page(options.scale, options.results)
         whole_file.write_text(options.out, text)

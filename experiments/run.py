@@ -57,6 +57,8 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Sitting]:
     parser.add_argument("--results", type=Path, default=results.OWN, help="folder of tables and figures")
     sitting.add_options(parser, "--budget")
     options = parser.parse_args(argv)
+    if argv and not options.question:
+        parser.error(f"{argv[0]} is of a question; name one of {', '.join(claims())}")
     return options, sitting.check(parser, options, "--budget")
 
 

@@ -18,6 +18,7 @@ from training.command.printed import print_rows
 from training.command.validate import MOST
 from training.machine import signals
 from training.mirrors import wandb_account
+from training.run.checkpoint import Checkpoints
 
 UNFINISHED = os.EX_TEMPFAIL  # 75, by which schedulers and loops know that the same command goes on
 
@@ -74,6 +75,7 @@ def sit(study: Study, asked: Sitting, *folders: Path) -> Outcome | None:
         wandb_account.mode_of(asked.wandb)
     for name, folder in zip(("--runs", "--results"), folders, strict=False):
         check_folder(name, folder)
+    Checkpoints(study.folders.runs, keep=1)  # where some would not be read back, that is said now
     plan = study.plan()
     left = [*plan.due, *plan.waiting]
     if outdated := study.store.outdated(plan.due):

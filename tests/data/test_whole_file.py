@@ -49,6 +49,16 @@ def test_a_disk_that_refuses_is_named(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_pipe_stays_what_it_is(tmp_path):
+    """So do devices: as root, a file that takes the place of /dev/null is in everybody's way."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(
+        OSError, match=r"pipe: could not be written \(it is a device or a pipe, which no file may replace"
+    ):
+        whole_file.write_text(tmp_path / "pipe", "x")
+    assert (tmp_path / "pipe").is_fifo() and len(list(tmp_path.iterdir())) == 1
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [(b"", "is empty"), (b'{"a": 1', "is damaged"), (b"\xff\x00", "is damaged"), (b"[1]", "holds no JSON object")],

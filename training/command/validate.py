@@ -97,6 +97,9 @@ def validate(config: ConfigDict) -> None:
             f"would be empty; use at most {most}"
         )
     decode, evaluate, metric = config.every.decode, config.every.eval, config.best.metric
+    if (decode or metric in translator.METRICS) and "tokenizer" not in config.data:
+        key = f"every.decode = {decode}" if decode else f"best.metric = {metric!r}"
+        raise ValueError(f"{key}: answers of {config.task} are no text to compare; use {0 if decode else 'loss'}")
     if decode % evaluate:
         raise ValueError(
             f"every.decode = {decode} is no multiple of every.eval = {evaluate}; use 0 (off) or {evaluate}"

@@ -62,7 +62,7 @@ class Checkpoints:
         if odd and (keep is not None or "\\" in odd):
             raise ValueError(
                 f"{folder.absolute()}: the path holds {' and '.join(odd)}, and checkpoints there cannot be read back; "
-                "give a --workdir without"
+                "give a folder without"
             )
         self.folder = folder
         self._keep = keep

@@ -285,6 +285,11 @@ def test_a_table_of_another_config_is_not_drawn(copy, capsys):
     [
         (["long_rang"], "question = 'long_rang' is not known; did you mean long_range?"),
         ([NAME, "--scale=huge"], "--scale"),
+        (["--scale=smoke"], "--scale=smoke is of a question; name one of long_range"),
+        (
+            [NAME, "--scale=smoke", "--dry-run", "--runs=a[b]"],
+            "the path holds [ and ], and checkpoints there cannot be",
+        ),
         ([NAME, "--jobs=0"], "--jobs = 0 is not a number of processes"),
         (
             [NAME, "--scale=smoke", "--data=nowhere/at/all"],
@@ -296,7 +301,7 @@ def test_a_table_of_another_config_is_not_drawn(copy, capsys):
 )
 def test_mistakes_are_one_line(argv, said, capsys, tmp_path):
     with pytest.raises(SystemExit) as stopped:
-        run.main([*argv, f"--runs={tmp_path}/runs", f"--results={tmp_path}/results"])
+        run.main([*argv, *[f"--runs={tmp_path}/runs"] * ("--dry-run" not in argv), f"--results={tmp_path}/results"])
     error = capsys.readouterr().err
     assert stopped.value.code == 2 and said in error and error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []

@@ -98,7 +98,8 @@ def test_the_home_folder_is_found_in_any_path(monkeypatch, tmp_path):
 
 MISTAKES = {
     "no key": ("--config.=3", "= '3' is not a key; choose from"),
-    "a name that is too long": (f"--workdir=/tmp/{'x' * 300}", "file name too long; give another path"),
+    "translations of no text": ("--config.every.decode=500", "every.decode = 500: answers of recall are no text"),
+    "the best translations of no text": ("--config.best.metric=bleu", "best.metric = 'bleu': answers of recall are no"),
     "misspelt key": ("--config.sede=3", "sede = '3' is not a key; did you mean seed?"),
     "misspelt key below": ("--config.model.num_head=3", "model.num_head = '3' is not a key; did you mean model.num_h"),
     "misspelt group": ("--config.modle.num_heads=3", "did you mean model.num_heads?"),
@@ -143,6 +144,11 @@ MISTAKES = {
     "another architecture's key": ("--config.model.embed_size=8", "transformer has no embed_size (rnn, lstm, gru, "),
     "width": ("--config.model.hidden_size=0", "model.hidden_size = 0 is not a positive number"),
 }
+
+
+def test_a_name_that_is_too_long_is_one_line(capsys):
+    said = refusal(capsys, f"--config={RECALL}:gru", f"--workdir=/tmp/{'x' * 300}")
+    assert "file name too long; give another path" in said and len(said) < 200
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
