@@ -299,14 +299,12 @@ def other_text(run: Restored, workdir: Path, split: str) -> str:
     """The first digits of the hash of a split's text where it is another than the run read, or than what lies in its
     folder was measured on; otherwise nothing. Notes it."""
     text = run.task.content_hash(split).get(split, "")
-    if not isinstance(run.task, Text) or not text:
-        return ""
     known = ((run_folder.read_record(workdir) or {}).get("data") or {}).get(split, "")
-    for path in [] if known else sorted((workdir / "eval").glob(f"{split}*.json")):
+    for path in sorted((workdir / "eval").glob(f"{split}*.json")) if text and not known else []:
         with contextlib.suppress(ValueError):
             found = whole_file.read_json(path, "")
             known = known or (found.get("content_hash", "") if found.get("split") == split else "")
-    if text == (known or text):
+    if not isinstance(run.task, Text) or text == (known or text):
         return ""
     run.task.notes.append(f"{split}: its text is not the one of before; what is found is named {split}-{text[:8]}")
     return text[:8]
