@@ -9,18 +9,15 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
 
 from benchmarks.protocol import Program, peak_resident_bytes
-
-if TYPE_CHECKING:
-    from benchmarks.contender import Contender
 
 ONE_STEP = ("--config.steps=1", "--config.schedule.warmup_steps=1", "--config.wandb.mode=disabled")
 
 
 class Start(Program):
-    def __init__(self, case: "Contender", folder: Path):
+    def __init__(self, case: SimpleNamespace, folder: Path):
         self.case, self.folder, self.said = case, folder, {"num_params": 0, "loss": 0.0}
         self.peak_memory = lambda: peak_resident_bytes(resource.RUSAGE_CHILDREN)
 

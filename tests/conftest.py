@@ -29,6 +29,9 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
+# A process that tests start finds the project compiled to bytecode: half a second of each.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # Programs are tested as a terminal starts them. What `nohup` or a script's `&` ignores, processes would inherit.
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) is signal.SIG_IGN:
@@ -94,6 +97,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark, places in (("processes", PROCESSES), ("slow", SLOW)):
             if not names.isdisjoint(places):
                 item.add_marker(mark)
+        if "longreach_data" in getattr(item, "fixturenames", ()):  # tens of thousands of lines
+            item.add_marker("slow")
     # Tests of one architecture share programs, and pytest's processes share out neighbours.
     contract = [at for at, item in enumerate(items) if item.path.name == "test_contract.py"]
     for at, item in zip(contract, sorted((items[at] for at in contract), key=_architecture), strict=True):

@@ -1,6 +1,7 @@
 """The plan of the house: imports point one way, and what a synthetic task does not need is not needed."""
 
 import ast
+import functools
 import graphlib
 import subprocess
 import sys
@@ -41,6 +42,7 @@ def room_of(path: Path) -> str:
 FILES = sorted(p for room in ROOMS for p in (*ROOT.glob(f"{room}.py"), *ROOT.glob(f"{room}/**/*.py")))
 
 
+@functools.cache
 def imported(source: str) -> set[str]:
     """Every module that a source names in an import, anywhere in it."""
     names = set()
