@@ -66,18 +66,19 @@ class Clock:
     def __init__(self, timed: bool = False) -> None:
         self._timed = timed
         self._whole: list[float] = []  # seconds of every recorded run
+        self._rest: list[float] = []  # seconds of compiling, evaluating, saving and probing
         self._steps: dict[tuple[str, str], list[float]] = {}  # seconds per step, by cell and role; role "": any
         self._rates: dict[str, list[float]] = {}  # FLOP/s by architecture; "": any
 
     def learn(self, record: Record) -> None:
-        if record.seconds > 0:
+        if (trained := record.measured("training_seconds")) > 0:
             self._whole.append(record.seconds)
+            self._rest.append(record.seconds - trained)
             for role in (record.role, ""):
-                per_step = record.seconds / record.config["steps"]
-                self._steps.setdefault((record.key.name, role), []).append(per_step)
-            if record.flops:
+                self._steps.setdefault((record.key.name, role), []).append(trained / record.config["steps"])
+            if flops_read := record.measured("flops_per_token") * record.measured("tokens_seen"):
                 for model in (record.config["model.name"], ""):
-                    self._rates.setdefault(model, []).append((1 + BACKWARD) * record.flops / record.seconds)
+                    self._rates.setdefault(model, []).append((1 + BACKWARD) * flops_read / trained)
 
     @property
     def basis(self) -> str:
@@ -87,12 +88,13 @@ class Clock:
 
     def seconds(self, due: Due) -> float:
         """Estimated from runs of the same cell and role, the same cell, the same architecture, or any."""
-        if known := self._steps.get((due.key.name, due.role)) or self._steps.get((due.key.name, "")):
-            return statistics.median(known) * due.config.steps
-        if self._timed:
+        if self._timed and (due.key.name, "") not in self._steps:
             return statistics.median(self._whole or [ASSUMED_SECONDS])
+        rest = statistics.median(self._rest or [0.0])
+        if known := self._steps.get((due.key.name, due.role)) or self._steps.get((due.key.name, "")):
+            return statistics.median(known) * due.config.steps + rest
         rates = self._rates.get(due.config.model.name) or self._rates.get("") or [ASSUMED]
-        return cost(due.config).flops / statistics.median(rates)
+        return cost(due.config).flops / statistics.median(rates) + rest
 
     def total(self, runs: Iterable[Due]) -> float:
         return sum(map(self.seconds, runs))

@@ -78,11 +78,9 @@ class Record(NamedTuple):
     def seconds(self) -> float:
         return seconds(self.rows)
 
-    @property
-    def flops(self) -> float:
-        """FLOPs of the forward pass over all tokens that were read, without padding; 0 if the rows do not tell."""
-        found = {row["measure"]: row["value"] for row in self.rows if row["probe"] == trial.OF_RUN}
-        return found.get("flops_per_token", 0.0) * found.get("tokens_seen", 0.0)
+    def measured(self, name: str) -> float:
+        """A measure that every run has; 0 if the rows do not tell."""
+        return next((row["value"] for row in self.rows if row["measure"] == name and row["probe"] == trial.OF_RUN), 0.0)
 
 
 def seconds(rows: Iterable[Mapping[str, Any]]) -> float:

@@ -20,10 +20,11 @@ def due(system: str, model: str, **overrides):
     return [schedule.assumed(ASKED, one) for one in over_seeds(run, 2)]
 
 
-def record(due, seconds: float, role: str = REPORT, steps: int = 0) -> Record:
+def record(due, seconds: float, role: str = REPORT, steps: int = 0, compiling: float = 0.0) -> Record:
     """As a finished run is recorded: its model does `FORWARD` FLOPs for each of a million tokens."""
     config = json.dumps({"steps": steps or due.config.steps, "model.name": due.config.model.name})
     measured = {"training_seconds": seconds, "flops_per_token": FORWARD, "tokens_seen": 1e6}
+    measured |= {"compile_seconds": compiling}
     rows = [{"measure": name, "value": value, "probe": "run"} for name, value in measured.items()]
     return Record(due.key, [row | {"role": role, "config": config} for row in rows], Path("rows.json"))
 
@@ -60,6 +61,14 @@ def test_trials_and_runs_of_a_cell_tell_of_each_other_by_their_steps():
     assert clock.seconds(run) == 60.0  # of 600 steps
     clock.learn(record(run, 40.0, REPORT, steps=300))
     assert clock.seconds(run) == 80.0  # runs of the same role, where there are any
+
+
+def test_what_does_not_grow_with_the_steps_counts_once():
+    (first, _), (longer, _) = due("a", "gru"), due("b", "gru", steps=1200)
+    clock = learned(record(first, 0.1, steps=6, compiling=30.0))  # a start of a few steps
+    assert clock.seconds(first) == pytest.approx(10.0 + 30.0)
+    work = estimate.cost(longer.config).flops / (3 * FORWARD * 1e6)
+    assert clock.seconds(longer) == pytest.approx(0.1 * work + 30.0)
 
 
 def test_what_is_recorded_is_known_without_reading_its_text(monkeypatch):
