@@ -42,7 +42,7 @@ class View(NamedTuple):
     visible: Bool[Array, "#B #T S"]
     bias: Float[Array, "#B H T S"] | None = None  # added to the scores
     fused: Fused | None = None  # the same for a fused kernel, where one is to be used
-    tiles: Tiles | None = None  # the same for a long sequence's own keys, where nothing is tapped
+    tiles: Tiles | None = None  # the same for a long sequence, where nothing is tapped
 
 
 def plain(

@@ -1,12 +1,15 @@
 """Softmax attention tile by tile: of the scores only one tile exists at once (Dao et al. 2022; Rabe & Staats 2021).
 
-The scores of T queries and S keys are cut into tiles of SIDE x SIDE. One scan walks over the tiles that anything is
-seen in, keeps each query's running maximum and sum (the online softmax), and adds up the context; a second scan
-computes the tiles anew for the gradients. So memory is linear in the sequence, and time is in proportion to what is
-visible: a causal pattern costs half, a window would cost its width. A tile stays in a core's cache, which is what makes
-this faster on a CPU than three passes over the whole matrix.
+The scores of T queries and S keys are cut into tiles of SIDE x SIDE. For each block of queries a loop walks over the
+blocks of keys that it sees, keeps each query's running maximum and sum (the online softmax), and adds up the context.
+For the gradients a loop for each block of keys computes the tiles anew. So memory is linear in the sequence, time is in
+proportion to what is visible, since a loop's bounds are data (a window would be another lower bound), and the program
+is as large for 20,000 tokens as for 200.
 
-Dims: B batch, T queries, S keys, H heads, K head width, N tiles, t and s the queries and keys of one tile.
+On a CPU a tile must stay in the cache, so rows of the batch go by in groups of few heads. Keys and values lie in
+blocks, also transposed, so that no product turns a tile round in memory.
+
+Dims: B batch, T queries, S keys, H heads, K head width, N blocks, t and s the queries and keys of one tile.
 """
 
 from collections.abc import Callable
@@ -16,11 +19,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, PartitionSpec
 
 from models.shapes import Array, Bool, Float, Int
 
 SIDE = 128  # queries and keys of a tile; sequences up to here are one tile, and are left to the plain form
-UNSEEN = -1e30  # the score of what is not visible
+HEADS = 8  # of a group of rows: 512 KiB a tile in float32, of which a core's cache holds a few
+UNSEEN = -1e30  # is added to the score of what is not visible
+LEAST = UNSEEN / 2  # the running maximum of a query that has seen nothing
 
 Bias = Callable[[Array, Array], Array | None]
 """(query_position_Bt, key_position_Bs) -> what is added to the scores (B, H, t, s), or None."""
@@ -29,10 +35,10 @@ Bias = Callable[[Array, Array], Array | None]
 class Tiles(NamedTuple):
     """What the queries see of the keys of one sequence."""
 
-    mask_BS: Bool[Array, "#B S"]  # which keys are real
-    position_BS: Int[Array, "#B S"]  # of queries and keys alike
-    causal: bool
-    bias: Bias  # of no parameters
+    mask_BS: Bool[Array, "#B S"] | None  # which keys are real; None: all of them, which saves a pass over each tile
+    position_BS: Int[Array, "#B S"] | None = None  # of queries and keys alike, for the bias
+    causal: bool = False
+    bias: Bias | None = None  # of no parameters
 
 
 def worthwhile(T: int) -> bool:
@@ -46,102 +52,157 @@ def attend_tiled(
     value_BHSK: Float[Array, "B H S K"],
     tiles: Tiles,
 ) -> Float[Array, "B H T K"]:
-    """softmax(Q K^T / sqrt(K) + bias) V of self-attention, softmax in float32; zeros where a query sees no key."""
+    """softmax(Q K^T / sqrt(K) + bias) V, softmax in float32; zeros where a query sees no key."""
     B, _, T, _ = query_BHTK.shape
-    short = -T % SIDE
-    query, key, value = (jnp.pad(x, [(0, 0), (0, 0), (0, short), (0, 0)]) for x in (query_BHTK, key_BHSK, value_BHSK))
-    mask, position = (
-        jnp.pad(jnp.broadcast_to(x, (B, T)), [(0, 0), (0, short)]) for x in (tiles.mask_BS, tiles.position_BS)
-    )
-    return _attend(tiles.causal, tiles.bias, query, key, value, mask, position)[:, :, :T]
+    S = key_BHSK.shape[2]
+    query, key, value = (_padded(x, axis=2) for x in (query_BHTK, key_BHSK, value_BHSK))
+    position = hidden = None
+    if tiles.position_BS is not None:
+        position = _padded(jnp.broadcast_to(tiles.position_BS, (B, S)))
+    if tiles.mask_BS is not None or (S % SIDE and not tiles.causal):  # no real query sees what comes after it
+        real_BS = jnp.ones((1, S), bool) if tiles.mask_BS is None else tiles.mask_BS
+        hidden = jnp.where(_padded(jnp.broadcast_to(real_BS, (B, S))), 0, np.float32(UNSEEN))
+    attend = partial(_attend, tiles.causal, tiles.bias)
+    mesh = jax.sharding.get_abstract_mesh()
+    if not mesh.empty and set(mesh.axis_types) == {AxisType.Auto} and B % mesh.size == 0:
+        rows = PartitionSpec(mesh.axis_names)  # each device keeps to its own rows, which groups would mix
+        attend = jax.shard_map(attend, in_specs=(rows,) * 5, out_specs=rows, check_vma=False)
+    return attend(query, key, value, hidden, position)[:, :, :T]
 
 
-def tiles_of(T: int, causal: bool) -> Int[np.ndarray, "N 2"]:
-    """The first query and the first key of every tile in which something is visible."""
-    starts = range(0, T, SIDE)
-    return np.array([(i, j) for i in starts for j in starts if j <= i or not causal], np.int32)
+def tiles_of(T: int, causal: bool) -> int:
+    """How many tiles are computed, of each head."""
+    blocks = -(-T // SIDE)
+    return blocks * (blocks + 1) // 2 if causal else blocks**2
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _attend(causal: bool, bias: Bias, query, key, value, mask, position):
-    return _forward(causal, bias, query, key, value, mask, position)[0]
+def _attend(causal: bool, bias: Bias | None, query, key, value, hidden, position):
+    return _forward(causal, bias, query, key, value, hidden, position)[0]
 
 
-def _forward(causal: bool, bias: Bias, query, key, value, mask, position) -> tuple[Array, Any]:
-    B, H, T, K = query.shape
-    wide = jnp.promote_types(query.dtype, jnp.float32)
-    scores_of = partial(_scores, causal, bias, query * K**-0.5, key, mask, position)
-
-    def add(carry, start):
-        context, largest, total = carry
-        i, j = start
-        scores_BHts, visible = scores_of(i, j)
-        before = _cut(largest, i)
-        now = jnp.maximum(before, scores_BHts.max(-1, keepdims=True))
-        weights_BHts = jnp.where(visible, jnp.exp(scores_BHts - now), 0)
-        kept = jnp.exp(before - now)
-        seen = _dots("BHts,BHsK->BHtK", weights_BHts.astype(value.dtype), _cut(value, j))
-        context = _put(context, _cut(context, i) * kept + seen, i)
-        total = _put(total, _cut(total, i) * kept + weights_BHts.sum(-1, keepdims=True), i)
-        return (context, _put(largest, now, i), total), None
-
-    nothing = jnp.zeros((B, H, T, 1), wide)
-    first = (jnp.zeros(query.shape, wide), nothing + UNSEEN, nothing)
-    (context, largest, total), _ = jax.lax.scan(add, first, tiles_of(T, causal))
-    total = jnp.where(total > 0, total, 1)
-    context_BHTK = (context / total).astype(query.dtype)
-    return context_BHTK, (query, key, value, mask, position, context_BHTK, largest + jnp.log(total))
+def _forward(causal: bool, bias: Bias | None, query, key, value, hidden, position) -> tuple[Array, Any]:
+    context, log_total = _by_groups(partial(_context, causal, bias), query, key, value, hidden, position)
+    return context, (query, key, value, hidden, position, context, log_total)
 
 
-def _backward(causal: bool, bias: Bias, kept: Any, gradient) -> tuple[Array, Array, Array, None, None]:
-    """Tiles computed anew: with weights P and D = sum(dO O), dS = P (dO V^T - D) (Dao et al. 2022, appendix B.2)."""
-    query, key, value, mask, position, context, log_total = kept
-    K, wide = query.shape[3], jnp.promote_types(query.dtype, jnp.float32)
-    scaled = query * K**-0.5
-    scores_of = partial(_scores, causal, bias, scaled, key, mask, position)
-    product = (gradient.astype(wide) * context).sum(-1, keepdims=True)
-
-    def add(carry, start):
-        of_query, of_key, of_value = carry
-        i, j = start
-        scores_BHts, visible = scores_of(i, j)
-        weights_BHts = jnp.where(visible, jnp.exp(scores_BHts - _cut(log_total, i)), 0)
-        gradient_BHtK = _cut(gradient, i)
-        of_weights = _dots("BHtK,BHsK->BHts", gradient_BHtK, _cut(value, j))
-        of_scores = (weights_BHts * (of_weights - _cut(product, i))).astype(query.dtype)
-        weights = weights_BHts.astype(query.dtype)
-        of_query = _put(of_query, _cut(of_query, i) + _dots("BHts,BHsK->BHtK", of_scores, _cut(key, j)), i)
-        of_key = _put(of_key, _cut(of_key, j) + _dots("BHts,BHtK->BHsK", of_scores, _cut(scaled, i)), j)
-        of_value = _put(of_value, _cut(of_value, j) + _dots("BHts,BHtK->BHsK", weights, gradient_BHtK), j)
-        return (of_query, of_key, of_value), None
-
-    first = tuple(jnp.zeros(x.shape, wide) for x in (query, key, value))
-    (of_query, of_key, of_value), _ = jax.lax.scan(add, first, tiles_of(query.shape[2], causal))
-    dtype = query.dtype
-    return (of_query * K**-0.5).astype(dtype), of_key.astype(dtype), of_value.astype(dtype), None, None
+def _backward(causal: bool, bias: Bias | None, kept: Any, gradient) -> tuple[Array, Array, Array, None, None]:
+    return *_by_groups(partial(_gradients, causal, bias), *kept, gradient), None, None
 
 
 _attend.defvjp(_forward, _backward)
 
 
-def _scores(causal: bool, bias: Bias, scaled, key, mask, position, i, j) -> tuple[Array, Array]:
-    """Scores and visibility of the tile whose first query is i and whose first key is j."""
-    scores_BHts = _dots("BHtK,BHsK->BHts", _cut(scaled, i), _cut(key, j))
-    added = bias(_cut(position, i, axis=1), _cut(position, j, axis=1))
-    visible = _cut(mask, j, axis=1)[:, None, None, :]
-    if causal:
-        visible &= (j + jnp.arange(SIDE))[None, :] <= (i + jnp.arange(SIDE))[:, None]
-    return jnp.where(visible, scores_BHts if added is None else scores_BHts + added, UNSEEN), visible
+def _by_groups(function: Callable[..., tuple[Array, ...]], *arrays: Array | None) -> tuple[Array, ...]:
+    """A function of rows of the batch, for as many of them at once as have HEADS heads together."""
+    B, H = arrays[0].shape[:2]
+    size = max(n for n in range(1, B + 1) if B % n == 0 and (n == 1 or n * H <= HEADS))
+    if size == B:
+        return function(*arrays)
+    if size == 1:  # without an axis of one row, for which XLA would copy every array into another layout
+        return jax.lax.map(lambda x: tuple(y[0] for y in function(*jax.tree.map(lambda z: z[None], x))), arrays)
+    grouped = jax.tree.map(lambda x: x.reshape(B // size, size, *x.shape[1:]), arrays)
+    return tuple(x.reshape(B, *x.shape[2:]) for x in jax.lax.map(lambda group: function(*group), grouped))
 
 
-def _dots(letters: str, a: Array, b: Array) -> Array:
+def _context(causal: bool, bias: Bias | None, query, key, value, hidden, position) -> tuple[Array, Array]:
+    """The context, and the logarithm of each query's sum of exponentials."""
+    queries, keys, values = _blocks(query * query.shape[3] ** -0.5), _blocks(key).mT, _blocks(value)
+    shown = partial(_shown, bias, *(None if x is None else _blocks(x) for x in (hidden, position)))
+
+    def of_queries(at):
+        i, query_BHtK = at
+
+        def tile(j, diagonal=False):
+            scores_BHts = shown(_product(query_BHtK, keys[j]), i, j, diagonal)
+            largest = jnp.maximum(scores_BHts.max(-1, keepdims=True), LEAST)
+            weights_BHts = jnp.exp(scores_BHts - largest)
+            context = _product(weights_BHts.astype(value.dtype), values[j])
+            return context, largest, weights_BHts.sum(-1, keepdims=True)
+
+        def add(j, carry):
+            (context, largest, total), (more, other, weight) = carry, tile(j)
+            now = jnp.maximum(largest, other)
+            kept, taken = jnp.exp(largest - now), jnp.exp(other - now)
+            return context * kept + more * taken, now, total * kept + weight * taken
+
+        first, start, end = (tile(i, diagonal=True), 0, i) if causal else (tile(0), 1, len(keys))
+        context, largest, total = jax.lax.fori_loop(start, end, add, first)
+        total = jnp.where(total > 0, total, 1)
+        return (context / total).astype(query.dtype), largest + jnp.log(total)
+
+    context, log_total = jax.lax.map(of_queries, (jnp.arange(len(queries)), queries))
+    return _joined(context), _joined(log_total)
+
+
+def _gradients(causal: bool, bias: Bias | None, *kept_and_gradient) -> tuple[Array, Array, Array]:
+    """Tiles computed anew: with weights P and D = sum(dO O), dS = P (dO V^T - D) (Dao et al. 2022, appendix B.2)."""
+    query, key, value, hidden, position, context, log_total, gradient = kept_and_gradient
+    scale, dtype, wide = query.shape[3] ** -0.5, query.dtype, jnp.promote_types(query.dtype, jnp.float32)
+    queries, gradients, keys, values = (_blocks(x) for x in (query * scale, gradient, key, value))
+    log_totals = _blocks(log_total)
+    products = _blocks((gradient.astype(wide) * context).sum(-1, keepdims=True))
+    shown = partial(_shown, bias, *(None if x is None else _blocks(x) for x in (hidden, position)))
+
+    def of_keys(of_queries, at):
+        j, key_BHsK, key_BHKs, value_BHKs = at
+
+        def tile(i, of_queries, diagonal=False):
+            scores_BHts = shown(_product(queries[i], key_BHKs), i, j, diagonal)
+            weights_BHts = jnp.exp(scores_BHts - log_totals[i])
+            of_scores = (weights_BHts * (_product(gradients[i], value_BHKs) - products[i])).astype(dtype)
+            of_query = of_queries[i] + _product(of_scores, key_BHsK)
+            of_queries = jax.lax.dynamic_update_index_in_dim(of_queries, of_query, i, 0)
+            return of_queries, _turned(queries[i], of_scores), _turned(gradients[i], weights_BHts.astype(dtype))
+
+        def add(i, carry):
+            of_queries, of_key, of_value = carry
+            of_queries, more_of_key, more_of_value = tile(i, of_queries)
+            return of_queries, of_key + more_of_key, of_value + more_of_value
+
+        first, start = (tile(j, of_queries, diagonal=True), j + 1) if causal else (tile(0, of_queries), 1)
+        of_queries, *of_both = jax.lax.fori_loop(start, len(queries), add, first)
+        return of_queries, [x.mT.astype(dtype) for x in of_both]
+
+    blocks = (jnp.arange(len(keys)), keys, keys.mT, values.mT)
+    of_queries, of_both = jax.lax.scan(of_keys, jnp.zeros(queries.shape, wide), blocks)
+    return _joined(of_queries * scale).astype(dtype), *(_joined(x) for x in of_both)
+
+
+def _shown(bias: Bias | None, hidden, position, scores_BHts, i, j, diagonal: bool) -> Array:
+    """The scores of tile (i, j) with their bias, and next to UNSEEN where a query does not see a key."""
+    if bias is not None and (biased := bias(position[i], position[j])) is not None:
+        scores_BHts += biased
+    if hidden is not None:
+        scores_BHts += hidden[j][:, None, None, :]
+    if diagonal:
+        scores_BHts += np.where(np.tri(SIDE, dtype=bool), 0, np.float32(UNSEEN))
+    return scores_BHts
+
+
+def _padded(x: Array, axis: int = 1) -> Array:
+    """To whole blocks."""
+    return jnp.pad(x, [(0, -x.shape[n] % SIDE if n == axis else 0) for n in range(x.ndim)])
+
+
+def _blocks(x: Array) -> Array:
+    """(B, H, T, K) -> (N, B, H, SIDE, K), or (B, T) -> (N, B, SIDE)."""
+    axis = 2 if x.ndim == 4 else 1
+    return jnp.moveaxis(x.reshape(*x.shape[:axis], -1, SIDE, *x.shape[axis + 1 :]), axis, 0)
+
+
+def _joined(x: Array) -> Array:
+    """(N, B, H, SIDE, K) -> (B, H, T, K)"""
+    N, B, H, _, K = x.shape
+    return jnp.moveaxis(x, 0, 2).reshape(B, H, N * SIDE, K)
+
+
+def _product(a: Array, b: Array) -> Array:
     """A product of tiles, summed in float32 or wider."""
-    return jnp.einsum(letters, a, b, preferred_element_type=jnp.promote_types(a.dtype, jnp.float32))
+    return jnp.matmul(a, b, preferred_element_type=jnp.promote_types(a.dtype, jnp.float32))
 
 
-def _cut(x: Array, start: Array, axis: int = 2) -> Array:
-    return jax.lax.dynamic_slice_in_dim(x, start, SIDE, axis)
-
-
-def _put(x: Array, new: Array, start: Array) -> Array:
-    return jax.lax.dynamic_update_slice_in_dim(x, new, start, axis=2)
+def _turned(a_BHtK: Array, b_BHts: Array) -> Array:
+    """a^T b, for which a small array is turned round instead of a tile."""
+    wide = jnp.promote_types(a_BHtK.dtype, jnp.float32)
+    return jnp.einsum("BHtK,BHts->BHKs", a_BHtK, b_BHts, preferred_element_type=wide)

@@ -204,7 +204,7 @@ class Stack(nnx.Module):
             position_BT = past.mask.sum(1, dtype=jnp.int32)[:, None] + position_BT
         tiles = None
         if fused is None and past is None and not tap.taps and worthwhile(x_BTD.shape[1]):
-            tiles = Tiles(real_BT, position_BT, self.causal, self.positions.bias)
+            tiles = Tiles(mask_BT, position_BT, self.causal, self.positions.bias)
         views = [View(visible_BTT, self.positions.bias(position_BT, position_BT), fused, tiles)]
         x_BTD, keys = self._run(x_BTD, position_BT, views, tap, past=past, encoded=encoded, key=key)
         if order_BT is not None:
@@ -240,7 +240,10 @@ class Stack(nnx.Module):
             fused = None
             if self.kernel is not None and encoded.lengths is not None and caches is None:
                 fused = Fused(self.kernel, encoded.lengths)
-            cross = View(encoded.mask[:, None, :], None, fused)
+            tiles, shorter = None, min(x_BTD.shape[1], encoded.mask.shape[1])
+            if fused is None and caches is None and not tap.taps and worthwhile(shorter):
+                tiles = Tiles(encoded.mask)
+            cross = View(encoded.mask[:, None, :], None, fused, tiles)
         owns = []
         for index, layer in enumerate(self.layers):
             run = partial(

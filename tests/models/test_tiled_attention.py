@@ -71,6 +71,36 @@ def test_tiles_give_what_the_whole_matrix_gives(T, padding, causal, bias):
         assert (np.asarray(expected[0])[2] == 0).all()  # a row without keys
 
 
+def test_queries_of_one_sequence_see_the_keys_of_another():
+    mask_BS, S = mask_of("padded", 41), 41
+    arrays = [normal(0, B, H, 30, K), normal(1, B, H, S, K), normal(2, B, H, S, K)]
+
+    def whole(query, key, value):
+        return attend(query, [Keys(key, value)], [View(mask_BS[:, None, :])], "", Tapper(None, ()))
+
+    def tiled(query, key, value):
+        return attend_tiled(query, key, value, Tiles(mask_BS))
+
+    weight_BHTK = normal(3, B, H, 30, K)
+    for found, right in zip(study(tiled, arrays, weight_BHTK), study(whole, arrays, weight_BHTK), strict=True):
+        np.testing.assert_allclose(found, right, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("heads", [1, 4, 100])
+def test_the_size_of_a_group_changes_nothing(heads, monkeypatch):
+    """One row at a time, two, and all four."""
+    arrays, weight_BHTK = [normal(n, 4, H, 48, K) for n in range(3)], normal(3, 4, H, 48, K)
+    tiles = Tiles(None, jnp.arange(48)[None], True, ALIBI)
+
+    def tiled(query, key, value):
+        return attend_tiled(query, key, value, tiles)
+
+    expected = study(tiled, arrays, weight_BHTK)
+    monkeypatch.setattr(tiled_attention, "HEADS", heads)
+    for found, right in zip(study(tiled, arrays, weight_BHTK), expected, strict=True):
+        np.testing.assert_allclose(found, right, rtol=1e-6, atol=1e-6)
+
+
 def test_bfloat16_is_summed_in_float32():
     arrays, weight_BHTK = [normal(n, B, H, 48, K) for n in range(3)], normal(3, B, H, 48, K)
     everything = Tiles(jnp.ones((1, 48), bool), jnp.arange(48)[None], True, NO_BIAS)
@@ -86,8 +116,8 @@ def test_bfloat16_is_summed_in_float32():
 
 
 def test_a_causal_pattern_costs_half():
-    assert len(tiled_attention.tiles_of(16 * 10, causal=False)) == 100
-    assert len(tiled_attention.tiles_of(16 * 10, causal=True)) == 55
+    assert tiled_attention.tiles_of(16 * 10, causal=False) == 100
+    assert tiled_attention.tiles_of(16 * 10, causal=True) == 55
 
 
 def test_memory_is_linear_in_the_sequence():
