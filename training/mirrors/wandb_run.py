@@ -53,9 +53,12 @@ class WandbRun:
 
 def kill() -> None:
     """Ends the process that writes for wandb in the background and no longer answers; wandb has no call for it."""
+    import psutil
     import wandb
 
-    wandb.setup()._connection._proc._process.kill()
+    for child in psutil.Process().children():
+        if child.name().startswith("wandb"):
+            child.kill()
     wandb.teardown()
 
 
