@@ -59,10 +59,9 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[Comparis
             parser.error(f"there is no GPU, JAX computes on {device['kind']}; use --dry-run or --tiny")
         if options.peers and not contender.has_peers(cuda=one.on_gpu and not options.tiny):
             parser.error(f"--peers needs .venv-peers; run `make peers` once, or set {contender.PYTHON} (with CUDA)")
-    if options.seconds is not None and not 0 < options.seconds < math.inf:
-        parser.error(f"--seconds = {options.seconds} is no time to measure for; use a number above 0")
-    if not options.minutes > 0:
-        parser.error(f"--minutes = {options.minutes} is no time to stop after; use a number above 0")
+    for name in ("seconds", "minutes"):
+        if (value := getattr(options, name)) is not None and not 0 < value < math.inf:
+            parser.error(f"--{name} = {value} is not a length of time; use a number above 0")
     if options.json:
         cli.check_folder("--json", options.json.parent)
     return options, [suites.as_asked(one, seconds=options.seconds, tiny=options.tiny) for one in chosen.values()]
@@ -81,16 +80,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     found: dict[str, Any] = about | {"cases": {}}
     if options.json and options.json.exists():
         found = whole_file.read_json(options.json, "remove it, or give another --json")
-        for key in (key for key, value in about.items() if found.get(key) != value):
-            print(f"error: --json = {options.json} holds results of another {key}; give another", file=sys.stderr)
-            return 2
-        if not isinstance(found.get("cases"), dict) or not all(map(_is_case, found["cases"].values())):
+        if other := next((key for key, value in about.items() if found.get(key) != value), ""):
+            raise ValueError(f"--json = {options.json} holds results of another {other}; give another")
+        cases = found["cases"].values() if isinstance(found.get("cases"), dict) else [None]
+        if not all(isinstance(one, dict) and {"unit", "programs", "failed"} <= one.keys() for one in cases):
             raise ValueError(f"--json = {options.json} holds no results of this command; remove it, or give another")
     return measure(chosen, found, options.json, options.minutes)
-
-
-def _is_case(found: Any) -> bool:
-    return isinstance(found, dict) and {"unit", "programs", "failed"} <= found.keys()
 
 
 def measure(chosen: Sequence[Comparison], found: dict[str, Any], path: Path | None, minutes: float) -> int:

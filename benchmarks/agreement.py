@@ -61,8 +61,8 @@ class Agreement(Comparison):
             for dtype in ("float32",) if cudnn else BOUNDS:
                 name = f"{ours.name} {dtype}"
                 try:
-                    besides = compare(compute(ours.but(name, model__dtype=dtype)), expected, dtype)
-                    rows.append({"program": name, "besides": besides})
+                    here = compute(ours.but(name, model__dtype=dtype))
+                    rows.append({"program": name, "besides": compare(here, expected, dtype)})
                 except (RuntimeError, ValueError) as error:
                     failed[name] = str(error)
         return {"unit": self.unit, "programs": rows, "failed": failed}

@@ -46,9 +46,8 @@ def transformer_big(length: int, batch: int, peers: bool) -> Comparison:
 def cells(model: str, length: int, hidden: int, batch: int, dtype: str, peers: bool) -> Comparison:
     """Layers of one cell against cuDNN's, which torch calls."""
     ours = stack(model, batch, length, hidden, model__dtype=dtype)
-    has_cudnn = model == "lstm" and dtype == "float32"
-    both = [ours, *([ours.but("ours, cuDNN", model__backend="cudnn")] if has_cudnn else [])]
-    both += [ours.beside("torch", name="torch, cuDNN")] if peers else []
+    cudnn = [ours.but("ours, cuDNN", model__backend="cudnn")] if (model, dtype) == ("lstm", "float32") else []
+    both = [ours, *cudnn, *([ours.beside("torch", name="torch, cuDNN")] if peers else [])]
     name = f"{model}_{length}_{hidden}_{dtype}"
     return Comparison(name, "a stack of cells beside cuDNN", both, seconds=20.0, bound=BOUND[dtype], on_gpu=True)
 

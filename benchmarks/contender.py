@@ -1,5 +1,6 @@
 """A contender: a program, ours or a peer's, in a process of its own, which speaks the protocol (`protocol.py`)."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -83,12 +84,10 @@ class Running(Timed):
     def ask(self, command: str) -> dict[str, float]:
         """The program's answer. Raises RuntimeError with the last line of its errors if it died."""
         assert self._process.stdin and self._process.stdout
-        try:
+        with contextlib.suppress(BrokenPipeError):
             print(command, file=self._process.stdin, flush=True)
             if line := self._process.stdout.readline():
                 return json.loads(line)
-        except BrokenPipeError:
-            pass
         self._errors.seek(0)
         raise RuntimeError((self._errors.read().decode(errors="replace").strip() or "it said nothing").splitlines()[-1])
 

@@ -33,8 +33,8 @@ def steps(peers: bool) -> list[Comparison]:
         made[f"{model}_512"] = stack(model, 64, 512, 256, **large)
         made[f"{model}_batch16"] = stack(model, 16, 128, 256, cpu_devices=2)
         made[f"{model}_tiny"] = stack(model, 64, 64, 64, cpu_devices=2)
-    attention = step("gru_attention", 64, 32, 256, 1, **large)
-    made["attention"] = attention.but("ours", model__bidirectional=True, model__attention__size=128)
+    attention: dict[str, Any] = {"model__bidirectional": True, "model__attention__size": 128}
+    made["attention"] = step("gru_attention", 64, 32, 256, 1, **attention, **large)
     rates: dict[str, Any] = {"model__dropout_rate": 0.1, "model__attention_dropout_rate": 0.1, "label_smoothing": 0.1}
     made["transformer"] = step("transformer", 64, 32, 256, 3, model__num_heads=8, model__mlp_dim=1024, **rates, **large)
     found: list[Comparison] = [product("float32", 2048)]

@@ -44,14 +44,12 @@ class Timed:
 def measure(programs: Sequence[Timed], seconds: float, calls=0, settle=0.0, warm_up=WARM_UP, least=LEAST_ROUNDS):
     """Fills `seconds` of every program: rounds for so long, and at least `least` of them after the warm-up. A turn is
     of so many `calls`; by default it fills TURN_SECONDS, by the fastest call in `settle` seconds of them."""
-    if not calls:
-        for program in programs:
-            program.turn(1)  # the first call sets up what compiling left
+    for program in () if calls else programs:
+        program.turn(1)  # the first call sets up what compiling left
     counts = [calls or max(1, round(TURN_SECONDS / _settled(program, settle))) for program in programs]
     begun, rounds = 0.0, 0
     while rounds < warm_up + least or time.perf_counter() - begun < seconds:
-        if rounds == warm_up:
-            begun = time.perf_counter()
+        begun = time.perf_counter() if rounds == warm_up else begun
         for program, count in zip(programs, counts, strict=True):
             taken = program.turn(count) / program.steps
             if rounds >= warm_up:

@@ -54,6 +54,7 @@ PROCESSES = (  # files and folders most of whose tests start a process, a browse
     "training/test_reliability.py",
 )
 SLOW = (  # files and folders most of whose tests train
+    "experiments/analysis/test_fairness.py",
     "experiments/engine/test_version.py",
     "experiments/probes",
     "experiments/questions",
@@ -66,9 +67,14 @@ SLOW = (  # files and folders most of whose tests train
     "models/test_plain.py",
     "models/test_scan.py",
     "models/test_seq2seq.py",
+    "models/test_tiled_attention.py",
     "models/test_transformer.py",
+    "models/test_widened.py",
     "test_eval.py",
     "test_train.py",
+    "training/evaluation/test_generate.py",
+    "training/evaluation/test_mirrored.py",
+    "training/evaluation/test_pictures.py",
     "training/run/test_checkpoint.py",
     "training/run/test_restore.py",
 )

@@ -318,6 +318,7 @@ def test_zoology_keeps_the_papers_gaps_and_has_an_even_split():
     np.testing.assert_allclose(even, 4 / 28, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["reverse", "parity"])
 def test_lengths_are_dealt_out_evenly_and_the_long_split_is_longer(name):
     task = make(name, "deletang")
