@@ -54,7 +54,7 @@ def steps_done(workdir):
     return [row["step"] for row in rows(workdir, "train")] if (workdir / "metrics.jsonl").exists() else []
 
 
-def wait_until(condition, process, seconds=120):
+def wait_until(condition, process, seconds=600):
     deadline = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, f"ended before it could be killed:\n{process.communicate()[0]}"
@@ -77,10 +77,10 @@ def test_killed_run_ends_with_the_same_parameters(undisturbed, text):
     kill(process)
 
     rng = random.Random(1)
-    for after in (8, 16):  # and at random moments after some step
+    for after in (4, 12):  # and at random moments after some step, before an evaluation
         process = start(words)
         wait_until(lambda after=after: any(step >= after for step in steps_done(workdir)), process)
-        time.sleep(rng.random() * 0.05)
+        time.sleep(rng.random() * 0.02)
         kill(process)
     assert not (workdir / "summary.json").exists()
 
@@ -105,7 +105,7 @@ def test_a_stopped_run_saves_and_says_how_to_go_on(undisturbed, text, number, st
     process = start(command(workdir, text))
     wait_until(lambda: any(step >= 4 for step in steps_done(workdir)), process)
     process.send_signal(number)
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == status, output
     assert "the same command goes on" in output
     assert not (workdir / "summary.json").exists()

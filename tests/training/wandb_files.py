@@ -39,7 +39,7 @@ def read(workdir: Path) -> Offline:
 
 def finished(path: Path) -> list[Any]:
     """The records of a run's file with the last one, which wandb's service may write a moment after the run's end."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     there = records(path.read_bytes())
     while not any(record.HasField("exit") for record in there) and time.monotonic() < deadline:
         time.sleep(0.1)

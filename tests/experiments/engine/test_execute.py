@@ -122,7 +122,7 @@ def test_a_spent_budget_starts_nothing_more(tmp_path, capsys):
 # ---- processes of this machine ------------------------------------------------------------------------------------
 
 
-def ended(executor: Local, seconds: float = 120.0) -> str:
+def ended(executor: Local, seconds: float = 600.0) -> str:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := executor.wait(1.0):
@@ -131,7 +131,7 @@ def ended(executor: Local, seconds: float = 120.0) -> str:
 
 
 def until(path: Path) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not (path.exists() and path.stat().st_size):
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 import types
 from pathlib import Path
@@ -30,7 +29,7 @@ from training.step import params
 
 SMALL = {"steps": 4, "schedule.warmup_steps": 0, "every.eval": 4, "eval_examples": 32, "data.val_examples": 32}
 WANTED = {"minutes": 10, "parallel": 2}
-WAIT = 120  # seconds
+WAIT = 600  # seconds
 
 
 @pytest.fixture
@@ -82,7 +81,7 @@ def test_two_waves_with_a_failure_that_costs_itself(cluster, tmp_path):
     assert len({number.split("_")[0] for number in ids}) == 2  # one wave, then another
 
 
-def test_a_run_is_left_adopted_requeued_and_ends_as_if_nothing_had_been(cluster, tmp_path, capsys):
+def test_a_run_is_left_adopted_requeued_and_ends_as_if_nothing_had_been(cluster, tmp_path, capsys, monkeypatch):
     long = {"steps": 2000, "every__log": 20, "every__eval": 1000, "every__save": 1000}
     mine = spec(tmp_path / "mine", **long)
     job = Job("long", tmp_path / "jobs", (mine,))
@@ -92,8 +91,9 @@ def test_a_run_is_left_adopted_requeued_and_ends_as_if_nothing_had_been(cluster,
         clock=types.SimpleNamespace(total=lambda due: 1.0),
         jobs=lambda due, slots: [job] if due else [],
     )
-    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()  # Ctrl-C
-    assert execute(study, Slurm(job.folder, WANTED)).stopped == "stopped as asked"
+    left = Slurm(job.folder, WANTED)
+    monkeypatch.setattr(left, "wait", lambda seconds: os.kill(os.getpid(), signal.SIGINT) or [])  # Ctrl-C
+    assert execute(study, left).stopped == "stopped as asked"
     assert "1 job goes on in Slurm; the same command comes back to them" in capsys.readouterr().err
 
     again = Slurm(job.folder, WANTED)
@@ -257,9 +257,12 @@ def test_no_more_jobs_than_an_array_may_have(commands, tmp_path, monkeypatch):
 def test_no_progress_within_the_time_limit_is_not_tried_again(tmp_path, monkeypatch):
     job = Job("one", tmp_path / "jobs", (spec(tmp_path / "run"),))
     asleep = [sys.executable, "-c", "import time; time.sleep(60)"]
-    monkeypatch.setattr(supervise.process, "start", lambda file: started.append(subprocess.Popen(asleep)) or started[0])
-    started: list[subprocess.Popen] = []
-    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGUSR2)).start()
+
+    def start(file):
+        os.kill(os.getpid(), signal.SIGUSR2)  # which is taken once the job's process is there
+        return subprocess.Popen(asleep)
+
+    monkeypatch.setattr(supervise.process, "start", start)
     before = {number: signal.getsignal(number) for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)}
     try:
         with pytest.raises(SystemExit) as ended:

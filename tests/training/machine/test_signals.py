@@ -24,9 +24,11 @@ def wait_for_library(process, name):
 
 
 def interrupted(process):
-    """What a process says that Ctrl-C ends."""
+    """What a process says that Ctrl-C ends; None where it was over before."""
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=300)
+    if process.returncode in (0, 2):
+        return None
     assert process.returncode == 130
     return output
 
@@ -36,7 +38,8 @@ def interrupted(process):
     ("library", "then"), [("_multiarray_umath", 0.0), ("jaxlib", 0.0), ("jaxlib", 0.7), ("jaxlib", 2)]
 )
 def test_ctrl_c_while_a_run_starts_loses_nothing_and_is_one_line(tmp_path, library, then):
-    process = start(command(tmp_path / "runs" / "run", write_text(tmp_path / "text")))
+    endless = command(tmp_path / "runs" / "run", write_text(tmp_path / "text"), "--config.steps=100000")
+    process = start(endless)
     wait_for_library(process, library)
     time.sleep(then)
     *before, last = interrupted(process).splitlines()
@@ -63,9 +66,12 @@ PROGRAMS = {
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc to find the moment")
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_ctrl_c_while_a_program_is_imported_is_one_line(name):
-    process = start([sys.executable, *PROGRAMS[name]])
-    wait_for_library(process, "_multiarray_umath")
-    assert interrupted(process) == "error: stopped\n"
+    for _ in range(5):  # a busy machine may let the program end before this process sends the signal
+        process = start([sys.executable, *PROGRAMS[name]])
+        wait_for_library(process, "_multiarray_umath")
+        if said := interrupted(process):
+            break
+    assert said == "error: stopped\n"
 
 
 @pytest.mark.parametrize("reader", ["head", "nobody"])
