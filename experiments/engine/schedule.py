@@ -235,10 +235,9 @@ def with_text(runs: Sequence[Run], folder: str) -> list[Run]:
 def _check_probes(probes: Iterable[Probing]) -> None:
     """Raises ValueError for an unknown probe or moment."""
     for probing in probes:
-        if probing.probe not in PROBES:
-            raise ValueError(f"probe = {probing.probe!r} is not known; choose from {', '.join(PROBES)}")
-        if unknown := set(probing.at) - set(MOMENTS):
-            raise ValueError(f"{probing.probe}: at = {unknown.pop()!r} is not a moment; use {', '.join(MOMENTS)}")
+        checks.one_of("probe", probing.probe, PROBES)
+        for moment in probing.at:
+            checks.one_of(f"{probing.probe}: at", moment, MOMENTS)
 
 
 def select(runs: Sequence[Run], only: str) -> list[Run]:

@@ -160,7 +160,7 @@ def test_what_a_grid_may_not_have():
         plan([Run(CONFIG, {"system": "a"}, overrides={"steps": 0})], {})
     with pytest.raises(ValueError, match="probe = 'acuracy' is not known"):
         schedule.grid(question([], [Probing("acuracy")]), "smoke")
-    with pytest.raises(ValueError, match="at = 'later' is not a moment"):
+    with pytest.raises(ValueError, match="at = 'later' is not known"):
         schedule.grid(question([Run(CONFIG, {}, probes=(Probing("exposure", at=("later",)),))]), "smoke")
 
 
