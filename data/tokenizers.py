@@ -229,9 +229,9 @@ def obtain(
         tokenizer = KINDS[wanted.name].train(training_lines, *wanted)
         try:
             save(tokenizer, folder, "tokenizer", wanted)
-        except OSError:
+        except OSError as error:
             if cache_dir:  # else nobody asked for one, and not every user has a home folder
-                raise
+                raise ValueError(f"data.cache_dir = {cache_dir}: {error}") from None
     if tokenizer_dir is not None:
         save(tokenizer, tokenizer_dir, role, wanted)
     return tokenizer

@@ -212,6 +212,8 @@ def _open_shakespeare(config: Mapping[str, Any]) -> Corpus[Text]:
     folder = Path(config["dir"])
     if not folder.is_dir():
         raise FileNotFoundError(f"data.dir = {folder} is not a folder; give one that holds {config['file']}[.gz]")
+    if not config["file"]:
+        raise ValueError(f"data.file is empty; name the text in data.dir = {folder}")
     for path in (folder / config["file"], folder / f"{config['file']}.gz"):
         if path.is_file():
             return TextFile(path)

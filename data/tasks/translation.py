@@ -185,6 +185,9 @@ def translate(config: Mapping[str, Any], tokenizer_dir: str | Path | None = None
             f"data.target_language = {config['target_language']} is the source language too, so one file would be both "
             "sides; name two, or give the files by data.train_source, data.train_target and so on"
         )
+    for key in ("source_language", "target_language"):
+        if config["dir"] and not config[key]:
+            raise ValueError(f"data.{key} is empty; give the ending of the files, as de for train.de")
     named: dict[str, tuple[Path, Path]] = {}
     for split in ("train", "val", "test"):
         source, target = config[f"{split}_source"], config[f"{split}_target"]

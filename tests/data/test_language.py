@@ -130,6 +130,8 @@ def test_refusals(tmp_path):
         task.num_examples("test")
     with pytest.raises(FileNotFoundError, match=r"has no other\.txt or other\.txt\.gz; set data\.file"):
         make(tmp_path, file="other.txt")
+    with pytest.raises(ValueError, match=r"data\.file is empty; name the text in data\.dir"):
+        make(tmp_path, file="")
     with pytest.raises(FileNotFoundError, match=r"data\.dir = .*nowhere is not a folder"):
         make(tmp_path, dir=str(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match=r"data\.length = 0 is out of range"):

@@ -125,6 +125,12 @@ def test_the_run_folder_comes_first_and_needs_no_text(tmp_path):
             tokenizers.load(folder, "joint")
 
 
+def test_a_cache_that_is_asked_for_and_cannot_be_written_to_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"data\.cache_dir = .*file: .* could not be written \(Not a directory\)"):
+        obtain(tmp_path / "file", "char")
+
+
 @pytest.mark.parametrize("name", ["unigram", "bpe"])
 def test_a_vocabulary_that_does_not_fit_says_what_does(tmp_path, name):
     with pytest.raises(ValueError, match=r"vocab_size = 9000 is more than .*; use (\d+) or less") as caught:

@@ -154,6 +154,8 @@ def test_files_named_one_by_one(folder, task):
     }
     named = make("", cache_dir=str(folder / "cache"), **names)
     assert named.splits == ("train", "val") and named.spec == task.spec
+    with pytest.raises(ValueError, match=r"data\.source_language is empty; give the ending of the files"):
+        make(folder, source_language="")
     with pytest.raises(ValueError, match=r"data\.val_source is set but data\.val_target is not"):
         make("", **(names | {"val_target": ""}))
 
