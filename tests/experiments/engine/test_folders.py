@@ -1,11 +1,8 @@
 """A folder that cannot be written to is said to be so before anything is run."""
 
-from collections import Counter
-
 import pytest
 
 from experiments import figure, report, run
-from experiments.analysis import table
 from training.command import cli
 
 
@@ -42,19 +39,6 @@ def test_of_the_programs_that_draw(tmp_path, capsys):
             main(argv)
         error = capsys.readouterr().err
         assert stopped.value.code == 2 and said in error and error.count("\n") == 1
-
-
-def test_the_committed_table_is_drawn_wherever_it_is_asked_for(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(figure.publish, "publish", lambda *arguments: [])
-    monkeypatch.setattr(figure.publish, "said", lambda *arguments: [])
-    monkeypatch.setattr(figure.question_page, "write", lambda *arguments: None)
-    assert figure.main(["parity", f"--results={tmp_path}"]) == 0
-    committed = figure.results.PUBLISHED / "parity" / "cpu" / "table.parquet"
-    assert rows(tmp_path / "parity" / "cpu" / "table.parquet") == rows(committed)
-
-
-def rows(path) -> Counter[str]:
-    return Counter(map(str, table.read(path).to_dict("records")))
 
 
 def test_of_a_run(tmp_path, capsys):
