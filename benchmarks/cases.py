@@ -1,6 +1,6 @@
 """Cases of one training step: forward, backward, Adam at a constant rate, nothing else that a peer lacks.
 
-On a GPU: the sizes of the papers, stacks beside cuDNN through torch, and a surface of lengths.
+On a GPU: the sizes of the papers, and stacks beside cuDNN through torch.
 """
 
 from typing import Any
@@ -52,20 +52,6 @@ def cells(model: str, length: int, hidden: int, batch: int, dtype: str, peers: b
     return Comparison(name, "a stack of cells beside cuDNN", both, seconds=20.0, bound=BOUND[dtype], on_gpu=True)
 
 
-def surface(length: int, tokens: int = 16384) -> Comparison:
-    """Decoder-only models of 4.2 M parameters (without embeddings); equal tokens per step at every length."""
-
-    def system(name: str, hidden: int, **more: Any) -> Contender:
-        sizes = (max(1, tokens // length), length // 2, hidden, 2, 1024)
-        return step(f"{name}_decoder", *sizes, **{"model__dtype": "bfloat16", **more}).but(name)
-
-    transformer, lstm = system("transformer", 512, model__num_heads=8, model__mlp_dim=1024), system("lstm", 512)
-    systems = [transformer, transformer.but("transformer, attention not fused", model__fused_attention="never")]
-    systems += [system("rnn", 1024), system("gru", 592), lstm]
-    systems.append(lstm.but("lstm, cuDNN, float32", model__backend="cudnn", model__dtype="float32"))
-    return Comparison(f"surface_{length}", "training along the length", systems, seconds=30.0, bound=None, on_gpu=True)
-
-
 def gpu_cases(peers: bool) -> list[Comparison]:
     """The cases for a GPU, the most important first."""
     return [
@@ -73,5 +59,4 @@ def gpu_cases(peers: bool) -> list[Comparison]:
         *(transformer_big(length, batch, peers) for length, batch in ((128, 128), (512, 32))),
         *(cells(model, length, 256, 64, "float32", peers) for model in ("rnn", "gru", "lstm") for length in (128, 512)),
         *(cells(model, 128, 1024, 256, "bfloat16", peers) for model in ("rnn", "gru", "lstm")),
-        *(surface(length) for length in (32, 128, 512, 1024, 2048, 4096)),
     ]

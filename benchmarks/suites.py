@@ -12,7 +12,7 @@ from benchmarks.contender import Contender
 
 HOW = ("default", "tuned")  # every peer is measured in both ways
 JOINT: dict[str, Any] = {  # a model that JoeyNMT has as well: 5.5 M parameters, one rate of dropout; it does not end
-    **{"model.hidden_size": 256, "model.num_layers": 3, "model.num_heads": 8, "model.mlp_dim": 512, "cpu_devices": 2},
+    **{"model.hidden_size": 256, "model.num_layers": 3, "model.num_heads": 8, "model.mlp_dim": 512},
     **{"model.dropout_rate": 0.2, "model.attention_dropout_rate": 0.2, "data.tokenizer.vocab_size": 6000},
     **{"tokens_per_batch": 1024, "data.num_buckets": 20, "data.train_examples": 0, "steps": 10**6, "every.log": 10**6},
     **{"optimizer.ema_decay": 0.0, "optimizer.eps": 1e-8, "schedule.name": "inverse_square_root"},
@@ -26,22 +26,28 @@ TINY: dict[str, Any] = {
 
 def steps(peers: bool) -> list[Comparison]:
     """A training step of every kind of model, beside torch's and Flax's."""
-    large: dict[str, Any] = {"cpu_devices": 2, "keep_pages": True}
+    large: dict[str, Any] = {"keep_pages": True}
     made: dict[str, Contender] = {}
     for model in ("rnn", "gru", "lstm"):
         made[f"{model}_128"] = stack(model, 64, 128, 256, **large)
         made[f"{model}_512"] = stack(model, 64, 512, 256, **large)
-        made[f"{model}_batch16"] = stack(model, 16, 128, 256, cpu_devices=2)
-        made[f"{model}_tiny"] = stack(model, 64, 64, 64, cpu_devices=2)
+        made[f"{model}_batch16"] = stack(model, 16, 128, 256)
+        made[f"{model}_tiny"] = stack(model, 64, 64, 64)
     attention: dict[str, Any] = {"model__bidirectional": True, "model__attention__size": 128}
     made["attention"] = step("gru_attention", 64, 32, 256, 1, **attention, **large)
     rates: dict[str, Any] = {"model__dropout_rate": 0.1, "model__attention_dropout_rate": 0.1, "label_smoothing": 0.1}
     made["transformer"] = step("transformer", 64, 32, 256, 3, model__num_heads=8, model__mlp_dim=1024, **rates, **large)
+    for length, heads in itertools.product((256, 1024), (16, 4)):  # half of a sequence is source; heads of 16 and of 64
+        sizes = {"model__num_heads": heads, "model__mlp_dim": 1024, "model__dropout_rate": 0.1, **large}
+        name = f"language_model_{length}_{256 // heads}"
+        made[name] = step("transformer_decoder", 4096 // length, length // 2, 256, 3, **sizes)
     found: list[Comparison] = [product("float32", 2048)]
     for name, ours in made.items():  # small arrays are allocated faster with pages freed
         freed = [ours.but("ours, pages freed", keep_pages=False)] if ours.values.get("keep_pages") else []
         beside = [ours.beside(peer, how) for peer in ("torch", "flax") for how in HOW if peers]
-        found.append(Comparison(name, "a training step", [ours, *freed, *beside]))
+        found.append(
+            Comparison(name, "a training step", [ours, ours.but("ours, 2 devices", cpu_devices=2), *freed, *beside])
+        )
     return found
 
 
@@ -49,13 +55,14 @@ def text(peers: bool, data: Path | None, run: Path | None) -> list[Comparison]:
     """Training and translating real text, beside JoeyNMT with the same model, vocabulary and batch."""
     where = {"data.dir": str(data)}
     trained = Contender("ours", "configs/multi30k.py:transformer", JOINT | where)
+    two = trained.but("ours, 2 devices", cpu_devices=2)
     translated = Contender("ours", "", where, run=str(run), split="test_2016_flickr")
 
     def beside(ours: Contender) -> list[Contender]:
         return [ours, *(ours.beside("joeynmt", how) for how in HOW if peers)]
 
     return [  # in the rounds thrown away every shape of batch is met and compiled
-        Comparison("multi30k", "training", beside(trained), needs=("data",), steps=20, warm_up=5, least=5),
+        Comparison("multi30k", "training", [*beside(trained), two], needs=("data",), steps=20, warm_up=5, least=5),
         Comparison("beam5", "search", beside(translated), "sentences", ("data", "run"), steps=1, warm_up=0, least=2),
     ]
 
@@ -67,22 +74,16 @@ def start() -> list[Comparison]:
     return [Comparison("start", "start to first step", ours, "steps", steps=1, seconds=0.0, warm_up=0, least=3)]
 
 
-def pipeline(data: Path | None) -> list[Comparison]:
+def pipeline() -> list[Comparison]:
     """What training consumes, and what the input pipeline delivers alone."""
-    cases = {model: Contender("ours", f"configs/recall.py:{model}", name="training") for model in ("rnn", "gru")}
-    if data:
-        values = {"data.dir": str(data), "data.num_buckets": 4}  # few shapes to compile
-        cases["text"] = Contender("ours", "configs/multi30k.py:gru_attention", values, name="training")
-    return [
-        Comparison(f"pipeline_{name}", "a batch", [one, alone], "steps", steps=60, least=7)
-        for name, one in cases.items()
-        for alone in [one.beside("ours", "pipeline", "the pipeline alone")]
-    ]
+    ours = {model: Contender("ours", f"configs/recall.py:{model}", name="training") for model in ("rnn", "gru")}
+    pairs = {model: [one, one.beside("ours", "pipeline", "the pipeline alone")] for model, one in ours.items()}
+    return [Comparison(f"pipeline_{n}", "a batch", pair, "steps", steps=60, least=7) for n, pair in pairs.items()]
 
 
 def known(*, peers: bool, data: Path | None, run: Path | None) -> dict[str, list[Comparison]]:
     """Suites, and each of their cases; what shares are of comes before a step."""
-    made = {"steps": steps(peers), "text": text(peers, data, run), "start": start(), "pipeline": pipeline(data)}
+    made = {"steps": steps(peers), "text": text(peers, data, run), "start": start(), "pipeline": pipeline()}
     made["gpu"] = [agreement(), *gpu_cases(peers)]
     cases = {one.name: [one] for suite in made.values() for one in suite}
     return made | cases | {one.name: [made["steps"][0], one] for one in made["steps"]}

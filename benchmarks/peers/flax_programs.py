@@ -1,7 +1,7 @@
 """Flax NNX as its documentation shows it: `nnx.RNN` with its cells, an attention seq2seq whose decoder is a `nnx.scan`
 over its GRU cell, and a Transformer of its layers.
 
-`tuned` has our allocator's settings, and a batch shared out between the devices that the CPU is split into.
+`tuned` has our allocator's settings.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from flax import nnx
 from benchmarks.handover import Weights, read, renamed
 from benchmarks.protocol import Program
 from models.positions import sinusoids
-from training.machine import backend, mesh, provenance
+from training.machine import backend, provenance
 
 CELLS: dict[str, Any] = {"rnn": nnx.SimpleCell, "gru": nnx.GRUCell, "lstm": nnx.OptimizedLSTMCell}
 # Flax's LSTM has its bias with the recurrent product, its other cells with the input's.
@@ -25,7 +25,7 @@ NAMES = r"""
     ^layers stack/layers    ^forward/cell encoder/0    ^backward/cell encoder/backward/0
     ^cell decoder/0    /cell/ /    score_vector/kernel score/vector    score_ score/
     /out/ /output/    (inner|outer)/ mlp/\1/    (en|de)coder/(\d) \1coder/layers/\2
-    last_norms/0 encoder/last_norm    last_norms/1 decoder/last_norm    /norms/([a-z]+) /\1_residual/norm
+    last_norms/(\w+) \1/last_norm    /norms/([a-z]+) /\1_residual/norm
 """
 
 
@@ -103,12 +103,14 @@ class Layer(nnx.Module):
 
 
 class Transformer(nnx.Module):
+    """Encoder and decoder, or a decoder alone over source and target."""
+
     def __init__(self, c: Any, vocab: int, rngs: nnx.Rngs):
         self.embedding, self.output_bias = nnx.Embed(vocab, c.hidden_size, rngs=rngs), nnx.Param(jnp.zeros(vocab))
-        self.encoder, self.decoder = (
-            nnx.List([Layer(c, cross, rngs) for _ in range(c.num_layers)]) for cross in (False, True)
-        )
-        self.last_norms = nnx.List([nnx.LayerNorm(c.hidden_size, epsilon=1e-5, rngs=rngs) for _ in range(2)])
+        sides = ("decoder",) if c.name == "transformer_decoder" else ("encoder", "decoder")
+        stacks = [nnx.List([Layer(c, n > 0, rngs) for _ in range(c.num_layers)]) for n in range(len(sides))]
+        self.encoder, self.decoder = stacks[0] if len(sides) > 1 else None, stacks[-1]
+        self.last_norms = nnx.Dict({side: nnx.LayerNorm(c.hidden_size, epsilon=1e-5, rngs=rngs) for side in sides})
         self.dropout = nnx.Dropout(c.dropout_rate, rngs=rngs)
 
     def embed(self, ids: jax.Array) -> jax.Array:
@@ -116,13 +118,18 @@ class Transformer(nnx.Module):
         return self.dropout(self.embedding(ids) * size**0.5 + sinusoids(jnp.arange(ids.shape[1])[None], size))
 
     def __call__(self, source: jax.Array, target_in: jax.Array) -> jax.Array:
-        encoded, x, causal = self.embed(source), self.embed(target_in), nnx.make_causal_mask(target_in)
-        for layer in self.encoder:
-            encoded = layer(encoded, None)
-        encoded = self.last_norms[0](encoded)
+        encoded = None
+        if self.encoder is not None:
+            encoded = self.embed(source)
+            for layer in self.encoder:
+                encoded = layer(encoded, None)
+            encoded = self.last_norms["encoder"](encoded)
+        read = target_in if self.encoder is not None else jnp.concatenate([source, target_in], axis=1)
+        x, causal = self.embed(read), nnx.make_causal_mask(read)
         for layer in self.decoder:
             x = layer(x, causal, encoded)
-        return self.embedding.attend(self.last_norms[1](x)) + self.output_bias[...]
+        x = self.last_norms["decoder"](x[:, -target_in.shape[1] :])
+        return self.embedding.attend(x) + self.output_bias[...]
 
 
 def program(case: Any, folder: Path) -> Program:
@@ -131,7 +138,7 @@ def program(case: Any, folder: Path) -> Program:
     if case.setting == "tuned":
         config = given.config
         backend.configure(folder / "run", config.keep_pages, config.cpu_devices, config.deterministic)
-    kinds: dict[str, Any] = {"transformer": Transformer, "gru_attention": AttentionSeq2Seq}
+    kinds = {"transformer": Transformer, "transformer_decoder": Transformer, "gru_attention": AttentionSeq2Seq}
     model = kinds.get(given.config.model.name, Stack)(given.config.model, given.vocab, nnx.Rngs(0))
     num_params = take(model, given.weights)
     optimizer, last = nnx.Optimizer(model, optax.adam(1e-3), wrt=nnx.Param), dict[str, jax.Array]()
@@ -152,11 +159,6 @@ def program(case: Any, folder: Path) -> Program:
     model.eval()
     said = {"num_params": num_params, "loss": float(nnx.jit(loss_of)(model, batch, 0.0))}
     model.train()
-    if case.setting == "tuned":
-        devices = mesh.make()
-        for part in (model, optimizer):
-            nnx.update(part, jax.device_put(nnx.state(part), mesh.replicated(devices)))
-        batch = jax.device_put(batch, mesh.by_rows(devices))
 
     def step() -> None:
         last["loss"] = update(model, optimizer, batch)

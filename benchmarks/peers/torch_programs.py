@@ -22,6 +22,7 @@ NAMES = r"""
     body.(en|de)coder \1coder    self_attn attention    multihead_attn cross_attention
     in_proj_ in_proj.    out_proj output    linear1 mlp.inner    linear2 mlp.outer    norm1 attention_residual.norm
     (decoder\..*)norm2 \1cross_residual.norm    norm[23] mlp_residual.norm    coder\.norm coder.last_norm
+    body.norm decoder.last_norm    body decoder
     embedding.weight inputs.target.table    output_bias head.bias    bridge bridge.maps.0
     score_ score.    vector.weight vector    norm.weight norm.scale    \.weight$ .kernel
 """
@@ -87,14 +88,18 @@ class AttentionSeq2Seq(nn.Module):
 
 
 class Transformer(nn.Module):
-    """`nn.Transformer` with pre-norm between tied embeddings with sinusoids."""
+    """`nn.Transformer`, or a causal `nn.TransformerEncoder` over source and target; pre-norm, tied, sinusoids."""
 
     def __init__(self, c: Any, vocab: int):
         super().__init__()
         H, layers = c.hidden_size, c.num_layers
         self.embedding, self.output_bias = nn.Embedding(vocab, H), nn.Parameter(torch.zeros(vocab))
         how: dict[str, Any] = {"batch_first": True, "norm_first": True}
-        self.body = nn.Transformer(H, c.num_heads, layers, layers, c.mlp_dim, c.dropout_rate, **how)
+        if c.name == "transformer":
+            self.body = nn.Transformer(H, c.num_heads, layers, layers, c.mlp_dim, c.dropout_rate, **how)
+        else:
+            layer = nn.TransformerEncoderLayer(H, c.num_heads, c.mlp_dim, c.dropout_rate, **how)
+            self.body = nn.TransformerEncoder(layer, layers, nn.LayerNorm(H), enable_nested_tensor=False)
         self.dropout = nn.Dropout(c.dropout_rate)
         for part in self.body.modules():
             if isinstance(part, nn.MultiheadAttention):
@@ -107,9 +112,13 @@ class Transformer(nn.Module):
         return self.dropout(self.embedding(ids) * size**0.5 + sinusoids)
 
     def forward(self, batch: dict[str, torch.Tensor], smoothing: float) -> torch.Tensor:
-        source, target = self.embed(batch["source"]), self.embed(batch["target_in"])
-        causal = nn.Transformer.generate_square_subsequent_mask(target.shape[1], device=target.device)
-        states = self.body(source, target, tgt_mask=causal, tgt_is_causal=True)
+        source, target, both = batch["source"], batch["target_in"], isinstance(self.body, nn.Transformer)
+        read = self.embed(target if both else torch.cat([source, target], dim=1))
+        causal = nn.Transformer.generate_square_subsequent_mask(read.shape[1], device=read.device)
+        if both:
+            states = self.body(self.embed(source), read, tgt_mask=causal, tgt_is_causal=True)
+        else:
+            states = self.body(read, causal, is_causal=True)[:, source.shape[1] :]
         return cross_entropy(functional.linear(states, self.embedding.weight, self.output_bias), batch, smoothing)
 
 
@@ -125,7 +134,7 @@ def program(case: Any, folder: Path) -> Program:
     batch = {name: x.long() if x.dtype == torch.int32 else x for name, x in batch.items()}
 
     def build(**changed: Any) -> nn.Module:
-        kinds: dict[str, Any] = {"transformer": Transformer, "gru_attention": AttentionSeq2Seq}
+        kinds = {"transformer": Transformer, "transformer_decoder": Transformer, "gru_attention": AttentionSeq2Seq}
         model = kinds.get(config.name, Stack)(SimpleNamespace(**{**vars(config), **changed}), given.vocab)
         said["num_params"] = take(model, given.weights)
         return model.to(device)
