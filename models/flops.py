@@ -17,11 +17,13 @@ from jax.core import ShapedArray
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
 from models.contract import Architecture, Spec
+from models.tiled_attention import untiled
 
 
 def count(function: Callable, *args: Any) -> int:
     """FLOPs of the products in function(*args); arguments may be shapes. Raises ValueError for a loop without end."""
-    return _of(jax.make_jaxpr(function)(*args).jaxpr)
+    with untiled():
+        return _of(jax.make_jaxpr(function)(*args).jaxpr)
 
 
 def forward(model: Architecture, spec: Spec) -> int:

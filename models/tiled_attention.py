@@ -12,7 +12,9 @@ blocks, also transposed, so that no product turns a tile round in memory.
 Dims: B batch, T queries, S keys, H heads, K head width, N blocks, t and s the queries and keys of one tile.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -41,9 +43,22 @@ class Tiles(NamedTuple):
     bias: Bias | None = None  # of no parameters
 
 
+_tiled = ContextVar("tiled", default=True)
+
+
 def worthwhile(T: int) -> bool:
     """Whether a sequence of T tokens is computed in tiles: on a CPU, from the second tile on."""
-    return T > SIDE and jax.default_backend() == "cpu"
+    return T > SIDE and jax.default_backend() == "cpu" and _tiled.get()
+
+
+@contextmanager
+def untiled() -> Iterator[None]:
+    """Within, no attention is in tiles: of programs whose products are counted, which loops over data would hide."""
+    before = _tiled.set(False)
+    try:
+        yield
+    finally:
+        _tiled.reset(before)
 
 
 def attend_tiled(

@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 import models
-from models import flops
+from models import flops, tiled_attention
 from models.cells import GRUCell, LSTMCell, TanhCell
 from tests.training import runs
 
@@ -83,6 +83,15 @@ def test_a_transformer_layer():
     source, mask, target = flops.example(spec)
     found = compiled_flops(lambda state: nnx.merge(graph, state)(source, mask, target).logits, state)
     assert expected <= found < 1.15 * expected
+
+
+def test_tiles_of_attention_are_counted_as_the_whole(monkeypatch):
+    """Loops over tiles have data for bounds, which a count does not know."""
+    model, spec = built("transformer_decoder")
+    whole = flops.forward(model, spec)
+    monkeypatch.setattr(tiled_attention, "SIDE", 16)
+    assert tiled_attention.worthwhile(spec.max_source_length)
+    assert flops.forward(model, spec) == whole and tiled_attention.worthwhile(spec.max_source_length)
 
 
 def test_a_recurrent_decoder():
