@@ -126,7 +126,7 @@ def cross_entropy(logits: torch.Tensor, batch: dict[str, torch.Tensor], smoothin
     return functional.cross_entropy(logits.flatten(0, 1), batch["target_out"].flatten(), label_smoothing=smoothing)
 
 
-def program(case: Any, folder: Path) -> Program:
+def program(case: SimpleNamespace, folder: Path) -> Program:
     """A training step, from our weights."""
     given, compiled, gpu = read(folder), case.setting == "compiled", torch.cuda.is_available()
     config, device, said = given.config.model, "cuda" if gpu else "cpu", dict[str, float]()

@@ -31,13 +31,21 @@ def test_whole_rows_come_back_whatever_stands_between(tmp_path):
     assert list(metrics_file.rows(tmp_path / "absent")) == []
 
 
+SUMMARY = {"best": {}, "final": {}} | dict.fromkeys(
+    ("num_params", "num_params_non_embedding", "tokens_seen", "target_tokens_per_second")
+    + tuple(f"{activity}_seconds" for activity in ("training", "compile", "eval", "save")),
+    1.0,
+)
+
+
 def test_the_engine_sees_the_last_whole_step(tmp_path):
     assert progress.last_step(tmp_path) == 0
     for more in (b"null", b"[1]", b'{"step": NaN, "kind": "val"}', b'{"step": "x"}', b"\xff", b'{"kind": "tr'):
         written(tmp_path / "metrics.jsonl", more)
         assert progress.last_step(tmp_path) == 6
     written(tmp_path / "metrics.jsonl", b'{"kind": "val", "step": 8}', b'{"kind": "val", "step": 10, "loss": null}')
-    assert record.read_validation(tmp_path) == [(2, 0.5), (4, 0.5), (6, 0.5)]
+    found = {one.measure: one.value for one in record.of_training(tmp_path, SUMMARY)}
+    assert found["late_gain"] == 0.0  # not of a loss that is missing
 
 
 def test_lost_rows_are_counted(tmp_path):
