@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import submitit  # here: importing it configures logging, which closes what a test's capsys has put aside
 
 from experiments.engine import slurm, supervise, trial
 from experiments.engine.execute import execute
@@ -134,8 +135,6 @@ def test_a_start_that_was_killed_after_submitting_is_followed_by_one_that_submit
     cluster, tmp_path, monkeypatch, handed_over
 ):
     """What submitit had not given its work yet is cancelled, since that would wait for it in vain."""
-    import submitit
-
     endless = {"steps": 1_000_000, "every__save": 100_000}
     wave = [Job(name, tmp_path / "jobs", (spec(tmp_path / name, **endless),)) for name in ("one", "other")]
     submit, hand_over = submitit.SlurmExecutor.map_array, "submitit.core.utils.JobPaths.move_temporary_file"
