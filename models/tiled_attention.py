@@ -102,15 +102,17 @@ def _forward(causal: bool, bias: Bias | None, query, key, value, hidden, positio
 
 
 def _backward(causal: bool, bias: Bias | None, kept: Any, gradient) -> tuple[Array, Array, Array, None, None]:
-    return *_by_groups(partial(_gradients, causal, bias), *kept, gradient), None, None
+    of_query, of_key, of_value = _by_groups(partial(_gradients, causal, bias), *kept, gradient)
+    return of_query, of_key, of_value, None, None
 
 
 _attend.defvjp(_forward, _backward)
 
 
-def _by_groups(function: Callable[..., tuple[Array, ...]], *arrays: Array | None) -> tuple[Array, ...]:
+def _by_groups(function: Callable[..., tuple[Array, ...]], query: Array, *others: Array | None) -> tuple[Array, ...]:
     """A function of rows of the batch, for as many of them at once as have HEADS heads together."""
-    B, H = arrays[0].shape[:2]
+    B, H = query.shape[:2]
+    arrays = (query, *others)
     size = max(n for n in range(1, B + 1) if B % n == 0 and (n == 1 or n * H <= HEADS))
     if size == B:
         return function(*arrays)
@@ -123,7 +125,7 @@ def _by_groups(function: Callable[..., tuple[Array, ...]], *arrays: Array | None
 def _context(causal: bool, bias: Bias | None, query, key, value, hidden, position) -> tuple[Array, Array]:
     """The context, and the logarithm of each query's sum of exponentials."""
     queries, keys, values = _blocks(query * query.shape[3] ** -0.5), _blocks(key).mT, _blocks(value)
-    shown = partial(_shown, bias, *(None if x is None else _blocks(x) for x in (hidden, position)))
+    shown = partial(_shown, bias, _blocks_if_any(hidden), _blocks_if_any(position))
 
     def of_queries(at):
         i, query_BHtK = at
@@ -157,7 +159,7 @@ def _gradients(causal: bool, bias: Bias | None, *kept_and_gradient) -> tuple[Arr
     queries, gradients, keys, values = (_blocks(x) for x in (query * scale, gradient, key, value))
     log_totals = _blocks(log_total)
     products = _blocks((gradient.astype(wide) * context).sum(-1, keepdims=True))
-    shown = partial(_shown, bias, *(None if x is None else _blocks(x) for x in (hidden, position)))
+    shown = partial(_shown, bias, _blocks_if_any(hidden), _blocks_if_any(position))
 
     def of_keys(of_queries, at):
         j, key_BHsK, key_BHKs, value_BHKs = at
@@ -181,7 +183,8 @@ def _gradients(causal: bool, bias: Bias | None, *kept_and_gradient) -> tuple[Arr
 
     blocks = (jnp.arange(len(keys)), keys, keys.mT, values.mT)
     of_queries, of_both = jax.lax.scan(of_keys, jnp.zeros(queries.shape, wide), blocks)
-    return _joined(of_queries * scale).astype(dtype), *(_joined(x) for x in of_both)
+    of_key, of_value = (_joined(x) for x in of_both)
+    return _joined(of_queries * scale).astype(dtype), of_key, of_value
 
 
 def _shown(bias: Bias | None, hidden, position, scores_BHts, i, j, diagonal: bool) -> Array:
@@ -204,6 +207,10 @@ def _blocks(x: Array) -> Array:
     """(B, H, T, K) -> (N, B, H, SIDE, K), or (B, T) -> (N, B, SIDE)."""
     axis = 2 if x.ndim == 4 else 1
     return jnp.moveaxis(x.reshape(*x.shape[:axis], -1, SIDE, *x.shape[axis + 1 :]), axis, 0)
+
+
+def _blocks_if_any(x: Array | None) -> Array | None:
+    return None if x is None else _blocks(x)
 
 
 def _joined(x: Array) -> Array:

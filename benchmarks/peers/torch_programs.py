@@ -134,8 +134,9 @@ def program(case: SimpleNamespace, folder: Path) -> Program:
     batch = {name: x.long() if x.dtype == torch.int32 else x for name, x in batch.items()}
 
     def build(**changed: Any) -> nn.Module:
-        kinds = {"transformer": Transformer, "transformer_decoder": Transformer, "gru_attention": AttentionSeq2Seq}
-        model = kinds.get(config.name, Stack)(SimpleNamespace(**{**vars(config), **changed}), given.vocab)
+        other = AttentionSeq2Seq if config.name == "gru_attention" else Stack
+        kind = Transformer if config.name.startswith("transformer") else other
+        model: nn.Module = kind(SimpleNamespace(**{**vars(config), **changed}), given.vocab)
         said["num_params"] = take(model, given.weights)
         return model.to(device)
 

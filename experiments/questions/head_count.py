@@ -163,13 +163,13 @@ def runs(scale: str) -> Iterator[Run]:
             yield controlled(Run(CONFIGS[task], {"task": task, "heads": heads}, overrides=overrides))
         return
     rates = (1e-3, 2e-3, 4e-3) if scale == "cpu" else (5e-4, 1e-3, 2e-3)
-    values = (MULTI30K_CPU, RECALL_CPU) if scale == "cpu" else (MULTI30K_GPU, RECALL_GPU)
-    for (task, where), overrides in zip(CONFIGS.items(), values, strict=True):
+    sizes = (MULTI30K_CPU, RECALL_CPU) if scale == "cpu" else (MULTI30K_GPU, RECALL_GPU)
+    for (task, where), overrides in zip(CONFIGS.items(), sizes, strict=True):
         tuning = Tuning(rates, extensions=1)
         setting = ",zoology_256_16" if (task, scale) == (RECALL, "gpu") else ""
         for heads in HEADS:
-            axes, values = {"task": task, "heads": heads}, {**overrides, "model.num_heads": heads}
-            run = controlled(Run(where + setting, axes, overrides=values, tuning=tuning))
+            values = {**overrides, "model.num_heads": heads}
+            run = controlled(Run(where + setting, {"task": task, "heads": heads}, overrides=values, tuning=tuning))
             yield from over_seeds(run, 5)
             if heads in LEVELLED:
                 yield doubled(run)

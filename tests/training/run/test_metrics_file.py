@@ -1,6 +1,7 @@
 """Every row that is whole counts, and those that are lost are said."""
 
 import json
+from typing import Any
 
 from experiments.engine import progress, record
 from training.run import metrics_file
@@ -31,7 +32,7 @@ def test_whole_rows_come_back_whatever_stands_between(tmp_path):
     assert list(metrics_file.rows(tmp_path / "absent")) == []
 
 
-SUMMARY = {"best": {}, "final": {}} | dict.fromkeys(
+SUMMARY: dict[str, Any] = {"best": {}, "final": {}} | dict.fromkeys(
     ("num_params", "num_params_non_embedding", "tokens_seen", "target_tokens_per_second")
     + tuple(f"{activity}_seconds" for activity in ("training", "compile", "eval", "save")),
     1.0,
