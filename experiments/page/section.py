@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.analysis.finding import Outcome
@@ -33,6 +35,7 @@ def section(answer: Answer) -> dict[str, Any]:
         "done": f"{verdict['runs']} of the grid's {verdict['runs_of_the_grid']} runs are finished.",
         "version": of,
         "outdated": outdated,
+        "picture": _picture(answer.folder / "figure.png") if outdated else "",
         "cut": question.CUT if answer.scale == "cpu" and not outdated else "",
         "changed": version.since(answer.everything),
         "under_review": question.UNDER_REVIEW,
@@ -58,6 +61,11 @@ def panel(chart: LayerChart) -> str:
         columns = list(rows[0]) if rows else []
         spec["datasets"][name] = {"columns": columns, "rows": [list(row.values()) for row in rows]}
     return json.dumps(spec, separators=(",", ":")).replace("<", "\\u003c").replace("&", "\\u0026")
+
+
+def _picture(path: Path) -> str:
+    """A picture that stands in the page itself; empty if there is none."""
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}" if path.is_file() else ""
 
 
 def _finding(found: dict[str, Any]) -> dict[str, Any]:

@@ -45,7 +45,8 @@ def test_results_of_an_earlier_version_say_so_and_are_not_drawn_by_this_one(tmp_
     text = question_page.write("throughput", question, "cpu", tmp_path).read_text()
     assert f"version {of + 1} has not been run" in text and f"- Version {of + 1}: what was wrong is mended." in text
     found = answer.find("throughput", question, "cpu", tmp_path)
-    assert section.section(found)["panels"]() == [] and section.section(found)["cut"] == ""
+    shown = section.section(found)
+    assert shown["panels"]() == [] and shown["cut"] == "" and shown["picture"].startswith("data:image/png;base64,")
 
 
 @pytest.mark.parametrize("name", NAMES)
