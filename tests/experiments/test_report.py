@@ -330,6 +330,7 @@ def test_fairness_says_what_each_cell_was_given():
     assert first == {
         "task": "recall",
         "system": "GRU",
+        "control": "none",
         "seeds": "5",
         "parameters": "54,321",
         "without embeddings": "49,999",
