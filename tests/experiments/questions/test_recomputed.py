@@ -3,11 +3,12 @@
 Nothing of experiments/ is asked for a number: what a system's effect is, and every interval and p, is written out here.
 """
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,15 +16,18 @@ import pytest
 from scipy import stats
 
 from experiments.questions import NAMES, find
+from tests.experiments.questions import test_parity
 
 RESULTS = Path("docs/results")
 FEWEST = 5  # seeds
 
 
 class Claim(NamedTuple):
-    kind: str  # larger, smaller, equivalent
+    kind: str  # larger, smaller, equivalent; more
     limit: float  # least, most or margin
-    values: list[list[float]]  # of each comparison, one a seed
+    values: list[
+        list[float]
+    ]  # of each comparison, one a seed; of `more`, seeds that solve it and seeds, of both systems
 
 
 def gradient_flow(table: pd.DataFrame) -> Iterator[tuple[str, Claim]]:
@@ -83,7 +87,32 @@ def gradient_flow(table: pd.DataFrame) -> Iterator[tuple[str, Claim]]:
     yield "control", Claim("equivalent", 0.5, controls)
 
 
-RECOMPUTED: dict[str, Callable[[pd.DataFrame], Iterator[tuple[str, Claim]]]] = {"gradient_flow": gradient_flow}
+def parity(table: pd.DataFrame) -> Iterator[tuple[str, Claim]]:
+    rotary, rnns = "Transformer, rotary", ("tanh RNN", "GRU", "LSTM")
+    others = [f"Transformer, {name}" for name in ("no positions", "sinusoidal", "ALiBi")]
+
+    def accuracy(system: str, low: int, high: int, control: str = "none") -> pd.Series:
+        mine = table[(table.system == system) & (table.control == control) & (table.measure == "token_accuracy")]
+        mine = mine[(mine.probe == "accuracy_by_length") & (mine.place > low) & (mine.place <= high)]
+        return mine.groupby("seed").value.mean()
+
+    def solved(a: str, b: str, low: int, high: int) -> list[float]:
+        each = accuracy(a, low, high), accuracy(b, low, high)
+        return [float(n) for one in each for n in ((one >= 0.9).sum(), len(one))] if all(map(len, each)) else []
+
+    def from_chance(system: str, control: str = "none") -> list[float]:
+        return (accuracy(system, 40, 400, control) - 0.5).tolist()
+
+    yield "C20", Claim("more", 0.0, [solved(rnn, rotary, 40, 400) for rnn in rnns])
+    yield "C20, within", Claim("more", 0.0, [solved(rotary, other, 20, 40) for other in others])
+    yield "C20, chance", Claim("equivalent", 0.1, [from_chance(system) for system in (rotary, *others)])
+    yield "control, rate", Claim("equivalent", 0.1, [from_chance(rotary, "twice the rate")])
+
+
+RECOMPUTED: dict[str, Callable[[pd.DataFrame], Iterator[tuple[str, Claim]]]] = {
+    "gradient_flow": gradient_flow,
+    "parity": parity,
+}
 
 
 def two_sided(values: list[float], against: float) -> float:
@@ -102,8 +131,15 @@ def corrected(p: list[float]) -> list[float]:
     return [float(stepped[sizes.index(one)]) for one in p]
 
 
+def fisher(k: float, n: float, other: float, m: float) -> float:
+    """The share of tables with these margins that have k or more of n."""
+    return float(stats.hypergeom.sf(k - 1, n + m, k + other, n))
+
+
 def p_of(claim: Claim, values: list[list[float]], says: str) -> list[float]:
     """Of the test that decided, of each comparison that was asked."""
+    if claim.kind == "more":
+        return corrected([fisher(*one) for one in values])
     if claim.kind == "equivalent" and says != "fails":
         return corrected([equivalence(one, claim.limit) for one in values])
     if claim.kind == "equivalent":
@@ -122,16 +158,31 @@ def test_a_committed_verdict_follows_from_its_rows(name):
     assert name in RECOMPUTED, f"write here what {name} judges, from its rows alone"
     table = pd.read_parquet(RESULTS / name / "cpu" / "table.parquet")
     verdict = json.loads((RESULTS / name / "cpu" / "verdict.json").read_text())
-    findings = {one["claim"]: one for one in verdict["findings"]}
-    for claim, expected in RECOMPUTED[name](table[table.role == "report"]):
+    check(RECOMPUTED[name](table[table.role == "report"]), verdict["findings"])
+
+
+def test_parity_is_recomputed_as_it_is_judged():
+    """By made-up rows, as long as its runs are not finished."""
+    table = test_parity.made_up({**test_parity.AS_PREDICTED, "tanh RNN": [(0.99, 0.99), *[(0.5, 0.5)] * 4]})
+    check(parity(table), [dataclasses.asdict(one) for one in find("parity").verdict(table)])
+
+
+def check(recomputed: Iterator[tuple[str, Claim]], judged: list[dict[str, Any]]) -> None:
+    findings = {one["claim"]: one for one in judged}
+    for claim, expected in recomputed:
         effects = findings[claim]["effects"]
         assert len(effects) == len(expected.values), claim
         asked = [values for values in expected.values if len(values)]
         for effect, values in zip(effects, expected.values, strict=True):
-            assert effect["seeds"] == len(values), (claim, effect["name"])
             if not len(values):
                 assert effect["says"] not in ("holds", "fails")
                 continue
+            if expected.kind == "more":
+                k, n, other, m = values
+                assert effect["size"] == pytest.approx(k / n - other / m) and effect["seeds"] == min(n, m)
+                assert effect["p"] == pytest.approx(p_of(expected, asked, "")[asked.index(values)])
+                continue
+            assert effect["seeds"] == len(values), (claim, effect["name"])
             assert effect["size"] == pytest.approx(np.mean(values), rel=1e-6)
             if len(values) > 1:
                 low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
