@@ -11,6 +11,7 @@ from experiments.engine.study import Study
 from experiments.engine.trial import Spec
 from training.machine.signals import StopRequest
 
+SILENT = 60.0  # seconds after which jobs that have not ended, though asked, are named
 TICK = 0.5  # seconds between looks at the clock, the rows and the bar
 
 
@@ -22,7 +23,7 @@ class Outcome(NamedTuple):
 def execute(study: Study, executor: Executor, *, budget: float = 0.0) -> Outcome:
     """`budget` is in minutes (0: none). If a run fails, the others go on."""
     deadline = time.monotonic() + 60 * budget if budget else float("inf")
-    stopped = ""
+    stopped, remind = "", float("inf")
     ended: list[End] = []
     try:
         with StopRequest() as stop, Progress() as bar:
@@ -31,10 +32,15 @@ def execute(study: Study, executor: Executor, *, budget: float = 0.0) -> Outcome
                 if not stopped and (stop.requested or time.monotonic() > deadline):
                     stopped = "stopped as asked" if stop.requested else "the budget is spent"
                     bar.say(f"{stopped}; {executor.stop()}")
+                    remind = time.monotonic() + SILENT
                 if sitting.news(ended, stopped):
                     sitting.replan(start=not stopped)
                 if not executor.running:
                     return Outcome(sitting.failed, stopped)
+                if time.monotonic() > remind:
+                    names = ", ".join(job.name for job in executor.running)
+                    bar.say(f"waiting for {names} to save and end; Ctrl-C twice ends them by force")
+                    remind = float("inf")
                 sitting.show()
                 ended = executor.wait(TICK)
     finally:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.engine import execute as execute_module
 from experiments.engine import jobs, local, process, sitting, trial
 from experiments.engine.execute import execute
 from experiments.engine.jobs import Job
@@ -117,6 +118,24 @@ def test_a_spent_budget_starts_nothing_more(tmp_path, capsys):
     assert sitting.close(asked, outcome) == 75  # try again later, to a scheduler
     assert "not finished (the budget is spent); the same command goes on from here" in capsys.readouterr().err
     assert sitting.close(asked, execute(asked, Pretending())) == 0
+
+
+def test_jobs_that_do_not_end_when_asked_are_named(tmp_path, capsys, monkeypatch):
+    class Slow(Pretending):
+        looks = 0
+
+        def stop(self) -> str:
+            return "saving what is running"
+
+        def wait(self, seconds):
+            self.looks += 1
+            return super().wait(seconds) if self.looks == 3 else []
+
+    monkeypatch.setattr(execute_module, "SILENT", 0.0)
+    asked = study(tmp_path, cells("a", seeds=1))
+    assert execute(asked, Slow(), budget=1e-9).stopped
+    said = capsys.readouterr().err
+    assert said.count(" to save and end; Ctrl-C twice ends them by force") == 1
 
 
 # ---- processes of this machine ------------------------------------------------------------------------------------
