@@ -8,7 +8,7 @@ import functools
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -104,9 +104,13 @@ def read_by_step(batch: Batch) -> dict[str, np.ndarray]:
     }
 
 
-def place(batch: Batch, mesh: Mesh, micro_batches: int = 1) -> dict[str, jax.Array]:
-    """The batch's arrays on the devices, rows filled up to a multiple of devices and micro-batches."""
-    return put(read_by_step(pad_rows(batch, mesh.size * micro_batches)), by_rows(mesh))
+def place(batch: Batch, mesh: Mesh, micro_batches: int = 1) -> Mapping[str, jax.Array | np.ndarray]:
+    """The batch's arrays on the devices, rows filled up to a multiple of devices and micro-batches.
+
+    Those of a single CPU device stay as they are: a compiled program takes them from the host in a third of the time.
+    """
+    arrays = read_by_step(pad_rows(batch, mesh.size * micro_batches))
+    return arrays if jax.device_count() == 1 and jax.default_backend() == "cpu" else put(arrays, by_rows(mesh))
 
 
 def of_this_process(model: nnx.Module) -> Any:

@@ -10,10 +10,11 @@ from concurrent.futures import Future
 from typing import Any
 
 import jax
+import numpy as np
 
 from training.machine import backend
 
-Arrays = Mapping[str, jax.Array]
+Arrays = Mapping[str, jax.Array | np.ndarray]
 
 
 class Programs:
