@@ -171,8 +171,8 @@ task = data.build(config.task, config.data)
 model = models.build(name, config.model, task.spec, jax.random.key(0))
 trainer = Trainer(model, task.spec, Recipe.of(config), mesh.make(), Clock({}))
 trainer.step(0, next(pipeline.train_batches(task, pipeline.Batching.of(config))))
-(program,) = trainer._train_step._compiled.values()
-print(program.as_text(), end="\f")
+(program,) = trainer._whole_step._programs.values()
+print(program.result().as_text(), end="\f")
 """
 
 
