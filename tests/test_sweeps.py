@@ -48,6 +48,6 @@ def test_the_command_of_an_agent_runs_as_it_stands(path, tmp_path):
     config = json.loads((workdir / "config.json").read_text())["config"]
     assert (config["model"]["num_heads"], config["seed"]) == tuple(values.values())
     sent = wandb_files.read(workdir)
-    assert set(sent.ids) == {"r4nd0m1d"}  # where the agent looks for it
+    assert set(sent.ids) == {"r4nd0m1d"}, made.stderr  # where the agent looks for it
     assert any(sweep["metric"]["name"] in row for row in sent.history)
     assert sent.sweeps == {"sw33p"}
