@@ -163,7 +163,7 @@ def _training(name: str, spec: Spec, recipe: Recipe, model: Architecture, batch:
         held["state"], metrics = program(held["state"], arrays, dials)
         return metrics
 
-    work = flops.count(lambda weights: train_step.forward(skeleton(weights), arrays).logits, weights)
+    work = flops.count(lambda weights, arrays: train_step.forward(skeleton(weights), arrays).logits, weights, arrays)
     return Timed(name, take, (1 + BACKWARD) * work, _tokens(batch, spec), 1, taken, size)
 
 

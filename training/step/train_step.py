@@ -31,7 +31,7 @@ from training.step.params import Params, Skeleton
 BLOCK = 1024  # steps whose learning rates are computed together
 
 State = dict[str, Any]
-Arrays = Mapping[str, jax.Array | np.ndarray]
+Arrays = Mapping[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
