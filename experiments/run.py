@@ -44,6 +44,9 @@ def compared(study: Study, committed: Sequence[Path]) -> list[str]:
     if not committed:
         return []
     before, after = (results.reported(table.read(path)) for path in (*committed[-1:], *study.folders.tables()))
+    was, now = (int(one["version"].max()) for one in (before, after))
+    if was != now:
+        return [f"the committed table is of version {was} and these runs of version {now}: they are not compared"]
     return moved.lines(before, after, results.OF_THE_MACHINE)
 
 

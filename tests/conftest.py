@@ -44,13 +44,16 @@ PROCESSES = (  # files and folders most of whose tests start a process, a browse
     "experiments/engine/test_stopping.py",
     "experiments/engine/test_execute.py",
     "experiments/engine/test_slurm.py",
+    "experiments/questions/test_names.py",
     "experiments/test_report.py",
     "models/test_shapes.py",
     "test_howto.py",
     "test_sweeps.py",
     "training/machine/test_mesh.py",
     "training/machine/test_signals.py",
+    "training/run/test_claim.py",
     "training/run/test_tracking.py",
+    "training/test_mirror.py",
     "training/test_reliability.py",
 )
 SLOW = (  # files and folders most of whose tests train

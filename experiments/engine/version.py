@@ -27,6 +27,10 @@ ROOMS = ("data", "models", "training", "experiments")  # whose files numbers com
 NAMED = 3  # files that are named where more have changed
 
 
+OWN_TEXT = [key.removeprefix("data.") for key in identity.PLACES if key not in ("data.cache_dir", "data.file")]
+"""Keys of `config.data` that say where text of one's own lies."""
+
+
 class Version(NamedTuple):
     """The version of a run that is due."""
 
@@ -41,7 +45,7 @@ class Version(NamedTuple):
         config = due.config
         probes = json.dumps([[one.probe, list(one.at), dict(one.options)] for one in due.probes], sort_keys=True)
         # What would have to be downloaded to be looked at is taken to be what it was.
-        text = _text(config.task, config.data.to_json()) if config.data.get("dir") else {}
+        text = _text(config.task, config.data.to_json()) if any(map(config.data.get, OWN_TEXT)) else {}
         return cls(due.version, flat(config.to_dict()), probes, text, due.alone)
 
     @property

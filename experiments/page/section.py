@@ -44,12 +44,19 @@ def section(answer: Answer) -> dict[str, Any]:
         "fairness": fairness(answer.everything, question.BUDGETS.get(answer.scale, {})),
         "table": (answer.folder / "table.parquet").as_posix(),
         "rows": f"{len(answer.everything):,}",
-        "commands": (
-            answer.command,
-            f"python -m experiments.figure {run}  # figure and verdict from the table",
-            f"{answer.command} --fresh  # every run again, and a comparison with these",
-        ),
+        "commands": _commands(answer, run, question.VERSION, of),
     }
+
+
+def _commands(answer: Answer, run: str, version: int, of: int) -> tuple[str, ...]:
+    if of < version:
+        made = answer.everything["commit"].iloc[-1]
+        return f"{answer.command}  # version {version}", f"git checkout {made}  # the code of version {of}"
+    return (
+        answer.command,
+        f"python -m experiments.figure {run}  # figure and verdict from the table",
+        f"{answer.command} --fresh  # every run again, and a comparison with these",
+    )
 
 
 def panel(chart: LayerChart) -> str:

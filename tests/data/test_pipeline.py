@@ -70,6 +70,7 @@ def test_resuming_gives_exactly_the_batches_to_come(task, config):
         assert_same(take(task, config, 3, start=start), whole[start : start + 3])
 
 
+@pytest.mark.processes
 def test_worker_processes_keep_the_order(task, config):
     assert_same(take(task, changed(config, workers=2), 7, start=2), take(task, config, 9)[2:])
 

@@ -1,6 +1,7 @@
 """A question from its command to its folder: what is finished stays, and mistakes overwrite nothing."""
 
 import json
+import re
 import shutil
 import sys
 import types
@@ -214,6 +215,11 @@ def test_run_anew_it_is_compared_to_the_committed_table(copy, monkeypatch, capsy
     assert run.main(words(copy, "--fresh", "--dry-run")) == 0
     assert "--fresh" not in said + capsys.readouterr().out
     assert contents(copy / "published") == before[1]
+    table.write(everything.assign(version=everything["version"] - 1), published)
+    assert run.main(words(copy, "--fresh")) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"the committed table is of version (\d) and these runs of version (?!\1)\d: they are not", said)
+    assert "moved" not in said
     now = contents(copy / "results")
     assert {path: now[path] for path in before[0]} == before[0]
     assert (results(copy) / "fresh" / "figure.png").exists()

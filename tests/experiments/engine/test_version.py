@@ -83,6 +83,20 @@ def test_the_text_counts_and_not_where_it_lies(folders):
     assert wanted(config="configs/multi30k.py:gru").text == {}  # it would have to be downloaded
 
 
+def test_text_of_files_that_are_named_one_by_one_counts(folders):
+    def of_files(folder: Path) -> Version:
+        files = {
+            f"data.{split}_{side}": str(folder / f"{split}.{suffix}")
+            for split in ("train", "val", "test")
+            for side, suffix in (("source", "xx"), ("target", "yy"))
+        }
+        own = {"data.cache_dir": str(folder / "cache"), "data.tokenizer.name": "char"}
+        return wanted(config="configs/translate.py:gru", here=files | own)
+
+    here, _, other = map(of_files, folders)
+    assert here.text and other.differs(row(here)) == "another text of train"
+
+
 def finished(folder: Path, published: bool, device: str, timed: bool) -> bool:
     """Whether a row of a table counts."""
     probes = (Probing("exposure", alone=timed),)

@@ -24,7 +24,7 @@ def test_committed_pages_are_of_the_committed_results(name, tmp_path):
 def test_what_a_page_says(tmp_path):
     """A verdict that is not under review stands there with its reasons."""
     shutil.copytree(RESULTS / "parity", tmp_path / "parity")
-    question = types.SimpleNamespace(**{**vars(find("parity")), "UNDER_REVIEW": ""})
+    question = types.SimpleNamespace(**{**vars(find("parity")), "UNDER_REVIEW": "", "VERSION": 1})
     path = question_page.write("parity", question, "cpu", tmp_path)
     text = path.read_text()
     assert "under review" not in text.lower()
@@ -43,6 +43,7 @@ def test_results_of_an_earlier_version_say_so_and_are_not_drawn_by_this_one(tmp_
     history = {**find("throughput").HISTORY, of + 1: "what was wrong is mended"}
     question = types.SimpleNamespace(**{**vars(find("throughput")), "VERSION": of + 1, "HISTORY": history})
     text = question_page.write("throughput", question, "cpu", tmp_path).read_text()
+    assert f"# version {of + 1}\ngit checkout " in text and "--fresh" not in text and "experiments.figure" not in text
     assert f"version {of + 1} has not been run" in text and f"- Version {of + 1}: what was wrong is mended." in text
     found = answer.find("throughput", question, "cpu", tmp_path)
     shown = section.section(found)
