@@ -209,8 +209,9 @@ def find_parallel(folder: str | Path, source_language: str, target_language: str
     """
     folder = Path(folder)
     if not folder.is_dir():
+        where = "" if folder.is_absolute() else f" in {Path.cwd()}"
         raise FileNotFoundError(
-            f"data.dir = {folder} is not a folder; "
+            f"data.dir = {folder} is not a folder{where}; "
             f"give one that holds train.{source_language}[.gz] and train.{target_language}[.gz]"
         )
     sources, targets = _by_stem(folder, source_language), _by_stem(folder, target_language)

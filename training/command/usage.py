@@ -54,8 +54,10 @@ def split(where: str) -> tuple[str, str]:
 
 
 def at_home(word: str) -> str:
-    """A word of a command whose value is a path in the home folder; a shell leaves the ~ in `--workdir=~/x`."""
-    flag, path = found.groups() if (found := re.fullmatch(r"(--?[\w.-]+=)?(~/.*)", word)) else (word, "")
+    """A word of a command whose value is a path in the home folder, or that folder; a shell leaves the ~ in
+    `--workdir=~/x`. A config's value `~` is no path."""
+    found = re.fullmatch(r"(--?[\w.-]+=)?(~/.*)", word) or re.fullmatch(r"(--?(?!config\.)[\w-]+=)(~)", word)
+    flag, path = found.groups() if found else (word, "")
     return (flag or "") + os.path.expanduser(path)
 
 

@@ -6,6 +6,7 @@ aside, from a whole one of other code, which is left alone.
 """
 
 import contextlib
+import errno
 import json
 import logging
 import shutil
@@ -19,6 +20,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax reports every file it touches, and what it raises too
+
+
+ELSEWHERE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+SAID_OF_IT = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED")
+"""What a folder, a disk or a process lacks, by number and in TensorStore's words: no sign of damaged bytes."""
 
 
 class CheckpointError(OSError):
@@ -167,12 +173,18 @@ class Checkpoints:
         return meta
 
     def _read(self, step: int, **items: Any) -> Any:
-        """Raises CheckpointError for whatever a broken file raises."""
+        """Raises CheckpointError for what a broken file raises, and OSError where something else is in the way."""
         try:
             return self._manager.restore(step, args=ocp.args.Composite(**items))
         except Exception as error:
             _silence_what_is_unfinished()
-            raise CheckpointError(f"{self.folder / str(step)}: unreadable ({_first_line(error)})") from error
+            path, said = self.folder / str(step), _first_line(error)
+            if isinstance(error, MemoryError):
+                raise
+            if getattr(error, "errno", None) in ELSEWHERE or any(word in str(error) for word in SAID_OF_IT):
+                way_out = "nothing was touched; mend this and run the same command again"
+                raise OSError(f"{path}: could not be read ({said}); {way_out}") from error
+            raise CheckpointError(f"{path}: unreadable ({said})") from error
 
     def restore_newest(self, template: Any) -> tuple[int, Any, dict] | None:
         """The newest whole checkpoint; damaged ones are set aside with a warning. None where none is left.

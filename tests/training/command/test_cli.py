@@ -94,6 +94,7 @@ def test_the_home_folder_is_found_in_any_path(monkeypatch, tmp_path):
     assert (options.workdir, wandb.name, wandb.group) == (tmp_path / "x", f"{tmp_path}/b", "~")
     assert eval.parse(["--workdir", "~/x", "--input=~/in"]).options.input == f"{tmp_path}/in"
     assert eval.parse(["--workdir", "~/x", "--input=~/in"]).options.workdir == tmp_path / "x"
+    assert eval.parse(["--workdir=~", "--input=~/in"]).options.workdir == tmp_path
 
 
 MISTAKES = {

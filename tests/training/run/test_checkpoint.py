@@ -1,7 +1,9 @@
 """Checkpoints come back as they were written, and a broken one never passes for whole."""
 
+import errno
 import gc
 import json
+import os
 
 import jax
 import jax.numpy as jnp
@@ -94,6 +96,20 @@ def test_broken_newest_is_set_aside_for_the_one_before(saved, breaks):
     assert checkpoints.steps() == [1, 2] and (saved / "broken" / "3").is_dir()
     checkpoints.save(3, state(3), META)  # and its step can be saved again
     assert_equal(checkpoints.restore(3, state(0))[0], state(3))
+
+
+@pytest.mark.parametrize("lacks", [errno.EACCES, errno.EIO, errno.ESTALE, errno.EMFILE])
+def test_what_cannot_be_read_for_now_is_not_set_aside(saved, monkeypatch, lacks):
+    def refuse(*_, **__):
+        raise OSError(lacks, os.strerror(lacks))
+
+    checkpoints = Checkpoints(saved, 3)
+    with monkeypatch.context() as broken:
+        broken.setattr(ocp.CheckpointManager, "restore", refuse)
+        with pytest.raises(OSError, match=r"checkpoints/3: could not be read .*nothing was touched") as error:
+            checkpoints.restore_newest(state(0))
+    assert not isinstance(error.value, CheckpointError)
+    assert checkpoints.steps() == [1, 2, 3] and checkpoints.restore_newest(state(0))[0] == 3
 
 
 def test_nothing_whole_is_nothing(saved):
