@@ -13,14 +13,14 @@ Weights = dict[str, np.ndarray]
 FUSED = {"qkv": ("query", "key", "value"), "kv": ("key", "value")}
 
 
-def leave(folder: Path, config: Any, weights: Mapping[str, Any], batch: Mapping[str, Any]) -> None:
-    (folder / "config.json").write_text(config.to_json(), encoding="utf-8")
+def leave(folder: Path, config: str, weights: Mapping[str, Any], batch: Mapping[str, Any]) -> None:
+    (folder / "config.json").write_text(config, encoding="utf-8")
     np.savez(folder / "weights.npz", **weights)
     np.savez(folder / "batch.npz", **batch)
 
 
 class Given(NamedTuple):
-    config: Any  # as nested attributes
+    config: SimpleNamespace  # as nested attributes
     weights: Weights  # by our names, with the columns of fused projections parted
     batch: dict[str, np.ndarray]
     vocab: int  # 0 of a stack

@@ -51,7 +51,7 @@ class Ours(Program):
         else:
             limit = 0 if case.split else config.eval_examples
             self.held_out = list(pipeline.eval_batches(self.task, case.split or "val", batching, limit=limit))
-        leave(folder, config, params.flatten(self.model), self.held_out[0])
+        leave(folder, config.to_json(), params.flatten(self.model), self.held_out[0])
         if isinstance(self.task, Translation):
             self.leave_text(self.task, tokenizer / "joint.model")
 

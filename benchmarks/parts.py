@@ -38,7 +38,7 @@ def training(config: ConfigDict, folder: Path) -> Program:
     skeleton, weights, random = params.Skeleton(model), params.flatten(model), np.random.default_rng(0)
     shape = (config.batch_size, config.data.max_length, config.model.hidden_size)
     batch = {name: random.standard_normal(shape, np.float32) for name in ("inputs", "targets")}
-    leave(folder, config, weights, batch)
+    leave(folder, config.to_json(), weights, batch)
 
     def loss_of(weights, batch):
         return jnp.square(skeleton(weights)(batch["inputs"]) - batch["targets"]).mean()

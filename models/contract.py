@@ -70,7 +70,7 @@ class Architecture(nnx.Module):
     decodes: ClassVar[bool] = True  # has `start` and `step`
     needs_source: ClassVar[bool] = False  # cannot run where spec.source == "none"
 
-    inputs: Any
+    inputs: Any  # `Inputs` and `OutputHead` of models/layers.py, which stands above this file
     head: Any
 
     def __init__(self, config: ConfigDict, spec: Spec, rngs: nnx.Rngs):

@@ -5,6 +5,7 @@ over its GRU cell, and a Transformer of its layers.
 """
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -132,7 +133,7 @@ class Transformer(nnx.Module):
         return self.embedding.attend(x) + self.output_bias[...]
 
 
-def program(case: Any, folder: Path) -> Program:
+def program(case: SimpleNamespace, folder: Path) -> Program:
     """A training step, from our weights."""
     given = read(folder)
     if case.setting == "tuned":

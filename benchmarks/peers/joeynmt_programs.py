@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ def adopt(model: Model, weights: Weights) -> int:
 class JoeyNMT(Program):
     """The model with our weights, and its data of the case."""
 
-    def __init__(self, case: Any, folder: Path):
+    def __init__(self, case: SimpleNamespace, folder: Path):
         logging.disable(logging.WARNING)
         given, self.case, self.folder = read(folder), case, folder
         self.peak_memory = torch.cuda.max_memory_allocated if torch.cuda.is_available() else peak_resident_bytes
