@@ -17,7 +17,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from models import cudnn_lstm
-from models.cells import Carry, Cell, Gates
+from models.cells import Carry, Cell, Gates, LSTMCell
 from models.dropout import dropout, fold
 from models.options import EVERY, Option, count, rate, width
 from models.scan import scan, scan_remat
@@ -155,9 +155,9 @@ class RecurrentStack(nnx.Module):
             after.append(_beside(carry_ahead, carry_behind))
         return hidden_TBH, tuple(after)
 
-    def _run(self, cell: Any, inputs, mask_TB, carry: Carry, reverse: bool, tapper: Tapper, name: str):
+    def _run(self, cell: Cell, inputs, mask_TB, carry: Carry, reverse: bool, tapper: Tapper, name: str):
         """One layer in one direction, by the stack's back-end; with taps by a scan, which alone has steps to tap."""
-        if self.backend == "cudnn" and not tapper.taps:
+        if self.backend == "cudnn" and isinstance(cell, LSTMCell) and not tapper.taps:
             length = inputs[0].shape[0]
             inputs_TBD = jnp.concatenate([jnp.broadcast_to(x, (length, *x.shape[1:])) for x in inputs], axis=-1)
             return cudnn_lstm.run_lstm(cell, inputs_TBD, mask_TB, carry, reverse=reverse)

@@ -8,7 +8,7 @@ Dims: B batch, S source length, T target length, E embedding width, H hidden wid
 width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -180,7 +180,7 @@ class AttentionSeq2Seq(EncoderDecoder):
 
 
 def attend(
-    scores: Any,
+    scores: Callable[..., Array],
     linear: LinearFn,
     constants: Any,
     query_BTH: Float[Array, "B T H"],
