@@ -70,9 +70,6 @@ class Architecture(nnx.Module):
     decodes: ClassVar[bool] = True  # has `start` and `step`
     needs_source: ClassVar[bool] = False  # cannot run where spec.source == "none"
 
-    inputs: Any  # `Inputs` and `OutputHead` of models/layers.py, which stands above this file
-    head: Any
-
     def __init__(self, config: ConfigDict, spec: Spec, rngs: nnx.Rngs):
         """Draws parameters through `rngs.params()`. Raises ValueError for values that do not fit."""
         raise NotImplementedError
@@ -98,9 +95,9 @@ class Architecture(nnx.Module):
     def logits(self, readout: Float[Array, "... R"]) -> Float[Array, "... V"]:
         """The output layer alone, for `step` and for a loss that wants few positions' logits at a time.
 
-        An architecture that keeps its `Inputs` and `OutputHead` (`models/layers.py`) as `inputs` and `head` has it.
+        `Embedded` (`models/layers.py`) has it.
         """
-        return self.head(readout, self.inputs.target)
+        raise NotImplementedError
 
     def start(
         self,

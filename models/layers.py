@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from models.contract import Spec
+from models.contract import Architecture, Spec
 from models.matmul import matmul
 from models.scan import Dense
 from models.shapes import Array, Float, Int, Num
@@ -170,6 +170,16 @@ class OutputHead(nnx.Module):
         else:
             logits = target_embed.attend(x if self.projection is None else self.projection(x))
         return logits + self.bias[...]
+
+
+class Embedded(Architecture):
+    """An architecture with these inputs and this output layer, as every one of `MODELS` is."""
+
+    inputs: Inputs
+    head: OutputHead
+
+    def logits(self, readout: Float[Array, "... D"]) -> Float[Array, "... V"]:
+        return self.head(readout, self.inputs.target)
 
 
 def _shares_table(spec: Spec, tied: bool) -> bool:

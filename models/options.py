@@ -1,6 +1,6 @@
 """The config keys of an architecture: a table beside the class that reads them.
 
-    class Averaging(Architecture):
+    class Averaging(Embedded):
         @classmethod
         def options(cls):
             return EVERY | {"activation": Option("relu", "between layers", choices=("relu", "gelu"))}

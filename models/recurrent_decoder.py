@@ -13,15 +13,15 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from models.cells import Carry, Cell, GRUCell, LSTMCell, TanhCell
-from models.contract import Architecture, Output, Spec
+from models.contract import Output, Spec
 from models.dropout import fold
-from models.layers import Inputs, OutputHead
+from models.layers import Embedded, Inputs, OutputHead
 from models.recurrent import NO_TAPS, RecurrentStack, dropout_in_time, swap
 from models.shapes import Array, Bool, Float
 from models.taps import Tapper
 
 
-class RecurrentDecoder(Architecture):
+class RecurrentDecoder(Embedded):
     """A stack of cells over source and target. Its taps are of length S + T, source first.
 
     Where a `carry` is given the source has been read before, and only the target is read (length T).

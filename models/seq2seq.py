@@ -25,9 +25,9 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from models.cells import Carry, Cell, GRUCell, LSTMCell, TanhCell
-from models.contract import Architecture, Output, Spec
+from models.contract import Output, Spec
 from models.dropout import fold
-from models.layers import Inputs, Linear, OutputHead
+from models.layers import Embedded, Inputs, Linear, OutputHead
 from models.options import Option
 from models.recurrent import NO_TAPS, RecurrentStack, dropout_in_time, swap
 from models.shapes import Array, Float
@@ -56,7 +56,7 @@ class Bridge(nnx.Module):
         return tuple(mapped)
 
 
-class EncoderDecoder(Architecture):
+class EncoderDecoder(Embedded):
     """What both kinds share: inputs, encoder, bridge, decoder stack, output head."""
 
     needs_source = True

@@ -10,9 +10,9 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from models.attention import Keys
-from models.contract import Architecture, Output, Spec, Taps
+from models.contract import Output, Spec, Taps
 from models.dropout import fold
-from models.layers import Inputs, OutputHead
+from models.layers import Embedded, Inputs, OutputHead
 from models.shapes import Array, Bool, Float, Int, Key, Num
 from models.taps import Tapper
 from models.transformer_layers import TRANSFORMER, Encoded, Past, Stack, check_config
@@ -25,7 +25,7 @@ class Memory(NamedTuple):
     prefix: Past | None
 
 
-class Transformer(Architecture):
+class Transformer(Embedded):
     """A bidirectional encoder, and a causal decoder that attends to its output.
 
     Embeddings are scaled by sqrt(D) (section 3.4) and tied as `models.layers.Inputs` says. Positions are

@@ -8,15 +8,15 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from models.attention import Keys
-from models.contract import Architecture, Output, Spec, Taps
+from models.contract import Output, Spec, Taps
 from models.dropout import fold
-from models.layers import Inputs, OutputHead
+from models.layers import Embedded, Inputs, OutputHead
 from models.shapes import Array, Bool, Float, Int, Key, Num
 from models.taps import Tapper
 from models.transformer_layers import TRANSFORMER, Past, Stack, check_config
 
 
-class TransformerDecoder(Architecture):
+class TransformerDecoder(Embedded):
     """One stack reads the source and then the target, and gives the logits of the target's part.
 
     Positions count real tokens through both, so a padded source leaves no gap. A source may be tokens,
