@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from models import choices, options
 from models.contract import Architecture, Spec
+from models.decoder import ConvDecoder, Decoder
 from models.recurrent_decoder import GRUDecoder, LSTMDecoder, RNNDecoder
 from models.seq2seq import GRU, LSTM, RNN
 from models.seq2seq_attention import GRUAttention, LSTMAttention, RNNAttention
@@ -27,6 +28,8 @@ MODELS: dict[str, type[Architecture]] = {
     "gru_decoder": GRUDecoder,
     "transformer": Transformer,
     "transformer_decoder": TransformerDecoder,
+    "decoder": Decoder,
+    "conv_decoder": ConvDecoder,
 }
 
 

@@ -1,4 +1,4 @@
-"""Multi-head scaled dot-product attention with masks, taps and a cache of keys and values.
+"""Multi-head dot-product attention with masks, taps and a cache of keys and values.
 
 Dims: B batch, T queries, S keys, H heads, K head width, D model width.
 
@@ -6,20 +6,46 @@ Heads lead time (`BHSK`) wherever keys are kept, so that every product is a batc
 """
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
+from ml_collections import ConfigDict
 
 from models.dropout import dropout
-from models.fused_attention import Fused, attend_fused
+from models.fused_attention import CHOICES, Fused, attend_fused
 from models.layers import Linear, glorot
+from models.options import Option, count, rate
 from models.shapes import Array, Bool, Float, Int, Key
 from models.taps import Tapper
 from models.tiled_attention import Tiles, attend_tiled
 from models.widened import widened
+
+ATTENTION: dict[str, Option] = {
+    "num_heads": count(4, "heads of each attention; a divisor of hidden_size"),
+    "num_kv_heads": Option(0, "heads of keys and values, a divisor of num_heads; 0: as many; 1: multi-query", least=0),
+    "attention_scale": Option(True, "scores are divided by the square root of a head's width"),
+    "attention_dropout_rate": rate("on attention weights"),
+    "fused_attention": Option("auto", "attention in one kernel; auto: cuDNN's where it can run", choices=CHOICES),
+}
+"""The keys of what attends."""
+
+
+def check_heads(config: ConfigDict) -> None:
+    """Raises ValueError for heads that do not divide the width, or heads of keys that do not divide the heads."""
+    _check_divides("num_heads", config.num_heads, "hidden_size", config.hidden_size)
+    if config.num_kv_heads:
+        _check_divides("num_kv_heads", config.num_kv_heads, "num_heads", config.num_heads)
+
+
+def _check_divides(key: str, value: int, whole: str, size: int) -> None:
+    if size % value:
+        divisors = [str(n) for n in range(1, size + 1) if size % n == 0]
+        listed = f"{', '.join(divisors[:-1])} or {divisors[-1]}" if len(divisors) > 1 else divisors[0]
+        raise ValueError(f"model.{key} = {value} does not divide model.{whole} = {size}; use {listed}")
 
 
 class Keys(NamedTuple):
@@ -123,33 +149,85 @@ def _join(parts_BHTS: Sequence[Array]) -> Array:
     return parts_BHTS[0] if len(parts_BHTS) == 1 else jnp.concatenate(parts_BHTS, axis=-1)
 
 
-def _stacked_glorot(parts: int):
-    """Draws `parts` square kernels side by side, each with the scale that it has alone."""
+def _stacked_glorot(*widths: int):
+    """Draws kernels of these widths side by side, each with the scale that it has alone."""
 
     def init(key, shape, dtype):
-        in_size, out_size = shape
-        keys = jax.random.split(key, parts)
-        return jnp.concatenate([glorot(k, (in_size, out_size // parts), dtype) for k in keys], axis=1)
+        keys = jax.random.split(key, len(widths))
+        return jnp.concatenate([glorot(k, (shape[0], w), dtype) for k, w in zip(keys, widths, strict=True)], axis=1)
 
     return init
 
 
-class SelfAttention(nnx.Module):
-    """Queries, keys and values from one sequence, through one fused projection (columns q, k, v)."""
+class Projections(nnx.Module):
+    """What attention to one's own sequence and to another have in common: widths, heads, scale."""
 
     def __init__(
         self,
         hidden_size: int,
         num_heads: int,
         *,
+        num_kv_heads: int = 0,
+        scaled: bool = True,
+        use_bias: bool = True,
         dropout_rate: float = 0.0,
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        self.qkv = Linear(hidden_size, 3 * hidden_size, dtype=dtype, kernel_init=_stacked_glorot(3), rngs=rngs)
-        self.output = Linear(hidden_size, hidden_size, dtype=dtype, rngs=rngs)
-        self.num_heads = num_heads
+        self.num_heads, self.num_kv_heads = num_heads, num_kv_heads or num_heads
+        self.head_dim = hidden_size // num_heads
+        self.scaled = scaled
         self.dropout_rate = dropout_rate
+        self.dtype = dtype
+        kv_size = self.num_kv_heads * self.head_dim
+        self._draw(hidden_size, kv_size, {"use_bias": use_bias, "dtype": dtype, "rngs": rngs})
+
+    @classmethod
+    def from_config(cls, config: ConfigDict, rngs: nnx.Rngs):
+        return cls(
+            config.hidden_size,
+            config.num_heads,
+            num_kv_heads=config.num_kv_heads,
+            scaled=config.attention_scale,
+            use_bias=config.use_bias,
+            dropout_rate=config.attention_dropout_rate,
+            dtype=jnp.dtype(config.dtype),
+            rngs=rngs,
+        )
+
+    def _draw(self, hidden_size: int, kv_size: int, options: dict[str, Any]) -> None:
+        """Makes the linear maps."""
+        raise NotImplementedError
+
+    def empty(self, rows: int, length: int) -> Keys:
+        """Room for the keys of so many tokens."""
+        zeros_BHSK = jnp.zeros((rows, self.num_kv_heads, length, self.head_dim), self.dtype)
+        return Keys(zeros_BHSK, zeros_BHSK)
+
+    def attend(
+        self,
+        query_BHTK: Float[Array, "B H T K"],
+        blocks: Sequence[Keys],
+        views: Sequence[View],
+        name: str,
+        tap: Tapper,
+        key: Key[Array, ""] | None,
+    ) -> Float[Array, "B H T K"]:
+        """`attend` with each head of keys for its group of queries, and without the scale where that is off."""
+        if not self.scaled:
+            query_BHTK = query_BHTK * self.head_dim**0.5
+        if (group := self.num_heads // self.num_kv_heads) > 1:
+            blocks = [Keys(*(jnp.repeat(x, group, axis=1) for x in block)) for block in blocks]
+        return attend(query_BHTK, blocks, views, name, tap, dropout_rate=self.dropout_rate, key=key)
+
+
+class SelfAttention(Projections):
+    """Queries, keys and values from one sequence, through one fused projection (columns q, k, v)."""
+
+    def _draw(self, hidden_size, kv_size, options):
+        widths = (hidden_size, kv_size, kv_size)
+        self.qkv = Linear(hidden_size, sum(widths), kernel_init=_stacked_glorot(*widths), **options)
+        self.output = Linear(hidden_size, hidden_size, **options)
 
     def __call__(
         self,
@@ -168,36 +246,30 @@ class SelfAttention(nnx.Module):
 
         Queries see `past` and then these keys, one view for each. `rotate` is the positions' part.
         """
-        query_BHTK, key_BHTK, value_BHTK = split_heads(self.qkv(x_BTD), 3, self.num_heads)
-        own = Keys(rotate(key_BHTK), value_BHTK)
+        query_BHTK, own = self.project(x_BTD, rotate)
         if cache is not None and slot is not None:
             own = cache.write(own, slot)
-        context_BHTK = attend(
-            rotate(query_BHTK), (*past, own), views, name, tap, dropout_rate=self.dropout_rate, key=key
-        )
-        return self.output(join_heads(context_BHTK)), own
+        return self.output(join_heads(self.attend(query_BHTK, (*past, own), views, name, tap, key))), own
+
+    def project(
+        self, x_BTD: Float[Array, "B T D"], rotate: Callable[[Array], Array]
+    ) -> tuple[Float[Array, "B H T K"], Keys]:
+        """The queries and the keys of x."""
+        heads = (self.num_heads, self.num_kv_heads, self.num_kv_heads)
+        query_BHTK, key_BHTK, value_BHTK = split_heads(self.qkv(x_BTD), *heads)
+        return rotate(query_BHTK), Keys(rotate(key_BHTK), value_BHTK)
 
 
-class CrossAttention(nnx.Module):
+class CrossAttention(Projections):
     """Queries from the decoder; keys and values from the encoder, computed once for a whole decoding."""
 
-    def __init__(
-        self,
-        hidden_size: int,
-        num_heads: int,
-        *,
-        dropout_rate: float = 0.0,
-        dtype: DTypeLike = jnp.float32,
-        rngs: nnx.Rngs,
-    ):
-        self.query = Linear(hidden_size, hidden_size, dtype=dtype, rngs=rngs)
-        self.kv = Linear(hidden_size, 2 * hidden_size, dtype=dtype, kernel_init=_stacked_glorot(2), rngs=rngs)
-        self.output = Linear(hidden_size, hidden_size, dtype=dtype, rngs=rngs)
-        self.num_heads = num_heads
-        self.dropout_rate = dropout_rate
+    def _draw(self, hidden_size, kv_size, options):
+        self.query = Linear(hidden_size, hidden_size, **options)
+        self.kv = Linear(hidden_size, 2 * kv_size, kernel_init=_stacked_glorot(kv_size, kv_size), **options)
+        self.output = Linear(hidden_size, hidden_size, **options)
 
     def keys(self, encoded_BSD: Float[Array, "B S D"]) -> Keys:
-        return Keys(*split_heads(self.kv(encoded_BSD), 2, self.num_heads))
+        return Keys(*split_heads(self.kv(encoded_BSD), self.num_kv_heads, self.num_kv_heads))
 
     def __call__(
         self,
@@ -208,16 +280,15 @@ class CrossAttention(nnx.Module):
         tap: Tapper,
         key: Key[Array, ""] | None = None,
     ) -> Float[Array, "B T D"]:
-        (query_BHTK,) = split_heads(self.query(x_BTD), 1, self.num_heads)
-        context_BHTK = attend(query_BHTK, (keys,), (view,), name, tap, dropout_rate=self.dropout_rate, key=key)
-        return self.output(join_heads(context_BHTK))
+        (query_BHTK,) = split_heads(self.query(x_BTD), self.num_heads)
+        return self.output(join_heads(self.attend(query_BHTK, (keys,), (view,), name, tap, key)))
 
 
-def split_heads(x_BTX: Float[Array, "B T X"], parts: int, num_heads: int) -> Sequence[Float[Array, "B H T K"]]:
-    """Splits the last axis into `parts` times heads, as in X = (parts, H, K)."""
+def split_heads(x_BTX: Float[Array, "B T X"], *heads: int) -> Sequence[Float[Array, "B H T K"]]:
+    """Splits the last axis into parts of so many heads each, all of one width."""
     B, T, X = x_BTX.shape
-    x_BTPHK = x_BTX.reshape(B, T, parts, num_heads, X // (parts * num_heads))
-    return tuple(x_BTPHK[:, :, part].swapaxes(1, 2) for part in range(parts))
+    x_BTHK = x_BTX.reshape(B, T, sum(heads), X // sum(heads))
+    return tuple(x_BTHK[:, :, start:end].swapaxes(1, 2) for start, end in pairwise(accumulate(heads, initial=0)))
 
 
 def join_heads(x_BHTK: Float[Array, "B H T K"]) -> Float[Array, "B T D"]:

@@ -31,6 +31,7 @@ class Option:
     least: float | None = None
     below: float | None = None  # not reached
     width: int = 0  # the default is so many times model.hidden_size; 0: it is `default`
+    many: bool = False  # several of `choices`, with commas between them
 
     @property
     def kind(self) -> type:
@@ -40,7 +41,7 @@ class Option:
     def allowed(self) -> str:
         """The allowed values in words; empty if everything of the kind is allowed."""
         if self.choices:
-            return f"one of {', '.join(self.choices)}"
+            return f"{'one or more' if self.many else 'one'} of {', '.join(self.choices)}"
         if self.below is not None:
             return f"{self.least or 0:g} or more and less than {self.below:g}"
         return "" if self.least is None else f"{self.least:g} or more"
@@ -51,7 +52,8 @@ class Option:
         if kind is not self.kind:
             raise ValueError(f"{key} = {value!r} is not {KINDS[self.kind]}; give one")
         if self.choices:
-            choices.check(key, value, self.choices)
+            for one in value.split(",") if self.many else [value]:
+                choices.check(key, one, self.choices)
         elif isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{key} = {value} is not a finite number; give one")
         elif self.below is not None and not (self.least or 0.0) <= value < self.below:

@@ -5,94 +5,46 @@ Dims: B batch, T queries, S keys, H heads, K head width, D model width, F feed-f
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from ml_collections import ConfigDict
 
-from models.attention import CrossAttention, Keys, SelfAttention, View
+from models.attention import ATTENTION, CrossAttention, Keys, SelfAttention, View, check_heads
+from models.block import BLOCK, Mlp, Residual, norm_of
 from models.dropout import dropout, fold
-from models.fused_attention import CHOICES, Fused, choose
-from models.layers import LayerNorm, Linear
-from models.options import EVERY, Option, count, rate, width
+from models.fused_attention import Fused, choose
+from models.options import EVERY, Option
 from models.padding import lengths_of, put_back, to_front
 from models.positions import POSITIONS, positions_of
 from models.shapes import Array, Bool, Float, Int, Key
 from models.taps import Tapper
 from models.tiled_attention import Tiles, worthwhile
 
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "relu": jax.nn.relu,
-    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
-}
-
-
-TRANSFORMER: dict[str, Option] = EVERY | {
-    "num_heads": count(4, "heads of each attention; a divisor of hidden_size"),
-    "mlp_dim": width(4, "width of the feed-forward layers"),
-    "attention_dropout_rate": rate("on attention weights"),
-    "fused_attention": Option("auto", "attention in one kernel; auto: cuDNN's where it can run", choices=CHOICES),
-    "positions": Option("sinusoidal", "how order is known", choices=tuple(POSITIONS)),
-    "norm": Option("pre", "before a sublayer, or after the residual sum", choices=("pre", "post")),
-    "activation": Option("relu", "of the feed-forward layers", choices=tuple(ACTIVATIONS)),
-}
+TRANSFORMER: dict[str, Option] = (
+    EVERY
+    | ATTENTION
+    | {"positions": Option("sinusoidal", "how order is known", choices=tuple(POSITIONS))}
+    | BLOCK
+)
 """The keys of the Transformers."""
 
 
 def check_config(config: ConfigDict) -> None:
     """Raises ValueError for heads that do not divide the width, and a kernel that cannot run."""
-    if config.hidden_size % config.num_heads:
-        divisors = [str(n) for n in range(1, config.hidden_size + 1) if config.hidden_size % n == 0]
-        listed = f"{', '.join(divisors[:-1])} or {divisors[-1]}" if len(divisors) > 1 else divisors[0]
-        raise ValueError(
-            f"model.num_heads = {config.num_heads} does not divide model.hidden_size = {config.hidden_size}; "
-            f"use {listed}"
-        )
+    check_heads(config)
     choose(config)
-
-
-class Mlp(nnx.Module):
-    """activation(x W1 + b1) W2 + b2 at every position (Vaswani et al. 2017, equation 2)."""
-
-    def __init__(self, config: ConfigDict, rngs: nnx.Rngs):
-        dtype = jnp.dtype(config.dtype)
-        self.inner = Linear(config.hidden_size, config.mlp_dim, dtype=dtype, rngs=rngs)
-        self.outer = Linear(config.mlp_dim, config.hidden_size, dtype=dtype, rngs=rngs)
-        self.activation = config.activation
-        self.dropout_rate = config.dropout_rate
-
-    def __call__(self, x_BTD: Float[Array, "B T D"], key: Key[Array, ""] | None) -> Float[Array, "B T D"]:
-        inner_BTF = ACTIVATIONS[self.activation](self.inner(x_BTD))
-        return self.outer(dropout(inner_BTF, self.dropout_rate, key))
-
-
-class Residual(nnx.Module):
-    """What surrounds a sublayer f: x + dropout(f(norm(x))) with pre-norm, norm(x + dropout(f(x))) with post-norm."""
-
-    def __init__(self, config: ConfigDict):
-        self.norm = LayerNorm(config.hidden_size, dtype=jnp.dtype(config.dtype))
-        self.pre = config.norm == "pre"
-        self.dropout_rate = config.dropout_rate
-
-    def enter(self, x: Array) -> Array:
-        return self.norm(x) if self.pre else x
-
-    def leave(self, x: Array, y: Array, key: Key[Array, ""] | None) -> Array:
-        x = x + dropout(y, self.dropout_rate, key)
-        return x if self.pre else self.norm(x)
 
 
 class Layer(nnx.Module):
     """Self-attention, attention to an encoder where `cross`, and a feed-forward network."""
 
     def __init__(self, config: ConfigDict, cross: bool, rngs: nnx.Rngs):
-        sizes = (config.hidden_size, config.num_heads)
-        options: dict[str, Any] = {"dropout_rate": config.attention_dropout_rate, "dtype": jnp.dtype(config.dtype)}
-        self.attention = SelfAttention(*sizes, **options, rngs=rngs)
+        self.attention = SelfAttention.from_config(config, rngs)
         self.attention_residual = Residual(config)
-        self.cross_attention = CrossAttention(*sizes, **options, rngs=rngs) if cross else None
+        self.cross_attention = CrossAttention.from_config(config, rngs) if cross else None
         self.cross_residual = Residual(config) if cross else None
         self.mlp = Mlp(config, rngs)
         self.mlp_residual = Residual(config)
@@ -165,13 +117,10 @@ class Stack(nnx.Module):
         D, H = config.hidden_size, config.num_heads
         self.positions = POSITIONS[config.positions](num_positions, D, H, rngs)
         self.layers = nnx.List([Layer(config, cross, rngs) for _ in range(config.num_layers)])
-        self.last_norm = LayerNorm(D, dtype=jnp.dtype(config.dtype)) if config.norm == "pre" else None
+        self.last_norm = norm_of(config) if config.norm == "pre" else None
         self.name = name
         self.causal = causal
         self.cross = cross
-        self.num_heads = H
-        self.head_dim = D // H
-        self.dtype = jnp.dtype(config.dtype)
         self.dropout_rate = config.dropout_rate
         self.remat = config.remat
         self.kernel = choose(config)
@@ -276,8 +225,7 @@ class Stack(nnx.Module):
 
     def caches(self, rows: int, max_len: int) -> tuple[Keys, ...]:
         """Room for the keys of `max_len` tokens in each layer."""
-        empty_BHSK = jnp.zeros((rows, self.num_heads, max_len, self.head_dim), self.dtype)
-        return tuple(Keys(empty_BHSK, empty_BHSK) for _ in self.layers)
+        return tuple(layer.attention.empty(rows, max_len) for layer in self.layers)
 
     def tap_names(self) -> tuple[str, ...]:
         kinds = ["hidden", "attention", "heads"] + (["cross_attention", "cross_heads"] if self.cross else [])

@@ -1,5 +1,6 @@
 """The complete examples of docs/howto work as they stand on the page."""
 
+import json
 import os
 import re
 import shlex
@@ -18,6 +19,9 @@ import train
 from experiments import questions, run
 from experiments.analysis.table import of_rows
 from experiments.engine import schedule
+from models.decoder import Decoder
+from models.mixers import MIXERS
+from tests.models import mixer_forms, sizes, test_mixers
 from tests.training import runs
 from training.command import cli
 
@@ -77,6 +81,31 @@ def test_an_architecture_is_one_file_and_one_line_and_the_page_s_commands_run(tm
     insert(tmp_path / "README.md", "| `rnn`", "| `averaging` | A mean over what was read | Iyyer et al. 2015 |\n")
     assert "architectures/averaging: new" in in_folder(tmp_path, made)
     assert " passed" in in_folder(tmp_path, tested)
+
+
+def test_a_mixer_is_one_file_and_one_line_and_the_page_s_tests_run(tmp_path, monkeypatch, capsys):
+    """In this process, with the tables as the page changes them."""
+    page, name = "add_a_mixer.md", "decaying_mean"
+    module, _, form, size, own = blocks(page)
+    names = {**vars(mixer_forms), "Decoder": Decoder}
+    for text in (module, form, own):
+        exec(compile(text, page, "exec"), names)
+    monkeypatch.setitem(MIXERS, name, names["DecayingMean"])
+    monkeypatch.setitem(mixer_forms.FORMS, name, names[name])
+    monkeypatch.setitem(sizes.MIXER_SIZES, name, eval(f"{{{size}}}", vars(sizes))[name])
+    monkeypatch.setitem(test_mixers.CASES, name, (name, {}))
+    walked = [test for test in vars(test_mixers).values() if "case" in getattr(test, "__annotations__", ())]
+    assert len(walked) >= 7
+    for test in walked:
+        test(name)
+    assert {key.split(".")[0] for key in names["DecayingMeanDecoder"].options()} > {name, "mlp_dim", "positions"}
+
+    trained, evaluated, _ = (
+        [word.replace("runs/", f"{tmp_path}/") for word in words] for words in commands(HOWTO / page)
+    )
+    runs.here([*trained, "--config.steps=2", "--config.schedule.warmup_steps=0"], capsys)
+    assert json.loads((tmp_path / "recall-decaying-mean" / "config.json").read_text())["config"]["model"]["mixers"]
+    assert evaluated[1:] == ["eval.py", f"--workdir={tmp_path}/recall-decaying-mean", "--split=test"]
 
 
 def changed(folder: Path) -> dict[str, list[str] | None]:

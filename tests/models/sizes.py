@@ -65,11 +65,37 @@ def recurrent_attention(kind: str, config, spec) -> int:
     return base + scores[config.attention.score] + (C + H + 1) * H
 
 
-def layers(config, N: int, attentions: int = 1) -> int:
+def linear(in_size: int, out_size: int, use_bias: bool = True) -> int:
+    return in_size * out_size + (out_size if use_bias else 0)
+
+
+def attention(config) -> int:
+    """Queries, keys, values and the output; heads of keys may be fewer."""
+    D, H = config.hidden_size, config.num_heads
+    kv_size = D // H * (config.num_kv_heads or H)
+    return linear(D, D + 2 * kv_size, config.use_bias) + linear(D, D, config.use_bias)
+
+
+def norm(config) -> int:
+    return config.hidden_size * (2 if config.norm_kind == "layernorm" else 1)
+
+
+def mlp(config) -> int:
+    """Two maps, or three with a gate; then a second one inwards."""
     D, F = config.hidden_size, config.mlp_dim
-    layer = attentions * (4 * D * D + 4 * D) + (2 * D * F + F + D) + (attentions + 1) * 2 * D
-    table = max(N, 1) * D if config.positions == "learned" else 0
-    return config.num_layers * layer + table + (2 * D if config.norm == "pre" else 0)
+    inwards = 2 if config.activation == "swiglu" else 1
+    return inwards * linear(D, F, config.use_bias) + linear(F, D, config.use_bias)
+
+
+def around(config, positions: int) -> int:
+    """What a stack has beside its layers: a table of learned positions, and a last norm."""
+    table = max(positions, 1) * config.hidden_size if config.positions == "learned" else 0
+    return table + (norm(config) if config.norm == "pre" else 0)
+
+
+def layers(config, N: int, attentions: int = 1) -> int:
+    layer = attentions * attention(config) + mlp(config) + (attentions + 1) * norm(config)
+    return config.num_layers * layer + around(config, N)
 
 
 def transformer(config, spec) -> int:
@@ -87,6 +113,34 @@ def transformer_decoder(config, spec) -> int:
     )
 
 
+def stepped(kind: str, config) -> int:
+    D = config.hidden_size
+    return cell(kind, D, D) + linear(D, D)
+
+
+MIXER_SIZES: dict[str, Callable[[Any], int]] = {
+    "attention": attention,
+    "local_attention": attention,
+    "rnn": lambda config: stepped("rnn", config),
+    "lstm": lambda config: stepped("lstm", config),
+    "gru": lambda config: stepped("gru", config),
+    "conv": lambda config: (
+        linear(config.conv.kernel_size * config.hidden_size, config.hidden_size)
+        + linear(config.hidden_size, config.hidden_size)
+    ),
+}
+
+
+def decoder(config, spec) -> int:
+    D = config.hidden_size
+    pattern = config.get("mixers", config.name.removesuffix("_decoder")).split(",")
+    names = [pattern[number % len(pattern)] for number in range(config.num_layers)]
+    mixers = sum(MIXER_SIZES[name](config) for name in names)
+    blocks = mixers + len(names) * (mlp(config) + 2 * norm(config))
+    beside = around(config, spec.max_source_length + spec.max_target_length)
+    return inputs(config, spec, D) + blocks + beside + head(config, spec, D, D)
+
+
 SIZES: dict[str, Callable[[Any, Any], int]] = {
     "rnn": lambda config, spec: fixed_context("rnn", config, spec),
     "lstm": lambda config, spec: fixed_context("lstm", config, spec),
@@ -99,4 +153,6 @@ SIZES: dict[str, Callable[[Any, Any], int]] = {
     "gru_decoder": lambda config, spec: recurrent_decoder("gru", config, spec),
     "transformer": transformer,
     "transformer_decoder": transformer_decoder,
+    "decoder": decoder,
+    "conv_decoder": decoder,
 }

@@ -33,7 +33,7 @@ NAMES = sorted(MODELS)
 CASES = [(name, kind) for name in NAMES for kind in SPECS if kind != "none" or not MODELS[name].needs_source]
 DECODING = [(name, kind) for name, kind in CASES if MODELS[name].decodes]
 CAUSAL = [name for name in NAMES if MODELS[name].causal]
-ONE_LAYER_DROPS = ("transformer", "transformer_decoder")  # recurrent layers have dropout between two
+ONE_LAYER_DROPS = [name for name in NAMES if "mlp_dim" in models.configured(name)]  # others have dropout between two
 LAYERS = {"tokens": 2, "features": 1, "none": 1}  # compiling is what these tests cost: what needs one layer has one
 
 
@@ -44,7 +44,7 @@ def tiny(name: str, **changes):
     for field, value in (small | changes).items():
         if field in config:
             config[field] = value
-    if "attention" in config:
+    if "size" in config.get("attention", ()):
         config.attention.size = 5
     return config
 

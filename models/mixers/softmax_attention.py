@@ -1,0 +1,78 @@
+"""Softmax attention to all tokens before: multi-head, multi-query and grouped-query, scaled or not.
+
+Dims: B batch, T tokens, S tokens read before, H heads of keys, K head width, D model width.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from models.attention import ATTENTION, Keys, SelfAttention, View, check_heads
+from models.fused_attention import Fused, choose
+from models.mixers.mixer import Mixer
+from models.positions import positions_of
+from models.shapes import Array, Bool
+from models.taps import NO_TAPS
+from models.tiled_attention import Tiles, worthwhile
+
+
+class Read(NamedTuple):
+    """The keys of what was read before, and which of them are real."""
+
+    keys: Keys
+    mask_BS: Bool[Array, "B S"]
+
+    def extend(self, keys: Keys, mask_BT: Array) -> "Read":
+        both = (jnp.concatenate(pair, axis=2) for pair in zip(self.keys, keys, strict=True))
+        mask_BT = jnp.broadcast_to(mask_BT, (len(self.mask_BS), mask_BT.shape[1]))
+        return Read(Keys(*both), jnp.concatenate([self.mask_BS, mask_BT], axis=1))
+
+
+class Attention(Mixer):
+    """Vaswani et al. 2017, section 3.2; one head of keys for all or for a group (Shazeer 2019, Ainslie et al. 2023)."""
+
+    taps = {"attention": (2, 3), "heads": ()}
+    attends = True
+
+    def __init__(self, config, depth, rngs):
+        check_heads(config)
+        self.core = SelfAttention.from_config(config, rngs)
+        self.kernel = choose(config)
+
+    @classmethod
+    def options(cls):
+        return ATTENTION
+
+    def start_carry(self, rows):
+        return Read(self.core.empty(rows, 0), jnp.zeros((rows, 0), bool))
+
+    def __call__(self, x_BTD, span, carry, *, name, tap, key=None):
+        T, alone = x_BTD.shape[1], not carry.mask_BS.shape[1] and not tap.taps  # else there is more than one form does
+        real_BT = jnp.ones((1, T), bool) if span.mask_BT is None else span.mask_BT
+        fused = Fused(self.kernel, span.length_B, causal=True) if alone and self.kernel is not None else None
+        tiles = None
+        if alone and fused is None and worthwhile(T):
+            tiles = Tiles(span.mask_BT, span.position_BT, True, span.positions.bias)
+        visible_BTT = real_BT[:, None, :] & jnp.tri(T, dtype=bool)
+        own = View(visible_BTT, span.positions.bias(span.position_BT, span.position_BT), fused, tiles)
+        past, views = self._past(span, carry)
+        y_BTD, keys = self.core(x_BTD, span.rotate, [*views, own], name, tap, past=past, key=key)
+        return y_BTD, carry.extend(keys, real_BT)
+
+    def open(self, carry, max_len):
+        return carry, self.core.empty(len(carry.mask_BS), max_len)
+
+    def step(self, x_BD, t, span, memory, state):
+        slot_1S = jnp.arange(state.key.shape[2])[None]
+        bias = span.positions.bias(span.position_BT, span.position_BT - t + slot_1S)
+        past, views = self._past(span, memory)
+        views = [*views, View((slot_1S <= t)[:, None], bias)]
+        y_B1D, state = self.core(x_BD[:, None], span.rotate, views, "", NO_TAPS, past=past, cache=state, slot=t)
+        return y_B1D[:, 0], state
+
+    def _past(self, span, read: Read) -> tuple[list[Keys], list[View]]:
+        """What was read before, as blocks of keys: one or none."""
+        if not read.mask_BS.shape[1]:
+            return [], []
+        bias = span.positions.bias(span.position_BT, positions_of(read.mask_BS))
+        return [read.keys], [View(read.mask_BS[:, None], bias)]

@@ -1,0 +1,103 @@
+"""Each mixer once more, in numpy and float64, as the equations of its paper stand: one example, one token at a time.
+
+A form takes (parameters as nested dicts, config, depth, x (T, D)) and returns y (T, D). Positions are ALiBi's.
+
+Dims: T tokens, D model width, H heads, K head width.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+Form = Callable[[dict, Any, int, np.ndarray], np.ndarray]
+
+
+def linear(p: dict, x: np.ndarray) -> np.ndarray:
+    return x @ p["kernel"] + p.get("bias", 0.0)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def attention(p, config, depth, x, sees=lambda distance: distance >= 0):
+    """Vaswani et al. 2017, equation 1; Ainslie et al. 2023, section 2.2, for groups; Press et al. 2022, section 3."""
+    T, D = x.shape
+    H, groups = config.num_heads, config.num_kv_heads or config.num_heads
+    K, qkv = D // H, linear(p["core"]["qkv"], x)
+    q, k, v = qkv[:, :D], qkv[:, D : D + groups * K], qkv[:, D + groups * K :]
+    context = np.zeros((T, D))
+    for t in range(T):
+        for h in range(H):
+            own, shared = slice(h * K, (h + 1) * K), slice(h * groups // H * K, (h * groups // H + 1) * K)
+            seen = [s for s in range(T) if sees(t - s)]
+            scale, slope = np.sqrt(K) if config.attention_scale else 1.0, 2.0 ** (-8 * (h + 1) / H)
+            scores = np.array([q[t, own] @ k[s, shared] / scale - slope * (t - s) for s in seen])
+            weights = np.exp(scores)
+            context[t, own] = (weights / weights.sum()) @ v[seen, shared]
+    return linear(p["core"]["output"], context)
+
+
+def local_attention(p, config, depth, x):
+    """Beltagy et al. 2020, section 3.1: a sliding window, dilated."""
+    own = config.local_attention
+    distances = [back * own.dilation for back in range(own.window)]
+    return attention(p, config, depth, x, lambda distance: distance in distances)
+
+
+def conv(p, config, depth, x):
+    """Bai et al. 2018, equation 1: F(t) = sum over i of f(i) x(t - d i), and ReLU."""
+    T, D = x.shape
+    k, d = config.conv.kernel_size, config.conv.dilation**depth
+    kernel = p["core"]["kernel"].reshape(k, D, D)[::-1]
+    hidden = np.zeros((T, D)) + p["core"]["bias"]
+    for t in range(T):
+        for i in range(k):
+            if t - i * d >= 0:
+                hidden[t] += x[t - i * d] @ kernel[i]
+    return linear(p["output"], np.maximum(hidden, 0))
+
+
+def stepped(step: Callable[..., tuple], parts: int) -> Form:
+    """y of a recurrence from zeros; the kernels and the bias of each gate are given to `step` one by one."""
+
+    def form(p, config, depth, x):
+        core, D = p["core"], x.shape[1]
+        gates = core["bias"].size // D
+        W, U, b = (np.split(core[name], gates, axis=-1) for name in ("input_kernel", "recurrent_kernel", "bias"))
+        carry, hidden = (np.zeros(D),) * parts, []
+        for x_t in x:
+            carry = step(lambda n: x_t @ W[n] + b[n], lambda n: carry[0] @ U[n], carry, core)  # noqa: B023
+            hidden.append(carry[0])
+        return linear(p["output"], np.array(hidden))
+
+    return form
+
+
+def rnn(x, h, carry, core):
+    """Elman 1990."""
+    return (np.tanh(x(0) + h(0)),)
+
+
+def lstm(x, h, carry, core):
+    """Gers et al. 2000."""
+    i, f, o = (sigmoid(x(n) + h(n)) for n in (0, 1, 3))
+    cell = f * carry[1] + i * np.tanh(x(2) + h(2))
+    return o * np.tanh(cell), cell
+
+
+def gru(x, h, carry, core):
+    """Cho et al. 2014 in its first version."""
+    r, z = sigmoid(x(0) + h(0)), sigmoid(x(1) + h(1))
+    return ((1 - z) * np.tanh(x(2) + r * (h(2) + core["candidate_bias"])) + z * carry[0],)
+
+
+FORMS: dict[str, Form] = {
+    "attention": attention,
+    "local_attention": local_attention,
+    "rnn": stepped(rnn, 1),
+    "lstm": stepped(lstm, 2),
+    "gru": stepped(gru, 1),
+    "conv": conv,
+}

@@ -1,0 +1,252 @@
+"""The stack of mixers: hybrids, its equality with the Transformer, its dresses, its receptive field, mistakes.
+
+Dims: B batch, S source length, T target length, N = S + T, D model width, F feed-forward width.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import models
+from data.spec import Spec
+from models.block import Mlp, norm_of
+from models.positions import POSITIONS
+from tests.training import runs
+
+V = 11
+SPEC = Spec("tokens", V, V, "tokens", V, 6, 7, shared_vocabulary=True, eos=2)
+RNG = np.random.default_rng(0)
+SOURCE_BS, TARGET_BT = RNG.integers(3, V, (3, 5)), RNG.integers(3, V, (3, 6))
+MASK_BS = np.arange(5) < np.array([5, 2, 0])[:, None]  # the last row has no source at all
+BOTH, TARGET = (jnp.asarray(SOURCE_BS), jnp.asarray(MASK_BS)), jnp.asarray(TARGET_BT)
+SMALL = {"hidden_size": 8, "mlp_dim": 12, "num_heads": 2, "local_attention.window": 3}
+HYBRID = {"mixers": "gru,local_attention,conv,attention", "num_layers": 4}
+
+
+@pytest.fixture(autouse=True)
+def compiled_in_haste():
+    with runs.compiled_in_haste():
+        yield
+
+
+def config_of(name: str, **values):
+    return models.configured(name, {key: v for key, v in SMALL.items() if key in models.MODELS[name].options()} | values)
+
+
+@functools.cache
+def made(name: str, *values):
+    """(graph, params), all of them noise; `values` are pairs of a key and its value."""
+    config = config_of(name, **dict(values))
+    graph, shapes = nnx.split(nnx.eval_shape(lambda: models.build(name, config, SPEC, jax.random.key(0))))
+    rng = np.random.default_rng(1)
+    return graph, jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape) / 3, jnp.float32), shapes)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def compiled(graph, params, arguments, options):
+    return nnx.merge(graph, params)(*arguments, **options)
+
+
+def forward(made, *arguments, **options):
+    return compiled(*made, arguments, options)
+
+
+def close(a, b):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5, rtol=1e-5), a, b)
+
+
+@pytest.fixture(scope="module")
+def hybrid():
+    with runs.compiled_in_haste():
+        model = made("decoder", *HYBRID.items())
+        return model, np.asarray(forward(model, SOURCE_BS, MASK_BS, TARGET_BT).logits)
+
+
+def test_padding_on_either_side_of_the_source_changes_nothing(hybrid):
+    model, logits = hybrid
+    pad = ((0, 0), (2, 1))
+    more = forward(model, np.pad(SOURCE_BS, pad, constant_values=9), np.pad(MASK_BS, pad), TARGET_BT)
+    close(more.logits, logits)
+    assert not np.allclose(forward(model, SOURCE_BS, np.ones_like(MASK_BS), TARGET_BT).logits, logits, atol=1e-3)
+
+
+def test_steps_after_any_prefix_give_the_teacher_forced_logits(hybrid):
+    (graph, params), logits = hybrid
+    known_B = np.array([3, 1, 0])  # how many tokens each row knows
+
+    @jax.jit
+    def run(params, prefix, mask):
+        model = nnx.merge(graph, params)
+        memory, state = model.start(*BOTH, 5, prefix, mask)
+        assert all(leaf.shape[0] == 3 for leaf in jax.tree.leaves((memory, state)))
+
+        def step(state, t):
+            token_B = jnp.take_along_axis(TARGET, known_B[:, None] + t, axis=1)[:, 0]
+            logits_BV, state = model.step(token_B, t, memory, state)
+            return state, logits_BV
+
+        return jax.lax.scan(step, state, jnp.arange(3))[1].swapaxes(0, 1)
+
+    for left in (True, False):  # the side on which the prefix is padded
+        prefix, mask = np.full((3, 4), 9), np.zeros((3, 4), bool)
+        for row, known in enumerate(known_B):
+            at = slice(4 - known, 4) if left else slice(0, known)
+            prefix[row, at], mask[row, at] = TARGET_BT[row, :known], True
+        steps = run(params, prefix, mask)
+        for row, known in enumerate(known_B):
+            close(steps[row], logits[row, known : known + 3])
+
+
+def test_chunks_with_a_carry_give_the_logits_of_the_whole(hybrid):
+    model, logits = hybrid
+    first = forward(model, SOURCE_BS, MASK_BS, TARGET_BT[:, :2])
+    second = forward(model, SOURCE_BS, MASK_BS, TARGET_BT[:, 2:], carry=first.carry)
+    close(np.concatenate([first.logits, second.logits], axis=1), logits)
+
+
+def test_taps_are_where_their_tokens_are(hybrid):
+    """The source's padding lies between source and target, and what is tapped has gaps there."""
+    (graph, params), logits = hybrid
+    names = nnx.merge(graph, params).tap_names()
+    output = forward((graph, params), SOURCE_BS, MASK_BS, TARGET_BT, taps=dict.fromkeys(names))
+    close(output.logits, logits)
+    weights_BHNN = np.asarray(output.taps["decoder.3.attention"])
+    real_BN = np.concatenate([MASK_BS, np.ones_like(TARGET_BT, bool)], axis=1)
+    expected_BNN = real_BN[:, None] & real_BN[:, :, None] & np.tri(11, dtype=bool)
+    assert ((weights_BHNN > 0).all(1) == expected_BNN)[real_BN].all()
+    local_BHNN = np.asarray(output.taps["decoder.1.attention"])
+    at_BN = real_BN.cumsum(1)
+    near_BNN = expected_BNN & (at_BN[:, :, None] - at_BN[:, None] < 3)
+    assert ((local_BHNN > 0).all(1) == near_BNN)[real_BN].all()
+
+    added = {name: jnp.zeros_like(value) for name, value in output.taps.items()}
+
+    @jax.jit
+    def slopes(params, taps):
+        return jax.grad(lambda taps: (nnx.merge(graph, params)(*BOTH, TARGET, taps=taps).logits[:, 2] ** 2).sum())(taps)
+
+    for name, slope in slopes(params, added).items():
+        assert np.abs(slope).max() > 0, name
+        if name.endswith(("inputs", "hidden")):  # the loss reads target 2 and what comes before it
+            assert (np.abs(slope).max(-1)[~real_BN] == 0).all() and (slope[:, 8:] == 0).all(), name
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_with_attention_throughout_it_is_the_transformer(positions):
+    """The same parameters at the start, by name and value; the same loss and gradients, padding and dropout included."""
+    values = {"positions": positions, "dropout_rate": 0.3, "attention_dropout_rate": 0.2}
+    ours, theirs = (
+        nnx.split(models.build(name, config_of(name, **values), SPEC, jax.random.key(0)))
+        for name in ("decoder", "transformer_decoder")
+    )
+    assert [x.shape for x in jax.tree.leaves(ours[1])] == [x.shape for x in jax.tree.leaves(renamed(theirs[1]))]
+    jax.tree.map(np.testing.assert_array_equal, jax.tree.leaves(ours[1]), jax.tree.leaves(renamed(theirs[1])))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def study(graph, params, source, mask, key):
+        def loss(params):
+            logits = nnx.merge(graph, params)(source, mask, TARGET, key=key).logits
+            return jnp.sum(jnp.sin(logits)), logits
+
+        return jax.value_and_grad(loss, has_aux=True)(params)
+
+    none = jnp.zeros((3, 0), jnp.int32), jnp.zeros((3, 0), bool)
+    for arguments in ((*BOTH, None), (*none, jax.random.key(3))):
+        (found, slope), (expected, slope_there) = (study(*both, *arguments) for both in (ours, theirs))
+        close(found, expected)
+        close(jax.tree.leaves(slope), jax.tree.leaves(renamed(slope_there)))
+
+
+def renamed(state):
+    """A Transformer's parameters under the names that they have in the stack of mixers."""
+    tree = nnx.to_pure_dict(state)
+    stack = tree.pop("decoder")
+    for layer in stack["layers"].values():
+        layer["mixer"] = {"core": layer.pop("attention")}
+        layer["mixer_residual"] = layer.pop("attention_residual")
+    return tree | {name: part for name, part in stack.items() if part}
+
+
+def test_the_receptive_field_is_found_by_gradients_to_the_token():
+    """Three convolutions of three taps, 1, 2 and 4 tokens apart, see 1 + 2 (1 + 2 + 4) = 15 tokens."""
+    graph, params = made("conv_decoder", ("num_layers", 3))
+    field = nnx.merge(graph, params).receptive_field
+    assert field == 15
+
+    @jax.jit
+    def slope(params, taps):
+        def last(taps):
+            target = jnp.arange(2 * field)[None] % V
+            none = jnp.zeros((1, 0), jnp.int32), jnp.zeros((1, 0), bool)
+            return jnp.sum(nnx.merge(graph, params)(*none, target, taps=taps).logits[0, -1] ** 2)
+
+        return jax.grad(last)(taps)["decoder.inputs"]
+
+    seen_N = np.abs(slope(params, {"decoder.inputs": jnp.zeros((1, 2 * field, 8))})).max(2)[0] > 0
+    np.testing.assert_array_equal(np.flatnonzero(seen_N), np.arange(field, 2 * field))
+    assert nnx.merge(*made("decoder", *HYBRID.items())).receptive_field is None
+    local = made("decoder", ("mixers", "conv,local_attention"), ("num_layers", 2))
+    assert nnx.merge(*local).receptive_field == 1 + 2 + 2
+
+
+def test_swiglu_and_rmsnorm_are_their_equations():
+    """Shazeer 2020, equation 6, and Zhang & Sennrich 2019, equation 4, in float64."""
+    config = config_of("decoder", activation="swiglu", norm_kind="rmsnorm", use_bias=False)
+    mlp, norm = Mlp(config, nnx.Rngs(0)), norm_of(config)
+    assert jax.tree.leaves(nnx.state(mlp))[0].ndim == 2 and len(jax.tree.leaves(nnx.state(mlp))) == 3
+    x_BTD = RNG.normal(size=(2, 3, 8))
+    W, G, O = (np.asarray(layer.kernel[...], np.float64) for layer in (mlp.inner, mlp.gate, mlp.outer))
+    gate = x_BTD @ G
+    close(mlp(jnp.asarray(x_BTD, jnp.float32), None), (gate / (1 + np.exp(-gate)) * (x_BTD @ W)) @ O)
+    norm.scale[...] = jnp.arange(8.0)
+    close(norm(jnp.asarray(x_BTD, jnp.float32)), x_BTD / np.sqrt((x_BTD**2).mean(-1, keepdims=True)) * np.arange(8))
+
+
+DRESSED = {"norm_kind": "rmsnorm", "activation": "swiglu", "use_bias": False, "num_kv_heads": 1, "positions": "rotary"}
+
+
+@pytest.mark.parametrize("name", ["transformer", "transformer_decoder", "decoder"])
+def test_current_practice_decodes_as_it_is_trained_and_has_the_closed_form_s_size(name):
+    from tests.models.sizes import SIZES
+
+    graph, params = made(name, *DRESSED.items())
+    config = config_of(name, **DRESSED)
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == SIZES[name](config, SPEC)
+    logits = forward((graph, params), SOURCE_BS, MASK_BS, TARGET_BT).logits
+
+    @jax.jit
+    def run(params):
+        model = nnx.merge(graph, params)
+        memory, state = model.start(*BOTH, 6)
+        return jax.lax.scan(lambda s, t: model.step(TARGET[:, t], t, memory, s)[::-1], state, jnp.arange(6))[1]
+
+    close(run(params).swapaxes(0, 1), logits)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"mixers": "gru,gruu"}, "model.mixers = 'gruu' is not known; did you mean gru? choose from attention, "),
+        ({"mixers": ""}, "model.mixers = '' is not known; choose from attention, "),
+        ({"mixers": "gru,gru,gru,attention"}, "names 4 layers and model.num_layers = 2; use 4 or more"),
+        ({"num_kv_heads": 3}, "model.num_kv_heads = 3 does not divide model.num_heads = 2; use 1 or 2"),
+        ({"num_heads": 3}, "model.num_heads = 3 does not divide model.hidden_size = 8; use 1, 2, 4 or 8"),
+        ({"local_attention.window": 1}, "model.local_attention.window = 1 is too small; use 2 or more"),
+        ({"norm_kind": "rms"}, "model.norm_kind = 'rms' is not known; did you mean rmsnorm?"),
+    ],
+)
+def test_impossible_configs_end_in_one_line(values, message):
+    with pytest.raises(ValueError) as error:
+        models.build("decoder", config_of("decoder", **values), SPEC, jax.random.key(0))
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_stack_without_attention_needs_no_heads_that_fit():
+    models.build("decoder", config_of("decoder", mixers="gru", hidden_size=6, num_heads=4), SPEC, jax.random.key(0))
+    assert models.configured("conv_decoder").positions == "none"
+    with pytest.raises(ValueError, match="choose from none, sinusoidal, learned"):
+        models.check_values(models.configured("conv_decoder", {"positions": "rotary"}))
