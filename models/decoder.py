@@ -125,7 +125,7 @@ class Decoder(Architecture):
         x_BND, mask_BN = self.inputs.embed_target(target_in), None
         if carry is None:
             x_BND, mask_BN = self._append(source, source_mask, x_BND, None)
-        x_BND, carry, captured = self._read(x_BND, mask_BN, carry, taps, key)
+        x_BND, carry, captured = self._read(x_BND, mask_BN, carry, taps, fold(key, 0))
         readout_BTD = x_BND[:, x_BND.shape[1] - target_in.shape[1] :]
         return Output(self.logits(readout_BTD), carry, captured, readout_BTD)
 
@@ -183,7 +183,9 @@ class Decoder(Architecture):
     ) -> tuple[Float[Array, "B N D"], Carry, dict[str, Array]]:
         """(hidden states, carry, what was captured) of a sequence, or of its next chunk."""
         B, N, _ = x_BND.shape
-        before_B = jnp.zeros(1, jnp.int32) if carry is None else carry.count_B  # one row serves all where it is the same
+        before_B = (
+            jnp.zeros(1, jnp.int32) if carry is None else carry.count_B
+        )  # one row serves all where it is the same
         axes, order_BN, length_B = self._taps(), None, None
         if mask_BN is not None:
             x_BND, mask_BN, order_BN = to_front(x_BND, mask_BN)
@@ -209,7 +211,9 @@ class Decoder(Architecture):
 
 def moved(values: Mapping[str, Array | None], axes: Mapping[str, tuple[int, ...]], place_BN: Int[Array, "B N"]) -> dict:
     """Tapped values with the tokens at these places, along each of their axes that are tokens."""
-    return {name: value if value is None else _pick(value, axes.get(name, ()), place_BN) for name, value in values.items()}
+    return {
+        name: value if value is None else _pick(value, axes.get(name, ()), place_BN) for name, value in values.items()
+    }
 
 
 def _pick(x: Array, axes: tuple[int, ...], place_BN: Array) -> Array:

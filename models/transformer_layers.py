@@ -24,10 +24,7 @@ from models.taps import Tapper
 from models.tiled_attention import Tiles, worthwhile
 
 TRANSFORMER: dict[str, Option] = (
-    EVERY
-    | ATTENTION
-    | {"positions": Option("sinusoidal", "how order is known", choices=tuple(POSITIONS))}
-    | BLOCK
+    EVERY | ATTENTION | {"positions": Option("sinusoidal", "how order is known", choices=tuple(POSITIONS))} | BLOCK
 )
 """The keys of the Transformers."""
 

@@ -26,7 +26,9 @@ class Conv(Mixer):
         D, dtype = config.hidden_size, jnp.dtype(config.dtype)
         self.width, self.kernel_size, self.dtype = D, config.conv.kernel_size, dtype
         self.dilation = config.conv.dilation**depth
-        self.core = Linear(self.kernel_size * D, D, dtype=dtype, rngs=rngs)  # of the k inputs side by side, oldest first
+        self.core = Linear(
+            self.kernel_size * D, D, dtype=dtype, rngs=rngs
+        )  # of the k inputs side by side, oldest first
         self.output = Linear(D, D, dtype=dtype, rngs=rngs)
 
     @classmethod

@@ -95,7 +95,7 @@ class Mixer(nnx.Module):
         raise NotImplementedError
 
     def open(self, carry: Any, max_len: int) -> tuple[Any, Any]:
-        """(memory, state) for at most `max_len` steps after `carry`. Memory never changes; state is what a beam reorders.
+        """(memory, state) for at most `max_len` steps after `carry`. Memory never changes; a beam reorders the state.
 
         A greater `max_len` changes the length of the state's axes alone, which are filled up with zeros at their ends.
         """

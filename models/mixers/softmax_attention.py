@@ -12,7 +12,7 @@ from models.fused_attention import Fused, choose
 from models.mixers.mixer import Mixer
 from models.positions import positions_of
 from models.shapes import Array, Bool
-from models.taps import NO_TAPS
+from models.taps import Tapper
 from models.tiled_attention import Tiles, worthwhile
 
 
@@ -67,7 +67,9 @@ class Attention(Mixer):
         bias = span.positions.bias(span.position_BT, span.position_BT - t + slot_1S)
         past, views = self._past(span, memory)
         views = [*views, View((slot_1S <= t)[:, None], bias)]
-        y_B1D, state = self.core(x_BD[:, None], span.rotate, views, "", NO_TAPS, past=past, cache=state, slot=t)
+        y_B1D, state = self.core(
+            x_BD[:, None], span.rotate, views, "", Tapper(None, ()), past=past, cache=state, slot=t
+        )
         return y_B1D[:, 0], state
 
     def _past(self, span, read: Read) -> tuple[list[Keys], list[View]]:

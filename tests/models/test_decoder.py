@@ -34,7 +34,9 @@ def compiled_in_haste():
 
 
 def config_of(name: str, **values):
-    return models.configured(name, {key: v for key, v in SMALL.items() if key in models.MODELS[name].options()} | values)
+    return models.configured(
+        name, {key: v for key, v in SMALL.items() if key in models.MODELS[name].options()} | values
+    )
 
 
 @functools.cache
@@ -137,8 +139,8 @@ def test_taps_are_where_their_tokens_are(hybrid):
 
 @pytest.mark.parametrize("positions", POSITIONS)
 def test_with_attention_throughout_it_is_the_transformer(positions):
-    """The same parameters at the start, by name and value; the same loss and gradients, padding and dropout included."""
-    values = {"positions": positions, "dropout_rate": 0.3, "attention_dropout_rate": 0.2}
+    """The same parameters at the start, by name and value; the same loss and gradients, with padding or dropout."""
+    values = {"positions": positions, "dropout_rate": 0.3, "attention_dropout_rate": 0.2, "num_layers": 1}
     ours, theirs = (
         nnx.split(models.build(name, config_of(name, **values), SPEC, jax.random.key(0)))
         for name in ("decoder", "transformer_decoder")
@@ -199,9 +201,9 @@ def test_swiglu_and_rmsnorm_are_their_equations():
     mlp, norm = Mlp(config, nnx.Rngs(0)), norm_of(config)
     assert jax.tree.leaves(nnx.state(mlp))[0].ndim == 2 and len(jax.tree.leaves(nnx.state(mlp))) == 3
     x_BTD = RNG.normal(size=(2, 3, 8))
-    W, G, O = (np.asarray(layer.kernel[...], np.float64) for layer in (mlp.inner, mlp.gate, mlp.outer))
+    W, G, out = (np.asarray(layer.kernel[...], np.float64) for layer in (mlp.inner, mlp.gate, mlp.outer))
     gate = x_BTD @ G
-    close(mlp(jnp.asarray(x_BTD, jnp.float32), None), (gate / (1 + np.exp(-gate)) * (x_BTD @ W)) @ O)
+    close(mlp(jnp.asarray(x_BTD, jnp.float32), None), (gate / (1 + np.exp(-gate)) * (x_BTD @ W)) @ out)
     norm.scale[...] = jnp.arange(8.0)
     close(norm(jnp.asarray(x_BTD, jnp.float32)), x_BTD / np.sqrt((x_BTD**2).mean(-1, keepdims=True)) * np.arange(8))
 

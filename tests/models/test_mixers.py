@@ -88,7 +88,9 @@ def base(case: str):
 
 
 def close(ours, expected, **tolerance):
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **{"rtol": 1e-5, "atol": 1e-5} | tolerance), ours, expected)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, **{"rtol": 1e-5, "atol": 1e-5} | tolerance), ours, expected
+    )
 
 
 def test_every_mixer_has_its_plain_form_and_its_size():
