@@ -22,7 +22,14 @@ def mamba(blanks: int) -> dict:
     return {"num_symbols": 14, "num_kept": 16, "num_blanks": blanks, "val_examples": 1024, "test_examples": 2048}
 
 
-SETTINGS = {"small": SMALL, "mamba_256": mamba(256), "mamba_1024": mamba(1024), "mamba_4096": mamba(4096)}
+# Poli et al. 2024 (MAD): 256 tokens in all, of which 16 are kept, 16 answer and one is the marker.
+SETTINGS = {
+    "small": SMALL,
+    "mamba_256": mamba(256),
+    "mamba_1024": mamba(1024),
+    "mamba_4096": mamba(4096),
+    "mad": mamba(223),
+}
 
 
 def get_config(model):

@@ -7,14 +7,26 @@ from typing import Any
 from data import checks
 from data.task import Task
 from data.tasks.adding import Adding
+from data.tasks.bucket_sort import BucketSort
+from data.tasks.compression import Compression
 from data.tasks.copying import Copying
+from data.tasks.cycle_navigation import CycleNavigation
+from data.tasks.duplicate_string import DuplicateString
+from data.tasks.even_pairs import EvenPairs
+from data.tasks.fuzzy_recall import FuzzyRecall
+from data.tasks.induction_heads import InductionHeads
 from data.tasks.language import shakespeare
+from data.tasks.memorization import Memorization
+from data.tasks.modular_arithmetic import ModularArithmetic
 from data.tasks.multi30k import multi30k
 from data.tasks.multi30k_joined import multi30k_joined
+from data.tasks.noisy_recall import NoisyRecall
+from data.tasks.odds_first import OddsFirst
 from data.tasks.parity import Parity
 from data.tasks.recall import Recall
 from data.tasks.reverse import Reverse
 from data.tasks.selective_copying import SelectiveCopying
+from data.tasks.state_tracking import StateTracking
 from data.tasks.temporal_order import TemporalOrder
 from data.tasks.tfds import tfds
 from data.tasks.translation import translate
@@ -26,7 +38,19 @@ TASKS: dict[str, Callable[..., Task]] = {
     "adding": Adding,
     "temporal_order": TemporalOrder,
     "parity": Parity,
+    "even_pairs": EvenPairs,
+    "cycle_navigation": CycleNavigation,
+    "modular_arithmetic": ModularArithmetic,
+    "odds_first": OddsFirst,
+    "duplicate_string": DuplicateString,
+    "bucket_sort": BucketSort,
+    "state_tracking": StateTracking,
     "selective_copying": SelectiveCopying,
+    "induction_heads": InductionHeads,
+    "noisy_recall": NoisyRecall,
+    "fuzzy_recall": FuzzyRecall,
+    "compression": Compression,
+    "memorization": Memorization,
     "multi30k": multi30k,
     "multi30k_joined": multi30k_joined,
     "shakespeare": shakespeare,

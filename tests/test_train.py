@@ -131,10 +131,12 @@ def test_early_stopping(tmp_path):
     assert again["final"] == found["final"]
 
 
-@pytest.mark.parametrize(
-    ("name", "task"), list(zip(sorted(models.MODELS, reverse=True), sorted(runs.TASKS), strict=False))
-)
-def test_every_synthetic_task_trains_in_bfloat16(tmp_path, name, task):
+KINDS = ("adding", "copying", "parity", "recall", "reverse", "selective_copying", "temporal_order")
+"""Tasks of every kind of source, answer and target."""
+
+
+@pytest.mark.parametrize(("name", "task"), list(zip(sorted(models.MODELS, reverse=True), KINDS, strict=False)))
+def test_every_kind_of_task_trains_in_bfloat16(tmp_path, name, task):
     found = train.train(runs.config(task, name, steps=2, model__dtype="bfloat16"), tmp_path / "run")
     assert np.isfinite(found["final"]["loss"])
     assert ("perplexity" in found["final"]) == (task != "adding")

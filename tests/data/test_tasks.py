@@ -8,6 +8,7 @@ import pytest
 from data import TASKS, build, random
 from data.tasks import recall, synthetic
 from data.tasks.synthetic import FIRST, SHARES, Synthetic
+from tests.data.oracles import ORACLES
 
 NAMES = sorted(name for name, task in TASKS.items() if isinstance(task, type) and issubclass(task, Synthetic))
 SETTINGS = [(name, setting) for name in NAMES for setting in importlib.import_module(f"configs.{name}").SETTINGS]
@@ -32,55 +33,6 @@ def batch(task: Synthetic, split: str, count: int, seed: int = 0, first: int = 0
 
 def contents(made) -> set[bytes]:
     return {row.tobytes().rstrip(b"\0") for row in made["source"]}
-
-
-# An oracle reads what a model may read, by the rule that the task's page gives.
-
-
-def look_up(task, made):
-    answers = np.zeros_like(made["target_out"])
-    for b, (source, queries) in enumerate(zip(made["source"], made["target_in"], strict=True)):
-        pairs = {key: value for key, value in zip(source[::2], source[1::2], strict=True) if key != recall.BLANK}
-        answers[b] = [pairs.get(query, 0) for query in queries]
-    return answers
-
-
-def keep_symbols(task, made):
-    return np.stack([source[source >= FIRST + 2] for source in made["source"]])
-
-
-def turn_round(task, made):
-    answers = np.zeros_like(made["target_out"])
-    for b, (source, mask) in enumerate(zip(made["source"], made["source_mask"], strict=True)):
-        symbols = FIRST + task.mapped_V[source[mask] - FIRST]
-        answers[b, : mask.sum()] = symbols[::-1] if task.reversed else symbols
-        if task.spec.eos is not None:
-            answers[b, mask.sum()] = task.spec.eos
-    return answers
-
-
-def add(task, made):
-    return (made["source"][:, :, 0] * made["source"][:, :, 1]).sum(axis=1, keepdims=True)
-
-
-def order(task, made):
-    marked = np.stack([source[source < FIRST + 2] - FIRST for source in made["source"]])
-    return marked @ [[2], [1]]
-
-
-def count_ones(task, made):
-    return (made["source"] == FIRST + 1).sum(axis=1, keepdims=True) % 2
-
-
-ORACLES = {
-    "recall": look_up,
-    "copying": keep_symbols,
-    "selective_copying": keep_symbols,
-    "reverse": turn_round,
-    "adding": add,
-    "temporal_order": order,
-    "parity": count_ones,
-}
 
 
 @pytest.mark.parametrize(("name", "setting"), SETTINGS)
@@ -195,18 +147,27 @@ def test_held_out_contents_are_kept_from_training_where_chance_would_show_them(m
     assert shared() > 500
 
 
+UNSHARED = {
+    "parity": 11,
+    "even_pairs": 11,
+    "odds_first": 11,
+    "duplicate_string": 11,
+    "cycle_navigation": 7,
+    "modular_arithmetic": 6,
+    "bucket_sort": 5,
+}
+"""How many of the lengths 1 to 20 have fewer strings than 2**12, the smallest space that is shared out."""
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_overlap_is_what_both_splits_show(name):
     task = make(name)
     train, test = contents(batch(task, "train", 20_000)), batch(task, "test", 1000)
     seen = np.mean([row.tobytes().rstrip(b"\0") in train for row in test["source"]])
     assert seen <= task.overlap("test")
-    if name == "parity":  # strings below 12 bits, of lengths 1 to 20
-        assert task.overlap("test") == pytest.approx(11 / 20, abs=0.01)
-        assert task.overlap("test_long") == 0.0
-        assert seen > 0.3
-    else:
-        assert task.overlap("test") == 0.0
+    assert task.overlap("test") == pytest.approx(UNSHARED.get(name, 0) / 20, abs=0.01 if name in UNSHARED else 0)
+    assert "test_long" not in task.splits or task.overlap("test_long") == 0.0
+    assert (seen > 0.1) == (name in UNSHARED)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -215,14 +176,10 @@ def test_notes_say_which_splits_overlap_with_training(name):
     assert "notes" not in vars(task)  # building draws nothing
     said = {note.partition(":")[0] for note in task.notes}
     assert said == {split for split in task.splits if split != "train" and task.overlap(split) > 0}
-    assert task.notes == (
-        [
-            f"{split}: 55.0% of the examples are of so few kinds that none is held out; training may show them"
-            for split in ("val", "test")
-        ]
-        if name == "parity"
-        else []
-    )
+    assert said == ({"val", "test"} if name in UNSHARED else set())
+    if name == "parity":
+        rest = "55.0% of the examples are of so few kinds that none is held out; training may show them"
+        assert task.notes == [f"{split}: {rest}" for split in ("val", "test")]
 
 
 CHANCE = [(name, "small") for name in NAMES] + [
@@ -230,6 +187,8 @@ CHANCE = [(name, "small") for name in NAMES] + [
     ("reverse", "permuted_copy"),
     ("adding", "urnn_100"),
     ("temporal_order", "pascanu_50"),
+    ("bucket_sort", "deletang"),
+    ("state_tracking", "s5"),
 ]
 
 
@@ -263,6 +222,11 @@ def test_chance_with_the_values_but_not_the_binding_is_one_over_pairs():
     assert hits == pytest.approx(task.chance["token_accuracy_in_context"], rel=0.05)
 
 
+NOWHERE = {"parity", "cycle_navigation", "modular_arithmetic", "bucket_sort", "memorization", "state_tracking"}
+"""Tasks whose answers lie at no one place."""
+UNEVEN = NOWHERE | {"odds_first", "duplicate_string", "noisy_recall", "fuzzy_recall", "compression"}
+
+
 @pytest.mark.parametrize(("name", "setting"), SETTINGS)
 def test_the_answer_lies_distance_back(name, setting):
     task = make(name, setting)
@@ -275,12 +239,14 @@ def test_the_answer_lies_distance_back(name, setting):
                 assert source[place, 1] == 1 and not source[:place, 1].any()
             elif name == "temporal_order":
                 assert source[place] < FIRST + 2 and (source[:place] >= FIRST + 2).all()
+            elif name == "even_pairs":
+                assert place == 0
             elif name == "reverse":
                 assert FIRST + task.mapped_V[source[place] - FIRST] == made["target_out"][b, t]
             else:
                 assert np.append(source, made["target_in"][b])[place] == made["target_out"][b, t]
         answered = (made["target_weights"] > 0) & (made["target_out"] != task.spec.eos)
-        assert (made["distance"][answered] >= 0).all() == (name != "parity")
+        assert (made["distance"][answered] >= 0).all() == (name not in NOWHERE)
 
 
 def counts_by_distance(task, split):
@@ -296,7 +262,7 @@ def parts(total, size):
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
-@pytest.mark.parametrize("name", sorted(set(NAMES) - {"parity"}))
+@pytest.mark.parametrize("name", sorted(set(NAMES) - UNEVEN))
 def test_evaluation_spreads_distances_evenly(name, split):
     task = make(name)
     counts = counts_by_distance(task, split)
@@ -352,6 +318,18 @@ def test_published_sizes():
     assert (spec.max_source_length + spec.max_target_length, spec.source_size) == (64, 8192 + 3)
     spec = make("copying", "urnn_200").spec
     assert (spec.max_source_length + spec.max_target_length, spec.source_size) == (220, 10 + 3)
+    task = make("induction_heads", "mamba_256")
+    assert (task.spec.max_source_length, task.lengths("train")[0, 0] + 1, task.spec.source_size) == (4095, 256, 16 + 3)
+    spec = make("noisy_recall", "mad").spec
+    assert (spec.max_source_length + spec.max_target_length, spec.source_size) == (127, 32 + 3)  # the last is told only
+    spec = make("fuzzy_recall", "mad").spec
+    assert (spec.max_source_length + spec.max_target_length, spec.source_size) == (127, 15 + 3)  # padding is ours
+    spec = make("compression", "mad").spec
+    assert (spec.max_source_length, spec.source_size) == (32, 16 + 3 + 31)  # places are asked for by number
+    spec = make("memorization", "mad").spec
+    assert (spec.max_source_length + spec.max_target_length, spec.source_size) == (32, 256 + 3)
+    orders = [make("state_tracking", f"merrill_{group}").spec.source_size - 3 for group in ("s5", "a5", "z60")]
+    assert orders == [120, 60, 60]
     spec = make("selective_copying", "mamba_4096").spec
     assert (spec.max_source_length, spec.max_target_length, spec.source_size) == (4112, 16, 16 + 3)
     task = make("temporal_order", "pascanu_100")
@@ -378,6 +356,16 @@ BAD = [
     ("parity", {"long_length": 20}, "data.long_length = 20"),
     ("reverse", {"order": "sorted"}, "data.order = 'sorted'"),
     ("reverse", {"test_examples": -1}, "data.test_examples = -1"),
+    ("induction_heads", {"long_length": 64}, "data.long_length = 64"),
+    ("noisy_recall", {"noise": 1.0}, "data.noise = 1.0"),
+    ("noisy_recall", {"length": 65}, "data.length = 65"),
+    ("noisy_recall", {"source_length": 63}, "data.source_length = 63"),
+    ("fuzzy_recall", {"max_key": 5}, "data.max_key = 5"),
+    ("fuzzy_recall", {"source_length": 57}, "data.length = 64"),
+    ("memorization", {"num_values": 31}, "data.num_values = 31"),
+    ("memorization", {"source_length": 15}, "data.source_length = 15"),
+    ("state_tracking", {"group": "S4"}, "data.group = 'S4'"),
+    ("state_tracking", {"long_length": 20}, "data.long_length = 20"),
 ]
 
 

@@ -32,6 +32,18 @@ TASKS: dict[str, dict[str, Any]] = {
     "temporal_order": {"length": 12},
     "parity": {"max_length": 8, "long_length": 12},
     "selective_copying": {"num_symbols": 8, "num_kept": 4, "num_blanks": 4},
+    "even_pairs": {"max_length": 8, "long_length": 12},
+    "cycle_navigation": {"max_length": 8, "long_length": 12},
+    "modular_arithmetic": {"max_length": 8, "long_length": 12},
+    "odds_first": {"max_length": 8, "long_length": 12},
+    "duplicate_string": {"max_length": 6, "long_length": 8},
+    "bucket_sort": {"max_length": 8, "long_length": 12},
+    "state_tracking": {"source_length": 6, "target_length": 4, "long_length": 6},
+    "induction_heads": {"length": 8, "long_length": 12},
+    "noisy_recall": {"num_keys": 3, "num_noise": 4, "length": 16, "source_length": 8},
+    "fuzzy_recall": {"length": 16, "source_length": 6},
+    "compression": {"length": 6},
+    "memorization": {"num_keys": 16, "num_values": 16, "length": 12, "source_length": 6},
 }
 """Values that make each synthetic task small."""
 

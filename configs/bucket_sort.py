@@ -1,0 +1,33 @@
+"""Bucket sort: give the symbols of a string in ascending order (Delétang et al. 2022).
+
+    python train.py --config=configs/bucket_sort.py:gru_decoder --workdir=runs/bucket-sort-gru-decoder
+    python train.py --config=configs/bucket_sort.py:transformer_decoder,deletang --workdir=runs/bucket-sort-deletang
+
+Expected: not measured yet.
+"""
+
+from configs import common
+
+SETTINGS = {
+    "small": {
+        "num_symbols": 5,  # kinds of symbols
+        "min_length": 1,  # symbols at least
+        "max_length": 20,  # at most, but in the split test_long
+        "long_length": 100,  # above max_length: longer strings in the split test_long; 0 for none
+        "val_examples": 1024,  # of the split val
+        "test_examples": 2048,  # of the split test
+    },
+    # Trained to 40, tested to 500.
+    "deletang": {
+        "num_symbols": 5,
+        "min_length": 1,
+        "max_length": 40,
+        "long_length": 500,
+        "val_examples": 1024,
+        "test_examples": 2048,
+    },
+}
+
+
+def get_config(model):
+    return common.synthetic("bucket_sort", model, SETTINGS)

@@ -1,0 +1,31 @@
+"""Cycle navigation: where on a circle of five places a walk ends (Delétang et al. 2022).
+
+    python train.py --config=configs/cycle_navigation.py:gru_decoder --workdir=runs/cycle-navigation-gru-decoder
+    python train.py --config=configs/cycle_navigation.py:transformer_decoder,deletang --workdir=runs/cycle-deletang
+
+Expected: not measured yet.
+"""
+
+from configs import common
+
+SETTINGS = {
+    "small": {
+        "min_length": 1,  # symbols at least
+        "max_length": 20,  # at most, but in the split test_long
+        "long_length": 100,  # above max_length: longer strings in the split test_long; 0 for none
+        "val_examples": 2000,  # of the split val
+        "test_examples": 4000,  # of the split test
+    },
+    # Trained to 40, tested to 500.
+    "deletang": {
+        "min_length": 1,
+        "max_length": 40,
+        "long_length": 500,
+        "val_examples": 2000,
+        "test_examples": 4600,
+    },
+}
+
+
+def get_config(model):
+    return common.synthetic("cycle_navigation", model, SETTINGS)

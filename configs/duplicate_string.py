@@ -1,0 +1,33 @@
+"""Duplicate string: give a string twice (Delétang et al. 2022).
+
+    python train.py --config=configs/duplicate_string.py:gru_decoder --workdir=runs/duplicate-string-gru-decoder
+    python train.py --config=configs/duplicate_string.py:transformer_decoder,deletang --workdir=runs/duplicate-deletang
+
+Expected: not measured yet.
+"""
+
+from configs import common
+
+SETTINGS = {
+    "small": {
+        "num_symbols": 2,  # kinds of symbols
+        "min_length": 1,  # symbols at least
+        "max_length": 20,  # at most, but in the split test_long
+        "long_length": 100,  # above max_length: longer strings in the split test_long; 0 for none
+        "val_examples": 1024,  # of the split val
+        "test_examples": 2048,  # of the split test
+    },
+    # Trained to 40, tested to 500.
+    "deletang": {
+        "num_symbols": 2,
+        "min_length": 1,
+        "max_length": 40,
+        "long_length": 500,
+        "val_examples": 1024,
+        "test_examples": 2048,
+    },
+}
+
+
+def get_config(model):
+    return common.synthetic("duplicate_string", model, SETTINGS)

@@ -1,0 +1,31 @@
+"""Even pairs: does a string of two symbols begin and end with the same one? (Delétang et al. 2022)
+
+    python train.py --config=configs/even_pairs.py:gru_decoder --workdir=runs/even-pairs-gru-decoder
+    python train.py --config=configs/even_pairs.py:transformer_decoder,deletang --workdir=runs/even-pairs-deletang
+
+Expected: not measured yet.
+"""
+
+from configs import common
+
+SETTINGS = {
+    "small": {
+        "min_length": 1,  # symbols at least
+        "max_length": 20,  # at most, but in the split test_long
+        "long_length": 100,  # above max_length: longer strings in the split test_long; 0 for none
+        "val_examples": 5120,  # of the split val
+        "test_examples": 5120,  # of the split test
+    },
+    # Trained to 40, tested to 500.
+    "deletang": {
+        "min_length": 1,
+        "max_length": 40,
+        "long_length": 500,
+        "val_examples": 5120,
+        "test_examples": 5120,
+    },
+}
+
+
+def get_config(model):
+    return common.synthetic("even_pairs", model, SETTINGS)

@@ -1,0 +1,31 @@
+"""Induction heads: say what followed the special token when it was there before (Olsson et al. 2022).
+
+    python train.py --config=configs/induction_heads.py:gru_decoder --workdir=runs/induction-heads-gru-decoder
+    python train.py --config=configs/induction_heads.py:transformer_decoder,mamba_256 --workdir=runs/induction-heads-256
+
+Expected: not measured yet.
+"""
+
+from configs import common
+
+SETTINGS = {
+    "small": {
+        "num_symbols": 15,  # kinds of symbols beside the special token
+        "length": 64,  # tokens, the second special token among them
+        "long_length": 256,  # above length: that many tokens in the split test_long; 0 for none
+        "val_examples": 4464,  # of the split val
+        "test_examples": 4464,  # of the split test
+    },
+    # Gu and Dao 2023, table 2: a vocabulary of 16, trained at 256. They test up to a million: set data.long_length.
+    "mamba_256": {
+        "num_symbols": 15,
+        "length": 256,
+        "long_length": 4096,
+        "val_examples": 4464,
+        "test_examples": 4464,
+    },
+}
+
+
+def get_config(model):
+    return common.synthetic("induction_heads", model, SETTINGS)

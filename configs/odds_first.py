@@ -1,0 +1,33 @@
+"""Odds first: the symbols at odd places, then those at even ones (Delétang et al. 2022).
+
+    python train.py --config=configs/odds_first.py:gru_decoder --workdir=runs/odds-first-gru-decoder
+    python train.py --config=configs/odds_first.py:transformer_decoder,deletang --workdir=runs/odds-first-deletang
+
+Expected: not measured yet.
+"""
+
+from configs import common
+
+SETTINGS = {
+    "small": {
+        "num_symbols": 2,  # kinds of symbols
+        "min_length": 1,  # symbols at least
+        "max_length": 20,  # at most, but in the split test_long
+        "long_length": 100,  # above max_length: longer strings in the split test_long; 0 for none
+        "val_examples": 1024,  # of the split val
+        "test_examples": 2048,  # of the split test
+    },
+    # Trained to 40, tested to 500.
+    "deletang": {
+        "num_symbols": 2,
+        "min_length": 1,
+        "max_length": 40,
+        "long_length": 500,
+        "val_examples": 1024,
+        "test_examples": 2048,
+    },
+}
+
+
+def get_config(model):
+    return common.synthetic("odds_first", model, SETTINGS)

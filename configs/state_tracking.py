@@ -1,0 +1,36 @@
+"""State tracking: where one stands after every move of a permutation group (Merrill et al. 2024).
+
+    python train.py --config=configs/state_tracking.py:gru_decoder --workdir=runs/state-tracking-gru-decoder
+    python train.py --config=configs/state_tracking.py:transformer_decoder,merrill_s5 --workdir=runs/state-tracking-s5
+
+Expected: not measured yet.
+"""
+
+from configs import common
+
+SMALL = {
+    "group": "S3",  # S3, S5, A5 or Z60
+    "source_length": 12,  # elements that are read before the first answer
+    "target_length": 20,  # elements with an answer each
+    "long_length": 100,  # above target_length: that many in the split test_long; 0 for none
+    "val_examples": 1024,  # of the split val
+    "test_examples": 2048,  # of the split test
+}
+
+
+def merrill(group: str) -> dict:
+    """Words of up to 20 elements, answered at every one; here from the fifth on."""
+    return SMALL | {"group": group, "source_length": 4, "target_length": 16, "long_length": 96}
+
+
+SETTINGS = {
+    "small": SMALL,
+    "s5": SMALL | {"group": "S5"},
+    "merrill_s5": merrill("S5"),
+    "merrill_a5": merrill("A5"),
+    "merrill_z60": merrill("Z60"),
+}
+
+
+def get_config(model):
+    return common.synthetic("state_tracking", model, SETTINGS)
