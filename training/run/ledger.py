@@ -39,6 +39,7 @@ class Ledger:
     start_to_first_step_seconds: float | None = None  # from the start of the process, imports included
     latest: dict[str, float] | None = None  # validation metrics and their step
     best: dict[str, float] | None = None
+    evaluations: int = 0  # 0 in checkpoints of earlier code, which did not count them
     stale_evaluations: int = 0  # since the best
 
     def __post_init__(self) -> None:
@@ -98,6 +99,7 @@ class Ledger:
         better |= math.isnan(before) and not math.isnan(metrics[metric])
         self.latest = {**metrics, "step": step}
         self.best = self.latest if better else self.best
+        self.evaluations += 1
         self.stale_evaluations = 0 if better else self.stale_evaluations + 1
         return better
 

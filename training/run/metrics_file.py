@@ -23,14 +23,17 @@ def row(line: bytes) -> dict[str, Any] | None:
     return found if whole else None
 
 
-def lost(path: Path, step: int, logged: int) -> str:
-    """A message if fewer training rows up to `step` are left than the `logged` of the run; else empty."""
-    left = sum(row["kind"] == "train" and row["step"] <= step for row in rows(path))
-    if left >= logged:
+def lost(path: Path, step: int, *, train: int, val: int) -> str:
+    """A message if fewer rows up to `step` are left than the `train` of training and `val` of validation that the run
+    wrote; else empty."""
+    left = [row["kind"] for row in rows(path) if row["step"] <= step]
+    written = {"train": (train, "training"), "val": (val, "validation")}
+    gone = [
+        f"{number - left.count(kind)} of its {number} rows of {what}"
+        for kind, (number, what) in written.items()
+        if left.count(kind) < number
+    ]
+    if not gone:
         return ""
-    what = (
-        f"{logged - left} of its {logged} rows of training"
-        if path.is_file()
-        else "the file is gone, and with it its rows"
-    )
+    what = " and ".join(gone) if path.is_file() else "the file is gone, and with it its rows"
     return f"{path}: up to step {step}, {what} are lost; training goes on, and so does the file"

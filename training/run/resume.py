@@ -65,7 +65,8 @@ def find(
             f"steps = {steps} is not more than the {done} that {workdir} has done already; "
             "use more, or another --workdir"
         )
-    if said := metrics_file.lost(workdir / "metrics.jsonl", done, len(ledger.step_seconds)):
+    written = {"train": len(ledger.step_seconds), "val": ledger.evaluations}
+    if said := metrics_file.lost(workdir / "metrics.jsonl", done, **written):
         warnings.warn(said, stacklevel=2)
     found: dict[str, Any] | None = None
     if path.is_file() and (done == steps or ledger.out_of_patience(patience)):

@@ -1,6 +1,7 @@
 """Every row that is whole counts, and those that are lost are said."""
 
 import json
+import re
 from typing import Any
 
 from experiments.engine import progress, record
@@ -51,9 +52,13 @@ def test_the_engine_sees_the_last_whole_step(tmp_path):
 
 def test_lost_rows_are_counted(tmp_path):
     path = written(tmp_path / "metrics.jsonl", b'{"torn')
-    assert metrics_file.lost(path, 6, 3) == metrics_file.lost(path, 4, 2) == ""
-    path.write_bytes(path.read_bytes().replace(b'{"kind": "train", "step": 4', b'{"kind": "train", "st\x00\x00'))
-    assert "metrics.jsonl: up to step 6, 1 of its 3 rows of training are lost" in metrics_file.lost(path, 6, 3)
+    assert metrics_file.lost(path, 6, train=3, val=3) == metrics_file.lost(path, 4, train=2, val=2) == ""
+    for kind, what in (("train", "1 of its 3 rows of training"), ("val", ".* and 1 of its 3 rows of validation")):
+        whole = b'{"kind": "%s", "step": 4' % kind.encode()
+        path.write_bytes(path.read_bytes().replace(whole, whole[:-5] + b"\x00\x00"))
+        said = metrics_file.lost(path, 6, train=3, val=3)
+        assert re.search(f"metrics.jsonl: up to step 6, {what} are lost", said)
+    assert metrics_file.lost(path, 6, train=2, val=2) == ""  # a checkpoint of before has counted fewer
     path.unlink()
-    assert "the file is gone" in metrics_file.lost(path, 6, 3)
-    assert metrics_file.lost(path, 0, 0) == ""
+    assert "the file is gone" in metrics_file.lost(path, 6, train=3, val=3)
+    assert metrics_file.lost(path, 0, train=0, val=0) == ""

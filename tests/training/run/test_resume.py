@@ -110,13 +110,15 @@ def test_a_damaged_summary_is_written_anew(workdir, content):
 
 
 def test_lost_rows_are_said_and_the_others_kept(workdir):
+    """Of a row of training and of the last one, of validation, which is torn."""
     path = workdir / "metrics.jsonl"
     lines = path.read_bytes().split(b"\n")
-    path.write_bytes(b"\n".join([b"\xff" * 9, *lines[1:]]))
-    with pytest.warns(UserWarning, match=r"metrics.jsonl: up to step 8, 1 of its 4 rows of training are lost"):
+    path.write_bytes(b"\n".join([b"\xff" * 9, *lines[1:-2], lines[-2][:-20]]))
+    gone = "1 of its 4 rows of training and 1 of its 2 rows of validation are lost"
+    with pytest.warns(UserWarning, match=f"metrics.jsonl: up to step 8, {gone}"):
         train.train(config("recall", "gru", steps=10), workdir, accept_changes=True)
     kept = path.read_bytes().split(b"\n")
-    assert kept[: len(lines) - 2] == lines[1:-1] and json.loads(kept[-2])["step"] == 10
+    assert kept[: len(lines) - 3] == lines[1:-2] and json.loads(kept[-2])["step"] == 10
 
 
 def test_what_another_version_counted_is_refused(workdir, monkeypatch):
