@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import math
 import statistics
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -13,13 +14,17 @@ from ml_collections import ConfigDict
 
 import data
 import models
-from experiments.engine.results import Record
+from experiments.engine.results import PUBLISHED, Record
 from experiments.engine.schedule import Due
+from experiments.engine.statement import ROOT
 from models import flops
 from training.step import params
 
-ASSUMED = 1.3e10  # FLOP/s of training, where no run is finished; what gradient_flow did, two runs on two cores
+NEAREST = 5  # committed runs that tell how fast a run will be, where none of its own is finished
+LEAST_SECONDS = 5.0  # of training, for a committed run to tell
+ASSUMED = 1e11  # FLOP/s without any: large products on two cores
 ASSUMED_SECONDS = 30.0  # of a run that measures time
+BY_COMMITTED = "by committed runs of such architectures with steps of about as much work, whatever their machine"
 BACKWARD = 2  # as much work as forward, so many times
 
 
@@ -57,8 +62,46 @@ def _cost(values: str, examples: float) -> Cost:
     return Cost(params.count(shapes), params.count(shapes, embeddings=False), work)
 
 
+class Rate(NamedTuple):
+    """How fast a committed run trained."""
+
+    model: str
+    work: float  # FLOPs of a step
+    speed: float  # FLOP/s
+
+
+@functools.cache
+def committed() -> tuple[Rate, ...]:
+    """Of every run in the committed tables, whatever its machine; those that hardly trained are left out."""
+    from pyarrow import parquet
+
+    found: list[Rate] = []
+    key = ("run", "seed", "role", "config")
+    for path in sorted((ROOT / PUBLISHED).glob("*/*/table.parquet")):
+        wanted = [("probe", "==", "run"), ("measure", "in", ("training_seconds", "flops_per_token", "tokens_seen"))]
+        rows = parquet.read_table(path, columns=[*key, "measure", "value"], filters=wanted).to_pylist()
+        runs: dict[tuple, dict[str, float]] = {}
+        for row in rows:
+            runs.setdefault(tuple(row[name] for name in key), {})[row["measure"]] = row["value"]
+        for (*_, text), run in runs.items():
+            if len(run) == len(wanted[1][2]) and run["training_seconds"] >= LEAST_SECONDS:
+                config = json.loads(text)
+                work = (1 + BACKWARD) * run["flops_per_token"] * run["tokens_seen"]
+                found.append(Rate(config["model.name"], work / config["steps"], work / run["training_seconds"]))
+    return tuple(found)
+
+
+def assumed_speed(model: str, work: float) -> float:
+    """FLOP/s of training steps of so many FLOPs: the median of the committed runs whose steps are nearest in work, of
+    this kind of architecture where there are any."""
+    kind = model.partition("_")[0]
+    alike = [rate for rate in committed() if rate.model.partition("_")[0] == kind] or committed()
+    nearest = sorted(alike, key=lambda rate: abs(math.log(rate.work / work)))[:NEAREST]
+    return statistics.median([rate.speed for rate in nearest] or [ASSUMED])
+
+
 class Clock:
-    """How long runs take: as recorded runs did, of any version and machine, or else by their FLOPs.
+    """How long runs take: as recorded runs did, of any version and machine, else by FLOPs and `committed` runs.
 
     A run that measures time (`timed`) takes as long as it is told to measure, however little it trains.
     """
@@ -83,8 +126,9 @@ class Clock:
     @property
     def basis(self) -> str:
         """What the estimates are based on, in words."""
-        assumed = f"{ASSUMED_SECONDS:g} s per run" if self._timed else f"{ASSUMED / 1e9:g} GFLOP/s"
-        return "by recorded runs" if self._whole else f"assuming {assumed}"
+        if self._whole:
+            return "by recorded runs"
+        return f"assuming {ASSUMED_SECONDS:g} s per run" if self._timed else BY_COMMITTED
 
     def seconds(self, due: Due) -> float:
         """Estimated from runs of the same cell and role, the same cell, the same architecture, or any."""
@@ -93,8 +137,9 @@ class Clock:
         rest = statistics.median(self._rest or [0.0])
         if known := self._steps.get((due.key.name, due.role)) or self._steps.get((due.key.name, "")):
             return statistics.median(known) * due.config.steps + rest
-        rates = self._rates.get(due.config.model.name) or self._rates.get("") or [ASSUMED]
-        return cost(due.config).flops / statistics.median(rates) + rest
+        name, work = due.config.model.name, cost(due.config).flops
+        rates = self._rates.get(name) or self._rates.get("") or [assumed_speed(name, work / due.config.steps)]
+        return work / statistics.median(rates) + rest
 
     def total(self, runs: Iterable[Due]) -> float:
         return sum(map(self.seconds, runs))

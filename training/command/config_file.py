@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 import models
 from configs import common
 from models.options import KINDS, flat
-from training.command import usage
+from training.command import hints, usage
 
 
 def load(where: str) -> ConfigDict:
@@ -124,6 +124,6 @@ def _complete(config: ConfigDict, reference: dict[str, Any]) -> None:
     for key in given:
         of_new_task = new_task and key.startswith(("data.", "batch_size", "tokens_per_batch"))
         if reference and key not in reference and not key.startswith("model.") and not of_new_task:
-            near = difflib.get_close_matches(key, reference, n=1)
-            hint = f"did you mean {near[0]}?" if near else "leave it out"
+            near = hints.near(key, reference)
+            hint = f"did you mean {' or '.join(near)}?" if near else "leave it out"
             raise ValueError(f"{key} = {given[key]!r} is not a key; {hint}")

@@ -38,11 +38,30 @@ def learned(*records: Record) -> estimate.Clock:
 
 def test_a_cell_takes_what_its_seeds_took():
     first, second = due("a", "gru")
-    assert estimate.Clock().seconds(first) == estimate.cost(first.config).flops / estimate.ASSUMED
-    assert "assuming" in estimate.Clock().basis
     clock = learned(record(first, 50.0))
     assert clock.seconds(second) == 50.0 and clock.basis == "by recorded runs"
     assert clock.total([first, second]) == pytest.approx(100.0)
+
+
+def test_a_first_run_takes_what_committed_ones_of_its_kind_and_size_did(monkeypatch):
+    (first, _) = due("a", "gru")
+    work = estimate.cost(first.config).flops / first.config.steps
+    assert estimate.Clock().seconds(first) == estimate.cost(first.config).flops / estimate.assumed_speed("gru", work)
+    assert "by committed runs of such architectures" in estimate.Clock().basis
+    alike = [estimate.Rate("gru_decoder", work * times, speed) for times, speed in ((0.9, 7.0), (1.2, 9.0), (1.0, 8.0))]
+    others = [estimate.Rate("gru", 100 * work, 2e6)] * 9 + [estimate.Rate("transformer", work, 1e6)] * 9
+    monkeypatch.setattr(estimate, "NEAREST", 3)
+    monkeypatch.setattr(estimate, "committed", lambda: (*others, *alike))
+    assert estimate.assumed_speed("gru_attention", work) == 8.0
+    assert estimate.assumed_speed("lstm", 100 * work) == 2e6
+    monkeypatch.setattr(estimate, "committed", lambda: ())
+    assert estimate.assumed_speed("gru", work) == estimate.ASSUMED
+
+
+def test_the_committed_tables_tell_of_every_kind():
+    kinds = {rate.model.partition("_")[0] for rate in estimate.committed()}
+    assert kinds == {"rnn", "lstm", "gru", "transformer"}
+    assert all(1e8 < rate.speed < 1e12 and rate.work > 0 for rate in estimate.committed())
 
 
 def test_another_cell_takes_what_its_architecture_did_per_flop_or_any():
