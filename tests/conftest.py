@@ -22,6 +22,7 @@ IN_HASTE = (
 os.environ["JAX_PLATFORMS"] = "cpu"  # before jax is imported
 if IN_HASTE not in os.environ.get("XLA_FLAGS", ""):  # pytest's workers inherit it from the first process
     os.environ["XLA_FLAGS"] = f"{IN_HASTE} {os.environ.get('XLA_FLAGS', '')}".strip()
+os.environ["LONGREACH_XLA_FLAGS"] = os.environ["XLA_FLAGS"]  # XLA takes them; no process needs to ask
 # What was compiled once is not compiled again, by a resumed run or by a process that a test starts. Each of pytest's
 # processes has a cache of its own: JAX does not write an entry at one stroke, so another could read half of it.
 CACHE = tempfile.TemporaryDirectory(prefix="longreach-tests-")
