@@ -12,15 +12,13 @@ python eval.py --workdir=RUN --attention=FOLDER --split=val             attentio
 import training.machine.signals  # noqa: F401
 
 # isort: split
-import argparse
 import contextlib
 import dataclasses
 import math
-import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -29,44 +27,19 @@ from data.batch import Batch
 from data.tasks.language import Language
 from data.tasks.translation import Translation
 from data.tokenizers import UNK
-from training.command.cli import Parser, check_folder, user_errors
+from training.command.cli import check_folder, user_errors
+from training.command.eval_options import LESS_MEMORY, MAX_LEN, naming_data_dir, parse
 from training.evaluation import generate, mirrored, quality, scoring, untrained_positions
-from training.evaluation.generate import GREEDY, Beam, Decoding, Generator, Sample, named, search, source_batch
+from training.evaluation.generate import GREEDY, Beam, Decoding, Generator, named, source_batch
+from training.evaluation.own_text import Text, add_split, read_lines
 from training.evaluation.pictures import attention_names, picture
 from training.machine import backend
 from training.mirrors.mirror import Mirror
 from training.run import run_folder
-from training.run.restore import WHICH, Restored, read_config, restore
+from training.run.restore import Restored, read_config, restore
 
 PICTURES = 8  # examples drawn by --attention
-
-LARGEST = 2**31 - 1
-MAX_LEN = 200  # tokens that a language model writes
 BEAM = Beam()  # how outputs are found unless something else is asked
-DECODING: dict[str, tuple[float, float, float]] = {
-    "beam_size": (Beam.beam_size, 1, 64),
-    "length_penalty": (Beam.length_penalty, 0, 100),
-    "temperature": (1.0, 0, 1e6),
-    "top_k": (0, 0, LARGEST),
-    "top_p": (1.0, 1e-9, 1),
-    "seed": (0, 0, 2**32 - 1),
-    "num_samples": (1, 1, 1024),
-    "nbest": (0, 0, 1024),
-    "max_len": (MAX_LEN, 1, 2**16),
-}
-"""Options: (default, least, most)."""
-
-NEEDS = {"source": ["target"], "num_samples": ["input", "sample"], "nbest": ["input"], "max_len": ["input"]}
-NEEDS |= dict.fromkeys(("temperature", "top_k", "top_p", "seed"), ["sample"])
-WITHOUT = {
-    "split": ["target", "input"],
-    "input": ["target", "attention", "limit"],
-    "attention": ["limit", "sample", "beam_size", "length_penalty"],
-    "sample": ["beam_size", "length_penalty"],
-}
-"""Which options would do nothing without others, and beside others."""
-
-Text = Translation | Language
 
 
 def evaluate(
@@ -180,102 +153,6 @@ def draw(run: Restored, split: str, folder: Path, name: str) -> list[Path]:
     return paths
 
 
-def add_split(task: Text, source: str | None, target: str) -> str:
-    """Makes a pair of files (or, for a language model, one) a split of the task, and returns its name.
-
-    The name ends with what the files hold: it is never that of a split, nor of other files that are called the same.
-    """
-    name = Path(source or target).name.removesuffix(".gz")
-    if isinstance(task, Language):
-        if source:
-            raise ValueError(f"--source = {source}: a language model has no source to read; give --target alone")
-        text = files.read_text(target)
-        name += f"-{files.content_hash([text])[:8]}"
-        task.add_split(name, [text])
-    else:
-        if not source:
-            raise ValueError(f"--target = {target} needs --source, the file that it translates; give both")
-        pairs = files.read_parallel(source, target)
-        name += f"-{files.content_hash([*pairs.source, *pairs.target])[:8]}"
-        task.add_split(name, pairs.source, pairs.target)
-        task.notes += pairs.notes
-    return name
-
-
-def read_lines(path: str) -> Iterator[str]:
-    """Lines of a file (plain or .gz), or of standard input as they arrive."""
-    if path == "-":
-        if sys.stdin is None:
-            raise ValueError("--input = -: standard input is closed; give a file, or a pipe")
-        for number, raw in enumerate(sys.stdin.buffer, start=1):
-            line = files.decode(raw, "--input = -", number)
-            yield from re.sub(files.LINE_END, "\n", line).removesuffix("\n").split("\n")
-    else:
-        yield from files.read_lines(path, may_be_blank=True)
-
-
-class Asked(NamedTuple):
-    options: argparse.Namespace  # the command line
-    decoding: Decoding
-    given: Mapping[str, Any]  # of the options of decoding
-
-
-def parse(argv: Sequence[str]) -> Asked:
-    parser = Parser(__doc__)
-    parser.add_argument("--workdir", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--split", help="split to evaluate; text tasks name theirs (default: val)")
-    parser.add_argument("--checkpoint", default="best", choices=WHICH, help="average is of those kept (default: best)")
-    parser.add_argument("--data_dir", help="where the data lie, when not where they were in training")
-    parser.add_argument("--source", help="source lines to evaluate on, with --target, instead of a split")
-    parser.add_argument("--target", help="reference lines; alone, the text that a language model is scored on")
-    parser.add_argument("--input", help="translate these lines (a file, or - for standard input)")
-    parser.add_argument("--attention", type=Path, help="folder for attention pictures of the split's first examples")
-    parser.add_argument("--limit", type=int, help="evaluate only the first so many, into SPLIT-firstN.json")
-    parser.add_argument("--beam_size", type=int, help="1 is greedy (default: 5)")
-    parser.add_argument("--length_penalty", type=float, help="exponent of ((5 + length) / 6) (default: 0.6)")
-    parser.add_argument("--sample", action="store_true", help="draw tokens instead of searching")
-    parser.add_argument("--temperature", type=float, help="of --sample; 0 takes the maximum (default: 1)")
-    parser.add_argument("--top_k", type=int, help="of --sample; 0 for all (default: 0)")
-    parser.add_argument("--top_p", type=float, help="of --sample (default: 1)")
-    parser.add_argument("--seed", type=int, help="of --sample (default: 0)")
-    parser.add_argument("--num_samples", type=int, help="of --sample: draws for each line of --input (default: 1)")
-    parser.add_argument("--nbest", type=int, help="so many outputs for each line of --input, best first (default: 0)")
-    parser.add_argument("--max_len", type=int, help="tokens that a language model writes after --input (default: 200)")
-    options = parser.parse_args(argv)
-    given = {name: value for name, value in vars(options).items() if value is not None and value is not False}
-    check_options(parser, given)
-    values = {name: given.get(name, default) for name, (default, *_) in DECODING.items()}
-    if options.sample:
-        decoding: Decoding = Sample(*(values[name] for name in ("temperature", "top_k", "top_p", "seed")))
-    else:
-        decoding = search(values["beam_size"], values["length_penalty"])
-    return Asked(options, decoding, {name: given[name] for name in ("sample", *DECODING) if name in given})
-
-
-def check_options(parser: Parser, given: Mapping[str, Any]) -> None:
-    """Ends the process with one line for an option that is useless or out of range."""
-    for name, value in given.items():
-        if missing := [other for other in NEEDS.get(name, []) if other not in given]:
-            parser.error(f"--{name} = {value} is of --{missing[0]}; give both or neither")
-        if beside := [other for other in WITHOUT.get(name, []) if other in given]:
-            parser.error(f"--{name} = {value} and --{beside[0]} = {given[beside[0]]} exclude each other; leave one out")
-    for name, (_, low, high) in {**DECODING, "limit": (0, 0, LARGEST)}.items():
-        if not low <= given.get(name, low) <= high:  # nan is in no range
-            most = f", at most {high:.15g}" if high != LARGEST else ""
-            parser.error(f"--{name} = {given[name]} is out of range; use {low} or more{most}")
-    if given.get("beam_size") == 1 and "length_penalty" in given:
-        parser.error("--length_penalty is of a beam, and --beam_size = 1 is none; leave one out")
-    for surest, always in (("temperature", 0), ("top_k", 1)):
-        drawn = ("temperature", "top_k", "top_p", "seed", "num_samples")
-        if given.get(surest) == always and (idle := [name for name in drawn if name in given and name != surest]):
-            parser.error(f"--{idle[0]} does nothing where --{surest} = {always} takes the maximum; leave one out")
-    of = "num_samples" if "sample" in given else "beam_size"
-    if given.get("nbest", 0) > (most := given.get(of, DECODING[of][0])):
-        parser.error(f"--nbest = {given['nbest']} is more than --{of} = {most}; use --{of}={given['nbest']}")
-    if "data_dir" in given and not Path(given["data_dir"]).is_dir():
-        parser.error(f"--data_dir = {given['data_dir']} is not a folder; give where the data lie")
-
-
 def write_outputs(
     generate: Generator, task: Text, lines: Iterable[str], *, nbest: int, numbered: bool, max_len: int
 ) -> None:
@@ -327,9 +204,9 @@ def say(run: Restored) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    options, decoding, given = parse(argv)
+    options, decoding, given = parse(argv, __doc__)
     limit, split = options.limit or 0, options.split or "val"
-    with user_errors():
+    with user_errors(less_memory=LESS_MEMORY), naming_data_dir(options.data_dir):
         config = read_config(options.workdir)
         if options.data_dir and "dir" not in config.data:
             raise ValueError(f"--data_dir = {options.data_dir}: {config.task} reads no files; leave it out")

@@ -57,8 +57,10 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
 
     # What is learned, and by what.
     with run_folder.restored_on_error(workdir):
-        task = data.build(config.task, config.data, tokenizer_dir=workdir / "tokenizer")
         recipe, batching = Recipe.of(config), pipeline.Batching.of(config)
+        if "tokenizer" in config.data:  # before text is read, and a tokenizer learned and kept
+            memory.check_parameters(config.model, recipe, data.outline(config.task, config.data))
+        task = data.build(config.task, config.data, tokenizer_dir=workdir / "tokenizer")
         memory.check(config.model, recipe, batching, task, config.eval_examples)
         model = models.build(config.model.name, config.model, task.spec, jax.random.key(config.seed))
         plan = pipeline.train_plan(task, batching)
@@ -88,6 +90,7 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
             print(f"{workdir} is finished; its summary stays as it is", file=sys.stderr)
             return past.summary
         done, trainer.state, ledger, _ = past
+        undrawn = False
         clock = trainer.clock = Clock(ledger.seconds)
         patience = config.early_stopping.patience
         if main_process:
@@ -131,13 +134,15 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
                     if ledger.note_evaluation(done, scores, config.best.metric):
                         with clock.pause("save"):
                             best.save(done, {"params": trainer.weights}, {"metrics": scores})
+                    undrawn = tracker.mirrored
                 if now.save or ledger.out_of_patience(patience):
                     with clock.pause("save"):
                         newest.save(done, trainer.state, ledger.to_json())
-                if now.eval and tracker.mirrored:
-                    with clock.pause("eval"):
-                        middle = validation[len(validation) // 2]
-                        tracker.show(done, functools.partial(samples.make, trainer.model, task, middle, workdir))
+                    if undrawn:  # since an evaluation; only what is saved cannot be lost by drawing
+                        with clock.pause("eval"):
+                            middle = validation[len(validation) // 2]
+                            tracker.show(done, functools.partial(samples.make, trainer.model, task, middle, workdir))
+                        undrawn = False
                 tracker.mirror()
 
             if done < config.steps and not ledger.out_of_patience(patience):
@@ -155,7 +160,7 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
 
 def main(argv: Sequence[str]) -> None:
     options = cli.parse(argv, __doc__)
-    with cli.user_errors(options.config_file, options.config):
+    with cli.user_errors(options.config_file, options.config, memory.LOWER):
         mesh.start_processes(options.coordinator, options.num_processes, options.process_id)
         done = train(options.config, options.workdir, accept_changes=options.accept_changes)
         if not done:

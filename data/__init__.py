@@ -1,10 +1,12 @@
 """Tasks, corpora, tokenizers and batches, in numpy. This room knows no model."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from data import checks
+from data import checks, tokenizers
+from data.spec import Spec
 from data.task import Task
 from data.tasks.adding import Adding
 from data.tasks.bucket_sort import BucketSort
@@ -29,7 +31,7 @@ from data.tasks.selective_copying import SelectiveCopying
 from data.tasks.state_tracking import StateTracking
 from data.tasks.temporal_order import TemporalOrder
 from data.tasks.tfds import tfds
-from data.tasks.translation import translate
+from data.tasks.translation import FILES, translate
 
 TASKS: dict[str, Callable[..., Task]] = {
     "recall": Recall,
@@ -66,3 +68,24 @@ def build(name: str, data_config: Mapping[str, Any], *, tokenizer_dir: str | Pat
     """
     checks.one_of("task", name, TASKS)
     return TASKS[name](data_config, tokenizer_dir)
+
+
+def outline(name: str, data_config: Mapping[str, Any]) -> Spec:
+    """The spec of the task as far as its values tell it, without reading text or learning a tokenizer: a vocabulary has
+    the size that is asked for, or that of bytes.
+
+    Raises ValueError as `build`, for what is wrong with the values alone.
+    """
+    values = {key: data_config[key] for key in data_config}
+    if "tokenizer" not in values:
+        return build(name, values).spec
+    wanted = tokenizers.settings(values["tokenizer"])
+    unlearned = {"name": "byte", "vocab_size": 0, "normalization": tokenizers.IDENTITY}
+    values["tokenizer"] = {key: unlearned.get(key, values["tokenizer"][key]) for key in values["tokenizer"]}
+    if name == "tfds":  # which says itself what it is, and may have to be downloaded for that
+        name, values = "translate", values | dict.fromkeys(FILES, "")
+    spec = build(name, values).spec
+    if tokenizers.KINDS[wanted.name] is not tokenizers.SentencePiece:  # whose size is not the text's to decide
+        return spec
+    sizes = {key: wanted.vocab_size for key in ("source_size", "target_size", "output_size") if getattr(spec, key)}
+    return dataclasses.replace(spec, **sizes)

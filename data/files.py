@@ -81,7 +81,9 @@ def read_text(path: str | Path, *, may_be_blank: bool = False) -> str:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not a file; give the path of a UTF-8 text file, plain or .gz")
+        raise FileNotFoundError(
+            f"{path} is not a file{_looked_in(path)}; give the path of a UTF-8 text file, plain or .gz"
+        )
     text = decode(_unzip(path) if path.suffix == ".gz" else path.read_bytes(), str(path))
     if not text.strip() and not may_be_blank:
         raise ValueError(f"{path} is empty; give a file with one example a line")
@@ -202,18 +204,27 @@ class ParallelFiles:
         return read_parallel(*self.paths[split])
 
 
+def data_dir(folder: str | Path, holding: str) -> Path:
+    """The folder that the config names. Raises FileNotFoundError where there is none; it should be one `holding` what
+    the task reads."""
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(
+            f"data.dir = {folder} is not a folder{_looked_in(folder)}; give one that holds {holding}"
+        )
+    return Path(folder)
+
+
+def _looked_in(path: str | Path) -> str:
+    """Where a relative path was looked for, in words."""
+    return "" if Path(path).is_absolute() else f" in {Path.cwd()}"
+
+
 def find_parallel(folder: str | Path, source_language: str, target_language: str) -> dict[str, tuple[Path, Path]]:
     """Every pair `NAME.<source_language>[.gz]`, `NAME.<target_language>[.gz]` of a folder, by NAME.
 
     Raises FileNotFoundError where there is no such folder.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        where = "" if folder.is_absolute() else f" in {Path.cwd()}"
-        raise FileNotFoundError(
-            f"data.dir = {folder} is not a folder{where}; "
-            f"give one that holds train.{source_language}[.gz] and train.{target_language}[.gz]"
-        )
+    folder = data_dir(folder, f"train.{source_language}[.gz] and train.{target_language}[.gz]")
     sources, targets = _by_stem(folder, source_language), _by_stem(folder, target_language)
     return {name: (sources[name], targets[name]) for name in sorted(sources.keys() & targets.keys())}
 

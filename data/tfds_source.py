@@ -15,7 +15,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data.files import Parallel, Text, drop_blank
+from data.files import Parallel, Text, data_dir, drop_blank
 from data.multi30k_builder import Multi30k
 
 MORE = "raise data.train_examples, or choose another data set"
@@ -83,8 +83,8 @@ def prepared(name: str, folder: str) -> tfds.core.DatasetBuilder:
     Raises FileNotFoundError where `folder` is not there, ValueError where the data set is unknown, cannot
     be downloaded, cannot be prepared without TensorFlow, or is there in a format other than ArrayRecord.
     """
-    if folder and not Path(folder).is_dir():
-        raise FileNotFoundError(f"data.dir = {folder} is not a folder; give one that holds TFDS data sets, or make it")
+    if folder:
+        data_dir(folder, "TFDS data sets, or make it")
     if folder and (Path(folder) / "dataset_info.json").is_file():
         builder = tfds.builder_from_directory(folder)
     else:

@@ -216,13 +216,21 @@ def obtain(
     """The tokenizer `role` (joint, source, target or text) of a run.
 
     Taken from `tokenizer_dir` where it is already there, else from the cache, else trained on `lines()`;
-    then it is in both. `lines` is not called where `tokenizer_dir` has the tokenizer. Raises ValueError
-    where the stored tokenizer has other settings, or the settings do not fit the text.
+    then it is in both. `lines` is not called where `tokenizer_dir` has the tokenizer, nor for bytes, of which there is
+    nothing to learn. Raises ValueError where the stored tokenizer has other settings, or the settings do not fit the
+    text.
     """
     wanted = settings(config)
     if tokenizer_dir is not None and (stored := load(tokenizer_dir, role, wanted)):
         return stored
-    training_lines = lines()
+    tokenizer = Bytes() if wanted.name == "byte" else _learned(wanted, lines(), cache_dir)
+    if tokenizer_dir is not None:
+        save(tokenizer, tokenizer_dir, role, wanted)
+    return tokenizer
+
+
+def _learned(wanted: Settings, training_lines: Sequence[str], cache_dir: str | Path) -> Tokenizer:
+    """From the cache, or trained and then put there."""
     folder = Path(cache_dir or default_cache_dir(), "tokenizers", _content_hash(wanted, training_lines))
     tokenizer = load(folder, "tokenizer", wanted)
     if tokenizer is None:
@@ -232,8 +240,6 @@ def obtain(
         except OSError as error:
             if cache_dir:  # else nobody asked for one, and not every user has a home folder
                 raise ValueError(f"data.cache_dir = {cache_dir}: {error}") from None
-    if tokenizer_dir is not None:
-        save(tokenizer, tokenizer_dir, role, wanted)
     return tokenizer
 
 

@@ -224,13 +224,18 @@ def beam_search(
 METHODS: dict[str, Callable[..., Decoded]] = {"greedy": greedy, "beam": beam_search, "sample": sample}
 
 
-def decoder(method: str, mesh: Mesh | None = None, **options) -> Callable[..., Decoded]:
-    """Jits one method: `decode = decoder("beam", bos=1, eos=2, pad=0, beam_size=5)`.
+def decoder(
+    method: str,
+    mesh: Mesh | None = None,
+    check: Callable[[jax.stages.Compiled], None] = lambda program: None,
+    **options,
+) -> Callable[..., Decoded]:
+    """Compiles one method: `decode = decoder("beam", bos=1, eos=2, pad=0, beam_size=5)`.
 
     `decode(model, source, source_mask, max_len=60, limit=..., prefix=..., key=...)` compiles once for
-    each set of shapes, `max_len` and `expected_len`. With a `mesh` of one axis each of its devices decodes its
-    share of the rows, whose number it divides, without waiting for the others. Raises ValueError for an unknown
-    method.
+    each set of shapes, `max_len` and `expected_len`, and asks `check`, which may raise, before a program runs. With
+    a `mesh` of one axis each of its devices decodes its share of the rows, whose number it divides, without waiting for
+    the others. Raises ValueError for an unknown method.
     """
     choices.check("method", method, METHODS)
 
@@ -254,9 +259,16 @@ def decoder(method: str, mesh: Mesh | None = None, **options) -> Callable[..., D
     def decode(
         model: Architecture, source, source_mask, *, max_len: int, expected_len: int | None = None, **arrays
     ) -> Decoded:
-        graphdef, params = nnx.split(model)
-        return run(graphdef, params, source, source_mask, (max_len, expected_len), arrays)
+        (graphdef, params), lengths = nnx.split(model), (max_len, expected_len)
+        leaves, tree = jax.tree.flatten((params, source, source_mask, arrays))
+        kind = (graphdef, lengths, tree, *((x.shape, x.dtype, getattr(x, "sharding", None)) for x in leaves))
+        if kind not in programs:
+            program = run.lower(graphdef, params, source, source_mask, lengths, arrays).compile()
+            check(program)
+            programs[kind] = program
+        return programs[kind](params, source, source_mask, arrays)
 
+    programs: dict[tuple, jax.stages.Compiled] = {}
     return decode
 
 

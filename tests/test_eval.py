@@ -19,6 +19,8 @@ import eval
 import train
 from tests.training import runs
 from tests.training.processes import ROOT, start, write_text
+from training.command import eval_options
+from training.machine import programs
 from training.run.restore import read_config, restore
 from training.step.losses import cross_entropy
 
@@ -53,7 +55,7 @@ def evaluate(workdir, *words, split="val"):
 
 
 def part_of(split, *words):
-    options, decoding, _ = eval.parse(["--workdir=run", *words])
+    options, decoding, _ = eval_options.parse(["--workdir=run", *words])
     return eval.part_of(split, options.checkpoint, decoding, options.limit or 0)
 
 
@@ -264,7 +266,7 @@ def test_what_is_not_of_a_split_needs_no_training_text(translation, text, on_val
     assert lines(predictions) == expected
     with pytest.raises(SystemExit):
         eval.main([*gone, "--split=val"])
-    assert f"data.dir = {folder / 'gone'} has no " in capsys.readouterr().err
+    assert f"--data_dir = {folder / 'gone'} has no " in capsys.readouterr().err
 
 
 def test_checkpoints_to_choose_from(translation, on_val):
@@ -427,12 +429,16 @@ def test_real_answers_have_no_perplexity(folder):
     [
         ("translation", ["--split=vaal"], "--split = 'vaal' is not known; did you mean val? choose"),
         ("translation", ["--source=x"], "--source = x is of --target; give both or neither"),
-        ("translation", ["--source=nowhere.de", "--target=nowhere.en"], "nowhere.de is not a file"),
+        ("translation", ["--source=nowhere.de", "--target=nowhere.en"], "--source = nowhere.de is not a file in "),
+        ("translation", ["--source=README.md", "--target=nowhere.en"], "--target = nowhere.en is not a file in "),
+        ("translation", ["--source=README.md", "--target=LICENSE"], "--source = README.md has "),
+        ("language", ["--target=nowhere"], "--target = nowhere is not a file in "),
+        ("translation", ["--input=docs"], "--input = docs is not a file in "),
         ("translation", ["--beam_size=0"], "--beam_size = 0 is out of range; use 1 or more"),
         ("translation", ["--top_p=2", "--sample"], "--top_p = 2.0 is out of range"),
         ("translation", ["--checkpoint=newest"], "choose from"),
         ("translation", ["--wordkir=x"], "unrecognized arguments: --wordkir=x"),
-        ("translation", ["--input=nowhere"], "nowhere is not a file"),
+        ("translation", ["--input=nowhere"], "--input = nowhere is not a file in "),
         ("translation", ["--nbest=3"], "--nbest = 3 is of --input; give both"),
         ("translation", ["--nbest=7", "--input=-"], "--nbest = 7 is more than --beam_size = 5; use --beam_size=7"),
         ("translation", ["--nbest=2", "--sample", "--input=-"], "--nbest = 2 is more than --num_samples = 1"),
@@ -510,22 +516,22 @@ def test_every_pair_of_options(one, capsys):
     """Also where a value is the default: an option that is given and does nothing is a mistake."""
     for word in USES[one][:-1]:  # needed
         with pytest.raises(SystemExit) as ended:
-            eval.parse(["--workdir=run", *(other for other in USES[one] if other != word)])
+            eval_options.parse(["--workdir=run", *(other for other in USES[one] if other != word)])
         assert ended.value.code == 2 and "give both or neither" in capsys.readouterr().err
     for other in USES:
         words = ["--workdir=run", *dict.fromkeys([*USES[one], *USES[other]])]
         if any((one in a and other in b) or (other in a and one in b) for a, b in EXCLUDING):
             with pytest.raises(SystemExit) as ended:
-                eval.parse(words)
+                eval_options.parse(words)
             said = capsys.readouterr().err
             assert ended.value.code == 2 and "exclude each other; leave one out" in said and said.count("\n") == 1
         else:
-            eval.parse(words)
+            eval_options.parse(words)
 
 
 def test_the_table_of_options_is_whole(capsys):
     with pytest.raises(SystemExit):
-        eval.parse(["--help"])
+        eval_options.parse(["--help"])
     usage = capsys.readouterr().out.partition("\n\n")[0]
     assert set(re.findall(r"--(\w+)", usage)) == {*USES, "workdir"}
 
@@ -557,7 +563,7 @@ def test_the_table_of_options_is_whole(capsys):
 )
 def test_options_that_do_nothing(words, said, capsys):
     with pytest.raises(SystemExit) as ended:
-        eval.parse(words if words[0] == "--workdir=" else ["--workdir=run", *words])
+        eval_options.parse(words if words[0] == "--workdir=" else ["--workdir=run", *words])
     printed = capsys.readouterr().err
     assert ended.value.code == 2 and said in printed and printed.count("\n") == 1
 
@@ -612,10 +618,38 @@ def test_closed_standard_input_is_one_line(translation, capsys, monkeypatch):
 
 def test_help_says_the_defaults(capsys):
     with pytest.raises(SystemExit):
-        eval.parse(["--help"])
+        eval_options.parse(["--help"])
     said = " ".join(capsys.readouterr().out.split())
-    for option, (default, *_) in eval.DECODING.items():
+    for option, (default, *_) in eval_options.DECODING.items():
         assert f"(default: {default:g})" in said[said.rindex(f"--{option} ") :][:200]
+
+
+def test_data_that_moved_are_found_by_an_option(translation, folder, capsys):
+    """Of a run whose data.dir is relative, evaluated from another folder."""
+    moved = shutil.copytree(translation, folder / "moved")
+    recorded = json.loads((moved / "config.json").read_text())
+    recorded["config"]["data"]["dir"] = "text_of_then"
+    (moved / "config.json").write_text(json.dumps(recorded))
+    with pytest.raises(SystemExit) as ended:
+        eval.main([f"--workdir={moved}"])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and said.count("\n") == 1
+    assert said.startswith(
+        f"error: data.dir = text_of_then is not a folder in {ROOT}; give one that holds train.de[.gz]"
+    )
+    assert said.endswith("; --data_dir says where the data lie now\n")
+
+
+def test_decoding_that_does_not_fit_names_the_options_of_eval(translation, monkeypatch, capsys, folder):
+    """Before it runs: on a CPU the system would end the process without a word."""
+    (folder / "one.de").write_text("eins zwei\n")
+    monkeypatch.setattr(programs.backend, "device_bytes", lambda: 10_000)
+    with pytest.raises(SystemExit) as ended:
+        eval.main([f"--workdir={translation}", f"--input={folder / 'one.de'}", "--beam_size=7"])
+    printed = capsys.readouterr()
+    assert ended.value.code == 1 and printed.out == "" and printed.err.count("\n") == 1
+    assert "memory ran out: a program that decodes takes 0.0 GB; a device has" in printed.err
+    assert "lower --beam_size" in printed.err and "batch_size" not in printed.err.replace("beam_size", "")
 
 
 def test_missing_checkpoint_is_said(translation, folder, capsys):

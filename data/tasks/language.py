@@ -13,7 +13,7 @@ import numpy as np
 from data import tokenizers
 from data.batch import Batch
 from data.checks import integer
-from data.files import Corpus, LateCorpus, Text, content_hash, read_text
+from data.files import Corpus, LateCorpus, Text, content_hash, data_dir, read_text
 from data.spec import Spec
 from data.tasks.text import TextTask
 
@@ -209,9 +209,7 @@ def _open_shakespeare(config: Mapping[str, Any]) -> Corpus[Text]:
         from data.tfds_source import TfdsText, prepared  # imports tensorflow_datasets
 
         return JoinedParts(TfdsText(prepared("tiny_shakespeare", ""), "text"))
-    folder = Path(config["dir"])
-    if not folder.is_dir():
-        raise FileNotFoundError(f"data.dir = {folder} is not a folder; give one that holds {config['file']}[.gz]")
+    folder = data_dir(config["dir"], f"{config['file']}[.gz]")
     if not config["file"]:
         raise ValueError(f"data.file is empty; name the text in data.dir = {folder}")
     for path in (folder / config["file"], folder / f"{config['file']}.gz"):

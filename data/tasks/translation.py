@@ -17,6 +17,9 @@ from data.spec import Spec
 from data.tasks.text import TextTask
 from data.tokens import FlatTokens
 
+FILES = ("dir", *(f"{split}_{side}" for split in ("train", "val", "test") for side in ("source", "target")))
+"""Config keys of `translate` that say where text lies."""
+
 
 class Translation(TextTask[Parallel]):
     """Parallel text as a task: source + EOS is read, BOS + target fed, target + EOS to be given.

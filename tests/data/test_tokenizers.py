@@ -35,6 +35,15 @@ def test_there_and_back(tmp_path, name):
     assert pickle.loads(pickle.dumps(tokenizer)).encode(LINES[:1])[0].tolist() == encoded[0].tolist()
 
 
+def test_bytes_need_no_text_and_no_cache(tmp_path):
+    def lines():
+        raise AssertionError("there is nothing to learn of bytes")
+
+    folders = {"cache_dir": tmp_path / "cache", "tokenizer_dir": tmp_path / "run"}
+    assert tokenizers.obtain("joint", SETTINGS["byte"], lines, **folders).size == SPECIALS + 256
+    assert tokenizers.load(tmp_path / "run", "joint") and not (tmp_path / "cache").exists()
+
+
 def test_characters_that_training_did_not_show_are_unknown(tmp_path):
     assert obtain(tmp_path, "char").encode(["Ж"])[0].tolist() == [UNK]
     assert UNK in obtain(tmp_path, "unigram").encode(["Ж"])[0]
@@ -83,7 +92,7 @@ def test_char_keeps_the_most_frequent(tmp_path):
     assert [ids.tolist() for ids in tokenizer.encode(["abc"])] == [[SPECIALS, SPECIALS + 1, UNK]]
 
 
-@pytest.mark.parametrize("name", sorted(KINDS))
+@pytest.mark.parametrize("name", sorted(KINDS.keys() - {"byte"}))
 def test_training_is_deterministic_and_cached_by_content(tmp_path, name, monkeypatch):
     first = obtain(tmp_path / "a", name)
     assert obtain(tmp_path / "b", name).state() == first.state()

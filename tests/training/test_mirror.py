@@ -133,6 +133,20 @@ def test_samples_that_fail_leave_a_run_that_has_saved_first(tmp_path, monkeypatc
     assert seen == [["4"]]  # once, and when step 4 was saved
 
 
+def test_samples_wait_for_the_next_save(tmp_path, monkeypatch):
+    """An evaluation that is no save step draws nothing that a crash of drawing could cost."""
+    seen = []
+
+    def draw(model, task, batch, workdir):
+        seen.append(max(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit()))
+        return writer.Samples([], [], {})
+
+    monkeypatch.setattr(samples, "make", draw)
+    config = runs.config("recall", "gru", wandb__mode="offline", steps=9, every__eval=2, every__save=3)
+    assert train.train(config, tmp_path / "run")
+    assert seen == [3, 6, 9]
+
+
 def test_samples_that_take_too_long_are_left_behind(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(samples, "make", lambda *given: hang())
     monkeypatch.setattr(tracking, "MOST_SECONDS", 0.2)

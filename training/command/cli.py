@@ -6,7 +6,6 @@
 
 import argparse
 import contextlib
-import difflib
 import errno
 import json
 import os
@@ -25,9 +24,9 @@ from ml_collections import ConfigDict, config_flags
 
 import models
 from models.options import KINDS, flat
-from training.command import usage
+from training.command import hints, usage
 from training.command.config_file import load
-from training.command.validate import validate
+from training.command.validate import check_fit, validate
 from training.machine import mesh, peers
 from training.run import memory
 
@@ -80,17 +79,20 @@ def check_folder(option: str, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def user_errors(config_file: str = "", config: Mapping[str, Any] | None = None) -> Iterator[None]:
+def user_errors(
+    config_file: str = "", config: Mapping[str, Any] | None = None, less_memory: str = ""
+) -> Iterator[None]:
     """Ends the process with one line on stderr for a mistake of the user or a failing machine.
 
     These are OSError, FloatingPointError, and ValueError raised by a line of this project. A ValueError of a library is
-    our bug and keeps its traceback. A message about a key of `config` gets `config_file` in front.
+    our bug and keeps its traceback. A message about a key of `config` gets `config_file` in front. `less_memory` is
+    what to do where memory runs out.
     """
     try:
         yield
     except (ValueError, *OF_PATHS) as error:
         if isinstance(error, ValueError) and not _raised_here(error):
-            if said := memory.exhausted(error):
+            if said := memory.exhausted(error, less_memory):
                 _exit(said, FAILURE)
             _end_with_peers(error)
             raise
@@ -108,7 +110,7 @@ def user_errors(config_file: str = "", config: Mapping[str, Any] | None = None) 
             _exit(f"{str(error.filename)[:80]}: {os.strerror(error.errno).lower()}; give another path", MISTAKE)
         _exit(str(error), FAILURE)
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        if said := memory.exhausted(error):
+        if said := memory.exhausted(error, less_memory):
             _exit(said, FAILURE)
         _end_with_peers(error)
         raise
@@ -134,9 +136,6 @@ def parse(argv: Sequence[str], description: str = "") -> Options:
         config = values.config
     if not any(re.match(r"--?config\.schedule\.warmup_steps\b", word) for word in words):
         config.schedule.warmup_steps = min(config.schedule.warmup_steps, config.steps)
-    if "--print_config" in argv:
-        print(json.dumps(config.to_dict(), indent=1))
-        sys.exit(0)
     if usage.WORDS & set(argv):
         print(usage.of_config(where, flat(config), models.described(name)))
         sys.exit(0)
@@ -146,6 +145,10 @@ def parse(argv: Sequence[str], description: str = "") -> Options:
         if config.task != task:
             raise ValueError(f"task = {config.task!r} is set by the file; use --config=configs/{config.task}.py:{name}")
         validate(config)
+        if "--print_config" in argv:
+            check_fit(config)
+            print(json.dumps(config.to_dict(), indent=1))
+            sys.exit(0)
         if not values.workdir:
             raise ValueError(f"--workdir is missing; give the run's folder, such as --workdir=runs/{task}-{name}")
         if (values.num_processes is None) != (values.process_id is None):
@@ -203,20 +206,10 @@ def _check_keys(file: str, words: Sequence[str], config: ConfigDict) -> None:
         if below:
             way_out = f"use --config={file}:{value}" if key == "model" and value else f"set one of {', '.join(below)}"
             raise ValueError(f"{file}: {key} = {value!r} is a group of keys; {way_out}")
-        if key.startswith("model.") and models.who_has(own := key.removeprefix("model.")):
-            told = f"{key} = {value!r}" if value else key
-            raise ValueError(f"{file}: {told} is not a key; {models.has_no_key(config.model.name, own)}")
-        swapped = {"batch_size": "tokens_per_batch", "tokens_per_batch": "batch_size"}.get(key)
-        if swapped in leaves:
-            raise ValueError(f"{file}: {key} = {value!r} is not a key of this task, which has {swapped}; set that")
-        last = {leaf.split(".")[-1]: leaf for leaf in reversed(leaves)}
-        near = [key.split(".")[-1]] if "." in key else difflib.get_close_matches(key, last, n=1)  # its group left out
-        same_name = [last[name] for name in near if name in last]
         group = key.rpartition(".")[0] + "." if "." in key else ""
         siblings = [leaf for leaf in leaves if group and leaf.startswith(group)] or list(config)
-        hint = f"did you mean {same_name[0]}?" if same_name else _hint(key, leaves).strip()
-        given = f"{key} = {value!r}" if value else key
-        raise ValueError(f"{file}: {given} is not a key; {hint or 'choose from ' + ', '.join(siblings)}")
+        way_out = hints.way_out(key, config.to_dict()) or f"choose from {', '.join(siblings)}"
+        raise ValueError(f"{file}: {f'{key} = {value!r}' if value else key} is not a key; {way_out}")
 
 
 def _read(values: flags.FlagValues, file: str, words: Sequence[str], config: ConfigDict) -> None:
@@ -224,13 +217,12 @@ def _read(values: flags.FlagValues, file: str, words: Sequence[str], config: Con
     try:
         left = values(["train.py", *words])[1:]
     except flags.UnrecognizedFlagError as error:
-        if any(leaf in (error.flagname, f"model.{error.flagname}") for leaf in flat(config.to_dict())):
-            key = error.flagname if error.flagname in flat(config.to_dict()) else f"model.{error.flagname}"
-            raise ValueError(f"--{error.flagname} is not a flag; did you mean --config.{key}?") from None
         known = [flag for flag in values if "." not in flag]
-        names = ", ".join(f"--{flag}" for flag in known)
-        hint = _hint(error.flagname.split(".")[0], known).replace("mean ", "mean --")
-        raise ValueError(f"--{error.flagname} is not a flag; {hint}choose from {names}") from None
+        way_out = hints.way_out(error.flagname, config.to_dict(), "--config.")
+        if near := hints.word(error.flagname, known):
+            way_out = f"did you mean --{near}?"
+        way_out = way_out or f"choose from {', '.join(f'--{flag}' for flag in known)}"
+        raise ValueError(f"--{error.flagname} is not a flag; {way_out}") from None
     except (flags.Error, TypeError, ValueError) as error:
         match = re.search(r"flag --([^\s=]+)=(.*?): ", str(error))
         if not match:
@@ -253,11 +245,6 @@ def _as_kind(text: str, now: Any) -> str:
         if isinstance(now, int):
             return f"did you mean {round(float(text))}?"
     return f"it is {now!r} now" if now is not None else "use 0 or more"
-
-
-def _hint(word: str, choices: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, choices, n=1)
-    return f"did you mean {near[0]}? " if near else ""
 
 
 def _raised_here(error: BaseException) -> bool:

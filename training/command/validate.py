@@ -5,11 +5,14 @@ import os
 from collections.abc import Collection
 from typing import Any
 
+import jax
+from flax import nnx
 from ml_collections import ConfigDict
 
 import data
 import models
 from data import checks
+from data.pipeline import Batching
 from models.options import flat
 from training.evaluation import translator
 from training.mirrors import mirror, wandb_account
@@ -97,7 +100,8 @@ def validate(config: ConfigDict) -> None:
             f"would be empty; use at most {most}"
         )
     decode, evaluate, metric = config.every.decode, config.every.eval, config.best.metric
-    if (decode or metric in translator.METRICS) and "tokenizer" not in config.data:
+    pairs = {"tokenizer", "max_length"} <= {*config.data}  # of sentences
+    if (decode or metric in translator.METRICS) and not pairs:
         key = f"every.decode = {decode}" if decode else f"best.metric = {metric!r}"
         raise ValueError(f"{key}: answers of {config.task} are no text to compare; use {0 if decode else 'loss'}")
     if decode % evaluate:
@@ -114,6 +118,13 @@ def validate(config: ConfigDict) -> None:
     if config.tracker.name == "wandb":
         wandb_account.check(config.wandb.mode, config.wandb.project)
     models.check_values(config.model)
+
+
+def check_fit(config: ConfigDict) -> None:
+    """Raises ValueError where the task or the model refuses values, or the model the task. No text is read."""
+    Batching.of(config)
+    spec = data.outline(config.task, config.data)
+    nnx.eval_shape(lambda: models.build(config.model.name, config.model, spec, jax.random.key(config.seed)))
 
 
 def _at(config: ConfigDict, key: str) -> Any:

@@ -20,6 +20,7 @@ from models.contract import Architecture, Spec
 from models.decoding import Decoded, decoder
 from training.evaluation import untrained_positions
 from training.machine import mesh as meshes
+from training.machine import programs
 
 LONGER = 50  # tokens that a translation may be longer than its source (Vaswani et al. 2017, section 6.1)
 MARGIN = 4  # tokens that most translations are longer than the longest source of their batch, at most
@@ -92,7 +93,8 @@ class Generator:
             graph, state = nnx.split(model)
             model = nnx.merge(graph, jax.device_put(state, meshes.replicated(self._mesh)))
         self._model = model
-        self._decode = _decoder(decoding.method, bos=spec.bos, eos=spec.eos, pad=spec.pad, mesh=self._mesh, **options)
+        options |= {"bos": spec.bos, "eos": spec.eos, "pad": spec.pad}
+        self._decode = _decoder(decoding.method, self._mesh, programs.check_decoding, **options)
 
     def __call__(self, batch: Batch) -> Decoded:
         """Token ids and scores of each row; without an end-of-sequence token, as many ids as the target is long."""

@@ -94,3 +94,8 @@ def check_memory(program: jax.stages.Compiled, name: str) -> None:
         needed = found.argument_size_in_bytes + found.temp_size_in_bytes + found.output_size_in_bytes
         if (needed := needed - found.alias_size_in_bytes) > backend.device_bytes():
             raise MemoryError(f"{name} takes {needed / 1e9:,.1f} GB")
+
+
+def check_decoding(program: jax.stages.Compiled) -> None:
+    """As `check_memory`, of a program that decodes."""
+    check_memory(program, "a program that decodes")

@@ -5,6 +5,7 @@ from ml_collections import ConfigDict
 
 import models
 from data.pipeline import Batching
+from data.spec import Spec
 from data.task import Task
 from training.machine.backend import device_bytes
 from training.step import params, train_step
@@ -14,29 +15,35 @@ LOWER = (
     "lower batch_size, tokens_per_batch, lengths, model.hidden_size or model.num_layers, "
     "raise optimizer.accumulation, or set model.remat"
 )
-"""What takes less memory."""
+"""What takes less memory in training."""
 
 LARGEST = 2**31 - 1
 
 
-def check(model: ConfigDict, recipe: Recipe, batching: Batching, task: Task, eval_examples: int) -> None:
-    """Raises ValueError, in one line, if parameters, gradients and optimizer are more than a device holds, or one batch
-    with its logits alone, or if the evaluation is more than the machine holds."""
-    spec = task.spec
+def check_parameters(model: ConfigDict, recipe: Recipe, spec: Spec) -> None:
+    """Raises ValueError, in one line, if parameters, gradients and optimizer are more than a device holds, or if the
+    model refuses its values or the task."""
 
     def start() -> train_step.State:
         built = models.build(model.name, model, spec, jax.random.key(recipe.seed))
         return train_step.initial_state(params.flatten(built), recipe.optimizer)
 
     state, there = jax.eval_shape(start), device_bytes()
-    has = f"GB, and {jax.devices()[0].device_kind} has {there / 1e9:,.1f} GB a device"
     needed = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves((state, state["params"])))  # and the gradients
     if needed > there:
         raise ValueError(
             f"model.hidden_size = {model.hidden_size} and the other sizes make "
-            f"{params.count(state['params']):,} parameters: with gradients and optimizer {needed / 1e9:,.1f} {has}; "
-            "lower model.hidden_size, model.num_layers or the vocabulary"
+            f"{params.count(state['params']):,} parameters: with gradients and optimizer {needed / 1e9:,.1f} "
+            f"{_has(there)}; lower model.hidden_size, model.num_layers or the vocabulary"
         )
+
+
+def check(model: ConfigDict, recipe: Recipe, batching: Batching, task: Task, eval_examples: int) -> None:
+    """Raises ValueError, in one line, as `check_parameters`, or if one batch with its logits alone is more than a
+    device holds, or the evaluation more than the machine holds."""
+    spec, there = task.spec, device_bytes()
+    check_parameters(model, recipe, spec)
+    has = _has(there)
     key = "batch_size" if batching.batch_size else "tokens_per_batch"
     asked = batching.batch_size or batching.tokens_per_batch or 0
     length = spec.max_source_length + spec.max_target_length
@@ -54,10 +61,16 @@ def check(model: ConfigDict, recipe: Recipe, batching: Batching, task: Task, eva
         )
 
 
-def exhausted(error: Exception) -> str | None:
-    """The message for an error that means that memory ran out; None for any other."""
+def _has(there: int) -> str:
+    return f"GB, and {jax.devices()[0].device_kind} has {there / 1e9:,.1f} GB a device"
+
+
+def exhausted(error: Exception, way_out: str) -> str | None:
+    """The message for an error that means that memory ran out, with what to do about it; None for any other."""
     known = ("RESOURCE_EXHAUSTED", "Out of memory", "Maximum allowed dimension exceeded", "array is too big")
     if not isinstance(error, MemoryError) and not any(words in str(error) for words in known):
         return None
     asked = (str(error) or "no more to be had").splitlines()[0]
-    return f"memory ran out: {asked}; a device has {device_bytes() / 1e9:,.1f} GB; {LOWER}"
+    return "; ".join(
+        filter(None, (f"memory ran out: {asked}", f"a device has {device_bytes() / 1e9:,.1f} GB", way_out))
+    )

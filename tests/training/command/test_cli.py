@@ -10,14 +10,13 @@ from pathlib import Path
 import jax
 import pytest
 
-import eval
 import train
 from data import TASKS
 from models import MODELS
 from models.contract import Architecture
 from models.options import EVERY, flat
 from tests.training.processes import ROOT, command, run, write_text
-from training.command import cli, usage
+from training.command import cli, eval_options, usage
 from training.run import run_folder
 
 FILES = usage.config_files()
@@ -65,15 +64,40 @@ def test_the_config_is_printed(capsys):
 
 
 @pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([f"--config={RECALL}:gru", "--config.steps=0"], f"{RECALL}: steps = 0 is too small"),
+        ([f"--config={RECALL}:transformer", "--config.model.num_heads=3"], "model.num_heads = 3 does not divide"),
+        ([f"--config={RECALL}:gru", "--config.data.num_keys=1"], "data.num_keys = 1 "),
+        (["--config=configs/translate.py:transformer", "--config.model.num_heads=3"], "model.num_heads = 3 does not"),
+        (["--config=configs/translate.py:gru", "--config.data.num_buckets=0"], "data.num_buckets = 0 "),
+        (["--config=configs/translate.py:gru", "--config.data.tokenizer.name=bp"], "data.tokenizer.name = 'bp' is not"),
+        (["--config=configs/translate.py:gru", "--config.data.max_length=1"], "data.max_length = 1 "),
+        (["--config=configs/tfds.py:transformer", "--config.model.num_heads=3"], "model.num_heads = 3 does not"),
+        (["--config=configs/shakespeare.py:gru"], "configs/shakespeare.py: model = 'gru' needs a source"),
+    ],
+)
+def test_what_no_run_can_have_is_not_printed(capsys, words, told):
+    assert told in refusal(capsys, *words, "--print_config") and not capsys.readouterr().out
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_config_is_printed_without_its_data(capsys, file):
+    with pytest.raises(SystemExit) as stopped:
+        cli.parse([f"--config={file}:gru_decoder", "--print_config"])
+    assert not stopped.value.code and json.loads(capsys.readouterr().out)["task"] == file.stem
+
+
+@pytest.mark.parametrize(
     "error",
     [jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nmore"), MemoryError("9 TiB")],
 )
 def test_memory_that_runs_out_is_one_line(capsys, error):
-    with pytest.raises(SystemExit) as stopped, cli.user_errors():
+    with pytest.raises(SystemExit) as stopped, cli.user_errors(less_memory="lower this"):
         raise error
     said = capsys.readouterr().err
     assert stopped.value.code == cli.FAILURE and said.startswith("error: memory ran out: ") and said.count("\n") == 1
-    assert " GB; lower batch_size" in said
+    assert said.endswith(" GB; lower this\n")
 
 
 def test_a_warning_is_one_plain_line():
@@ -92,9 +116,9 @@ def test_the_home_folder_is_found_in_any_path(monkeypatch, tmp_path):
     )
     wandb = options.config.wandb
     assert (options.workdir, wandb.name, wandb.group) == (tmp_path / "x", f"{tmp_path}/b", "~")
-    assert eval.parse(["--workdir", "~/x", "--input=~/in"]).options.input == f"{tmp_path}/in"
-    assert eval.parse(["--workdir", "~/x", "--input=~/in"]).options.workdir == tmp_path / "x"
-    assert eval.parse(["--workdir=~", "--input=~/in"]).options.workdir == tmp_path
+    assert eval_options.parse(["--workdir", "~/x", "--input=~/in"]).options.input == f"{tmp_path}/in"
+    assert eval_options.parse(["--workdir", "~/x", "--input=~/in"]).options.workdir == tmp_path / "x"
+    assert eval_options.parse(["--workdir=~", "--input=~/in"]).options.workdir == tmp_path
 
 
 MISTAKES = {
@@ -128,7 +152,17 @@ MISTAKES = {
     "devices": ("--config.cpu_devices=100000", "cpu_devices = 100000 is too large; use "),
     "layers": ("--config.model.num_layers=1000000", "model.num_layers = 1000000 is too large; use 1000 or less"),
     "a size in bits": ("--config.data.num_keys=99999999999", "data.num_keys = 99999999999 is too large"),
-    "a text's batch": ("--config.tokens_per_batch=9", "is not a key of this task, which has batch_size; set that"),
+    "a text's batch": ("--config.tokens_per_batch=9", "is not a key; this task has batch_size; set that"),
+    "a part of its name": ("--config.model.heads=8", "model.heads = '8' is not a key; did you mean model.num_heads?"),
+    "a model's key without its group": ("--config.num_heads=8", "did you mean model.num_heads?"),
+    "initials": ("--config.model.lr=1", "model.lr = '1' is not a key; did you mean optimizer.learning_rate?"),
+    "letters that changed places": ("--config.data.num_kyes=3", "did you mean data.num_keys?"),
+    "what other tasks have": ("--config.data.dir=x", "data.dir = 'x' is not a key; choose from data.min_pairs"),
+    "misspelt, of another architecture": (
+        "--config.model.attention.sizes=8",
+        "model.attention.sizes = '8' is not a key; transformer has no attention.size (rnn_attention, lstm_attention",
+    ),
+    "far from everything": ("--config.model.foo=8", "model.foo = '8' is not a key; choose from model."),
     "no micro-batch": ("--config.optimizer.accumulation=0", "use 1 or more"),
     "more micro-batches than examples": ("--config.optimizer.accumulation=99", "is more than batch_size = 32, so that"),
     "dropout of one": ("--config.model.dropout_rate=1.0", "model.dropout_rate = 1.0 is not in [0, 1)"),
@@ -166,7 +200,25 @@ COMMANDS = {
     "unknown architecture": ([f"--config={RECALL}:gru_atention"], "did you mean gru_attention?"),
     "unknown setting": ([f"--config={RECALL}:gru,zoology_64"], "did you mean zoology_64_4?"),
     "unknown flag": (recall("--workdri=3"), "--workdri is not a flag; did you mean --workdir?"),
-    "unknown group of flags": (recall("--cofnig.seed=3"), "did you mean --config?"),
+    "unknown group of flags": (recall("--cofnig.seed=3"), "did you mean --config.seed?"),
+    "another architecture's key alone": (
+        recall("--num_heads=3", model="gru"),
+        "--num_heads is not a flag; gru has no num_heads (transformer, transformer_decoder have); choose from model.",
+    ),
+    "another architecture's key without its group": (
+        recall("--config.num_heads=3", model="gru"),
+        "num_heads = '3' is not a key; gru has no num_heads (transformer, transformer_decoder have)",
+    ),
+    "an architecture's key alone": (recall("--num_heads=3"), "did you mean --config.model.num_heads?"),
+    "a text's batch alone": (
+        ["--config=configs/translate.py:gru", "--batch_size=4"],
+        "--batch_size is not a flag; this task has --config.tokens_per_batch; set that",
+    ),
+    "a flag that is like none": (recall("--xyzzy=3"), "--xyzzy is not a flag; choose from --workdir"),
+    "no flag of a task without text": (
+        ["--config=configs/shakespeare.py:gru_decoder", "--workdir=runs/never", "--config.every.decode=500"],
+        "every.decode = 500: answers of shakespeare are no text to compare; use 0",
+    ),
     "a key without --config": (recall("--steps=3"), "--steps is not a flag; did you mean --config.steps?"),
     "a model's key alone": (recall("--hidden_size=3"), "did you mean --config.model.hidden_size?"),
     "absl's own": (recall("--flagfile=missing"), "--flagfile is not a flag; set values as --config.KEY=VALUE"),

@@ -1,12 +1,17 @@
 """What does not fit the machine is refused before anything is allocated; what fits is not."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import pytest
 
 import data
+import train
 from data import pipeline
 from tests.training import runs
+from tests.training.processes import ROOT
+from training.command import cli
 from training.machine import programs
 from training.run import memory
 from training.step.train_step import Recipe
@@ -56,4 +61,29 @@ def test_a_program_must_fit_before_it_runs(monkeypatch):
     monkeypatch.setattr(programs.backend, "device_bytes", lambda: 10_000)
     with pytest.raises(MemoryError, match=r"^a program takes 0\.0 GB$") as error:
         programs.check_memory(program, "a program")
-    assert "memory ran out: a program takes 0.0 GB; a device has" in (memory.exhausted(error.value) or "")
+    assert "memory ran out: a program takes 0.0 GB; a device has" in (memory.exhausted(error.value, "") or "")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"model__num_heads": 3}, "model.num_heads = 3 does not divide"),
+        ({"model__hidden_size": 10**7, "model__num_heads": 1}, "model.hidden_size = 10000000 and the other sizes"),
+        ({"data__tokenizer__normalization": "nfk"}, "data.tokenizer.normalization = 'nfk' is not known"),
+    ],
+)
+def test_a_mistake_is_found_before_text_is_read_and_a_tokenizer_kept(tmp_path, values, said):
+    config = runs.text_config(tmp_path / "nowhere", "transformer", data__cache_dir=str(tmp_path / "cache"), **values)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        train.train(config, tmp_path / "run")
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("task", ["translate", "multi30k", "multi30k_joined", "tfds", "shakespeare"])
+def test_text_is_outlined_without_being_read(task):
+    config = cli.load(f"{ROOT}/configs/{task}.py:gru_decoder")
+    spec, size = data.outline(task, config.data), config.data.tokenizer.vocab_size
+    if task == "shakespeare":  # of characters nobody knows how many there are
+        assert (spec.source_size, spec.output_size, spec.max_target_length) == (0, 260, config.data.length)
+    else:
+        assert (spec.source_size, spec.output_size, spec.max_target_length) == (size, size, config.data.max_length)
