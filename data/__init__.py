@@ -18,6 +18,7 @@ from data.tasks.even_pairs import EvenPairs
 from data.tasks.fuzzy_recall import FuzzyRecall
 from data.tasks.induction_heads import InductionHeads
 from data.tasks.language import shakespeare
+from data.tasks.language_of_numbers import language_of_numbers
 from data.tasks.memorization import Memorization
 from data.tasks.modular_arithmetic import ModularArithmetic
 from data.tasks.multi30k import multi30k
@@ -55,6 +56,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "memorization": Memorization,
     "multi30k": multi30k,
     "multi30k_joined": multi30k_joined,
+    "language_of_numbers": language_of_numbers,
     "shakespeare": shakespeare,
     "translate": translate,
     "tfds": tfds,

@@ -48,6 +48,9 @@ def write(folder: Path) -> dict[str, dict[str, Any]]:
     return {
         "translate": pairs | {"data__dir": str(folder / "letters")},
         "multi30k": pairs | {"data__max_length": 64},
+        "language_of_numbers": read
+        | {f"data__{split}_examples": 64 for split in ("train", "val", "test")}
+        | {"data__num_buckets": 1, "tokens_per_batch": 2048},
         "multi30k_joined": pairs | words | {"data__max_length": 96, "tokens_per_batch": 1024},
         "shakespeare": read | {"data__dir": str(folder / "language"), "data__length": 16, "batch_size": 16},
         "tfds": read

@@ -1,0 +1,40 @@
+"""The language of numbers: numbers in words to digits and back, in thirteen languages, made as they are needed.
+
+    python train.py --config=configs/language_of_numbers.py:gru_attention --workdir=runs/numbers-gru-attention
+    python train.py --config=configs/language_of_numbers.py:transformer,from_many --workdir=runs/numbers-from-many
+
+Expected: not measured yet.
+"""
+
+from configs import common
+
+SMALL = {
+    "source_languages": "en",  # with commas: digits, cs, de, en, es, fi, fr, it, nl, pl, pt, ru, sv, tr
+    "target_languages": "digits",  # of several, the source names the one that is asked for
+    "min_digits": 1,  # of a number at least
+    "max_digits": 7,  # at most, but in the split test_long; seven have all words of eight and nine
+    "long_digits": 9,  # above max_digits: longer numbers in the split test_long; 0 for none
+    "train_examples": 20000,  # of the split train
+    "val_examples": 1000,  # of the split val
+    "test_examples": 2000,  # of the split test, and of test_long
+    "tokenizer": {"name": "char", "vocab_size": 0},
+    "max_length": 256,
+}
+MANY = "cs,de,en,es,fi,fr,it,nl,pl,pt,ru,sv,tr"
+
+SETTINGS = {
+    "small": SMALL,
+    "to_words": SMALL | {"source_languages": "digits", "target_languages": "en"},
+    "from_many": SMALL | {"source_languages": MANY, "train_examples": 100000},
+    "to_many": SMALL | {"source_languages": "digits", "target_languages": MANY, "train_examples": 100000},
+    "de_en": SMALL | {"source_languages": "de", "target_languages": "en"},
+}
+
+
+def get_config(model):
+    name, data = common.setting(model, SETTINGS)
+    config = common.translation("language_of_numbers", name, data)
+    config.steps = 3000
+    config.label_smoothing = 0.0  # there is one right answer
+    config.best.metric = "exact_match"
+    return config
