@@ -26,7 +26,7 @@ from experiments.analysis.statistics import t_interval
 alt.data_transformers.disable_max_rows()
 WIDTH, HEIGHT = 330, 210  # pixels of a panel, without axes and legend
 WIDE = 0.5  # of what a panel spans: a system whose interval is wider has no band, but a line a seed
-SCALE = 1.5  # pixels of figure.png a pixel of a panel
+SCALE = 1.5  # pixels of a PNG per pixel of a panel
 FAINT = 0.05  # opacity of what the legend has put aside
 DIGITS = 5  # significant ones, of what is drawn
 PADDING = 6  # pixels between the first and last place and the ends of an axis
@@ -357,13 +357,13 @@ def _strip(legend: Mapping[str, Any]) -> dict[str, Any]:
     return {"data": {"values": rows}, "mark": mark, "encoding": wide, "width": 2 * WIDTH, "height": 1}
 
 
-def save(panels: Sequence[alt.LayerChart], folder: Path) -> None:
-    """`figure.svg` and `figure.png`."""
+def save(panels: Sequence[alt.LayerChart], folder: Path, name: str = "figure") -> None:
+    """`NAME.svg` and `NAME.png`."""
     spec = compose(panels) | {"background": "white"}
     spec["config"] |= {"aria": False}
-    whole_file.write_text(folder / "figure.svg", _shorter(vl_convert.vegalite_to_svg(spec)))
+    whole_file.write_text(folder / f"{name}.svg", _shorter(vl_convert.vegalite_to_svg(spec)))
     drawn = Image.open(io.BytesIO(vl_convert.vegalite_to_png(spec, scale=SCALE))).convert("RGB")
-    with whole_file.replacing(folder / "figure.png") as partial:
+    with whole_file.replacing(folder / f"{name}.png") as partial:
         drawn.quantize(128, dither=Image.Dither.NONE).save(partial, format="PNG", optimize=True)
 
 

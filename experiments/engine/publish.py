@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
+TRAINING = "training"  # the figure of its curves, .png and .svg
+
+
 def write(study: Study) -> list[str]:
     """Writes table and commands of every finished run and, once one is reported, figure and verdict.
 
@@ -53,7 +56,7 @@ def write(study: Study) -> list[str]:
 def publish(
     question: Question, name: str, scale: str, everything: DataFrame, folder: Path, runs_of_the_grid: int
 ) -> Sequence[Finding]:
-    """Writes the figure and `verdict.json` from the table alone, or neither. Returns the findings."""
+    """Writes the figures and `verdict.json` from the table alone, or none of them. Returns the findings."""
     from experiments.analysis import charts
 
     shown = results.reported(everything)
@@ -61,6 +64,8 @@ def publish(
     findings = question.verdict(shown)
     folder.mkdir(parents=True, exist_ok=True)
     charts.save(panels, folder)
+    if curves := question.training(shown):
+        charts.save(curves, folder, TRAINING)
     verdict = {
         "format": table.FORMAT,
         "question": name,

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments.analysis.training_curves import LOSS
 from experiments.probes.measurement import Measurement
 from models import flops
 from training.run import metrics_file
@@ -24,7 +25,7 @@ def of_model(run: Restored) -> Iterator[Measurement]:
 
 
 def of_training(workdir: Path, summary: Mapping[str, Any]) -> Iterator[Measurement]:
-    """Validation at its best and at the end, seconds by activity, and whether training had converged."""
+    """Validation at its best, at the end and along the way, seconds by activity, and whether training had converged."""
     for name in ("num_params", "num_params_non_embedding", "tokens_seen", "target_tokens_per_second"):
         yield Measurement(name, summary[name])
     for activity in ("training", "compile", "eval", "save"):
@@ -34,9 +35,10 @@ def of_training(workdir: Path, summary: Mapping[str, Any]) -> Iterator[Measureme
             if name != "metric":
                 yield Measurement(f"{when}_{name}", value)
     rows = [row for row in metrics_file.rows(workdir / "metrics.jsonl") if row["kind"] == "val"]
-    yield Measurement(
-        "late_gain", late_gain([(r["step"], r["loss"]) for r in rows if isinstance(r.get("loss"), float)])
-    )
+    curve = [(row["step"], row["loss"]) for row in rows if isinstance(row.get("loss"), float)]
+    for step, loss in curve:
+        yield Measurement(LOSS, loss, place=step)
+    yield Measurement("late_gain", late_gain(curve))
     solved = [row["step"] for row in rows if (row.get("token_accuracy") or 0.0) >= SOLVED]
     yield Measurement("steps_to_solve", min(solved, default=math.nan))
 

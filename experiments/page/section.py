@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.analysis.finding import Outcome
 from experiments.engine import results, version
+from experiments.engine.publish import TRAINING
 from experiments.page.answer import Answer, restated
 from experiments.page.fairness_table import fairness, number
 
@@ -37,6 +38,8 @@ def section(answer: Answer) -> dict[str, Any]:
         "outdated": outdated,
         "picture": _picture(answer.folder / "figure.png") if outdated else "",
         "cut": question.CUT if answer.scale == "cpu" and not outdated else "",
+        "limits": question.LIMITS,
+        "trained": "" if outdated else _picture(answer.folder / f"{TRAINING}.png"),
         "changed": version.since(answer.everything),
         "under_review": question.UNDER_REVIEW,
         "findings": [_finding(one) for one in verdict["findings"]],
@@ -77,7 +80,10 @@ def _picture(path: Path) -> str:
 
 def _finding(found: dict[str, Any]) -> dict[str, Any]:
     """One of the findings of `verdict.json`, with its numbers in words."""
-    return found | {"mark": MARKS[Outcome(found["outcome"])], "effects": [_effect(one) for one in found["effects"]]}
+    effects = [_effect(one) for one in found["effects"]]
+    said = {column for one in effects for column, value in one.items() if value != number(None)}
+    effects = [{column: value for column, value in one.items() if column in said} for one in effects]
+    return found | {"mark": MARKS[Outcome(found["outcome"])], "effects": effects}
 
 
 def _effect(effect: dict[str, Any]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from experiments.analysis import fairness, judge, levelled
+from experiments.analysis import fairness, judge, levelled, training_curves
 from experiments.analysis.finding import Finding
 from experiments.analysis.judge import Comparison
 from experiments.analysis.palette import Look
@@ -124,9 +124,12 @@ MEDIAN = "gradient_norm_q50"
 LEAST = 1e-65  # the probe calls 0 what lies below
 CUT = (
     "At cpu 74 tokens instead of 220 and 50,000 parameters; trained on one symbol after 6, 10, 20 or 40 blanks, as the "
-    "system learns it within 600 to 1,500 steps. Eight strings are all there are of one symbol: this says how "
-    "gradients travel, not how anything generalises. Decades are of a curve's ends: between them the blanks of a "
-    "trained Transformer, at which nothing looks, have up to a decade less."
+    "system learns it within 600 to 1,500 steps."
+)
+LIMITS = (
+    "How large gradients are, not what they teach. Eight strings are all there are of one symbol, so nothing is said "
+    "of how anything generalises. Decades are of a curve's ends: between them the blanks of a trained Transformer, at "
+    "which nothing looks, have up to a decade less. At more than 74 tokens gates may lose what they keep here."
 )
 
 
@@ -294,6 +297,11 @@ def norm_bound(table: DataFrame, curve: Curve, places: Sequence[float]) -> dict[
     rows = rows[(rows["step"] > 0) == (curve.setting == TRAINED)]
     power = np.log10(rows["value"].mean())
     return {place: (place - places[0]) * power for place in places} if len(rows) else {}
+
+
+def training(table: DataFrame) -> Sequence[LayerChart]:
+    looks = {name: system.look for name, system in SYSTEMS.items()}
+    return training_curves.panels(table.query(f"setting == {TRAINED!r}"), "system", looks)
 
 
 def verdict(table: DataFrame) -> Sequence[Finding]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiments.analysis import fairness, judge, levelled, shares
+from experiments.analysis import fairness, judge, levelled, shares, training_curves
 from experiments.analysis.finding import Finding
 from experiments.analysis.judge import Comparison
 from experiments.analysis.palette import Look
@@ -63,6 +63,10 @@ CUT = (
     "At cpu sequences of 66 to 80 tokens instead of 200 and more, 50,000 parameters, steps of 32 examples: 4,000, but "
     "8,000 for adding and 12,000 for the Transformer's recall; trials of a quarter of the steps choose two rates, "
     "which are tried at full length with their neighbours."
+)
+LIMITS = (
+    "One budget of parameters and steps, on tasks where nothing but distance is hard: a system that fails may learn "
+    "with more steps, another initialisation or a curriculum. At most 80 tokens; nothing is said of thousands."
 )
 
 RNN, LSTM_0, LSTM_1, CHRONO, GRU = "tanh RNN", "LSTM, bias 0", "LSTM, bias 1", "LSTM, chrono", "GRU"
@@ -165,6 +169,10 @@ def chance(table: DataFrame, task: str) -> float:
         if len(stated := table.query(f"task == {task!r} and measure == {measure!r}")):
             return float(stated["value"].iloc[0])
     return ADDING_CHANCE
+
+
+def training(table: DataFrame) -> Sequence[LayerChart]:
+    return training_curves.panels(table, "system", LOOKS, by="task")
 
 
 def verdict(table: DataFrame) -> Sequence[Finding]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiments.analysis import fairness, judge, levelled, shares
+from experiments.analysis import fairness, judge, levelled, shares, training_curves
 from experiments.analysis.finding import Finding
 from experiments.analysis.judge import Comparison
 from experiments.analysis.palette import Look
@@ -59,6 +59,10 @@ BUDGETS = {"cpu": {"": 50_000}, "gpu": {"": 250_000}}
 CUT = (
     "At cpu 50,000 parameters, batches of 64 instead of 128, 5 seeds instead of 10, 4,000 steps instead of a million, "
     "16,000 for the rotary Transformer; 400 bits instead of 500, and fewer test strings."
+)
+LIMITS = (
+    "What gradient descent finds from short strings, not what an architecture can express: there are Transformers that "
+    "compute parity. One size of model, no intermediate steps written out, and no curriculum of lengths."
 )
 
 RNNS = {
@@ -159,6 +163,10 @@ def figure(table: DataFrame) -> Sequence[LayerChart]:
 
 def look_of(system: str) -> Look:
     return RNNS[system][1] if system in RNNS else Look("transformer", list(TRANSFORMERS).index(system))
+
+
+def training(table: DataFrame) -> Sequence[LayerChart]:
+    return training_curves.panels(table, "system", {system: look_of(system) for system in SYSTEMS})
 
 
 def verdict(table: DataFrame) -> Sequence[Finding]:

@@ -108,6 +108,8 @@ class Question(Protocol):
     @property
     def CUT(self) -> str: ...  # what scale `cpu` leaves out of the papers' settings
     @property
+    def LIMITS(self) -> str: ...  # what the verdict does not show
+    @property
     def BUDGETS(self) -> Mapping[str, Mapping[str, int]]: ...  # by scale: what models are sized to (`fairness.budget`)
     @property
     def PROBES(self) -> Sequence[Probing]: ...
@@ -118,6 +120,10 @@ class Question(Protocol):
 
     def figure(self, table: DataFrame) -> Sequence[LayerChart]:
         """The panels, drawn from the table and nothing else (`experiments/analysis/charts.py`)."""
+        ...
+
+    def training(self, table: DataFrame) -> Sequence[LayerChart]:
+        """The curves of training (`experiments/analysis/training_curves.py`); empty where nothing is trained."""
         ...
 
     def verdict(self, table: DataFrame) -> Sequence[Finding]:

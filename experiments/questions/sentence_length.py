@@ -8,7 +8,7 @@ under other names, a translation whose every word is known, and is tested to 30.
 
 A fixed vector (fed at every step, the stronger kind) stands against attention by two scores, and against a Transformer.
 Recurrent encoders read in one direction and unreversed, since a backward pass puts the source's beginning beside the
-final state. All have one budget of parameters besides embeddings, the same batches, steps and trials of their rate.
+final state. All have one budget of parameters without embeddings, and the same batches, steps and trials of the rate.
 
 BLEU of long sentences is not comparable with BLEU of short ones, so systems are compared within a range of lengths
 alone: a share of BLEU is one of another system's, or of the same system's trained on all lengths, in the same range.
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.analysis import fairness, judge, levelled
+from experiments.analysis import fairness, judge, levelled, training_curves
 from experiments.analysis.compared_bleu import Bleu, compared, share
 from experiments.analysis.finding import Finding
 from experiments.analysis.judge import Comparison
@@ -97,7 +97,7 @@ CUT = (
     "without the Transformer; 100,000 parameters and 3,000 steps in copying. Trials take all steps in copying; in "
     "translation trials of half of them choose two rates, which are tried at full length with their neighbours."
 )
-
+LIMITS = "Long texts are captions joined: they ask for alignment, not for context. Budgets are small, search is greedy."
 FIXED, ADDITIVE, TRANSFORMER = "fixed vector", "additive", "Transformer"
 SCALED = "scaled dot"
 SCORES = {ADDITIVE: "additive", SCALED: "scaled_dot"}
@@ -264,6 +264,10 @@ def _shares(
 
 def translates(one: Bleu) -> bool:
     return one.mean >= THRESHOLDS["translates"]
+
+
+def training(table: DataFrame) -> Sequence[LayerChart]:
+    return training_curves.panels(table, "system", LOOKS, by="arm")
 
 
 def verdict(table: DataFrame) -> Sequence[Finding]:

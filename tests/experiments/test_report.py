@@ -87,7 +87,7 @@ def other_question():
     def verdict(shown: DataFrame):
         return [judge.larger(NASTY, NASTY, [Comparison(NASTY, [0.1, 0.2, 0.3])], least=0.1)]
 
-    said = dict.fromkeys(("CLAIM", "SOURCE", "PREDICTION", "CUT"), NASTY)
+    said = dict.fromkeys(("CLAIM", "SOURCE", "PREDICTION", "CUT", "LIMITS"), NASTY)
     return types.SimpleNamespace(
         **said,
         VERSION=1,
@@ -97,6 +97,7 @@ def other_question():
         BUDGETS={"cpu": {NASTY: 60_000}},
         PROBES=(),
         figure=points_figure,
+        training=points_figure,
         verdict=verdict,
     )
 
@@ -188,7 +189,7 @@ def test_everything_stands_on_the_page(text):
     question = QUESTIONS["long_range"]
     for said in (question.CLAIM, question.SOURCE, question.PREDICTION, "supported within limits", "not run yet"):
         assert said in words
-    assert question.CUT in words and "of the grid's 12 runs are finished" in words
+    assert question.CUT in words and question.LIMITS in words and "of the grid's 12 runs are finished" in words
     assert "near 0.25" in words and "table.parquet" in words and "54,321" in words and "49,999" in words
     assert "python -m experiments.run long_range --scale=cpu" in words
     assert "python -m experiments.run long_range --scale=cpu --fresh" in words

@@ -28,7 +28,7 @@ def test_what_a_page_says(tmp_path):
     path = question_page.write("parity", question, "cpu", tmp_path)
     text = path.read_text()
     assert "under review" not in text.lower()
-    assert "- **C20: " in text and "parity/cpu/figure.png" in text and "--fresh" in text
+    assert "**C20: " in text and "parity/cpu/figure.png" in text and "--fresh" in text
     assert (tmp_path / "parity" / "cpu" / "figure.png").is_file()
 
 
