@@ -13,7 +13,6 @@ more: thousand and million are known by then. No number of val or test is in tra
 1,000, of which the others are made, are in training alone.
 """
 
-import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,14 +63,13 @@ class Numbers:
             low = max(low, LARGEST_KNOWN + 1)
         index_N = np.arange(self._sizes[split])
         least_N = 10 ** (low - 1 + random.even(index_N, high - low + 1))
-        number_N = np.full(len(index_N), -1)
-        for attempt in itertools.count():
-            open_N = np.flatnonzero(number_N < 0)
-            if not len(open_N):
-                return number_N
+        number_N, attempt = np.full(len(index_N), -1), 0
+        while len(open_N := np.flatnonzero(number_N < 0)):
             key_N, least = random.keys(attempt, self.splits.index(split), open_N), least_N[open_N]
             drawn_N = least + (random.uniform(key_N, 1, 1)[:, 0] * 9 * least).astype(np.int64)
             number_N[open_N] = np.where(belongs(split, drawn_N), drawn_N, -1)
+            attempt += 1
+        return number_N
 
     def read(self, split: str) -> Parallel:
         number_N = self.numbers(split)

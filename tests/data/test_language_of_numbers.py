@@ -9,7 +9,7 @@ from data.tasks.language_of_numbers import DIGITS, LANGUAGES, MOST_DIGITS, Numbe
 from data.tasks.translation import Translation
 from training.command import cli
 
-SMALL = {"train_examples": 400, "val_examples": 60, "test_examples": 60}
+SMALL = {"train_examples": 200, "val_examples": 40, "test_examples": 40}
 
 
 def config(setting: str = "small", **values):
@@ -19,14 +19,14 @@ def config(setting: str = "small", **values):
 
 
 ONES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-ONES += ("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen")
+TEENS = ("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen")
 TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 
 
 def english(number: int) -> str:
     """Written from the rules of English, apart from the library."""
     if number < 20:
-        return ONES[number]
+        return (*ONES, *TEENS)[number]
     if number < 100:
         return TENS[number // 10 - 2] + (f"-{ONES[number % 10]}" if number % 10 else "")
     if number < 1000:
@@ -38,7 +38,7 @@ def english(number: int) -> str:
 
 
 def test_the_words_are_english():
-    numbers = [*range(200), *np.random.default_rng(0).integers(0, 10**9, 500).tolist(), 1_000_001, 20_100, 300_020]
+    numbers = [*range(200), *np.random.default_rng(0).integers(0, 10**9, 200).tolist(), 1_000_001, 20_100, 300_020]
     assert [spell(number, "en") for number in numbers] == [english(number) for number in numbers]
 
 
@@ -80,7 +80,7 @@ def test_every_reference_is_exact(setting):
                 language, _, digits = source.partition(" ")
                 assert spell(int(digits), language) == target
             elif setting == "from_many":
-                assert source in [spell(int(target), language) for language in LANGUAGES[1:]]
+                assert any(source == spell(int(target), language) for language in LANGUAGES[1:])
             elif setting == "de_en":
                 assert target == english(german[source])
             else:
@@ -112,7 +112,7 @@ def test_splits_share_no_number_and_lengths_are_dealt_out_evenly():
 def test_several_target_languages_are_named_in_the_source():
     corpus = Numbers(config(source_languages="digits,en", target_languages="de,en,digits"))
     asked = [line.split(" ")[0] for line in corpus.read("train").source]
-    assert {language: asked.count(language) > 60 for language in asked} == {"de": True, "en": True, DIGITS: True}
+    assert {language: asked.count(language) > 40 for language in asked} == {"de": True, "en": True, DIGITS: True}
     for source, target in zip(*corpus.read("val")[:2], strict=True):
         assert target not in source  # never a language to itself
 
