@@ -112,7 +112,7 @@ def attend(
         (block,) = blocks
         return attend_tiled(query_BHTK, block.key, block.value, views[0].tiles)
     query_BHTK = query_BHTK * query_BHTK.shape[-1] ** -0.5
-    scores = [_scores(query_BHTK, block, view) for block, view in zip(blocks, views, strict=True)]
+    scores = [scores_of(query_BHTK, block, view) for block, view in zip(blocks, views, strict=True)]
     B, _, T, _ = query_BHTK.shape
     visible = [jnp.broadcast_to(view.visible[:, None], (B, 1, T, view.visible.shape[2])) for view in views]
     weights_BHTS = masked_softmax(_join(scores), _join(visible))
@@ -135,7 +135,8 @@ def masked_softmax(scores: Float[Array, "B H T S"], visible: Bool[Array, "#B #H 
     return jnp.where(visible, jax.nn.softmax(scores, axis=-1), 0)
 
 
-def _scores(query_BHTK: Array, block: Keys, view: View) -> Array:
+def scores_of(query_BHTK: Array, block: Keys, view: View) -> Array:
+    """Products of queries and keys, in float32 or wider, with the view's bias."""
     wide = jnp.promote_types(query_BHTK.dtype, jnp.float32)
     scores_BHTS = widened(_dots, query_BHTK, block.key, wide)
     return scores_BHTS if view.bias is None else scores_BHTS + view.bias
@@ -204,6 +205,15 @@ class Projections(nnx.Module):
         zeros_BHSK = jnp.zeros((rows, self.num_kv_heads, length, self.head_dim), self.dtype)
         return Keys(zeros_BHSK, zeros_BHSK)
 
+    def for_heads(self, keys: Keys) -> Keys:
+        """A head of keys for each head of queries."""
+        group = self.num_heads // self.num_kv_heads
+        return keys if group == 1 else Keys(*(jnp.repeat(x, group, axis=1) for x in keys))
+
+    @property
+    def scale(self) -> float:
+        return self.head_dim**-0.5 if self.scaled else 1.0
+
     def attend(
         self,
         query_BHTK: Float[Array, "B H T K"],
@@ -216,9 +226,15 @@ class Projections(nnx.Module):
         """`attend` with each head of keys for its group of queries, and without the scale where that is off."""
         if not self.scaled:
             query_BHTK = query_BHTK * self.head_dim**0.5
-        if (group := self.num_heads // self.num_kv_heads) > 1:
-            blocks = [Keys(*(jnp.repeat(x, group, axis=1) for x in block)) for block in blocks]
-        return attend(query_BHTK, blocks, views, name, tap, dropout_rate=self.dropout_rate, key=key)
+        return attend(
+            query_BHTK,
+            [self.for_heads(block) for block in blocks],
+            views,
+            name,
+            tap,
+            dropout_rate=self.dropout_rate,
+            key=key,
+        )
 
 
 class SelfAttention(Projections):

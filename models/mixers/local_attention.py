@@ -6,8 +6,8 @@ Dims: B batch, T queries, S keys, H heads of keys, K head width, D model width, 
 import jax
 import jax.numpy as jnp
 
-from models.attention import ATTENTION, Keys, SelfAttention, View, check_heads, join_heads
-from models.dropout import fold
+from models.attention import ATTENTION, Keys, SelfAttention, View, check_heads, join_heads, scores_of
+from models.dropout import dropout, fold
 from models.mixers.mixer import Mixer, Span
 from models.options import Option, count
 from models.padding import ending
@@ -88,8 +88,11 @@ class LocalAttention(Mixer):
     def _in_blocks(
         self, query_BHTK: Float[Array, "B H T K"], keys: Keys, span: Span, key: Key[Array, ""] | None
     ) -> Float[Array, "B H T K"]:
-        """Block by block of queries, whose scores are computed anew in the backward pass. Tokens r apart are rows."""
-        B, _, T, _ = query_BHTK.shape
+        """Block by block of queries, whose scores are computed anew in the backward pass. Tokens r apart are rows.
+
+        Weights are divided by their sum after the product with the values, which is smaller than they are.
+        """
+        B, H, T, K = query_BHTK.shape
         w, r = self.window, self.dilation
         N = -(-T // (w * r))
         more = N * w * r - T
@@ -97,23 +100,38 @@ class LocalAttention(Mixer):
         def blocks(x_BHTK: Array, front: int) -> Array:
             """(N, B r, H, w, K)"""
             x_BHTK = jnp.pad(x_BHTK, [(0, 0), (0, 0), (front, more), (0, 0)])
-            x_BHNwrK = x_BHTK.reshape(B, x_BHTK.shape[1], -1, w, r, x_BHTK.shape[3])
-            return x_BHNwrK.transpose(2, 0, 4, 1, 3, 5).reshape(-1, B * r, x_BHTK.shape[1], w, x_BHTK.shape[3])
+            x_BHNwrK = x_BHTK.reshape(B, x_BHTK.shape[1], -1, w, r, K)
+            return x_BHNwrK.transpose(2, 0, 4, 1, 3, 5).reshape(-1, B * r, x_BHTK.shape[1], w, K)
 
-        first_B1r1 = jnp.broadcast_to(span.before_B[:, None, None], (B, 1, 1)) + jnp.arange(r)[:, None]
-        offset_Brw = (first_B1r1 + r * jnp.arange(w)).reshape(B * r, w)
+        first_Br1 = jnp.broadcast_to(span.before_B[:, None, None], (B, 1, 1)) + jnp.arange(r)[:, None]
+        offset_Bw = (first_Br1 + r * jnp.arange(w)).reshape(B * r, w)
+        own_ww = jnp.tri(w, dtype=bool)[None]  # what is visible of one's own block; the rest is, of the one before
 
         @jax.checkpoint
-        def of_block(at):
-            n, query, *before, key_, value = at
-            at_Bw = offset_Brw + n * w * r
-            views = [self._view(span, at_Bw, at_Bw - w * r), self._view(span, at_Bw, at_Bw)]
-            both = [Keys(*before), Keys(key_, value)]
-            return self.core.attend(query, both, views, "", Tapper(None, ()), fold(key, n))
+        def of_block(before: Keys, at: tuple[Array, Array, Keys]) -> tuple[Keys, Array]:
+            n, query, own = at
+            at_Bw = offset_Bw + n * w * r
+            query, both = query * self.core.scale, [self.core.for_heads(block) for block in (before, own)]
+            seen = [~own_ww & (at_Bw[:, None] >= w * r), own_ww]
+            views = [
+                View(visible, span.positions.bias(at_Bw, key_at_Bw))
+                for visible, key_at_Bw in zip(seen, (at_Bw - w * r, at_Bw), strict=True)
+            ]
+            scores = [
+                jnp.where(view.visible[:, None], scores_of(query, block, view), -1e30)
+                for block, view in zip(both, views, strict=True)
+            ]
+            top = jax.lax.stop_gradient(jnp.maximum(*(part.max(-1, keepdims=True) for part in scores)))
+            context, total = jnp.zeros(()), jnp.zeros(())
+            for number, (part, block) in enumerate(zip(scores, both, strict=True)):
+                weights = jnp.exp(part - top)
+                total += weights.sum(-1, keepdims=True)
+                weights = dropout(weights, self.core.dropout_rate, fold(key, 2 * n + number)).astype(query.dtype)
+                context += jnp.einsum("BHts,BHsK->BHtK", weights, block.value)
+            return own, (context / total).astype(query.dtype)
 
         key_N, value_N = (blocks(x, r) for x in keys)  # a block from before, and then N
-        xs = (jnp.arange(N), blocks(query_BHTK, 0), key_N[:-1], value_N[:-1], key_N[1:], value_N[1:])
-        context_NBHwK = jax.lax.map(of_block, xs)
-        H, K = context_NBHwK.shape[2], context_NBHwK.shape[4]
+        xs = (jnp.arange(N), blocks(query_BHTK, 0), Keys(key_N[1:], value_N[1:]))
+        _, context_NBHwK = jax.lax.scan(of_block, Keys(key_N[0], value_N[0]), xs)
         context_BHNwrK = context_NBHwK.reshape(N, B, r, H, w, K).transpose(1, 3, 0, 4, 2, 5)
         return context_BHNwrK.reshape(B, H, N * w * r, K)[:, :, :T]
