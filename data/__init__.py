@@ -89,5 +89,9 @@ def outline(name: str, data_config: Mapping[str, Any]) -> Spec:
     spec = build(name, values).spec
     if tokenizers.KINDS[wanted.name] is not tokenizers.SentencePiece:  # whose size is not the text's to decide
         return spec
-    sizes = {key: wanted.vocab_size for key in ("source_size", "target_size", "output_size") if getattr(spec, key)}
-    return dataclasses.replace(spec, **sizes)
+    return dataclasses.replace(
+        spec,
+        source_size=wanted.vocab_size if spec.source_size else 0,
+        target_size=wanted.vocab_size if spec.target_size else 0,
+        output_size=wanted.vocab_size if spec.output_size else 0,
+    )

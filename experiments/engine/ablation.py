@@ -49,7 +49,7 @@ class Ablation:
 
     VERSION = 1
     HISTORY: Mapping[int, str] = {}
-    CLAIM = SOURCE = PREDICTION = CUT = UNDER_REVIEW = ""
+    CLAIM = SOURCE = PREDICTION = CUT = LIMITS = UNDER_REVIEW = ""
     THRESHOLDS: Mapping[str, float] = {}
     BUDGETS: Mapping[str, Mapping[str, int]] = {}
 
@@ -138,6 +138,9 @@ class Ablation:
 
     def runs(self, scale: str) -> list[Run]:
         return self._runs
+
+    def training(self, table: DataFrame) -> Sequence[LayerChart]:
+        return ()
 
     def verdict(self, table: DataFrame) -> Sequence[Finding]:
         return ()

@@ -22,7 +22,7 @@ from tests.training import runs
 
 B, T, D, DEPTH = 3, 7, 8, 1
 TINY = {"hidden_size": D, "num_heads": 2, "local_attention.window": 2}  # T tokens are several windows
-CASES = {name: (name, {}) for name in MIXERS} | {
+CASES: dict[str, tuple[str, dict]] = {name: (name, {}) for name in MIXERS} | {
     "attention, one head of keys": ("attention", {"num_kv_heads": 1, "attention_scale": False, "use_bias": False}),
     "local_attention, grouped, dilated": ("local_attention", {"num_kv_heads": 1, "local_attention.dilation": 2}),
     "conv, of two": ("conv", {"conv.kernel_size": 2, "conv.dilation": 3}),
@@ -118,7 +118,9 @@ def test_it_is_what_its_paper_says(case: str):
         moved = [[*leaves[:at], leaves[at] + by * direction, *leaves[at + 1 :]] for by in (-1e-5, 1e-5)]
         below, above = (np.sin(2 * plain(arrays) + 0.3).sum() for arrays in moved)
         size = np.linalg.norm(slope) * np.linalg.norm(direction)
-        np.testing.assert_allclose(np.vdot(slope, direction), (above - below) / 2e-5, rtol=1e-5, atol=1e-5 * size)
+        np.testing.assert_allclose(
+            np.vdot(slope, direction), (above - below) / 2e-5, rtol=1e-5, atol=float(1e-5 * size)
+        )
 
 
 @pytest.mark.parametrize("case", CASES)
