@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from models.shapes import Array, Float, Key, UInt32
+from models.shapes import Array, Float, Int, Key, UInt32
 
 
 def dropout(
@@ -30,7 +30,7 @@ def dropout(
     return jnp.where(kept, x / (1.0 - rate), 0).astype(x.dtype)
 
 
-def fold(key: Key[Array, ""] | None, number: int) -> Key[Array, ""] | None:
+def fold(key: Key[Array, ""] | None, number: int | Int[Array, ""]) -> Key[Array, ""] | None:
     """The key of one of several places; None stays None."""
     return None if key is None else jax.random.fold_in(key, number)
 
