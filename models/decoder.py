@@ -20,9 +20,9 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from models.block import BLOCK, Mlp, Residual, norm_of
-from models.contract import Architecture, Output, Taps
+from models.contract import Output, Taps
 from models.dropout import dropout, fold
-from models.layers import Inputs, OutputHead
+from models.layers import Embedded, Inputs, OutputHead
 from models.mixers import MIXERS
 from models.mixers.mixer import Mixer, Span
 from models.options import EVERY, Option
@@ -66,7 +66,7 @@ class Layer(nnx.Module):
         return self.mlp_residual.leave(x_BD, self.mlp(self.mlp_residual.enter(x_BD), None), None), state
 
 
-class Decoder(Architecture):
+class Decoder(Embedded):
     """`model.mixers` names the layers' mixers, and is repeated over them.
 
     Taps have the length of the whole sequence, or of the target where there is a carry.
