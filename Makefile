@@ -15,7 +15,7 @@ CPU_STAMP := $(VENV)/.installed
 STAMP := $(CPU_STAMP)$(if $(ACCELERATOR),-$(ACCELERATOR))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes
 
-.PHONY: help setup test test-fast demo peers lock clean
+.PHONY: help setup test test-fast lint types all-tests fast-tests demo peers lock clean
 
 help:
 	@echo "make setup   create $(VENV) and install the pinned packages (ACCELERATOR=cuda13 or tpu adds jax for it)"
@@ -42,17 +42,25 @@ $(CPU_STAMP)-%: requirements-%.lock $(CPU_STAMP)
 	@$(PIP) -r requirements.lock -r $<
 	@touch $@
 
-test: setup
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal --durations=10
+# One after another, or with `make -j2 test` side by side: types take one core.
+test: lint types all-tests
 
-test-fast: setup
+test-fast: lint types fast-tests
+
+lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: setup
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal -m "not processes and not slow"
+
+PYTEST := $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
+
+all-tests: setup
+	$(PYTEST) --durations=10
+
+fast-tests: setup
+	$(PYTEST) -m "not processes and not slow"
 
 demo: setup
 	@$(BIN)/python -m experiments.demo

@@ -1,5 +1,6 @@
 """`eval.py`: what it writes, what it prints, and how it refuses; by real processes where that matters."""
 
+import contextlib
 import io
 import json
 import math
@@ -18,7 +19,7 @@ import sacrebleu
 import eval
 import train
 from tests.training import runs
-from tests.training.processes import ROOT, start, write_text
+from tests.training.processes import ROOT, write_text
 from training.command import eval_options
 from training.machine import programs
 from training.run.restore import read_config, restore
@@ -100,11 +101,10 @@ def recall(folder):
 
 @pytest.fixture(scope="module")
 def on_val(translation):
-    """The evaluation of a split by a process of its own: (contents of the JSON, what was printed)."""
-    process = start(command(translation, "--split=val", "--beam_size=3"))
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    return json.loads((translation / "eval" / "val-beam_size3.json").read_text()), output
+    """The evaluation of a split: (contents of the JSON, what was printed)."""
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        found = evaluate(translation, "--beam_size=3")
+    return found, output.getvalue()
 
 
 def test_translation_has_every_key(on_val, translation):
@@ -155,14 +155,8 @@ def test_files_instead_of_a_split(translation, text, folder, on_val, ending):
         source.write_text((text / "val.de").read_text() + "zwei\n")
         target.write_text((text / "val.en").read_text() + "\n")
     words = [f"--source={source}", f"--target={target}", "--beam_size=3"]
-    if ending == "gz":
-        process = subprocess.run(command(translation, *words), cwd=ROOT, capture_output=True, text=True, timeout=300)
-        assert process.returncode == 0, process.stderr
-        name = "val.de"
-    else:
-        eval.main([f"--workdir={translation}", *words])
-        name = "mine.de"
-    (path,) = (translation / "eval").glob(f"{name}-????????-beam_size3.json")
+    eval.main([f"--workdir={translation}", *words])
+    (path,) = (translation / "eval").glob(f"{source.name.removesuffix('.gz')}-????????-beam_size3.json")
     found = json.loads(path.read_text())
     assert found["num_examples"] == 24 and path.stem == f"{found['split']}-beam_size3" and found["target"] in words[1]
     for key in ("loss", "bleu", "chrf", "exact_match"):

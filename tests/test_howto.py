@@ -18,9 +18,10 @@ import models
 import train
 from experiments import questions, run
 from experiments.analysis.table import of_rows
-from experiments.engine import schedule
+from experiments.engine import schedule, sitting
 from models.decoder import Decoder
 from models.mixers import MIXERS
+from tests.experiments.engine.in_process import InProcess
 from tests.models import mixer_forms, sizes, test_mixers
 from tests.training import runs
 from training.command import cli
@@ -138,6 +139,7 @@ def test_the_question_is_answered(monkeypatch, tmp_path):
     direction = example("ask_a_question.md", 0)
     monkeypatch.setattr(questions, "NAMES", (*questions.NAMES, "direction"))
     monkeypatch.setitem(sys.modules, "experiments.questions.direction", direction)
+    monkeypatch.setattr(sitting, "Local", InProcess)
     assert run.main(["direction", "--scale=smoke", f"--runs={tmp_path}/runs", f"--results={tmp_path}/results"]) == 0
     written = tmp_path / "results" / "direction" / "smoke"
     assert {path.name for path in written.iterdir()} == {

@@ -144,6 +144,16 @@ def test_every_kind_of_task_trains_in_bfloat16(tmp_path, name, task):
     assert first["gradient_norm"] > 0 and first["update_ratio"] > 0
 
 
+def test_seeds_and_rates_share_what_is_compiled(tmp_path, caplog):
+    with jax.log_compiles():
+        for seed, rate in ((1, 1e-3), (2, 2e-3)):
+            caplog.clear()
+            config = runs.config("parity", "lstm", steps=2, seed=seed, optimizer__learning_rate=rate)
+            train.train(config, tmp_path / str(seed))
+            for program in ("train_step", "eval_step"):
+                assert (f"compilation of jit({program})" in caplog.text) == (seed == 1)
+
+
 def test_a_metric_that_the_task_lacks_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(ValueError, match=r"best\.metric = 'perplexity' .* use loss"):
         train.train(runs.config("adding", "rnn", best__metric="perplexity"), tmp_path / "run")

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 import jax
 from jax.sharding import Mesh
@@ -45,12 +46,10 @@ class Trainer:
         state = train_step.initial_state(params.flatten(model), recipe.optimizer)
         self.state = jax.device_put(state, mesh.replicated(devices))
         self._dials = train_step.make_dials(recipe)
-        gradients = mesh.within(devices, train_step.make_gradients(self.skeleton, spec, recipe))
-        self._gradients = Programs(jax.jit(gradients), self._compiling)
-        update = mesh.within(devices, train_step.make_update(recipe))
-        self._update = Programs(jax.jit(update, donate_argnums=0), self._compiling, "the program of the update")
-        whole = mesh.within(devices, train_step.make_train_step(self.skeleton, spec, recipe))
-        self._whole_step = Programs(jax.jit(whole, donate_argnums=0), self._compiling)
+        jitted = _jitted(self.skeleton, spec, recipe.of_programs(), devices)
+        self._gradients = Programs(jitted.gradients, self._compiling)
+        self._update = Programs(jitted.update, self._compiling, "the program of the update")
+        self._whole_step = Programs(jitted.whole_step, self._compiling)
         self._several_shapes = several_shapes
         self._eval_step = scoring.EvalStep(self.skeleton, spec, devices, self._compiling)
 
@@ -105,6 +104,21 @@ class Trainer:
     def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
         """The metrics of `weights` over all of `batches`."""
         return scoring.evaluate(self._eval_step, self.weights, batches, perplexity=self.has_perplexity)
+
+
+class Jitted(NamedTuple):
+    gradients: jax.stages.Wrapped
+    update: jax.stages.Wrapped
+    whole_step: jax.stages.Wrapped
+
+
+@functools.lru_cache(maxsize=2)
+def _jitted(skeleton: params.Skeleton, spec: Spec, recipe: Recipe, devices: Mesh) -> Jitted:
+    """The same functions for equal arguments: the seeds of a cell, which one process trains, are traced once."""
+    gradients = mesh.within(devices, train_step.make_gradients(skeleton, spec, recipe))
+    update = mesh.within(devices, train_step.make_update(recipe))
+    whole_step = mesh.within(devices, train_step.make_train_step(skeleton, spec, recipe))
+    return Jitted(jax.jit(gradients), jax.jit(update, donate_argnums=0), jax.jit(whole_step, donate_argnums=0))
 
 
 def has_perplexity(spec: Spec, metric: str) -> bool:

@@ -7,7 +7,8 @@ independent, so one backward pass of the batch's summed loss gives every example
 Dims: B batch, S source length, T target length, N = S or T or S + T (as the tap's value), H width.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -67,23 +68,8 @@ class Gradient:
     """Norms of the gradient of each example's last loss, by tap; compiled once per batch shape."""
 
     def __init__(self, run: Restored, names: Sequence[str]):
-        skeleton, score = params.Skeleton(run.model), LOSSES[run.task.spec.loss]
-        self._weights, self._names = params.flatten(run.model), names
-
-        def output(weights: params.Params, taps: Taps, arrays: Mapping[str, jax.Array]):
-            return skeleton(weights)(arrays["source"], arrays["source_mask"], arrays["target_in"], taps=taps)
-
-        def loss(taps: Taps, weights: params.Params, arrays: Mapping[str, jax.Array]) -> jax.Array:
-            scores = score(output(weights, taps, arrays).logits, arrays["target_out"])
-            return RAISED * (scores.nll * arrays["last"]).sum()
-
-        def norms(weights: params.Params, arrays: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-            captured = jax.eval_shape(output, weights, dict.fromkeys(names), arrays).taps
-            zeros = {name: jnp.zeros(value.shape, value.dtype) for name, value in captured.items()}
-            gradients = jax.grad(loss)(zeros, weights, arrays)
-            return {name: _norm(gradient) for name, gradient in gradients.items()}
-
-        self._norms = jax.jit(norms)
+        self._weights = params.flatten(run.model)
+        self._norms = _norms(params.Skeleton(run.model), run.task.spec.loss, tuple(names))
 
     def __call__(self, batch: Batch) -> dict[str, np.ndarray]:
         """(B, N) norms by tap."""
@@ -92,6 +78,27 @@ class Gradient:
         arrays["last"] = jnp.asarray((position_T == _last(batch)[:, None]) & _asked(batch)[:, None], jnp.float32)
         found = self._norms(self._weights, arrays)
         return {name: np.asarray(norm_BN, np.float64) / RAISED for name, norm_BN in found.items()}
+
+
+@functools.lru_cache(maxsize=2)
+def _norms(skeleton: params.Skeleton, loss_name: str, names: Sequence[str]) -> Callable[..., dict[str, jax.Array]]:
+    """The same function for equal arguments: every evaluation of a run asks for it."""
+    score = LOSSES[loss_name]
+
+    def output(weights: params.Params, taps: Taps, arrays: Mapping[str, jax.Array]):
+        return skeleton(weights)(arrays["source"], arrays["source_mask"], arrays["target_in"], taps=taps)
+
+    def loss(taps: Taps, weights: params.Params, arrays: Mapping[str, jax.Array]) -> jax.Array:
+        scores = score(output(weights, taps, arrays).logits, arrays["target_out"])
+        return RAISED * (scores.nll * arrays["last"]).sum()
+
+    def norms(weights: params.Params, arrays: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        captured = jax.eval_shape(output, weights, dict.fromkeys(names), arrays).taps
+        zeros = {name: jnp.zeros(value.shape, value.dtype) for name, value in captured.items()}
+        gradients = jax.grad(loss)(zeros, weights, arrays)
+        return {name: _norm(gradient) for name, gradient in gradients.items()}
+
+    return jax.jit(norms)
 
 
 def _norm(gradient_BNH: jax.Array) -> jax.Array:

@@ -52,16 +52,19 @@ counting the boats: one, two, three! "Four," said the old man; but nobody heard 
 """
 
 
-def here(words: list[str], capsys: pytest.CaptureFixture[str], status: int = 0) -> str:
-    """What a command line of `tests.training.processes.command` prints, run in this process; checks its exit status.
+def trained(words: list[str]) -> None:
+    """Does what a command line of `tests.training.processes.command` asks, in this process: one of its own costs five
+    seconds before its first step."""
+    with compiled_in_haste():
+        train.main(words[2:])
 
-    For what needs no process of its own: one costs five seconds before its first step.
-    """
+
+def here(words: list[str], capsys: pytest.CaptureFixture[str], status: int = 0) -> str:
+    """What a command line prints that is run in this process; checks its exit status."""
     capsys.readouterr()
     ended: int | str | None = 0
     try:
-        with compiled_in_haste():
-            train.main(words[2:])
+        trained(words)
     except SystemExit as stopped:
         ended = stopped.code
     printed = "".join(capsys.readouterr())

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.training.processes import command, rows, run, start, summary, write_text
-from tests.training.runs import here
+from tests.training.runs import here, trained
 from training.command import validate
 
 
@@ -22,9 +22,9 @@ def text(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, text):
-    """A run that was never killed. Every run of this module shares its compilation cache."""
+    """A run that was never killed."""
     workdir = tmp_path_factory.mktemp("runs") / "undisturbed"
-    run(command(workdir, text))
+    trained(command(workdir, text))
     return workdir
 
 
@@ -42,7 +42,7 @@ def killed(undisturbed, text):
 def six_steps(undisturbed, text):
     """A finished run of six steps. Tests copy it."""
     workdir = sibling(undisturbed, "six")
-    run(command(workdir, text, "--config.steps=6"))
+    trained(command(workdir, text, "--config.steps=6"))
     return workdir
 
 
@@ -67,7 +67,7 @@ def kill(process):
     process.communicate()
 
 
-def test_killed_run_ends_with_the_same_parameters(undisturbed, text):
+def test_killed_run_ends_with_the_same_parameters(undisturbed, text, capsys):
     workdir = sibling(undisturbed, "killed")
     words = command(workdir, text)
     saves = workdir / "checkpoints"
@@ -84,7 +84,7 @@ def test_killed_run_ends_with_the_same_parameters(undisturbed, text):
         kill(process)
     assert not (workdir / "summary.json").exists()
 
-    output = run(words)
+    output = here(words, capsys)
     assert "resuming after step" in output
     assert summary(workdir)["params_sha256"] == summary(undisturbed)["params_sha256"]
     assert summary(workdir)["tokens_seen"] == summary(undisturbed)["tokens_seen"]
@@ -112,7 +112,7 @@ def test_a_stopped_run_saves_and_says_how_to_go_on(undisturbed, text, number, st
     saved = max(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit())
     assert f"stopped at step {saved} as asked" in output
     if number == signal.SIGTERM:  # what is saved goes on, whoever asked
-        run(command(workdir, text))
+        trained(command(workdir, text))
         assert summary(workdir)["params_sha256"] == summary(undisturbed)["params_sha256"]
 
 
@@ -168,7 +168,7 @@ def test_full_disk_names_the_path_and_keeps_earlier_checkpoints(undisturbed, kil
     # Orbax's threads may print more, before and after.
     assert re.search(rf"error: {workdir}/checkpoints/\d+: the checkpoint could not be written", output), output
     assert kept == sorted(p.name for p in (workdir / "checkpoints").iterdir() if p.name.isdigit())
-    run(command(workdir, text))
+    trained(command(workdir, text))
     assert summary(workdir)["params_sha256"] == summary(undisturbed)["params_sha256"]
 
 

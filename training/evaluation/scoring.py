@@ -4,6 +4,7 @@ Dims: B batch, T target length.
 """
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -25,9 +26,8 @@ class EvalStep:
     """The evaluation step of a batch on the host, compiled once per shape; its outputs are whole in every process."""
 
     def __init__(self, skeleton: Skeleton, spec: Spec, mesh: Mesh, compiling=contextlib.nullcontext):
-        function = meshes.within(mesh, train_step.make_eval_step(skeleton, spec))
         self._mesh = mesh
-        self._programs = Programs(jax.jit(function, out_shardings=meshes.replicated(mesh)), compiling)
+        self._programs = Programs(_jitted(skeleton, spec, mesh), compiling)
 
     def __call__(self, params: Params, batch: Batch) -> Mapping[str, jax.Array]:
         return self._programs(params, meshes.place(batch, self._mesh))
@@ -35,6 +35,13 @@ class EvalStep:
     def prepare(self, params: Params, batch: Batch) -> None:
         """Compiles the program for a batch of this shape unless that has been done."""
         self._programs.prepare(params, meshes.place(batch, self._mesh))
+
+
+@functools.lru_cache(maxsize=2)
+def _jitted(skeleton: Skeleton, spec: Spec, mesh: Mesh) -> jax.stages.Wrapped:
+    """The same function for equal arguments: a run and the probes of its end, and the seeds of a cell, share it."""
+    function = meshes.within(mesh, train_step.make_eval_step(skeleton, spec))
+    return jax.jit(function, out_shardings=meshes.replicated(mesh))
 
 
 def scored(eval_step: EvalStep, params: Params, batches: Iterable[Batch]) -> Iterator[Scored]:

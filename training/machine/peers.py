@@ -11,7 +11,12 @@ import sys
 
 LOST = "another process of this run has ended; start all of them again to go on from the last checkpoint"
 NEVER = "process 0 of this run has not answered for five minutes; start all of them, and look at --coordinator"
-REPORT = ("Polled an error from coordination service", "JAX distributed service detected fatal errors", LOST)
+REPORT = (
+    "Polled an error from coordination service",
+    "preemption notice from coordination service: UNAVAILABLE",
+    "JAX distributed service detected fatal errors",
+    LOST,
+)
 
 
 def tell_in_one_line(process_id: int | None) -> None:

@@ -17,11 +17,22 @@ Module = TypeVar("Module", bound=nnx.Module)
 
 
 class Skeleton(Generic[Module]):
-    """A model without its arrays: `skeleton(params)` is the model with `params` in place."""
+    """A model without its arrays: `skeleton(params)` is the model with `params` in place.
+
+    Models that compute the same have equal skeletons, so that what was compiled for one serves the other.
+    """
 
     def __init__(self, model: Module):
         self._graph, state = nnx.split(model)
-        self._variables = {"/".join(map(str, path)): (path, v) for path, v in nnx.to_flat_state(state)}
+        self._variables = {
+            "/".join(map(str, path)): (path, variable.replace(None)) for path, variable in nnx.to_flat_state(state)
+        }
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Skeleton) and self._graph == other._graph
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._variables))
 
     def __call__(self, params: Mapping[str, jax.Array]) -> Module:
         flat = [(path, variable.replace(params[name])) for name, (path, variable) in self._variables.items()]

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from models.contract import Architecture, Output, Spec
 from training.step import optimizer
@@ -49,6 +49,12 @@ class Recipe:
     @classmethod
     def of(cls, config: ConfigDict) -> "Recipe":
         return cls(**{field.name: config[field.name] for field in dataclasses.fields(cls)})
+
+    def of_programs(self) -> "Recipe":
+        """What the compiled step depends on, and nothing else: runs that differ in the rest share it. Hashable."""
+        nothing = FrozenConfigDict()
+        optimizer = FrozenConfigDict({key: value for key, value in self.optimizer.items() if key != "learning_rate"})
+        return Recipe(0, 0, nothing, optimizer, nothing, self.label_smoothing, self.loss_positions)
 
 
 class Dials(NamedTuple):

@@ -26,8 +26,7 @@ def compiled_in_haste():
         yield
 
 
-def test_systems_are_measured_side_by_side(tmp_path):
-    jax.config.update("jax_compilation_cache_dir", None)
+def test_systems_are_measured_side_by_side():
     run = restored("reverse", "gru_decoder", data__min_length=6)
     found = {(one.measure, one.part): one for one in probe.measure(run, beside=BESIDE, by_call=BY_CALL, **FAST)}
     systems = {part for measure, part in found if measure == "training_tokens_per_second"}

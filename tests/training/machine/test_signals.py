@@ -14,6 +14,8 @@ from tests.training.processes import ROOT, command, start, summary, write_text
 from training.machine import signals
 from training.machine.lasting_streams import Lasting
 
+ONE_SHAPE = "--config.data.num_buckets=1"  # of batch: two programs instead of five
+
 
 def wait_for_library(process, name):
     """Until a process has loaded a shared library, or a moment after that: a place in its imports."""
@@ -38,7 +40,7 @@ def interrupted(process):
     ("library", "then"), [("_multiarray_umath", 0.0), ("jaxlib", 0.0), ("jaxlib", 0.7), ("jaxlib", 2)]
 )
 def test_ctrl_c_while_a_run_starts_loses_nothing_and_is_one_line(tmp_path, library, then):
-    endless = command(tmp_path / "runs" / "run", write_text(tmp_path / "text"), "--config.steps=100000")
+    endless = command(tmp_path / "runs" / "run", write_text(tmp_path / "text"), ONE_SHAPE, "--config.steps=100000")
     process = start(endless)
     wait_for_library(process, library)
     time.sleep(then)
@@ -76,7 +78,7 @@ def test_ctrl_c_while_a_program_is_imported_is_one_line(name):
 
 @pytest.mark.parametrize("reader", ["head", "nobody"])
 def test_a_reader_that_leaves_costs_no_step(tmp_path, reader):
-    words = command(tmp_path / "run", write_text(tmp_path / "text"), "--config.steps=6")
+    words = command(tmp_path / "run", write_text(tmp_path / "text"), ONE_SHAPE, "--config.steps=6")
     shell = '"$@" 2>&1 | head -n 1; exit ${PIPESTATUS[0]}' if reader == "head" else '"$@" 2>&-'
     env = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
     done = subprocess.run(["bash", "-c", shell, "bash", *words], cwd=ROOT, env=env, capture_output=True, timeout=300)

@@ -79,3 +79,9 @@ def test_digest_by_hand():
     b, a = np.arange(3, dtype=np.float32), np.eye(2, dtype=np.float32)
     plain = b"a (2, 2) float32\n" + a.tobytes() + b"b (3,) float32\n" + b.tobytes()
     assert params.sha256({"b": jnp.asarray(b), "a": jnp.asarray(a)}) == hashlib.sha256(plain).hexdigest()
+
+
+def test_models_that_compute_the_same_have_equal_skeletons():
+    one, other, dropping = (params.Skeleton(build("gru_attention", dropout_rate=rate)[0]) for rate in (0.0, 0.0, 0.5))
+    assert one == other and hash(one) == hash(other) and one != dropping
+    assert one != params.Skeleton(build("lstm_attention", dropout_rate=0.0)[0])
