@@ -11,6 +11,7 @@ from configs import common
 SMALL = {
     "group": "S3",  # S3, S5, A5 or Z60
     "source_length": 12,  # elements that are read before the first answer
+    "min_source_length": 1,  # training draws from min_source_length to source_length
     "target_length": 20,  # elements with an answer each
     "long_length": 100,  # above target_length: that many in the split test_long; 0 for none
     "val_examples": 1024,  # of the split val
@@ -19,7 +20,7 @@ SMALL = {
 
 
 def merrill(group: str) -> dict:
-    """Words of up to 20 elements, answered at every one; here from the fifth on."""
+    """Words of up to 20 elements, answered at every one; here from the second to the fifth on."""
     return SMALL | {"group": group, "source_length": 4, "target_length": 16, "long_length": 96}
 
 
@@ -33,4 +34,6 @@ SETTINGS = {
 
 
 def get_config(model):
-    return common.synthetic("state_tracking", model, SETTINGS)
+    config = common.synthetic("state_tracking", model, SETTINGS)
+    config.optimizer.learning_rate = 3e-3
+    return config

@@ -9,7 +9,9 @@ of the group.
     target_in   wS+1 wS+2 ... wN              the others
     target_out  p(S+1) p(S+2) ... p(N)        pn = w1 w2 ... wn, the product so far
 
-The paper asks for a product at every element, here at those of the target. An element is a permutation; in a product
+The paper asks for a product at every element, here at those of the target. With `min_source_length` below
+`source_length`, sources of training have from the one to the other, so that some first answers are easy; without them
+a small model stays at chance. Evaluation always has source_length. An element is a permutation; in a product
 the left one is applied first. Groups: S3, S5 (all permutations of 3, of 5), A5 (the 60 even ones of 5), Z60 (the
 60 rotations of 60, which a sum modulo 60 tracks). Ids: pad, bos, eos, then the elements, the identity first. Every
 element is as likely as another, so chance is 1 / G. Every move counts, so there is no distance. `long_length` above
@@ -46,6 +48,9 @@ def product_table(element_GN: np.ndarray) -> np.ndarray:
 class StateTracking(Synthetic):
     def __init__(self, config: Mapping[str, Any], tokenizer_dir: str | None = None):
         self.source_length = checks.integer(config, "source_length", 1)
+        self.min_source_length = checks.integer(
+            config, "min_source_length", 1, self.source_length, "data.source_length"
+        )
         self.target_length = checks.integer(config, "target_length", 1)
         self.long_length = checks.integer(config, "long_length", 0)
         if 0 < self.long_length <= self.target_length:
@@ -82,16 +87,21 @@ class StateTracking(Synthetic):
 
     def draw(self, split: str, key_B: np.ndarray, index_B: np.ndarray) -> Examples:
         rows, source_length, target_length = len(key_B), self.source_length, self._target_length(split)
+        length_B = np.full(rows, source_length)
+        if split == "train":
+            varied = source_length - self.min_source_length + 1
+            length_B = self.min_source_length + random.integers(key_B, 2, 1, varied)[:, 0]
         element_BN = random.integers(key_B, 1, source_length + target_length, len(self.table_GG))
         product_BN = element_BN.copy()
         for n in range(1, product_BN.shape[1]):
             product_BN[:, n] = self.table_GG[product_BN[:, n - 1], element_BN[:, n]]
+        target_BT = length_B[:, None] + np.arange(target_length)
         return Examples(
-            FIRST + element_BN[:, :source_length],
-            target_in=FIRST + element_BN[:, source_length:],
-            target_out=FIRST + product_BN[:, source_length:],
+            np.where(np.arange(source_length) < length_B[:, None], FIRST + element_BN[:, :source_length], 0),
+            target_in=FIRST + np.take_along_axis(element_BN, target_BT, axis=1),
+            target_out=FIRST + np.take_along_axis(product_BN, target_BT, axis=1),
             weights=np.ones((rows, target_length)),
             distance=np.full((rows, target_length), -1),
-            source_length=np.full(rows, source_length),
-            space=np.full(rows, source_length * np.log2(len(self.table_GG))),
+            source_length=length_B,
+            space=length_B * np.log2(len(self.table_GG)),
         )

@@ -145,6 +145,7 @@ def move(task, made):
     number = {tuple(moved.tolist()): i for i, moved in enumerate(every)}
     answers = np.zeros_like(made["target_out"])
     for b, (source, target) in enumerate(zip(made["source"], made["target_in"], strict=True)):
+        source = source[made["source_mask"][b]]
         where = np.arange(len(every[0]))  # the place of each piece
         for n, element in enumerate([*source, *target]):
             where = every[element - FIRST][where]

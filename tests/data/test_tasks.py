@@ -365,6 +365,7 @@ BAD = [
     ("memorization", {"num_values": 31}, "data.num_values = 31"),
     ("memorization", {"source_length": 15}, "data.source_length = 15"),
     ("state_tracking", {"group": "S4"}, "data.group = 'S4'"),
+    ("state_tracking", {"min_source_length": 13}, "data.min_source_length = 13"),
     ("state_tracking", {"long_length": 20}, "data.long_length = 20"),
 ]
 

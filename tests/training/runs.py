@@ -38,7 +38,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "odds_first": {"max_length": 8, "long_length": 12},
     "duplicate_string": {"max_length": 6, "long_length": 8},
     "bucket_sort": {"max_length": 8, "long_length": 12},
-    "state_tracking": {"source_length": 6, "target_length": 4, "long_length": 6},
+    "state_tracking": {"source_length": 6, "min_source_length": 2, "target_length": 4, "long_length": 6},
     "induction_heads": {"length": 8, "long_length": 12},
     "noisy_recall": {"num_keys": 3, "num_noise": 4, "length": 16, "source_length": 8},
     "fuzzy_recall": {"length": 16, "source_length": 6},
