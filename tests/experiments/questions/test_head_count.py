@@ -98,7 +98,7 @@ def test_within_limits():
 
 
 def test_what_had_not_levelled_off_is_said_within_its_budget():
-    for more, said in ((0.0, "after training"), (0.05, "within 4,500 steps")):
+    for more, said in ((0.0, "after training"), (0.05, "within 3,000 steps")):
         assert said in head_count.verdict(made_up(AS_TAUGHT, more=more))[0].statement
 
 
