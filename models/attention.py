@@ -205,11 +205,6 @@ class Projections(nnx.Module):
         zeros_BHSK = jnp.zeros((rows, self.num_kv_heads, length, self.head_dim), self.dtype)
         return Keys(zeros_BHSK, zeros_BHSK)
 
-    def for_heads(self, keys: Keys) -> Keys:
-        """A head of keys for each head of queries."""
-        group = self.num_heads // self.num_kv_heads
-        return keys if group == 1 else Keys(*(jnp.repeat(x, group, axis=1) for x in keys))
-
     @property
     def scale(self) -> float:
         return self.head_dim**-0.5 if self.scaled else 1.0
@@ -228,7 +223,7 @@ class Projections(nnx.Module):
             query_BHTK = query_BHTK * self.head_dim**0.5
         return attend(
             query_BHTK,
-            [self.for_heads(block) for block in blocks],
+            [for_heads(block, self.num_heads) for block in blocks],
             views,
             name,
             tap,
@@ -305,6 +300,12 @@ def split_heads(x_BTX: Float[Array, "B T X"], *heads: int) -> Sequence[Float[Arr
     B, T, X = x_BTX.shape
     x_BTHK = x_BTX.reshape(B, T, sum(heads), X // sum(heads))
     return tuple(x_BTHK[:, :, start:end].swapaxes(1, 2) for start, end in pairwise(accumulate(heads, initial=0)))
+
+
+def for_heads(keys: Keys, num_heads: int) -> Keys:
+    """A head of keys for each head of queries."""
+    group = num_heads // keys.key.shape[1]
+    return keys if group == 1 else Keys(*(jnp.repeat(x, group, axis=1) for x in keys))
 
 
 def join_heads(x_BHTK: Float[Array, "B H T K"]) -> Float[Array, "B T D"]:

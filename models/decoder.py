@@ -25,7 +25,7 @@ from models.dropout import dropout, fold
 from models.layers import Embedded, Inputs, OutputHead
 from models.mixers import MIXERS
 from models.mixers.mixer import Mixer, Span
-from models.options import EVERY, Option
+from models.options import EVERY, Option, several
 from models.padding import lengths_of, put_back, to_front
 from models.positions import POSITIONS
 from models.shapes import Array, Bool, Float, Int, Key
@@ -107,7 +107,7 @@ class Decoder(Embedded):
     @classmethod
     def names(cls, config: ConfigDict) -> list[str]:
         """The mixer of each layer. Raises ValueError for a pattern that is longer than the stack."""
-        pattern = cls.pattern or tuple(config.mixers.split(","))
+        pattern = cls.pattern or tuple(several(config.mixers))
         if len(pattern) > config.num_layers:
             raise ValueError(
                 f"model.mixers = {','.join(pattern)!r} names {len(pattern)} layers and model.num_layers = "

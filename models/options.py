@@ -31,7 +31,7 @@ class Option:
     least: float | None = None
     below: float | None = None  # not reached
     width: int = 0  # the default is so many times model.hidden_size; 0: it is `default`
-    many: bool = False  # several of `choices`, with commas between them
+    many: bool = False  # several of `choices`, as `several` has them
 
     @property
     def kind(self) -> type:
@@ -52,7 +52,7 @@ class Option:
         if kind is not self.kind:
             raise ValueError(f"{key} = {value!r} is not {KINDS[self.kind]}; give one")
         if self.choices:
-            for one in value.split(",") if self.many else [value]:
+            for one in several(value) if self.many else [value]:
                 choices.check(key, one, self.choices)
         elif isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{key} = {value} is not a finite number; give one")
@@ -65,6 +65,11 @@ class Option:
 
 
 Options = Mapping[str, Option]
+
+
+def several(value: str) -> list[str]:
+    """Names with commas between them, or with plus signs where commas have a meaning already, as in a sweep."""
+    return value.replace("+", ",").split(",")
 
 
 def count(default: int, comment: str) -> Option:

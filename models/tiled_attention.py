@@ -97,19 +97,19 @@ def _attend(causal: bool, bias: Bias | None, query, key, value, hidden, position
 
 
 def _forward(causal: bool, bias: Bias | None, query, key, value, hidden, position) -> tuple[Array, Any]:
-    context, log_total = _by_groups(partial(_context, causal, bias), query, key, value, hidden, position)
+    context, log_total = by_groups(partial(_context, causal, bias), query, key, value, hidden, position)
     return context, (query, key, value, hidden, position, context, log_total)
 
 
 def _backward(causal: bool, bias: Bias | None, kept: Any, gradient) -> tuple[Array, Array, Array, None, None]:
-    of_query, of_key, of_value = _by_groups(partial(_gradients, causal, bias), *kept, gradient)
+    of_query, of_key, of_value = by_groups(partial(_gradients, causal, bias), *kept, gradient)
     return of_query, of_key, of_value, None, None
 
 
 _attend.defvjp(_forward, _backward)
 
 
-def _by_groups(function: Callable[..., tuple[Array, ...]], query: Array, *others: Array | None) -> tuple[Array, ...]:
+def by_groups(function: Callable[..., tuple[Array, ...]], query: Array, *others: Array | None) -> tuple[Array, ...]:
     """A function of rows of the batch, for as many of them at once as have HEADS heads together."""
     B, H = query.shape[:2]
     arrays = (query, *others)

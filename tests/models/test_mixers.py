@@ -18,7 +18,6 @@ from models.positions import POSITIONS
 from models.taps import Tapper
 from tests.models.mixer_forms import FORMS
 from tests.models.sizes import MIXER_SIZES
-from tests.training import runs
 
 B, T, D, DEPTH = 3, 7, 8, 1
 TINY = {"hidden_size": D, "num_heads": 2, "local_attention.window": 2}  # T tokens are several windows
@@ -29,12 +28,6 @@ CASES: dict[str, tuple[str, dict]] = {name: (name, {}) for name in MIXERS} | {
 }
 """By name: a mixer and what is set beside its defaults."""
 FIRST, REST = np.array([4, 2, 0]), 3  # real tokens of each row in a first chunk of four, and in a second
-
-
-@pytest.fixture(autouse=True)
-def compiled_in_haste():
-    with runs.compiled_in_haste():
-        yield
 
 
 def config_of(case: str, **changes):

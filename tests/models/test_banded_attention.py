@@ -1,0 +1,56 @@
+"""Attention in a band against attention under a mask, and its dropout.
+
+Dims: B batch, H heads, T queries, S keys, K head width.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from models.attention import Keys, View, attend
+from models.banded_attention import Band, attend_banded
+from models.positions import POSITIONS
+from models.taps import Tapper
+
+B, H, T, K = 4, 4, 9, 3  # two groups of rows
+ALIBI = POSITIONS["alibi"](0, H * K, H, nnx.Rngs(0)).bias
+BEFORE_B = np.array([0, 1, 3, 20])  # where each row begins
+
+
+def normal(seed: int, *shape: int):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+@pytest.mark.parametrize(("window", "dilation"), [(3, 1), (2, 3)])
+def test_a_band_is_a_mask_forward_and_backward(window, dilation):
+    band = Band(window, dilation, K**-0.5, ALIBI)
+    S = T + band.reach
+    at_BT, at_BS = (BEFORE_B[:, None] + np.arange(first, T) for first in (0, -band.reach))
+    back_BTS = at_BT[:, :, None] - at_BS[:, None]
+    seen = (back_BTS >= 0) & (back_BTS <= band.reach) & (back_BTS % dilation == 0) & (at_BS[:, None] >= 0)
+    view = View(jnp.asarray(seen), ALIBI(jnp.asarray(at_BT), jnp.asarray(at_BS)))
+
+    def study(form):
+        def loss(query, key, value):
+            y = form(query, Keys(key, value))
+            return jnp.sum(jnp.sin(2 * y + 0.3)), y
+
+        evaluate = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True))
+        return evaluate(normal(0, B, H, T, K), normal(1, B, H, S, K), normal(2, B, H, S, K))
+
+    found = study(lambda query, keys: attend_banded(query, keys, jnp.asarray(BEFORE_B), band))
+    expected = study(lambda query, keys: attend(query, [keys], [view], "", Tapper(None, ())))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5), found, expected)
+
+
+def test_dropout_is_another_in_each_row_and_keeps_the_mean():
+    ones = jnp.ones((B, H, T, K))  # the context is the sum of the weights
+    band = Band(3, 1, 1.0, ALIBI, dropout_rate=0.5)
+    run = jax.jit(lambda key: attend_banded(0 * ones, Keys(ones, ones), jnp.zeros(1, jnp.int32), band, key))
+    np.testing.assert_allclose(run(None), 1, rtol=1e-6)
+    dropped = np.asarray(run(jax.random.key(0)))[..., 0]
+    assert 0.8 < dropped.mean() < 1.2 and dropped.std() > 0.3
+    assert len({row.tobytes() for row in dropped.reshape(B * H, T)}) == B * H
+    np.testing.assert_array_equal(dropped, run(jax.random.key(0))[..., 0])
