@@ -54,7 +54,12 @@ def section(answer: Answer) -> dict[str, Any]:
 def _commands(answer: Answer, run: str, version: int, of: int) -> tuple[str, ...]:
     if of < version:
         made = answer.everything["commit"].iloc[-1]
-        return f"{answer.command}  # version {version}", f"git checkout {made}  # the code of version {of}"
+        committed = f"docs/results/{answer.name}/{answer.scale}"
+        return (
+            f"{answer.command}  # version {version}",
+            f"{answer.command} --fresh  # after that: every run again, and a comparison",
+            f"git checkout {made} && rm -r {committed} && {answer.command}  # version {of}, by its own code",
+        )
     return (
         answer.command,
         f"python -m experiments.figure {run}  # figure and verdict from the table",

@@ -43,7 +43,7 @@ def test_results_of_an_earlier_version_say_so_and_are_not_drawn_by_this_one(tmp_
     history = {**find("throughput").HISTORY, of + 1: "what was wrong is mended"}
     question = types.SimpleNamespace(**{**vars(find("throughput")), "VERSION": of + 1, "HISTORY": history})
     text = question_page.write("throughput", question, "cpu", tmp_path).read_text()
-    assert f"# version {of + 1}\ngit checkout " in text and "--fresh" not in text and "experiments.figure" not in text
+    assert f"# version {of + 1}\n" in text and "\ngit checkout " in text and "experiments.figure" not in text
     assert f"version {of + 1} has not been run" in text and f"- Version {of + 1}: what was wrong is mended." in text
     found = answer.find("throughput", question, "cpu", tmp_path)
     shown = section.section(found)
