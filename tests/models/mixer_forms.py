@@ -46,6 +46,25 @@ def local_attention(p, config, depth, x):
     return attention(p, config, depth, x, lambda distance: distance in distances)
 
 
+def hierarchical_attention(p, config, depth, x):
+    """Liu et al. 2018, section 4.2.5, with means; one softmax over a query's own block and the means before it."""
+    T, D = x.shape
+    H, groups, w = config.num_heads, config.num_kv_heads or config.num_heads, config.hierarchical_attention.block_size
+    K, qkv = D // H, linear(p["core"]["qkv"], x)
+    q, k, v = qkv[:, :D], qkv[:, D : D + groups * K], qkv[:, D + groups * K :]
+    context = np.zeros((T, D))
+    for t in range(T):
+        starts = range(0, t // w * w, w)
+        levels = [(s + w - 1, k[s : s + w].mean(0), v[s : s + w].mean(0)) for s in starts]
+        levels += [(s, k[s], v[s]) for s in range(t // w * w, t + 1)]
+        for h in range(H):
+            own, shared = slice(h * K, (h + 1) * K), slice(h * groups // H * K, (h * groups // H + 1) * K)
+            slope = 2.0 ** (-8 * (h + 1) / H)
+            weights = np.exp([q[t, own] @ key[shared] / np.sqrt(K) - slope * (t - at) for at, key, _ in levels])
+            context[t, own] = (weights / weights.sum()) @ np.array([value[shared] for _, _, value in levels])
+    return linear(p["core"]["output"], context)
+
+
 def conv(p, config, depth, x):
     """Bai et al. 2018, equation 1: F(t) = sum over i of f(i) x(t - d i), and ReLU."""
     T, D = x.shape
@@ -96,6 +115,7 @@ def gru(x, h, carry, core):
 FORMS: dict[str, Form] = {
     "attention": attention,
     "local_attention": local_attention,
+    "hierarchical_attention": hierarchical_attention,
     "rnn": stepped(rnn, 1),
     "lstm": stepped(lstm, 2),
     "gru": stepped(gru, 1),

@@ -24,6 +24,7 @@ def main() -> None:
     import models
     from data.spec import Spec
     from models import decoding
+    from models.mixers import MIXERS
 
     B, S, T, V = 2, 5, 4, 11
     failures = []
@@ -36,6 +37,8 @@ def main() -> None:
             spec = Spec(source, size, V, "tokens", V, length, T)
             config = models.configured(name)
             models.set_width(config, 8)
+            if "mixers" in config:
+                config.mixers, config.num_layers = ",".join(MIXERS), len(MIXERS)
             shape, kind = ((B, length, size), "float32") if source == "features" else ((B, length), "int32")
             arrays = jax.ShapeDtypeStruct(shape, kind), jax.ShapeDtypeStruct((B, length), bool)
             target_in = jax.ShapeDtypeStruct((B, T), "int32")

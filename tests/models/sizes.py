@@ -121,6 +121,7 @@ def stepped(kind: str, config) -> int:
 MIXER_SIZES: dict[str, Callable[[Any], int]] = {
     "attention": attention,
     "local_attention": attention,
+    "hierarchical_attention": attention,
     "rnn": lambda config: stepped("rnn", config),
     "lstm": lambda config: stepped("lstm", config),
     "gru": lambda config: stepped("gru", config),

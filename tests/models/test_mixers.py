@@ -20,10 +20,19 @@ from tests.models.mixer_forms import FORMS
 from tests.models.sizes import MIXER_SIZES
 
 B, T, D, DEPTH = 3, 7, 8, 1
-TINY = {"hidden_size": D, "num_heads": 2, "local_attention.window": 2}  # T tokens are several windows
+TINY = {
+    "hidden_size": D,
+    "num_heads": 2,
+    "local_attention.window": 2,
+    "hierarchical_attention.block_size": 2,
+}  # T tokens are several windows
 CASES: dict[str, tuple[str, dict]] = {name: (name, {}) for name in MIXERS} | {
     "attention, one head of keys": ("attention", {"num_kv_heads": 1, "attention_scale": False, "use_bias": False}),
     "local_attention, grouped, dilated": ("local_attention", {"num_kv_heads": 1, "local_attention.dilation": 2}),
+    "hierarchical_attention, grouped": (
+        "hierarchical_attention",
+        {"num_kv_heads": 1, "hierarchical_attention.block_size": 3},
+    ),
     "conv, of two": ("conv", {"conv.kernel_size": 2, "conv.dilation": 3}),
 }
 """By name: a mixer and what is set beside its defaults."""
@@ -213,5 +222,6 @@ def test_bytes_of_state_as_a_function_of_the_context():
         assert found["attention"] == 2 * 4 * D * context
         assert found["attention, one head of keys"] == 4 * D * context
         assert found["local_attention"] == 2 * 4 * D and found["local_attention, grouped, dilated"] == 2 * 4 * D
+        assert found["hierarchical_attention"] == 2 * 4 * D * (2 + -(-(context + 1) // 2))
         assert found["rnn"] == found["gru"] == 4 * D and found["lstm"] == 8 * D
         assert found["conv"] == 4 * D * 2 * 2 and found["conv, of two"] == 4 * D * 3
