@@ -218,9 +218,7 @@ def _read(values: flags.FlagValues, file: str, words: Sequence[str], config: Con
         left = values(["train.py", *words])[1:]
     except flags.UnrecognizedFlagError as error:
         known = [flag for flag in values if "." not in flag]
-        way_out = hints.way_out(error.flagname, config.to_dict(), "--config.")
-        if near := hints.word(error.flagname, known):
-            way_out = f"did you mean --{near}?"
+        way_out = hints.way_out(error.flagname, config.to_dict(), known)
         way_out = way_out or f"choose from {', '.join(f'--{flag}' for flag in known)}"
         raise ValueError(f"--{error.flagname} is not a flag; {way_out}") from None
     except (flags.Error, TypeError, ValueError) as error:

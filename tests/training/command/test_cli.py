@@ -155,6 +155,9 @@ MISTAKES = {
     "a text's batch": ("--config.tokens_per_batch=9", "is not a key; this task has batch_size; set that"),
     "a part of its name": ("--config.model.heads=8", "model.heads = '8' is not a key; did you mean model.num_heads?"),
     "a model's key without its group": ("--config.num_heads=8", "did you mean model.num_heads?"),
+    "words in another order": ("--config.save_every=8", "save_every = '8' is not a key; did you mean every.save?"),
+    "a group that is spelt otherwise": ("--config.optimiser.name=sgd", "did you mean optimizer.name?"),
+    "the nearest of two rooms": ("--config.num_workers=3", "did you mean workers?"),
     "initials": ("--config.model.lr=1", "model.lr = '1' is not a key; did you mean optimizer.learning_rate?"),
     "letters that changed places": ("--config.data.num_kyes=3", "did you mean data.num_keys?"),
     "what other tasks have": ("--config.data.dir=x", "data.dir = 'x' is not a key; choose from data.min_pairs"),
@@ -203,17 +206,19 @@ COMMANDS = {
     "unknown group of flags": (recall("--cofnig.seed=3"), "did you mean --config.seed?"),
     "another architecture's key alone": (
         recall("--num_heads=3", model="gru"),
-        "--num_heads is not a flag; gru has no num_heads (transformer, transformer_decoder have); choose from model.",
+        "--num_heads is not a flag; gru has no num_heads (transformer, transformer_decoder, ",
     ),
     "another architecture's key without its group": (
         recall("--config.num_heads=3", model="gru"),
-        "num_heads = '3' is not a key; gru has no num_heads (transformer, transformer_decoder have)",
+        "num_heads = '3' is not a key; gru has no num_heads (transformer, transformer_decoder, ",
     ),
     "an architecture's key alone": (recall("--num_heads=3"), "did you mean --config.model.num_heads?"),
     "a text's batch alone": (
         ["--config=configs/translate.py:gru", "--batch_size=4"],
         "--batch_size is not a flag; this task has --config.tokens_per_batch; set that",
     ),
+    "a group alone": (recall("--wandb=disabled"), "set one of --config.wandb.group, --config.wandb.mode"),
+    "a flag that is nearer than a key": (recall("--work_dir=x"), "--work_dir is not a flag; did you mean --workdir?"),
     "a flag that is like none": (recall("--xyzzy=3"), "--xyzzy is not a flag; choose from --workdir"),
     "no flag of a task without text": (
         ["--config=configs/shakespeare.py:gru_decoder", "--workdir=runs/never", "--config.every.decode=500"],
