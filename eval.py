@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from configs import common
 from data import checks, files, whole_file
 from data.batch import Batch
 from data.tasks.language import Language
@@ -206,7 +207,8 @@ def say(run: Restored) -> None:
 def main(argv: Sequence[str]) -> None:
     options, decoding, given = parse(argv, __doc__)
     limit, split = options.limit or 0, options.split or "val"
-    with user_errors(less_memory=LESS_MEMORY), naming_data_dir(options.data_dir):
+    recorded = str(options.workdir / "config.json")
+    with user_errors(recorded, common.base("", ""), LESS_MEMORY), naming_data_dir(options.data_dir):
         config = read_config(options.workdir)
         if options.data_dir and "dir" not in config.data:
             raise ValueError(f"--data_dir = {options.data_dir}: {config.task} reads no files; leave it out")

@@ -628,10 +628,28 @@ def test_data_that_moved_are_found_by_an_option(translation, folder, capsys):
         eval.main([f"--workdir={moved}"])
     said = capsys.readouterr().err
     assert ended.value.code == 2 and said.count("\n") == 1
-    assert said.startswith(
-        f"error: data.dir = text_of_then is not a folder in {ROOT}; give one that holds train.de[.gz]"
-    )
+    where = f"error: {moved}/config.json: data.dir = text_of_then is not a folder in {ROOT}; "
+    assert said.startswith(f"{where}give one that holds train.de[.gz]")
     assert said.endswith("; --data_dir says where the data lie now\n")
+
+
+def test_a_tokenizer_that_is_gone_is_not_learned_from_other_text(translation, text, folder, capsys):
+    bare = shutil.copytree(translation, folder / "bare")
+    shutil.rmtree(bare / "tokenizer")
+    other = shutil.copytree(text, folder / "longer_text")
+    for language in ("de", "en"):
+        with (other / f"train.{language}").open("a") as file:
+            file.write("qqq\n")
+    words = [f"--workdir={bare}", f"--input={text / 'val.de'}", "--beam_size=1"]
+    with pytest.raises(SystemExit) as ended:
+        eval.main([*words, f"--data_dir={other}"])
+    assert ended.value.code == 2 and not (bare / "tokenizer").exists()
+    assert "tokenizer is gone, and the text has changed since it was learned from it" in capsys.readouterr().err
+    eval.main(words)
+    shutil.rmtree(bare / "best")
+    with pytest.raises(SystemExit):
+        eval.main(words)
+    assert capsys.readouterr().err == f"error: {bare}/best holds no checkpoint; try --checkpoint=last\n"
 
 
 def test_decoding_that_does_not_fit_names_the_options_of_eval(translation, monkeypatch, capsys, folder):

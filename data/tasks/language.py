@@ -215,4 +215,6 @@ def _open_shakespeare(config: Mapping[str, Any]) -> Corpus[Text]:
     for path in (folder / config["file"], folder / f"{config['file']}.gz"):
         if path.is_file():
             return TextFile(path)
-    raise FileNotFoundError(f"data.dir = {folder} has no {config['file']} or {config['file']}.gz; set data.file")
+    raise FileNotFoundError(
+        f"data.dir = {folder} has no {config['file']}[.gz]; give a folder that has it, or another data.file"
+    )

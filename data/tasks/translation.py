@@ -213,5 +213,5 @@ def parallel_files(config: Mapping[str, Any], paths: Mapping[str, tuple[Path, Pa
         if split not in paths:
             ending = f"{config['source_language']}[.gz] and {split}.{config['target_language']}[.gz]"
             where = f"data.dir = {config['dir']} has no" if config["dir"] else "data.dir is empty, so there is no"
-            raise FileNotFoundError(f"{where} {split}.{ending}; point data.dir at a folder that has them")
+            raise FileNotFoundError(f"{where} {split}.{ending}; give a folder that has them")
     return ParallelFiles({split: paths[split] for split in ("train", "val", *sorted(paths.keys() - {"train", "val"}))})

@@ -113,5 +113,5 @@ def naming_data_dir(given: str | None) -> Iterator[None]:
         said = str(error)
         if not said.startswith("data.dir "):
             raise
-        said = said.replace("data.dir", "--data_dir", 1) if given else f"{said}; --data_dir says where the data lie now"
+        said = said.replace("data.dir", "--data_dir") if given else f"{said}; --data_dir says where the data lie now"
         raise ValueError(said) from error

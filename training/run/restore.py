@@ -1,6 +1,7 @@
 """A trained run, read back from its folder: config, task, model."""
 
 import importlib
+import shutil
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -78,11 +79,24 @@ def restore(workdir: Path, which: str = "best", *, data_dir: str | None = None) 
     config = read_config(workdir)
     if data_dir is not None:
         config.data.dir = data_dir
+    there = (workdir / "tokenizer").exists()
     task = data.build(config.task, config.data, tokenizer_dir=workdir / "tokenizer")
+    if "tokenizer" in config.data and not there:
+        _check_learned_anew(workdir, task)
     model = models.build(config.model.name, models.portable(config.model), task.spec, jax.random.key(config.seed))
     template = train_step.initial_state(params.flatten(model), config.optimizer)
     weights, number = _weights(workdir, which, template)
     return Restored(config, task, params.Skeleton(model)(weights), number)
+
+
+def _check_learned_anew(workdir: Path, task: Task) -> None:
+    """Raises ValueError where a tokenizer that was gone has been learned from other text than the run's."""
+    began_with = ((run_folder.read_record(workdir) or {}).get("data") or {}).get("train")
+    if began_with and task.content_hash("train")["train"] != began_with:
+        shutil.rmtree(workdir / "tokenizer")
+        raise ValueError(
+            f"{workdir / 'tokenizer'} is gone, and the text has changed since it was learned from it; bring either back"
+        )
 
 
 def _weights(workdir: Path, which: str, template: train_step.State) -> tuple[params.Params, int]:
@@ -90,7 +104,9 @@ def _weights(workdir: Path, which: str, template: train_step.State) -> tuple[par
     checkpoints = Checkpoints(folder, keep=None)
     steps = checkpoints.steps()
     if not steps:
-        raise FileNotFoundError(f"{folder} holds no checkpoint yet; let the run get to its first one")
+        other = which == "best" and Checkpoints(workdir / "checkpoints", keep=None).steps()
+        way_out = "try --checkpoint=last" if other else "let the run get to its first one"
+        raise FileNotFoundError(f"{folder} holds no checkpoint{'' if other else ' yet'}; {way_out}")
     if which == "best":
         try:
             state, _ = checkpoints.restore(steps[-1], {"params": template["params"]})

@@ -10,7 +10,7 @@ import pytest
 
 import train
 from tests.training.runs import compiled_in_haste, config
-from training.run.checkpoint import MisfitError
+from training.run.checkpoint import Checkpoints, MisfitError
 from training.step import params
 
 
@@ -124,3 +124,10 @@ def test_lost_rows_are_said_and_the_others_kept(workdir):
 def test_what_another_version_counted_is_refused(workdir, monkeypatch):
     monkeypatch.setattr("training.run.resume.Ledger", dataclasses.make_dataclass("Ledger", ["seconds"]))
     refused(workdir, r"checkpoints/8 counts .*, which this code does not", MisfitError)
+
+
+def test_lost_best_weights_are_said_and_the_next_best_kept(workdir):
+    shutil.rmtree(workdir / "best")
+    with pytest.warns(UserWarning, match=r"best is gone or empty; the best from here on is kept instead"):
+        again = train.train(config("recall", "gru", steps=10), workdir, accept_changes=True)
+    assert again["best"]["step"] == 10 and Checkpoints(workdir / "best", 1).steps() == [10]
