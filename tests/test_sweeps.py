@@ -14,6 +14,7 @@ from tests.training import wandb_files
 ROOT = Path(__file__).parent.parent
 SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
 QUICK = {"config.steps": 2, "config.schedule.warmup_steps": 0, "config.eval_examples": 8, "config.batch_size": 4}
+QUICK |= {"config.model.num_layers": 1}
 
 
 def agents_command(sweep: dict, values: dict) -> list[str]:

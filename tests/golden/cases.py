@@ -48,9 +48,7 @@ def run_of(task: str, model: str, values: Values, *, drawn: float, moved: float 
     def build() -> models.Architecture:
         return models.build(model, config.model, made.spec, jax.random.key(config.seed))
 
-    graph, state = nnx.split(nnx.eval_shape(build))
-    if not drawn:
-        state = jax.jit(lambda: nnx.state(build()))()
+    graph, state = nnx.split(nnx.eval_shape(build) if drawn else build())
     random = np.random.default_rng(0)
 
     def array(leaf: Any) -> jax.Array:

@@ -357,8 +357,9 @@ def test_dropout_follows_its_key(name):
 
 
 COUNTED = [  # what the output is, whether there is one vocabulary, and the config; the head depends on all three
-    *itertools.product(["tokens", "classes", "real"], [False, True], [{}, {"tie_embeddings": False}]),
-    *itertools.product(["tokens"], [False, True], [{"embed_size": 8}]),
+    *itertools.product(["tokens", "classes"], [False, True], [{}, {"tie_embeddings": False}]),
+    ("real", True, {}),
+    ("tokens", True, {"embed_size": 8}),
     *itertools.product(["tokens"], [False], [{"bidirectional": True}, {"bidirectional": False}, {"num_layers": 3}]),
 ]
 

@@ -44,12 +44,12 @@ def forward(model, data=DATA, **arguments):
 OPTIONS = [
     ("gru", {"context": "every_step"}, {}),
     ("lstm", {"context": "every_step", "bidirectional": True}, {}),
-    ("rnn", {"bidirectional": True, "reverse_source": True}, {}),
+    ("rnn", {"bidirectional": True, "reverse_source": True, "num_layers": 1}, {}),
     ("lstm_attention", {"bidirectional": True}, {"input_feeding": False}),
     ("gru_attention", {"num_layers": 1, "reverse_source": True}, {"score": "dot"}),
-    ("gru_attention", {}, {"score": "scaled_dot", "input_feeding": False}),
-    ("rnn_attention", {"bidirectional": True}, {"score": "general"}),
-    ("gru_attention", {"bidirectional": True}, {"score": "concat"}),
+    ("gru_attention", {"num_layers": 1}, {"score": "scaled_dot", "input_feeding": False}),
+    ("rnn_attention", {"bidirectional": True, "num_layers": 1}, {"score": "general"}),
+    ("gru_attention", {"bidirectional": True, "num_layers": 1}, {"score": "concat"}),
 ]
 
 

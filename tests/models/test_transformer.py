@@ -50,7 +50,11 @@ def forward(model, *arguments, **options):
     return compiled(*nnx.split(model), arguments, options)
 
 
-@pytest.fixture(scope="module", params=[(name, kind) for name in NAMES for kind in POSITIONS], ids="-".join)
+CASES = [("transformer_decoder", kind) for kind in POSITIONS]
+CASES += [("transformer", kind) for kind in ("sinusoidal", "alibi")]  # added to what is read, and to scores
+
+
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
 def case(request):
     name, kind = request.param
     model = make(name, positions=kind, num_layers=1)

@@ -32,7 +32,7 @@ def text(tmp_path_factory):
     return write_text(tmp_path_factory.mktemp("text"))
 
 
-@pytest.fixture(scope="module", params=["rnn_attention", "transformer_decoder"])
+@pytest.fixture(scope="module", params=["rnn", "transformer_decoder"])
 def one_device(request, tmp_path_factory, text):
     workdir = tmp_path_factory.mktemp("runs") / "one"
     trained(command(workdir, text, *EVERY, model=request.param))
@@ -96,7 +96,7 @@ def start_two(address, how, words):
 
 def test_two_processes(one_device, text):
     model, one = one_device
-    how = "environment" if model == "rnn_attention" else "flags"  # one way each of being started
+    how = "environment" if model == "rnn" else "flags"  # one way each of being started
     workdir, address = one.parent / f"two-{how}", f"127.0.0.1:{free_port()}"
     processes = start_two(address, how, command(workdir, text, *EVERY, model=model))
     for process in processes:
