@@ -128,7 +128,9 @@ def test_refusals(tmp_path):
     task, _ = make(tmp_path)
     with pytest.raises(ValueError, match="split = 'test' is not in this data; choose from train, val"):
         task.num_examples("test")
-    with pytest.raises(FileNotFoundError, match=r"has no other\.txt or other\.txt\.gz; set data\.file"):
+    with pytest.raises(
+        FileNotFoundError, match=r"has no other\.txt\[\.gz\]; give a folder that has it, or another data\.file"
+    ):
         make(tmp_path, file="other.txt")
     with pytest.raises(ValueError, match=r"data\.file is empty; name the text in data\.dir"):
         make(tmp_path, file="")
