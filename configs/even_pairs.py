@@ -3,7 +3,8 @@
     python train.py --config=configs/even_pairs.py:gru_decoder --workdir=runs/even-pairs-gru-decoder
     python train.py --config=configs/even_pairs.py:transformer_decoder,deletang --workdir=runs/even-pairs-deletang
 
-Expected: not measured yet.
+Expected (small, 3,000 steps, on 2 shared cores of an Intel Xeon, commit 671af0a): gru_decoder 1.000 of test and of
+test_long, in 29 s of CPU time; chance 0.525.
 """
 
 from configs import common

@@ -38,4 +38,6 @@ SETTINGS = {"small": SMALL, "mad": mad(16, 128), "mad_vocabulary_32": mad(32, 12
 
 
 def get_config(model):
-    return common.synthetic("fuzzy_recall", model, SETTINGS)
+    config = common.synthetic("fuzzy_recall", model, SETTINGS)
+    config.steps = 1000
+    return config

@@ -3,7 +3,8 @@
     python train.py --config=configs/memorization.py:gru_decoder --workdir=runs/memorization-gru-decoder
     python train.py --config=configs/memorization.py:transformer_decoder,mad --workdir=runs/memorization-mad
 
-Expected: not measured yet.
+Expected (small, 3,000 steps, on 2 shared cores of an Intel Xeon, commit a3adc46): gru_decoder 1.000 of test in 43 s
+of CPU time; chance 0.031.
 """
 
 from configs import common

@@ -45,4 +45,6 @@ SETTINGS = {
 
 
 def get_config(model):
-    return common.synthetic("noisy_recall", model, SETTINGS)
+    config = common.synthetic("noisy_recall", model, SETTINGS)
+    config.steps = 1000
+    return config

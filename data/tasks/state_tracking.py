@@ -1,21 +1,23 @@
 """State tracking: words of a group, each element a move; say where one stands after every move.
 
 Merrill et al. 2024 ("The Illusion of State"), section 5. Tracking S5 or A5, which are not solvable, is complete for
-NC1: fixed-depth Transformers and linear state-space models cannot do it at every length, while a recurrent network
-can. S3 is the smallest group whose order of moves matters. Dims: B examples, N = S + T elements of a word, G elements
-of the group.
+NC1: fixed-depth Transformers and linear state-space models cannot do it at every length (unless TC0 = NC1), while a
+recurrent network can. S3 is the smallest group in which the order of moves matters.
+
+Dims: B examples, N = S + T elements of a word, G elements of the group.
 
     source      w1 ... wS                     the first elements
     target_in   wS+1 wS+2 ... wN              the others
     target_out  p(S+1) p(S+2) ... p(N)        pn = w1 w2 ... wn, the product so far
 
 The paper asks for a product at every element, here at those of the target. With `min_source_length` below
-`source_length`, sources of training have from the one to the other, so that some first answers are easy; without them
-a small model stays at chance. Evaluation always has source_length. An element is a permutation; in a product
-the left one is applied first. Groups: S3, S5 (all permutations of 3, of 5), A5 (the 60 even ones of 5), Z60 (the
-60 rotations of 60, which a sum modulo 60 tracks). Ids: pad, bos, eos, then the elements, the identity first. Every
-element is as likely as another, so chance is 1 / G. Every move counts, so there is no distance. `long_length` above
-`target_length` adds the split `test_long`, whose targets have that length.
+`source_length`, sources of training have from the one to the other, so that some first answers are easy; evaluation
+always has source_length. An element is a permutation; in a product the left one is applied first. Groups: S3, S5 (all
+permutations of 3, of 5), A5 (the 60 even ones of 5), Z60 (the 60 rotations of 60, which a sum modulo 60 tracks).
+
+Ids: pad, bos, eos, then the elements, the identity first. Every element is as likely as another, so chance is 1 / G.
+Every move counts, so there is no distance. `long_length` above `target_length` adds the split `test_long`, whose
+targets have that length.
 """
 
 import itertools
