@@ -8,7 +8,17 @@ from ml_collections import ConfigDict
 
 from models import choices, options
 from models.contract import Architecture, Spec
-from models.decoder import ConvDecoder, Decoder
+from models.decoder import (
+    ConvDecoder,
+    Decoder,
+    DeltaNetDecoder,
+    LinearAttentionDecoder,
+    LRUDecoder,
+    MambaDecoder,
+    MinGRUDecoder,
+    MinLSTMDecoder,
+    MLSTMDecoder,
+)
 from models.recurrent_decoder import GRUDecoder, LSTMDecoder, RNNDecoder
 from models.seq2seq import GRU, LSTM, RNN
 from models.seq2seq_attention import GRUAttention, LSTMAttention, RNNAttention
@@ -30,6 +40,13 @@ MODELS: dict[str, type[Architecture]] = {
     "transformer_decoder": TransformerDecoder,
     "decoder": Decoder,
     "conv_decoder": ConvDecoder,
+    "min_gru_decoder": MinGRUDecoder,
+    "min_lstm_decoder": MinLSTMDecoder,
+    "lru_decoder": LRUDecoder,
+    "linear_attention_decoder": LinearAttentionDecoder,
+    "delta_net_decoder": DeltaNetDecoder,
+    "mamba_decoder": MambaDecoder,
+    "mlstm_decoder": MLSTMDecoder,
 }
 
 

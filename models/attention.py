@@ -36,12 +36,12 @@ ATTENTION: dict[str, Option] = {
 
 def check_heads(config: ConfigDict) -> None:
     """Raises ValueError for heads that do not divide the width, or heads of keys that do not divide the heads."""
-    _check_divides("num_heads", config.num_heads, "hidden_size", config.hidden_size)
+    check_divides("num_heads", config.num_heads, "hidden_size", config.hidden_size)
     if config.num_kv_heads:
-        _check_divides("num_kv_heads", config.num_kv_heads, "num_heads", config.num_heads)
+        check_divides("num_kv_heads", config.num_kv_heads, "num_heads", config.num_heads)
 
 
-def _check_divides(key: str, value: int, whole: str, size: int) -> None:
+def check_divides(key: str, value: int, whole: str, size: int) -> None:
     if size % value:
         divisors = [str(n) for n in range(1, size + 1) if size % n == 0]
         listed = f"{', '.join(divisors[:-1])} or {divisors[-1]}" if len(divisors) > 1 else divisors[0]

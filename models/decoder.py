@@ -228,3 +228,45 @@ class ConvDecoder(Decoder):
     """Convolutions throughout (Bai et al. 2018)."""
 
     pattern = ("conv",)
+
+
+class MinGRUDecoder(Decoder):
+    """minGRU throughout (Feng et al. 2024)."""
+
+    pattern = ("min_gru",)
+
+
+class MinLSTMDecoder(Decoder):
+    """minLSTM throughout (Feng et al. 2024)."""
+
+    pattern = ("min_lstm",)
+
+
+class LRUDecoder(Decoder):
+    """Linear recurrent units throughout (Orvieto et al. 2023)."""
+
+    pattern = ("lru",)
+
+
+class LinearAttentionDecoder(Decoder):
+    """Linear attention throughout (Katharopoulos et al. 2020)."""
+
+    pattern = ("linear_attention",)
+
+
+class DeltaNetDecoder(Decoder):
+    """The delta rule throughout, gated or not (Yang et al. 2024, 2025)."""
+
+    pattern = ("delta_net",)
+
+
+class MambaDecoder(Decoder):
+    """Selective state spaces throughout (Gu & Dao 2023)."""
+
+    pattern = ("mamba",)
+
+
+class MLSTMDecoder(Decoder):
+    """mLSTM throughout (Beck et al. 2024)."""
+
+    pattern = ("mlstm",)

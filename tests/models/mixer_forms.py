@@ -10,15 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from tests.models.scan_forms import SCANS, linear, sigmoid
+
 Form = Callable[[dict, Any, int, np.ndarray], np.ndarray]
-
-
-def linear(p: dict, x: np.ndarray) -> np.ndarray:
-    return x @ p["kernel"] + p.get("bias", 0.0)
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
 
 
 def attention(p, config, depth, x, sees=lambda distance: distance >= 0):
@@ -120,4 +114,4 @@ FORMS: dict[str, Form] = {
     "lstm": stepped(lstm, 2),
     "gru": stepped(gru, 1),
     "conv": conv,
-}
+} | SCANS

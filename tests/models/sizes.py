@@ -118,6 +118,36 @@ def stepped(kind: str, config) -> int:
     return cell(kind, D, D) + linear(D, D)
 
 
+def minimal(own, gates: int, D: int) -> int:
+    """Gates and a candidate, as wide as the state."""
+    size = own.expansion * D
+    return linear(D, (gates + 1) * size) + linear(size, D)
+
+
+def lru(config) -> int:
+    """Three numbers for each complex one of the state, two matrices of complex numbers, a bias and a skip."""
+    D, N = config.hidden_size, config.lru.expansion * config.hidden_size
+    return 3 * N + 2 * D * 2 * N + 2 * D
+
+
+def delta_net(config) -> int:
+    D, own = config.hidden_size, config.delta_net
+    conv = 3 * D * (own.kernel_size + 1)
+    gated = linear(D, own.num_heads) + own.num_heads + D * D if own.gated else 0
+    return 3 * D * D + conv + linear(D, own.num_heads) + gated + D // own.num_heads + linear(D, D)
+
+
+def mamba(config) -> int:
+    D, own = config.hidden_size, config.mamba
+    E, N, R = own.expansion * D, own.state_size, own.rank or -(-D // 16)
+    return 2 * D * E + E * (own.kernel_size + 1) + E * (R + 2 * N) + linear(R, E) + E * N + E + linear(E, D)
+
+
+def mlstm(config) -> int:
+    D = config.hidden_size
+    return linear(D, 3 * D) + linear(D, 2 * config.mlstm.num_heads) + 2 * linear(D, D)
+
+
 MIXER_SIZES: dict[str, Callable[[Any], int]] = {
     "attention": attention,
     "local_attention": attention,
@@ -129,6 +159,13 @@ MIXER_SIZES: dict[str, Callable[[Any], int]] = {
         linear(config.conv.kernel_size * config.hidden_size, config.hidden_size)
         + linear(config.hidden_size, config.hidden_size)
     ),
+    "min_gru": lambda config: minimal(config.min_gru, 1, config.hidden_size),
+    "min_lstm": lambda config: minimal(config.min_lstm, 2, config.hidden_size),
+    "lru": lru,
+    "linear_attention": lambda config: 4 * linear(config.hidden_size, config.hidden_size),
+    "delta_net": delta_net,
+    "mamba": mamba,
+    "mlstm": mlstm,
 }
 
 
@@ -156,4 +193,11 @@ SIZES: dict[str, Callable[[Any, Any], int]] = {
     "transformer_decoder": transformer_decoder,
     "decoder": decoder,
     "conv_decoder": decoder,
+    "min_gru_decoder": decoder,
+    "min_lstm_decoder": decoder,
+    "lru_decoder": decoder,
+    "linear_attention_decoder": decoder,
+    "delta_net_decoder": decoder,
+    "mamba_decoder": decoder,
+    "mlstm_decoder": decoder,
 }

@@ -25,7 +25,9 @@ TINY = {
     "num_heads": 2,
     "local_attention.window": 2,
     "hierarchical_attention.block_size": 2,
-}  # T tokens are several windows
+    "mamba.state_size": 3,
+    **{f"{name}.chunk": 3 for name in ("linear_attention", "delta_net", "mamba", "mlstm")},
+}  # T tokens are several windows, or chunks
 CASES: dict[str, tuple[str, dict]] = {name: (name, {}) for name in MIXERS} | {
     "attention, one head of keys": ("attention", {"num_kv_heads": 1, "attention_scale": False, "use_bias": False}),
     "local_attention, grouped, dilated": ("local_attention", {"num_kv_heads": 1, "local_attention.dilation": 2}),
@@ -34,6 +36,8 @@ CASES: dict[str, tuple[str, dict]] = {name: (name, {}) for name in MIXERS} | {
         {"num_kv_heads": 1, "hierarchical_attention.block_size": 3},
     ),
     "conv, of two": ("conv", {"conv.kernel_size": 2, "conv.dilation": 3}),
+    "linear_attention, relu": ("linear_attention", {"linear_attention.feature_map": "relu"}),
+    "delta_net, gated": ("delta_net", {"delta_net.gated": True, "delta_net.num_heads": 2, "delta_net.kernel_size": 1}),
 }
 """By name: a mixer and what is set beside its defaults."""
 FIRST, REST = np.array([4, 2, 0]), 3  # real tokens of each row in a first chunk of four, and in a second
@@ -225,3 +229,7 @@ def test_bytes_of_state_as_a_function_of_the_context():
         assert found["hierarchical_attention"] == 2 * 4 * D * (2 + -(-(context + 1) // 2))
         assert found["rnn"] == found["gru"] == 4 * D and found["lstm"] == 8 * D
         assert found["conv"] == 4 * D * 2 * 2 and found["conv, of two"] == 4 * D * 3
+        assert found["min_gru"] == found["min_lstm"] == 4 * D and found["lru"] == 8 * D
+        assert found["linear_attention"] == 4 * 4 * 2 * 3 and found["mlstm"] == 4 * 4 * (2 * 3 + 1)
+        assert found["delta_net"] == 4 * (4 * 2 * 2 + 3 * 3 * D) and found["delta_net, gated"] == 4 * 2 * 4 * 4
+        assert found["mamba"] == 4 * 2 * D * (3 + 3)
