@@ -51,7 +51,8 @@ def fit(where: str, overrides: Mapping[str, Any], budget: int, *, multiple: int 
 def _fit(where: str, overrides: str, budget: int, multiple: int) -> Size:
     config = cli.load(where)
     config.update_from_flattened_dict(json.loads(overrides))
-    name, heads = config.model.name, config.model.get("num_heads", 1)
+    name = config.model.name
+    heads = math.lcm(*(value for key, value in flat(config.model).items() if key.endswith("num_heads")))
     step = multiple * heads // math.gcd(multiple, heads)
     if config.model.get("positions") == "rotary":
         step = max(step, 2 * heads)

@@ -55,7 +55,7 @@ class DeltaNet(Mixer):
             log_rate = nnx.Param(jnp.log(jax.random.uniform(rngs.params(), (self.heads,), minval=1.0, maxval=16.0)))
             gate = Linear(D, D, use_bias=False, dtype=dtype, rngs=rngs)
         self.forget, self.log_rate, self.gate = forget, log_rate, gate
-        self.norm = RMSNorm(self.width)
+        self.norm = RMSNorm(self.width, epsilon=1e-5)
         self.output = Linear(D, D, dtype=dtype, rngs=rngs)
 
     @classmethod

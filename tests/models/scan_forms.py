@@ -110,7 +110,7 @@ def delta_net(p, config, depth, x):
             S = kept[t, h] * S @ (np.eye(len(k_t)) - beta[t, h] * np.outer(k_t, k_t))
             S = S + beta[t, h] * np.outer(v[t], k_t)
             o = S @ q_t
-            read.append(o / np.sqrt(np.mean(o**2) + 1e-6) * p["norm"]["scale"])
+            read.append(o / np.sqrt(np.mean(o**2) + 1e-5) * p["norm"]["scale"])
         hidden.append(read)
     joined = np.concatenate(hidden, axis=-1)
     return linear(p["output"], joined * silu(linear(p["gate"], x)) if config.delta_net.gated else joined)
