@@ -39,6 +39,7 @@ from training.command.printed import print_rows
 OVERRIDE = re.compile(r"--config\.([^=]+)=(.*)", re.DOTALL)
 MOST_RUNS = 10_000
 BUDGET = re.compile(r"(\d+(?:\.\d+)?)([kM]?)")
+COUNTS = ("parameters", "without embeddings")  # columns of the summary whose thousands are told apart for a reader
 
 
 class Options(NamedTuple):
@@ -164,15 +165,16 @@ def write(study: Study, asked: Ablation, command: str) -> list[Path]:
     charts.save(panels, folder)
     rows = asked.summary(shown)
     whole_file.write_text(folder / "summary.csv", table.of_rows(rows).to_csv(index=False, lineterminator="\n"))
-    whole_file.write_text(folder / "index.html", page(study, rows, command))
-    print_rows(rows)
+    shown_rows = [row | {name: f"{int(row[name]):,}" for name in COUNTS} for row in rows]
+    whole_file.write_text(folder / "index.html", page(study, shown_rows, command, panels[0].description))
+    print_rows(shown_rows)
     return [folder / "figure.png", folder / "index.html"]
 
 
-def page(study: Study, rows: Sequence[Mapping[str, str]], command: str) -> str:
-    """One file that opens from disk and loads nothing."""
+def page(study: Study, rows: Sequence[Mapping[str, str]], command: str, caption: str) -> str:
+    """One file that opens from disk and loads nothing. `caption` says what the marks of the figure are."""
     drawn = (study.folders.results / "figure.svg").read_text(encoding="utf-8")
-    return templates.render("sweep.html", name=study.name, rows=rows, command=command, drawn=drawn)
+    return templates.render("sweep.html", name=study.name, rows=rows, command=command, drawn=drawn, caption=caption)
 
 
 def main(argv: Sequence[str]) -> int:

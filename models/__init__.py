@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 from flax import nnx
 from ml_collections import ConfigDict
 
@@ -110,7 +111,20 @@ def build(name: str, config: ConfigDict, spec: Spec, key: Key[Array, ""]) -> Arc
         raise ValueError(f"model = {name!r} sees later inputs, and the task feeds it its answers; use one of {fit}")
     check_values(config)
     # Not as one program: that compiles for seconds, and the small ones of each shape serve every other model too.
-    return architecture(config, spec, nnx.Rngs(params=key))
+    rngs = nnx.Rngs(params=key)
+    rngs.params = _Keys(key, tag="params")
+    return architecture(config, spec, rngs)
+
+
+class _Keys(nnx.RngStream):
+    """nnx's stream of keys, counted in Python: under a trace nnx asks its count for a sharding, and the message that
+    there is none takes a third of the time that tracing a model takes."""
+
+    drawn = 0
+
+    def __call__(self) -> Array:
+        self.drawn += 1
+        return jax.random.fold_in(self.key[...], self.drawn - 1)
 
 
 def portable(config: ConfigDict) -> ConfigDict:

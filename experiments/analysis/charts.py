@@ -26,6 +26,7 @@ from experiments.analysis.statistics import t_interval
 alt.data_transformers.disable_max_rows()
 WIDTH, HEIGHT = 330, 210  # pixels of a panel, without axes and legend
 WIDE = 0.5  # of what a panel spans: a system whose interval is wider has no band, but a line a seed
+ALIKE = 0.01  # of what a panel spans: lines that are nowhere further apart hide one another
 SCALE = 1.5  # pixels of a PNG per pixel of a panel
 FAINT = 0.05  # opacity of what the legend has put aside
 DIGITS = 5  # significant ones, of what is drawn
@@ -62,7 +63,7 @@ class Cell(NamedTuple):
 
     series: str
     x: float | str
-    values: Any
+    values: Sequence[float] | np.ndarray | pd.Series
     of_sentences: float = 0.0  # what the test set adds to the variance of the mean (`statistics.py`)
 
 
@@ -80,7 +81,8 @@ class Axes:
     @property
     def along(self) -> alt.X:
         """x of numbers."""
-        ticks = {"values": list(self.places)} if self.places else {}
+        whole = all(float(place).is_integer() for place in self.places)
+        ticks = {"values": list(self.places), "format": ",d" if whole else "~g"} if self.places else {}
         return alt.X("x:Q", title=self.x, scale=_scale(self.log_x), axis=_ticks(self.log_x, **ticks))
 
     @property
@@ -118,7 +120,11 @@ def curves(cells: Iterable[Cell], looks: Mapping[str, Look], axes: Axes) -> alt.
     panel.add(alt.Chart(together).mark_line(clip=True, strokeWidth=1.8), "mean", 1, panel.dash)
     panel.add(alt.Chart(seeds).mark_point(clip=True, filled=True, size=9), "y", 0.45, tooltip=axes.of_seed)
     panel.add(alt.Chart(means).mark_point(filled=True, size=130, opacity=0), "mean", 0, tooltip=axes.of_mean)
-    return panel.chart()
+    bands = ", bands their 95 % intervals" * bool(len(together.dropna()))
+    lines = f"Lines are means over seeds{bands}. " if len(together) else ""
+    those = f" of {', '.join(sorted(wide))}" * bool(lines)
+    alone = f"The seeds{those} lie far apart: each has a line. " if wide else ""
+    return panel.chart(f"{lines}{alone}Dots are single seeds.", _hidden(together, axes, _span(seeds, axes)))
 
 
 def points(
@@ -138,7 +144,7 @@ def points(
     panel.add(dots, "y", 0.45, panel.shape, tooltip=axes.of_seed, **aside)
     dots = alt.Chart(means).mark_point(clip=True, filled=True, size=60)
     panel.add(dots, "mean", 1, panel.shape, tooltip=axes.of_mean, **aside)
-    return panel.chart()
+    return panel.chart("Large marks are means over seeds, bars their 95 % intervals, and small marks single seeds.")
 
 
 def scatter(frame: pd.DataFrame, looks: Mapping[str, Look], axes: Axes) -> alt.LayerChart:
@@ -193,10 +199,12 @@ class _Panel:
         height = alt.Y(f"{y}:Q", title=self.axes.y, scale=self._y_scale, axis=self._y_axis)
         self._layers.append(marks.encode(x=self.x, y=height, opacity=seen, **self.colour, **look, **channels))
 
-    def chart(self) -> alt.LayerChart:
+    def chart(self, drawn: str = "", more: str = "") -> alt.LayerChart:
+        """`drawn` says what its marks are; `more` goes below the title, after the note."""
         first, *others = self._layers
         layers = _layered(first.add_params(self._shown), *others)
-        return layers.properties(title=alt.Title(self.axes.title, subtitle=self.axes.note), width=WIDTH, height=HEIGHT)
+        title = alt.Title(self.axes.title, subtitle="; ".join(filter(None, (self.axes.note, more))))
+        return layers.properties(title=title, description=drawn, width=WIDTH, height=HEIGHT)
 
 
 def _scale(log: bool, **options: Any) -> alt.Scale:
@@ -252,7 +260,15 @@ def _span(seeds: pd.DataFrame, axes: Axes) -> float:
     return np.log(high / low) if axes.log_y else high - low
 
 
-def _layered(*layers: Any) -> alt.LayerChart:
+def _hidden(means: pd.DataFrame, axes: Axes, span: float) -> str:
+    """How many lines lie on one another, if three or more do everywhere: only the last of them is seen."""
+    by_series = means.pivot(index="series", columns="x", values="mean")
+    lines = np.log(by_series) if axes.log_y else by_series
+    alike = max((sum((lines - one).abs().max(axis=1) < ALIKE * span) for _, one in lines.iterrows()), default=0)
+    return f"{alike} lines lie on one another" if alike > 2 else ""
+
+
+def _layered(*layers: alt.Chart | alt.LayerChart) -> alt.LayerChart:
     return alt.LayerChart(layer=list(layers))
 
 
@@ -375,9 +391,9 @@ def _shorter(svg: str) -> str:
     svg = re.sub(dot, r'<circle cx="\1" cy="\2" r="\3"', svg)
     clips: dict[str, str] = {}  # Vega counts them on from what this process drew before
     svg = re.sub(r"clip\d+", lambda found: clips.setdefault(found[0], f"clip{len(clips)}"), svg)
-    return re.sub(r"(\d\.\d)\d+", r"\1", svg)
+    return re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d)\d+", r"\1", tag[0]), svg)  # and no label
 
 
-def specification(chart: Any) -> dict[str, Any]:
+def specification(chart: alt.LayerChart | alt.ConcatChart) -> dict[str, Any]:
     """Vega-Lite's, in the house style."""
     return chart.configure(**CONFIG).to_dict()

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 import data
 import models
+from data.spec import Spec
 from models.options import flat
 from training.command import cli
 from training.step import params
@@ -28,12 +29,11 @@ def budget(budgets: Mapping[str, int], cell: Iterable[str]) -> int | None:
     return next((budgets[value] for value in cell if value in budgets), budgets.get(""))
 
 
-def non_embedding_params(config: ConfigDict) -> int:
+def non_embedding_params(model: ConfigDict, spec: Spec) -> int:
     """Parameters without tables that have a row a token or a position; nothing is drawn."""
-    task = data.build(config.task, config.data)
 
     def drawn() -> params.Params:
-        return params.flatten(models.build(config.model.name, config.model, task.spec, jax.random.key(0)))
+        return params.flatten(models.build(model.name, model, spec, jax.random.key(0)))
 
     return params.count(jax.eval_shape(drawn), embeddings=False)
 
@@ -49,21 +49,13 @@ def fit(where: str, overrides: Mapping[str, Any], budget: int, *, multiple: int 
 
 @functools.cache
 def _fit(where: str, overrides: str, budget: int, multiple: int) -> Size:
-    config = cli.load(where)
-    config.update_from_flattened_dict(json.loads(overrides))
+    config = _sized(where, overrides, 0, None)
     name = config.model.name
     heads = math.lcm(*(value for key, value in flat(config.model).items() if key.endswith("num_heads")))
     step = multiple * heads // math.gcd(multiple, heads)
     if config.model.get("positions") == "rotary":
         step = max(step, 2 * heads)
-
-    @functools.cache
-    def at(width: int, mlp_dim: int | None = None) -> int:
-        models.set_width(config.model, width)
-        if mlp_dim is not None:
-            config.model.mlp_dim = mlp_dim
-        return non_embedding_params(config)
-
+    at = functools.partial(_size_at, where, overrides)
     steps = _largest(_root([at(n * step) - budget for n in (1, 2, 3)]), lambda n: at(n * step) <= budget)
     if not steps:
         raise ValueError(f"{where}: a budget of {budget:,} parameters is too small; {at(step):,} is the least")
@@ -71,9 +63,26 @@ def _fit(where: str, overrides: str, budget: int, multiple: int) -> Size:
     if "mlp_dim" in config.model:
         one, two = at(width, 1), at(width, 2)
         mlp_dim = _largest(1 + (budget - one) // (two - one), lambda n: at(width, n) <= budget)
-    size = at(width, mlp_dim)
-    chosen = {f"model.{key}": value for key, value in flat(config.model).items() if key in models.widths(name)}
-    return Size(chosen, size, budget - size)
+    size, sized = at(width, mlp_dim), flat(_sized(where, overrides, width, mlp_dim).model)
+    return Size({f"model.{key}": sized[key] for key in sized if key in models.widths(name)}, size, budget - size)
+
+
+def _sized(where: str, overrides: str, width: int, mlp_dim: int | None) -> ConfigDict:
+    """The config with layers of this width (0: as they are) and, if it is given, this `mlp_dim`."""
+    config = cli.load(where)
+    config.update_from_flattened_dict(json.loads(overrides))
+    if width:
+        models.set_width(config.model, width)
+    if mlp_dim is not None:
+        config.model.mlp_dim = mlp_dim
+    return config
+
+
+@functools.cache
+def _size_at(where: str, overrides: str, width: int, mlp_dim: int | None = None) -> int:
+    """Its parameters without embeddings; a trace each, so budgets share them."""
+    config = _sized(where, overrides, width, mlp_dim)
+    return non_embedding_params(config.model, data.build(config.task, config.data).spec)
 
 
 def _root(values: Sequence[int]) -> int:

@@ -36,30 +36,26 @@ class Cost(NamedTuple):
 
 def cost(config: ConfigDict) -> Cost:
     """The cost of one run. No parameter is drawn. A batch of text is assumed to be full of its longest examples."""
-    values = config.to_dict()
-    values["seed"] = 0
-    return _cost(json.dumps({key: values[key] for key in ("task", "data", "model")}), _rows(config) * config.steps)
-
-
-def _rows(config: ConfigDict) -> float:
-    """Examples per step, or, for text, minus the tokens per step, which `_cost` divides by the longest example."""
-    return config.batch_size if "batch_size" in config else -config.tokens_per_batch
+    values, fixed = config.to_dict(), "batch_size" in config
+    of_one, tokens = _cost(json.dumps({key: values[key] for key in ("task", "data", "model")}), fixed)
+    examples = config.batch_size if fixed else config.tokens_per_batch / tokens
+    return of_one._replace(flops=of_one.flops * examples * config.steps)
 
 
 @functools.cache
-def _cost(values: str, examples: float) -> Cost:
+def _cost(values: str, fixed: bool) -> tuple[Cost, int]:
+    """(of one example, its tokens), whatever the number of steps; `fixed`: a batch has a number of examples."""
     config = ConfigDict(json.loads(values))
     task = data.build(config.task, config.data)
     model = nnx.eval_shape(lambda: models.build(config.model.name, config.model, task.spec, jax.random.key(0)))
     shapes = {"/".join(map(str, path)): leaf.get_value() for path, leaf in nnx.to_flat_state(nnx.split(model)[1])}
     spec = task.spec
-    if examples < 0:
-        examples = -examples / max(spec.max_source_length, spec.max_target_length)
-    elif (length_12 := task.lengths("train")) is not None:  # shorter than those of a test of what lies beyond
+    if fixed and (length_12 := task.lengths("train")) is not None:  # shorter than those of a test of what lies beyond
         S, T = length_12[0].tolist()
         spec = dataclasses.replace(spec, max_source_length=S, max_target_length=T)
-    work = (1 + BACKWARD) * flops.forward(model, spec) * examples
-    return Cost(params.count(shapes), params.count(shapes, embeddings=False), work)
+    work = (1 + BACKWARD) * flops.forward(model, spec)
+    tokens = max(spec.max_source_length, spec.max_target_length)
+    return Cost(params.count(shapes), params.count(shapes, embeddings=False), work), tokens
 
 
 class Rate(NamedTuple):

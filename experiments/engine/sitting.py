@@ -105,9 +105,9 @@ def _list(study: Study, left: list[Due], jobs: int) -> None:
         [_costs(study, name, mine) for name, mine in cells.items()], f"{study.title}: {len(left)} runs to do", ["run"]
     )
     total = study.clock.total(left)
-    print(
-        f"about {duration(total / jobs)} with --jobs={jobs}, {study.clock.basis}; trials that extend a grid come on top"
-    )
+    searched = any(one.role == schedule.TUNE and one.run.tuning and one.run.tuning.extensions for one in left)
+    more = "; trials that extend a grid come on top" * searched
+    print(f"about {duration(total / jobs)} with --jobs={jobs}, {study.clock.basis}{more}")
 
 
 def _costs(study: Study, name: str, mine: list[Due]) -> dict[str, str]:

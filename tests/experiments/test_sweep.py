@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+import data
 from experiments import sweep
 from experiments.analysis import table
 from experiments.engine import ablation, sitting, version
@@ -138,7 +139,8 @@ def sweep_size(run) -> int:
     from experiments.analysis.fairness import non_embedding_params
     from experiments.engine.schedule import complete
 
-    return non_embedding_params(complete(run.config, run.overrides))
+    config = complete(run.config, run.overrides)
+    return non_embedding_params(config.model, data.build(config.task, config.data).spec)
 
 
 def test_values_have_the_config_s_types_and_names_stay_apart():

@@ -1,5 +1,7 @@
 """Panels of a figure: what they show of seeds, what they leave out, and the files that come of them."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -41,6 +43,27 @@ def test_a_band_that_would_hide_the_panel_gives_way_to_a_line_a_seed():
     band, apart, together, dots, _ = marks(charts.curves(CELLS, LOOKS, AXES))
     assert band == ("area", {"sure"}) and apart == ("line", {"unsure"}) and together == ("line", {"sure"})
     assert dots == ("point", {"sure", "unsure"})
+
+
+def test_a_panel_says_what_was_drawn():
+    said = charts.curves(CELLS, LOOKS, AXES).description
+    assert (
+        said.startswith("Lines are means over seeds, bands")
+        and "The seeds of unsure lie far apart: each has a line." in said
+    )
+    apart = charts.curves([cell for cell in CELLS if cell.series == "unsure"], LOOKS, AXES).description
+    assert apart == "The seeds lie far apart: each has a line. Dots are single seeds."
+    assert "means" in charts.points([Cell("sure", "a", SURE)], LOOKS, AXES).description
+
+
+def test_lines_that_hide_one_another_are_counted():
+    def below(**values):
+        cells = [Cell(name, x, [value, value]) for name, value in values.items() for x in (1, 2)]
+        return charts.curves(cells, dict.fromkeys(values, Look("gru")), AXES).to_dict()["title"]["subtitle"]
+
+    assert below(a=1.0, b=0.999, c=0.998) == "3 lines lie on one another"
+    assert below(a=1.0, b=0.999, c=0.5, d=0.998) == "3 lines lie on one another"
+    assert below(a=1.0, b=1.0, c=0.5) == ""
 
 
 def test_an_interval_has_the_part_of_the_sentences():
@@ -91,6 +114,16 @@ def test_files_are_the_same_for_the_same_panels(tmp_path):
     assert written[0] == written[1]
     svg = written[0][0].decode()
     assert "chance" in svg and "unsure" in svg and "absent" not in svg
+
+
+def test_labels_have_the_digits_that_tell_them_apart(tmp_path):
+    """Coordinates lose digits in the file, and labels none; whole numbers have no point."""
+    cells = [Cell("sure", heads, [4.11 + heads / 100, 4.12 + heads / 100]) for heads in (1, 2)]
+    charts.save([charts.curves(cells, LOOKS, Axes("loss by heads", "heads", "loss", places=[1, 2]))], tmp_path)
+    labels = re.findall("<text[^>]*>([^<]*)</text>", (tmp_path / "figure.svg").read_text())
+    assert {"1", "2"} < {*labels} and "1.0" not in labels
+    heights = [label for label in labels if label.startswith("4.")]
+    assert len({*heights}) == len(heights) > 2
 
 
 def legends(spec) -> list[list[str]]:

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from pandas import DataFrame
 
+import data
 from experiments.analysis import fairness
 from experiments.analysis.finding import Outcome
 from experiments.analysis.table import of_rows
@@ -141,6 +142,7 @@ def test_all_systems_are_of_one_size():
         (run.config, {k: v for k, v in run.overrides.items() if k.startswith("model.")}),
         *run.probes[0].options["beside"].values(),
     ]:
-        sizes.append(fairness.non_embedding_params(schedule.complete(where, values)))
+        config = schedule.complete(where, values)
+        sizes.append(fairness.non_embedding_params(config.model, data.build(config.task, config.data).spec))
     assert len(sizes) == 5 and max(sizes) <= 100_000 and min(sizes) > 85_000
     assert set(SYSTEMS) - {CUDNN} == {GRU, *run.probes[0].options["beside"]}
