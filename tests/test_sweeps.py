@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from wandb.sdk.launch.sweeps import utils as sweeps
 
 from tests.training import wandb_files
 
@@ -19,6 +18,8 @@ QUICK |= {"config.model.num_layers": 1}
 
 def agents_command(sweep: dict, values: dict) -> list[str]:
     """As wandb's `Agent._command_run` puts it together."""
+    from wandb.sdk.launch.sweeps import utils as sweeps  # here: two seconds of every process that collects tests
+
     command = {"program": sweep["program"], "args": {name: {"value": value} for name, value in values.items()}}
     filled = sweeps.create_sweep_command_args(command) | {"env": ["/usr/bin/env"], "program": [sweep["program"]]}
     words: list[str] = []

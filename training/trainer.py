@@ -112,7 +112,7 @@ class Jitted(NamedTuple):
     whole_step: jax.stages.Wrapped
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=4)
 def _jitted(skeleton: params.Skeleton, spec: Spec, recipe: Recipe, devices: Mesh) -> Jitted:
     """The same functions for equal arguments: the seeds of a cell, which one process trains, are traced once."""
     gradients = mesh.within(devices, train_step.make_gradients(skeleton, spec, recipe))

@@ -80,7 +80,7 @@ class Gradient:
         return {name: np.asarray(norm_BN, np.float64) / RAISED for name, norm_BN in found.items()}
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=4)
 def _norms(skeleton: params.Skeleton, loss_name: str, names: Sequence[str]) -> Callable[..., dict[str, jax.Array]]:
     """The same function for equal arguments: every evaluation of a run asks for it."""
     score = LOSSES[loss_name]

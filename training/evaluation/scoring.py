@@ -37,7 +37,7 @@ class EvalStep:
         self._programs.prepare(params, meshes.place(batch, self._mesh))
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=4)
 def _jitted(skeleton: Skeleton, spec: Spec, mesh: Mesh) -> jax.stages.Wrapped:
     """The same function for equal arguments: a run and the probes of its end, and the seeds of a cell, share it."""
     function = meshes.within(mesh, train_step.make_eval_step(skeleton, spec))
