@@ -7,6 +7,8 @@ from typing import Any
 
 from benchmarks.compare import Comparison
 from benchmarks.contender import Contender
+from models import MODELS
+from models.mixers import MIXERS
 
 CONSTANT = {"steps": 10**6, "every.log": 10**6, "schedule.name": "constant", "schedule.warmup_steps": 0}
 ADAM = {"learning_rate": 1e-3, "b1": 0.9, "b2": 0.999, "eps": 1e-8, "clip_norm": 0.0}
@@ -18,8 +20,23 @@ def step(model: str, batch: int, length: int, hidden: int, layers: int, vocab: i
     values = CONSTANT | {f"optimizer.{key}": value for key, value in ADAM.items()}
     values |= {"batch_size": batch, "data.min_length": length, "data.max_length": length, "model.hidden_size": hidden}
     values |= {"model.num_layers": layers, "data.num_symbols": vocab - 3}  # and three specials
-    values |= {} if model.startswith("transformer") else {"model.embed_size": hidden}
+    values |= {"model.embed_size": hidden} if "embed_size" in MODELS[model].options() else {}
     return Contender("ours", f"configs/reverse.py:{model}", values, "one_batch").but("ours", **more)
+
+
+def mixers() -> list[Comparison]:
+    """Two layers of each mixer over long sequences, beside the stepped GRU and full attention. Half is source."""
+    found = []
+    for length in (512, 2048):
+        base, *others = (
+            step("decoder", 8, length // 2, 128, 2, 64, model__mixers=name).but(name)
+            for name in ("gru", "attention", *(other for other in MIXERS if other not in ("gru", "attention")))
+        )
+        found += [
+            Comparison(f"mixer_{one.name}_{length}", "a training step", [one, base, others[0]], bound=None)
+            for one in others[1:]
+        ]
+    return found
 
 
 def stack(model: str, batch: int, length: int, hidden: int, **more: Any) -> Contender:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.agreement import agreement
-from benchmarks.cases import gpu_cases, product, stack, step
+from benchmarks.cases import gpu_cases, mixers, product, stack, step
 from benchmarks.compare import Comparison
 from benchmarks.contender import Contender
 
@@ -83,7 +83,13 @@ def pipeline() -> list[Comparison]:
 
 def known(*, peers: bool, data: Path | None, run: Path | None) -> dict[str, list[Comparison]]:
     """Suites, and each of their cases; what shares are of comes before a step."""
-    made = {"steps": steps(peers), "text": text(peers, data, run), "start": start(), "pipeline": pipeline()}
+    made = {
+        "steps": steps(peers),
+        "text": text(peers, data, run),
+        "start": start(),
+        "pipeline": pipeline(),
+        "mixers": mixers(),
+    }
     made["gpu"] = [agreement(), *gpu_cases(peers)]
     cases = {one.name: [one] for suite in made.values() for one in suite}
     return made | cases | {one.name: [made["steps"][0], one] for one in made["steps"]}

@@ -91,10 +91,10 @@ def test_it_stops_for_want_of_time_and_where_a_device_disagrees(results, capsys,
 
 
 def test_the_plan_names_every_program_and_no_case_takes_ten_minutes(capsys):
-    assert command.main(["gpu", "text", "start", "pipeline", "--peers", "--dry-run"]) == 0
+    assert command.main(["gpu", "text", "start", "pipeline", "mixers", "--peers", "--dry-run"]) == 0
     printed = capsys.readouterr().out
     known = suites.known(**tiny.CHOICE)
-    for suite in ("gpu", "text", "start", "pipeline"):
+    for suite in ("gpu", "text", "start", "pipeline", "mixers"):
         for one in known[suite]:
             assert f"{one.name}: " in printed and one.minutes < 10
             assert all(f"  {ours.name}: " in printed for ours in one.contenders)
