@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from models.cuda import compute_capability
+from models.positions import POSITIONS
 from models.shapes import Array, Float, Int
 
 CHOICES = ("auto", "never", "cudnn", "xla")
@@ -45,8 +46,10 @@ def choose(config: ConfigDict) -> str | None:
 
 def _unfit(config: ConfigDict) -> str | None:
     """Why a stack cannot use a fused kernel."""
-    if config.positions == "alibi":  # which a kernel would take in bfloat16, rounding the far distances
-        return "model.positions = 'alibi' adds a float32 bias to the scores; use never, or other positions"
+    if POSITIONS[config.positions].biased:  # which a kernel would take in bfloat16, rounding the far distances
+        return (
+            f"model.positions = {config.positions!r} adds a float32 bias to the scores; use never, or other positions"
+        )
     if config.attention_dropout_rate:
         return f"it drops no weights and model.attention_dropout_rate = {config.attention_dropout_rate}; use 0.0"
     return None

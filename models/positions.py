@@ -1,16 +1,22 @@
-"""Positions in attention: none, sinusoidal, learned, rotary or ALiBi.
+"""Positions in attention: none, sinusoidal, learned, rotary, ALiBi, relative or T5's.
 
-Dims: B batch, T queries, S keys, H heads, K head width, D model width, N rows of a table.
+Dims: B batch, T queries, S keys, H heads, K head width, D model width, N entries of a table.
 
 Each kind is one class with three places to act: on the embeddings (`add`), on queries and keys
 (`rotate`), or on the scores (`bias`). Places come from masks, so padding on either side takes none.
 """
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from models.shapes import Array, Bool, Float, Int
+
+FARTHEST = 128  # beyond it distances are one
+BUCKETS = 32
 
 
 def positions_of(mask_BS: Bool[Array, "B S"]) -> Int[Array, "B S"]:
@@ -21,8 +27,16 @@ def positions_of(mask_BS: Bool[Array, "B S"]) -> Int[Array, "B S"]:
 class NoPositions(nnx.Module):
     """Order is seen through the causal mask alone (Haviv et al. 2022)."""
 
-    def __init__(self, num_positions: int, hidden_size: int, num_heads: int, rngs: nnx.Rngs):
-        """`num_positions` is the longest length in training."""
+    biased: ClassVar[bool] = False  # has a `bias`, which no fused kernel takes
+    trains_bias: ClassVar[bool] = False  # one with parameters, to which attention in tiles gives no gradients
+
+    def __init__(self, num_positions: int, hidden_size: int, num_heads: int, rngs: nnx.Rngs, causal: bool = True):
+        """`num_positions` is the longest length in training. Where `causal`, no query sees a key after it."""
+
+    @property
+    def trained(self) -> int | None:
+        """The longest length all of whose positions were trained; None: any."""
+        return None
 
     def add(self, x_BTD: Float[Array, "B T D"], position_BT: Int[Array, "#B T"]) -> Float[Array, "B T D"]:
         """Acts on the scaled embeddings."""
@@ -52,9 +66,13 @@ class Learned(NoPositions):
     Positions beyond the table, which were never trained, share its last row.
     """
 
-    def __init__(self, num_positions, hidden_size, num_heads, rngs):
+    def __init__(self, num_positions, hidden_size, num_heads, rngs, causal=True):
         # The scale of the sinusoids' entries, so that the two kinds start alike.
         self.table_ND = nnx.Param(jax.random.normal(rngs.params(), (max(num_positions, 1), hidden_size)) * 0.5**0.5)
+
+    @property
+    def trained(self):
+        return self.table_ND.shape[0]
 
     def add(self, x_BTD, position_BT):
         table_ND = self.table_ND[...].astype(x_BTD.dtype)
@@ -68,7 +86,7 @@ class Rotary(NoPositions):
     projections' columns, and contiguous in memory. Raises ValueError where K is odd.
     """
 
-    def __init__(self, num_positions, hidden_size, num_heads, rngs):
+    def __init__(self, num_positions, hidden_size, num_heads, rngs, causal=True):
         if hidden_size // num_heads % 2:
             fitting = [h for h in range(1, hidden_size + 1) if hidden_size % h == 0 and hidden_size // h % 2 == 0]
             raise ValueError(
@@ -90,7 +108,9 @@ class Alibi(NoPositions):
     Encoders see both sides, by |distance|.
     """
 
-    def __init__(self, num_positions, hidden_size, num_heads, rngs):
+    biased = True
+
+    def __init__(self, num_positions, hidden_size, num_heads, rngs, causal=True):
         self.num_heads = num_heads
 
     def bias(self, query_position_BT, key_position_BS):
@@ -99,18 +119,101 @@ class Alibi(NoPositions):
         return -slope_H[:, None, None] * distance_BTS[:, None]
 
 
+class Relative(NoPositions):
+    """Adds one learned scalar for each distance and head to the scores, the same in all layers of a stack.
+
+    Distances are told apart up to the longest in training, and at most up to FARTHEST; all beyond share the last one's
+    scalar (the clipping of Shaw et al. 2018). Encoders tell the sides apart. The scalars begin at 0.
+    """
+
+    biased = True
+    trains_bias = True
+
+    def __init__(self, num_positions, hidden_size, num_heads, rngs, causal=True):
+        self.causal, self.num_positions = causal, max(num_positions, 1)
+        self.table_HN = nnx.Param(jnp.zeros((num_heads, self._entries()), jnp.float32))
+
+    @property
+    def farthest(self) -> int:
+        """The farthest distance that is told apart from the next."""
+        return min(FARTHEST, self.num_positions - 1)
+
+    def _entries(self) -> int:
+        return self.farthest + 1 if self.causal else 2 * self.farthest + 1
+
+    def _by_distance(self) -> Float[Array, "H N"]:
+        """The scalars of distances 0 .. farthest, or -farthest .. farthest, where negative ones are of later keys."""
+        return self.table_HN[...]
+
+    def bias(self, query_position_BT, key_position_BS):
+        nearest = 0 if self.causal else -self.farthest
+        distance_BTS = query_position_BT[:, :, None] - key_position_BS[:, None, :]
+        place_BTS = jnp.clip(distance_BTS, nearest, self.farthest) - nearest
+        return jnp.moveaxis(jnp.take(self._by_distance(), place_BTS, axis=1, mode="clip"), 0, 1)
+
+
+class T5(Relative):
+    """Adds a learned scalar for each of 32 buckets of distances and each head (Raffel et al. 2020, section 2.1).
+
+    Half of the buckets hold one distance each, and half ever more of them, in proportion, up to 128, beyond which all
+    share the last. Encoders have 16 buckets for either side.
+    """
+
+    @property
+    def farthest(self):
+        return FARTHEST
+
+    @property
+    def trained(self):
+        """Buckets that lie beyond the longest length still have their scalars of the beginning, 0."""
+        bucket_N = buckets(self._sided())
+        known = int(np.searchsorted(bucket_N, bucket_N[min(self.num_positions - 1, FARTHEST)], side="right"))
+        return known if known < len(bucket_N) else None
+
+    def _entries(self):
+        return BUCKETS
+
+    def _sided(self) -> int:
+        """Buckets for one side."""
+        return BUCKETS if self.causal else BUCKETS // 2
+
+    def _by_distance(self):
+        bucket_N = buckets(self._sided())
+        if not self.causal:
+            bucket_N = np.concatenate([bucket_N[:0:-1] + self._sided(), bucket_N])
+        return jnp.take(self.table_HN[...], bucket_N, axis=1)
+
+
 POSITIONS: dict[str, type[NoPositions]] = {
     "none": NoPositions,
     "sinusoidal": Sinusoidal,
     "learned": Learned,
     "rotary": Rotary,
     "alibi": Alibi,
+    "relative": Relative,
+    "t5": T5,
 }
 
 
 def frequencies(width: int) -> Float[Array, "k"]:
     """1 / 10000^(2i/width) for i = 0 .. ceil(width / 2) - 1, in radians a position, float32."""
     return 10000.0 ** (-jnp.arange(0, width, 2, dtype=jnp.float32) / width)
+
+
+def buckets(number: int) -> np.ndarray:
+    """The bucket of each distance from 0 to FARTHEST: e + (number - e) log(distance / e) / log(FARTHEST / e), rounded
+    down, from e = number / 2 on, and below it the distance itself.
+
+    Powers of integers decide instead of logarithms, which in float32 fall short of a boundary that they should meet.
+    """
+    exact = number // 2
+    steps = number - exact
+
+    def bucket(distance: int) -> int:
+        reached = [k for k in range(steps) if distance**steps * exact**k >= FARTHEST**k * exact**steps]
+        return exact + max(reached) if distance >= exact else distance
+
+    return np.array([bucket(distance) for distance in range(FARTHEST + 1)])
 
 
 def sinusoids(position_BT: Int[Array, "B T"], width: int) -> Float[Array, "B T D"]:

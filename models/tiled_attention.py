@@ -40,7 +40,7 @@ class Tiles(NamedTuple):
     mask_BS: Bool[Array, "#B S"] | None  # which keys are real; None: all of them, which saves a pass over each tile
     position_BS: Int[Array, "#B S"] | None = None  # of queries and keys alike, for the bias
     causal: bool = False
-    bias: Bias | None = None  # of no parameters
+    bias: Bias | None = None  # of no parameters, since none would get gradients (`NoPositions.trains_bias`)
 
 
 _tiled = ContextVar("tiled", default=True)

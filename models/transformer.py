@@ -29,8 +29,8 @@ class Transformer(Embedded):
     """A bidirectional encoder, and a causal decoder that attends to its output.
 
     Embeddings are scaled by sqrt(D) (section 3.4) and tied as `models.layers.Inputs` says. Positions are
-    relative to each sequence; rotary and ALiBi leave cross-attention as it is, since its two sides have
-    no common origin. Raises ValueError for what `check_config` refuses.
+    relative to each sequence; those that act on queries, keys or scores leave cross-attention as it is,
+    since its two sides have no common origin. Raises ValueError for what `check_config` refuses.
     """
 
     needs_source = True

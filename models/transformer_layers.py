@@ -112,7 +112,7 @@ class Stack(nnx.Module):
         self, config: ConfigDict, name: str, num_positions: int, *, causal: bool, cross: bool = False, rngs: nnx.Rngs
     ):
         D, H = config.hidden_size, config.num_heads
-        self.positions = POSITIONS[config.positions](num_positions, D, H, rngs)
+        self.positions = POSITIONS[config.positions](num_positions, D, H, rngs, causal=causal)
         self.layers = nnx.List([Layer(config, cross, rngs) for _ in range(config.num_layers)])
         self.last_norm = norm_of(config) if config.norm == "pre" else None
         self.name = name
@@ -148,8 +148,8 @@ class Stack(nnx.Module):
         visible_BTT = real_BT[:, None, :] & (jnp.tri(x_BTD.shape[1], dtype=bool) if self.causal else True)
         if past is not None:
             position_BT = past.mask.sum(1, dtype=jnp.int32)[:, None] + position_BT
-        tiles = None
-        if fused is None and past is None and not tap.taps and worthwhile(x_BTD.shape[1]):
+        tiles, whole = None, past is None and not tap.taps and not self.positions.trains_bias
+        if fused is None and whole and worthwhile(x_BTD.shape[1]):
             tiles = Tiles(mask_BT, position_BT, self.causal, self.positions.bias)
         views = [View(visible_BTT, self.positions.bias(position_BT, position_BT), fused, tiles)]
         x_BTD, keys = self._run(x_BTD, position_BT, views, tap, past=past, encoded=encoded, key=key)

@@ -51,7 +51,7 @@ class Attention(Mixer):
         real_BT = jnp.ones((1, T), bool) if span.mask_BT is None else span.mask_BT
         fused = Fused(self.kernel, span.length_B, causal=True) if alone and self.kernel is not None else None
         tiles = None
-        if alone and fused is None and worthwhile(T):
+        if alone and fused is None and not span.positions.trains_bias and worthwhile(T):
             tiles = Tiles(span.mask_BT, span.position_BT, True, span.positions.bias)
         visible_BTT = real_BT[:, None, :] & jnp.tri(T, dtype=bool)
         own = View(visible_BTT, span.positions.bias(span.position_BT, span.position_BT), fused, tiles)

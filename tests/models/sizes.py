@@ -87,20 +87,27 @@ def mlp(config) -> int:
     return inwards * linear(D, F, config.use_bias) + linear(F, D, config.use_bias)
 
 
-def around(config, positions: int) -> int:
-    """What a stack has beside its layers: a table of learned positions, and a last norm."""
-    table = max(positions, 1) * config.hidden_size if config.positions == "learned" else 0
-    return table + (norm(config) if config.norm == "pre" else 0)
+def table(config, positions: int, sides: int) -> int:
+    """A row for each position; a scalar for each head and distance, or each of 32 buckets."""
+    longest = max(positions, 1)
+    relative = 1 + sides * min(longest - 1, 128)
+    entries = {"learned": longest * config.hidden_size, "relative": relative * config.get("num_heads", 1)}
+    return (entries | {"t5": 32 * config.get("num_heads", 1)}).get(config.positions, 0)
 
 
-def layers(config, N: int, attentions: int = 1) -> int:
+def last_norm(config) -> int:
+    return norm(config) if config.norm == "pre" else 0
+
+
+def layers(config, N: int, attentions: int = 1, sides: int = 1) -> int:
+    """Layers of a stack whose queries see one side or both, and what is beside them."""
     layer = attentions * attention(config) + mlp(config) + (attentions + 1) * norm(config)
-    return config.num_layers * layer + around(config, N)
+    return config.num_layers * layer + table(config, N, sides) + last_norm(config)
 
 
 def transformer(config, spec) -> int:
     D = config.hidden_size
-    stacks = layers(config, spec.max_source_length) + layers(config, spec.max_target_length, attentions=2)
+    stacks = layers(config, spec.max_source_length, sides=2) + layers(config, spec.max_target_length, attentions=2)
     return inputs(config, spec, D) + stacks + head(config, spec, D, D)
 
 
@@ -175,8 +182,9 @@ def decoder(config, spec) -> int:
     names = [pattern[number % len(pattern)] for number in range(config.num_layers)]
     mixers = sum(MIXER_SIZES[name](config) for name in names)
     blocks = mixers + len(names) * (mlp(config) + 2 * norm(config))
-    beside = around(config, spec.max_source_length + spec.max_target_length)
-    return inputs(config, spec, D) + blocks + beside + head(config, spec, D, D)
+    acts = config.positions == "learned" or any(name.endswith("attention") for name in names)  # on scores, if at all
+    beside = table(config, spec.max_source_length + spec.max_target_length, 1) if acts else 0
+    return inputs(config, spec, D) + blocks + beside + last_norm(config) + head(config, spec, D, D)
 
 
 SIZES: dict[str, Callable[[Any, Any], int]] = {

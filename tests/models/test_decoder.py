@@ -128,7 +128,7 @@ def test_taps_are_where_their_tokens_are(hybrid):
             assert (np.abs(slope).max(-1)[~real_BN] == 0).all() and (slope[:, 8:] == 0).all(), name
 
 
-@pytest.mark.parametrize("positions", ["learned", "rotary", "alibi"])
+@pytest.mark.parametrize("positions", ["learned", "rotary", "relative"])
 def test_with_attention_throughout_it_is_the_transformer(positions):
     """The same parameters at the start, by name and value; the same loss and gradients, with padding or dropout."""
     values = {"positions": positions, "dropout_rate": 0.3, "attention_dropout_rate": 0.2, "num_layers": 1}

@@ -1,12 +1,19 @@
 """What each kind of position promises."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
-from models.positions import POSITIONS, Alibi, Learned, Rotary, positions_of, sinusoids
+import models
+from data.spec import Spec
+from models import transformer_layers
+from models.attention import Keys, View, attend
+from models.positions import POSITIONS, T5, Alibi, Learned, Relative, Rotary, buckets, positions_of, sinusoids
+from models.taps import Tapper
 
 
 def normal(seed, *shape):
@@ -40,11 +47,12 @@ def test_sinusoidal_adds_and_none_does_nothing():
     kinds = {name: kind(4, 8, 2, nnx.Rngs(0)) for name, kind in POSITIONS.items()}
     added = kinds["sinusoidal"].add(x_BTD, position_BT)
     np.testing.assert_allclose(added, x_BTD + np.asarray(sinusoids(position_BT, 8)), rtol=1e-6)
-    for name in ("none", "rotary", "alibi"):
+    for name in ("none", "rotary", "alibi", "relative", "t5"):
         assert kinds[name].add(x_BTD, position_BT) is x_BTD
-    for name in ("none", "sinusoidal", "learned", "rotary"):
-        assert kinds[name].bias(position_BT, position_BT) is None
-    for name in ("none", "sinusoidal", "learned", "alibi"):
+    for name, kind in kinds.items():
+        assert kind.biased == (kind.bias(position_BT, position_BT) is not None) == (name in ("alibi", "relative", "t5"))
+        assert kind.trains_bias == (kind.biased and bool(jax.tree.leaves(nnx.state(kind, nnx.Param))))
+    for name in ("none", "sinusoidal", "learned", "alibi", "relative", "t5"):
         x_BHTK = normal(1, 2, 2, 3, 4)
         assert kinds[name].rotate(x_BHTK, position_BT) is x_BHTK
 
@@ -93,3 +101,129 @@ def test_alibi_slopes_and_distances_are_those_of_the_paper():
     assert bias.shape == (1, 8, 2, 4)
     np.testing.assert_allclose(bias[0, :, 0, 1], [-(0.5**i) for i in range(1, 9)])
     np.testing.assert_allclose(bias[0, 0], -0.5 * np.array([[0, 1, 4, 9], [4, 3, 0, 5]]))
+
+
+def drawn(kind, num_positions, num_heads, causal):
+    positions = kind(num_positions, 8, num_heads, nnx.Rngs(0), causal=causal)
+    positions.table_HN[...] = normal(3, *positions.table_HN[...].shape)
+    return positions
+
+
+def test_every_relative_distance_has_its_scalar_and_those_beyond_the_longest_are_clipped():
+    at, head = jnp.array([[0, 1, 2, 3, 4, 9]]), 1
+    causal, both = (drawn(Relative, 4, 2, causal) for causal in (True, False))
+    table = np.asarray(causal.table_HN[...])[head]
+    assert table.shape == (4,)  # distances 0 to 3, the farthest of four tokens
+    np.testing.assert_array_equal(causal.bias(at[:, -2:], at)[0, head, 0], table[[3, 3, 2, 1, 0, 0]])
+    np.testing.assert_array_equal(causal.bias(at[:, -1:], at)[0, head, 0], table[[3, 3, 3, 3, 3, 0]])
+    table = np.asarray(both.table_HN[...])[head]
+    assert table.shape == (7,)  # -3 to 3
+    np.testing.assert_array_equal(both.bias(at[:, 2:3], at)[0, head, 0], table[[5, 4, 3, 2, 1, 0]])
+    np.testing.assert_array_equal(both.bias(at[:, 1:2], at)[0, head, 0], table[[4, 3, 2, 1, 0, 0]])
+    assert Relative(1000, 8, 2, nnx.Rngs(0)).table_HN.shape == (2, 129)
+    assert Relative(0, 8, 2, nnx.Rngs(0), causal=False).table_HN.shape == (2, 1)
+
+
+CAUSAL_BUCKETS = dict(zip(range(17), range(17), strict=True)) | {20: 17, 50: 24, 127: 31, 128: 31, 500: 31}
+BUCKETS_OF_A_SIDE = dict(zip(range(9), range(9), strict=True)) | {
+    11: 8,
+    12: 9,
+    16: 10,
+    20: 10,
+    50: 13,
+    127: 15,
+    500: 15,
+}
+
+
+@pytest.mark.parametrize(("causal", "worked"), [(True, CAUSAL_BUCKETS), (False, BUCKETS_OF_A_SIDE)])
+def test_the_buckets_of_t5_are_those_of_the_paper(causal, worked):
+    """Worked by hand, and by the formula: half are exact, and half logarithmic up to 128."""
+    number = 32 if causal else 16
+    exact = number // 2
+    for distance, bucket in enumerate(buckets(number)):
+        if distance >= exact:
+            steps = (number - exact) * math.log(distance / exact) / math.log(128 / exact)
+            assert bucket == min(exact + math.floor(steps + 1e-9), number - 1)
+        assert bucket == worked.get(distance, bucket)
+    t5 = drawn(T5, 20, 2, causal)
+    table, far = np.asarray(t5.table_HN[...]), jnp.array([[1000]])
+    assert table.shape == (2, 32)
+    distance = np.array([list(worked)])
+    before = np.asarray(t5.bias(far, far - distance))[0, :, 0]
+    np.testing.assert_array_equal(before, table[:, list(worked.values())])
+    after = np.asarray(t5.bias(far, far + distance))[0, :, 0]
+    later = [0 if causal or not n else 16 + worked[n] for n in worked]  # a causal stack has none that it sees
+    np.testing.assert_array_equal(after, table[:, later])
+
+
+def plain(query_HTK, key_HTK, value_HTK, table_HN, position, visible_TT, index):
+    """The loss of the test below, in loops over heads and queries in float64."""
+    total = 0.0
+    for head, (query_TK, key_TK, value_TK) in enumerate(zip(query_HTK, key_HTK, value_HTK, strict=True)):
+        for t, query in enumerate(query_TK):
+            seen = np.flatnonzero(visible_TT[t])
+            bias = [table_HN[head, index(position[t] - position[s])] for s in seen]
+            weights = np.exp(key_TK[seen] @ query / math.sqrt(len(query)) + bias)
+            total += np.sin(2 * (weights / weights.sum()) @ value_TK[seen] + 0.3).sum()
+    return total
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("name", ["relative", "t5"])
+def test_attention_with_a_trained_bias_is_the_plain_form_forward_and_backward(name, causal):
+    """Of six tokens that stand apart, against loops; gradients against differences, the table's entry by entry."""
+    position = np.array([0, 1, 3, 9, 40, 300])
+    graph, table = nnx.split(drawn(POSITIONS[name], 4, 2, causal))
+    visible_TT = np.tri(6, dtype=bool) if causal else np.ones((6, 6), bool)
+
+    def index(distance):
+        if name == "relative":
+            return max(-3, min(distance, 3)) + (0 if causal else 3)
+        side, n, exact = (16 if distance < 0 else 0), abs(distance), (16 if causal else 8)
+        if n >= exact:
+            n = min(2 * exact - 1, math.floor(exact + exact * math.log(n / exact) / math.log(128 / exact)))
+        return side + n
+
+    @jax.jit
+    @jax.value_and_grad
+    def loss(arrays):
+        query, key, value = (x[None] for x in arrays[:3])
+        bias = nnx.merge(graph, arrays[3]).bias(jnp.asarray([position]), jnp.asarray([position]))
+        view = View(jnp.asarray(visible_TT)[None], bias)
+        return jnp.sin(2 * attend(query, [Keys(key, value)], [view], "", Tapper(None, ())) + 0.3).sum()
+
+    arrays = [*(normal(n, 2, 6, 4) for n in range(3)), table]
+    found, slopes = loss(arrays)
+    slopes, wide = jax.tree.leaves(slopes), [np.array(x, np.float64) for x in jax.tree.leaves(arrays)]
+    expected = plain(*wide, position, visible_TT, index)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    for of_array, slope in zip(wide, slopes, strict=True):
+        for place in np.ndindex(of_array.shape):
+            middle, ends = of_array[place], []
+            for change in (1e-4, -1e-4):
+                of_array[place] = middle + change
+                ends.append(plain(*wide, position, visible_TT, index))
+            of_array[place] = middle
+            np.testing.assert_allclose(slope[place], (ends[0] - ends[1]) / 2e-4, rtol=1e-5, atol=1e-5)
+    assert np.abs(slopes[3]).max() > 1e-2
+
+
+@pytest.mark.parametrize("kind", POSITIONS)
+def test_a_shift_of_all_positions_changes_what_is_added_and_nothing_that_is_relative(kind, monkeypatch):
+    """Through encoder and decoder, with other positions than their masks have."""
+    config = models.configured("transformer")
+    config.update(hidden_size=8, mlp_dim=8, num_heads=2, num_layers=1, positions=kind)
+    spec = Spec("tokens", 9, 9, "tokens", 9, 5, 5, eos=2)
+    graph, params = nnx.split(models.build("transformer", config, spec, jax.random.key(0)))
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32), params)
+    source, target = rng.integers(3, 9, (2, 5)), rng.integers(3, 9, (2, 5))
+
+    @jax.jit
+    def logits(by):
+        monkeypatch.setattr(transformer_layers, "positions_of", lambda mask_BT: positions_of(mask_BT) + by)
+        return nnx.merge(graph, params)(source, np.ones((2, 5), bool), target).logits
+
+    same = np.allclose(logits(0), logits(2), atol=1e-4)
+    assert same == (kind not in ("sinusoidal", "learned"))

@@ -147,3 +147,20 @@ def test_a_long_language_model_is_computed_in_tiles_with_the_same_logits(positio
     monkeypatch.setattr("models.transformer_layers.worthwhile", lambda T: False)
     assert "while" not in logits().lower().as_text()
     np.testing.assert_allclose(found, logits()(), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["transformer_decoder", "decoder"])
+def test_a_bias_that_is_trained_keeps_to_the_plain_form(name):
+    """Tiles give none of its gradient, so there is no loop of theirs in the program; without it there is one."""
+    nothing, target = np.zeros((2, 0), np.int32), np.zeros((2, 40), np.int32)
+
+    def program(positions):
+        config = models.configured(name)
+        config.update(hidden_size=16, mlp_dim=16, num_heads=2, num_layers=1, positions=positions)
+        spec = Spec("none", 0, 11, "tokens", 11, 0, 40)
+        graph, params = nnx.split(nnx.eval_shape(lambda: models.build(name, config, spec, jax.random.key(0))))
+        call = jax.jit(lambda params: nnx.merge(graph, params)(nothing, nothing.astype(bool), target).logits)
+        return call.lower(params).as_text()
+
+    assert "while" in program("alibi")
+    assert not any("while" in program(positions) for positions in ("relative", "t5"))

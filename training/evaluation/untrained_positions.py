@@ -1,4 +1,4 @@
-"""Warns once if a model with learned positions reads or writes further than it was trained to."""
+"""Warns once if a model whose positions are learned reads or writes further than they were trained to."""
 
 import warnings
 from collections.abc import Iterable
@@ -7,25 +7,30 @@ from flax import nnx
 
 from data.batch import Batch
 from models.contract import Architecture
-from models.positions import Learned
+from models.positions import T5, Learned, NoPositions
 
-Tables = dict[str, int]
+Tables = dict[str, tuple[int, str]]
+SAYS: dict[type[NoPositions], str] = {
+    Learned: "learned has {} positions, as in training; further ones share the last",
+    T5: "t5 was trained on distances below {}; the buckets of further ones add nothing to the scores",
+}
 
 
 def tables(model: Architecture) -> Tables:
-    """The rows of each table of positions, by the sides that it counts: source, target or both."""
-    found = {str(path[0]): node for path, node in nnx.iter_graph(model) if isinstance(node, Learned)}
+    """The longest trained length, and what is beyond, by the sides that a table counts: source, target or both."""
+    found = {str(path[0]): node for path, node in nnx.iter_graph(model) if type(node) in SAYS}
     sides = {"encoder": "source", "decoder": "target"} if "encoder" in found else {}
-    return {sides.get(part, "both"): table.table_ND.shape[0] for part, table in found.items()}
+    known = {sides.get(part, "both"): (node.trained, SAYS[type(node)]) for part, node in found.items()}
+    return {side: (trained, says) for side, (trained, says) in known.items() if trained is not None}
 
 
 def check(tables: Tables, source_length: int, target_length: int) -> None:
-    """Warns if a length exceeds a table, whose last row then serves for every further position."""
+    """Warns if a length exceeds what a table was trained on."""
     lengths = {"source": source_length, "target": target_length, "both": source_length + target_length}
-    for side, trained in tables.items():
+    for side, (trained, says) in tables.items():
         if lengths[side] > trained:
             warnings.warn(
-                f"model.positions = learned has {trained} positions, as in training; further ones share the last",
+                f"model.positions = {says.format(trained)}",
                 stacklevel=1,  # so that it is the same warning whoever asks
             )
 

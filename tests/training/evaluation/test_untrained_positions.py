@@ -1,5 +1,6 @@
 """Positions that were never trained are said once, where a length is beyond the table of its side."""
 
+import dataclasses
 import warnings
 
 import jax
@@ -38,6 +39,17 @@ def test_a_length_is_held_against_the_table_of_its_side(name, within, beyond, tr
         untrained_positions.check(there, *beyond)
 
 
+def test_buckets_beyond_the_longest_length_are_untrained():
+    """The encoder's lie 0 to 7, 8 to 11 and so on apart; the decoder's 0 to 15, 16 and on. The last has no end."""
+    there = untrained_positions.tables(build("transformer", dataclasses.replace(WORDS, max_source_length=9), "t5"))
+    untrained_positions.check(there, 12, 6)
+    for lengths, trained in ({(13, 6): 12, (12, 7): 6}).items():
+        with pytest.warns(UserWarning, match=f"^model.positions = t5 was trained on distances below {trained}; "):
+            untrained_positions.check(there, *lengths)
+    long = dataclasses.replace(TEXT, max_target_length=125)
+    assert untrained_positions.tables(build("transformer_decoder", long, "t5")) == {}
+
+
 def test_it_is_said_once():
     there = untrained_positions.tables(build("transformer", WORDS))
     with warnings.catch_warnings(record=True) as said:
@@ -48,7 +60,7 @@ def test_it_is_said_once():
 
 
 def test_other_positions_reach_any_length():
-    for name, positions in (("transformer", "sinusoidal"), ("transformer_decoder", "alibi")):
+    for name, positions in (("transformer", "sinusoidal"), ("transformer_decoder", "relative")):
         assert untrained_positions.tables(build(name, WORDS, positions)) == {}
     assert untrained_positions.tables(models.build("gru", models.configured("gru"), WORDS, jax.random.key(0))) == {}
 
