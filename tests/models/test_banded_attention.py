@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from models import flops
 from models.attention import Keys, View, attend
 from models.banded_attention import Band, attend_banded
 from models.positions import POSITIONS
@@ -63,3 +64,15 @@ def test_dropout_is_another_in_each_row_and_keeps_the_mean():
     assert 0.8 < dropped.mean() < 1.2 and dropped.std() > 0.3
     assert len({row.tobytes() for row in dropped.reshape(B * H, T)}) == B * H
     np.testing.assert_array_equal(dropped, run(jax.random.key(0))[..., 0])
+
+
+def test_products_grow_with_the_window_and_not_with_the_square():
+    """At 4,096 tokens and a window of 128 an eighth of those of half a square, the least that causal attention has."""
+
+    def products(length: int) -> int:
+        x = jax.ShapeDtypeStruct((1, H, length, K), jnp.float32)
+        band = Band(128, 1, 1.0, ALIBI)
+        return flops.count(lambda q, k, v: attend_banded(q, Keys(k, v), jnp.zeros(1, jnp.int32), band), x, x, x)
+
+    assert products(4096) == 2 * products(2048)
+    assert 8 * products(4096) == 2 * (2 * H * K * 4096**2 // 2)  # queries with keys, weights with values
