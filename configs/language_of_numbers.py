@@ -3,7 +3,9 @@
     python train.py --config=configs/language_of_numbers.py:gru_attention --workdir=runs/numbers-gru-attention
     python train.py --config=configs/language_of_numbers.py:transformer,from_many --workdir=runs/numbers-from-many
 
-Expected: not measured yet.
+Expected (small, 1,000 steps, on 2 shared cores of an Intel Xeon, commit 1f9759c with these values): gru_attention
+answers 0.998 of test exactly and none of test_long, whose numbers have one or two digits more; 97 s of CPU time. Digits
+are one word, so that BLEU says nothing here: read exact_match.
 """
 
 from configs import common
@@ -19,6 +21,7 @@ SMALL = {
     "test_examples": 2000,  # of the split test, and of test_long
     "tokenizer": {"name": "char", "vocab_size": 0},
     "max_length": 256,
+    "num_buckets": 6,  # static shapes: each takes seconds to compile; fewer leave more padding
 }
 MANY = "cs,de,en,es,fi,fr,it,nl,pl,pt,ru,sv,tr"
 
@@ -34,7 +37,10 @@ SETTINGS = {
 def get_config(model):
     name, data = common.setting(model, SETTINGS)
     config = common.translation("language_of_numbers", name, data)
-    config.steps = 3000
+    config.steps = 1000
+    config.tokens_per_batch = 2048  # rows times the longer of source and target, at most
+    config.model.hidden_size = 128
+    config.optimizer.learning_rate = 3e-3
     config.label_smoothing = 0.0  # there is one right answer
     config.best.metric = "exact_match"
     return config

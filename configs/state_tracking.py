@@ -4,7 +4,7 @@
     python train.py --config=configs/state_tracking.py:transformer_decoder,merrill_s5 --workdir=runs/state-tracking-s5
 
 Expected (small, 3,000 steps, on 2 shared cores of an Intel Xeon, commit a3adc46): gru_decoder 1.000 of test and of
-test_long, in 35 s of CPU time; with min_source_length 12 and a rate of 1e-3 it stayed at chance, 0.167.
+test_long, in 35 s of CPU time; with min_source_length 12 it stays at chance, 0.167.
 """
 
 from configs import common
