@@ -111,9 +111,13 @@ def build(name: str, config: ConfigDict, spec: Spec, key: Key[Array, ""]) -> Arc
         raise ValueError(f"model = {name!r} sees later inputs, and the task feeds it its answers; use one of {fit}")
     check_values(config)
     # Not as one program: that compiles for seconds, and the small ones of each shape serve every other model too.
-    rngs = nnx.Rngs(params=key)
+    rngs = _Rngs(params=key)
     rngs.params = _Keys(key, tag="params")
     return architecture(config, spec, rngs)
+
+
+class _Rngs(nnx.Rngs):
+    params: nnx.RngStream
 
 
 class _Keys(nnx.RngStream):

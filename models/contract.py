@@ -22,6 +22,8 @@ from models.shapes import Array, Bool, Float, Int, Key, Num
 class Spec(Protocol):
     """What a model may know of its task (`data/spec.py` has the fields' meaning)."""
 
+    def __hash__(self) -> int: ...  # programs are shared by specs
+
     @property
     def source(self) -> str: ...  # "tokens", "features" or "none"
     @property

@@ -51,7 +51,7 @@ class DeltaNet(Mixer):
         log_rate: nnx.Param | None = None
         if own.gated:
             forget = Linear(D, self.heads, dtype=dtype, rngs=rngs)
-            forget.bias[...] = time_scale_bias(rngs.params(), self.heads)
+            forget.bias = nnx.Param(time_scale_bias(rngs.params(), self.heads))
             log_rate = nnx.Param(jnp.log(jax.random.uniform(rngs.params(), (self.heads,), minval=1.0, maxval=16.0)))
             gate = Linear(D, D, use_bias=False, dtype=dtype, rngs=rngs)
         self.forget, self.log_rate, self.gate = forget, log_rate, gate

@@ -42,7 +42,7 @@ class Mamba(Mixer):
         self.conv = ShortConv(self.size, own.kernel_size, dtype=dtype, rngs=rngs)
         self.select = Linear(self.size, self.rank + 2 * self.states, use_bias=False, dtype=dtype, rngs=rngs)
         self.delta = Linear(self.rank, self.size, dtype=dtype, rngs=rngs)
-        self.delta.bias[...] = time_scale_bias(rngs.params(), self.size)
+        self.delta.bias = nnx.Param(time_scale_bias(rngs.params(), self.size))
         rates_N = jnp.arange(1, self.states + 1, dtype=jnp.float32)
         self.log_rate = nnx.Param(jnp.broadcast_to(jnp.log(rates_N), (self.size, self.states)))
         self.skip = nnx.Param(jnp.ones(self.size, jnp.float32))

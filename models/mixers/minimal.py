@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
 from models.layers import Linear
 from models.mixers.linear_scan import linear_scan, wide
@@ -31,7 +32,8 @@ class Minimal(Mixer):
         self.size = own.expansion * D
         self.core = Linear(D, (self.gates + 1) * self.size, dtype=dtype, rngs=rngs)  # the gates, then the candidate
         sign = -1.0 if self.gates == 1 else 1.0  # the first gate lets in, or keeps
-        self.core.bias[...] = self.core.bias[...].at[: self.size].set(sign * own.forget_bias)
+        size = (self.gates + 1) * self.size
+        self.core.bias = nnx.Param(jnp.zeros(size).at[: self.size].set(sign * own.forget_bias))
         self.output = Linear(self.size, D, dtype=dtype, rngs=rngs)
 
     @classmethod
@@ -74,7 +76,8 @@ class MinGRU(Minimal):
     taps = {"min_gru.hidden": (1,)}
 
     @staticmethod
-    def gated(z, candidate):
+    def gated(*projected):
+        z, candidate = projected
         return jax.nn.sigmoid(-z), jax.nn.sigmoid(z) * positive(candidate)
 
 
@@ -85,6 +88,7 @@ class MinLSTM(Minimal):
     taps = {"min_lstm.hidden": (1,)}
 
     @staticmethod
-    def gated(forget, enter, candidate):
+    def gated(*projected):
+        forget, enter, candidate = projected
         more = jax.nn.softplus(-enter) - jax.nn.softplus(-forget)  # log f - log i
         return jax.nn.sigmoid(more), jax.nn.sigmoid(-more) * positive(candidate)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
 from models.attention import check_divides
 from models.layers import Linear
@@ -44,7 +45,7 @@ class MLSTM(Mixer):
         self.core = Linear(D, 3 * D, dtype=dtype, rngs=rngs)  # queries, keys, values
         self.gates = Linear(D, 2 * self.heads, dtype=dtype, rngs=rngs)  # input, forget
         keep_H = jnp.linspace(3.0, 6.0, self.heads)  # the heads forget in 20 to 400 tokens
-        self.gates.bias[...] = self.gates.bias[...].at[self.heads :].set(keep_H)
+        self.gates.bias = nnx.Param(jnp.zeros(2 * self.heads).at[self.heads :].set(keep_H))
         self.leave = Linear(D, D, dtype=dtype, rngs=rngs)
         self.output = Linear(D, D, dtype=dtype, rngs=rngs)
 
