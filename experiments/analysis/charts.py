@@ -81,10 +81,8 @@ class Axes:
     @property
     def along(self) -> alt.X:
         """x of numbers."""
-        ticks: dict[str, Any] = {}
-        if self.places:
-            whole = all(float(place).is_integer() for place in self.places)
-            ticks = {"values": list(self.places), "format": ",d" if whole else "~g"}
+        whole = all(float(place).is_integer() for place in self.places)
+        ticks: dict[str, Any] = {"values": list(self.places), "format": ",d" if whole else "~g"} if self.places else {}
         return alt.X("x:Q", title=self.x, scale=_scale(self.log_x), axis=_ticks(self.log_x, **ticks))
 
     @property
