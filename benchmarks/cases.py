@@ -7,7 +7,6 @@ from typing import Any
 
 from benchmarks.compare import Comparison
 from benchmarks.contender import Contender
-from models import MODELS
 from models.mixers import MIXERS
 
 CONSTANT = {"steps": 10**6, "every.log": 10**6, "schedule.name": "constant", "schedule.warmup_steps": 0}
@@ -20,7 +19,6 @@ def step(model: str, batch: int, length: int, hidden: int, layers: int, vocab: i
     values = CONSTANT | {f"optimizer.{key}": value for key, value in ADAM.items()}
     values |= {"batch_size": batch, "data.min_length": length, "data.max_length": length, "model.hidden_size": hidden}
     values |= {"model.num_layers": layers, "data.num_symbols": vocab - 3}  # and three specials
-    values |= {"model.embed_size": hidden} if "embed_size" in MODELS[model].options() else {}
     return Contender("ours", f"configs/reverse.py:{model}", values, "one_batch").but("ours", **more)
 
 
@@ -29,7 +27,7 @@ def mixers() -> list[Comparison]:
     found = []
     for length in (512, 2048):
         base, *others = (
-            step("decoder", 8, length // 2, 128, 2, 64, model__mixers=name).but(name)
+            step("decoder", 8, length // 2, 128, 2, 64, model__mixers=name, model__mlp_dim=256).but(name)
             for name in ("gru", "attention", *(other for other in MIXERS if other not in ("gru", "attention")))
         )
         found += [

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from benchmarks.turns import Timed
 from training.command import cli
+from training.command.config_file import override
 from training.run import restore
 
 ROOT = Path(__file__).parents[1]
@@ -59,7 +60,7 @@ class Contender:
 
 def config_of(contender: Contender) -> ConfigDict:
     config = restore.read_config(Path(contender.run)) if contender.run else cli.load(contender.config)
-    config.update_from_flattened_dict(contender.values)
+    override(config, contender.values)
     return config
 
 

@@ -18,7 +18,7 @@ JOINT: dict[str, Any] = {  # a model that JoeyNMT has as well: 5.5 M parameters,
     **{"optimizer.ema_decay": 0.0, "optimizer.eps": 1e-8, "schedule.name": "inverse_square_root"},
 }
 TINY: dict[str, Any] = {
-    **{"model.hidden_size": 16, "model.embed_size": 16, "model.num_layers": 1, "model.num_heads": 2, "cpu_devices": 1},
+    **{"model.hidden_size": 16, "model.num_layers": 1, "model.num_heads": 2, "cpu_devices": 1},
     **{"model.mlp_dim": 16, "batch_size": 2, "data.min_length": 4, "data.max_length": 4, "data.num_symbols": 13},
     **{"data.tokenizer.vocab_size": 64, "tokens_per_batch": 1024, "data.num_buckets": 2, "data.train_examples": 999},
 }

@@ -2,7 +2,7 @@
 
 A config file starts from `base(task, model)`, then sets what its task needs. Values only. Of the model it sets what the
 task asks for; the loader completes it with the architecture's own defaults (`options` of its class in models/), where
-other widths follow model.hidden_size. A comment behind a key is what `--help` says of it.
+other widths follow model.hidden_size, also where a flag sets that. A comment behind a key is what `--help` says of it.
 """
 
 import difflib

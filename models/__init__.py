@@ -1,6 +1,6 @@
 """The architectures by name, and the one way to configure one and to build one."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -51,16 +51,15 @@ MODELS: dict[str, type[Architecture]] = {
 }
 
 
-def configured(name: str, values: Mapping[str, Any] | None = None, *, old: bool = False) -> ConfigDict:
+def configured(name: str, values: Mapping[str, Any] | None = None) -> ConfigDict:
     """The whole config of architecture `name`: `values`, nested or by dotted key, and its own defaults for the rest.
 
-    With `old`, as for a run's recorded config, a key that has gone is left out. Raises ValueError, in one line, for an
-    unknown name or key.
+    Raises ValueError, in one line, for an unknown name or key.
     """
     choices.check("model", name, MODELS)
     given, known = options.flat(values or {}), MODELS[name].options()
     for key, value in given.items():
-        if key not in (*known, "name") and not old:
+        if key not in (*known, "name"):
             raise ValueError(f"model.{key} = {value!r} is not a key; {has_no_key(name, key)}")
     return ConfigDict(options.nested({"name": name} | options.complete(known, given)))
 
@@ -80,7 +79,9 @@ def who_has(key: str) -> list[str]:
 def described(name: str) -> dict[str, str]:
     """The meaning of each key of architecture `name`, and its allowed values."""
     known = MODELS[name].options()
-    said = {key: "; ".join(filter(None, (option.comment, option.allowed))) for key, option in known.items()}
+    said = {
+        key: "; ".join(filter(None, (option.comment, option.followed, option.allowed))) for key, option in known.items()
+    }
     return {"name": "set by the argument", **said}
 
 
@@ -88,6 +89,15 @@ def widths(name: str) -> dict[str, int]:
     """The keys of architecture `name` that are widths, and how many times model.hidden_size each is."""
     known = MODELS[name].options()
     return {"hidden_size": 1} | {key: option.width for key, option in known.items() if option.width}
+
+
+def follow_width(name: str, config: ConfigDict, before: int, given: Collection[str]) -> None:
+    """After an override of hidden_size, which was `before`: the widths of a model's config that followed it follow it
+    still, unless they are `given` (as "model.mlp_dim")."""
+    values = options.flat(config)
+    following = {key: times for key, times in widths(name).items() if values.get(key) == times * before}
+    left = {key: times * config.hidden_size for key, times in following.items() if f"model.{key}" not in given}
+    config.update_from_flattened_dict(left)
 
 
 def set_width(config: ConfigDict, width: int) -> None:

@@ -46,6 +46,11 @@ class Option:
             return f"{self.least or 0:g} or more and less than {self.below:g}"
         return "" if self.least is None else f"{self.least:g} or more"
 
+    @property
+    def followed(self) -> str:
+        """What the default follows, in words; empty if it follows nothing."""
+        return {0: "", 1: "follows hidden_size"}.get(self.width, f"follows hidden_size, {self.width} times as wide")
+
     def check(self, key: str, value: Any) -> None:
         """Raises ValueError, in one line, for a value that the key cannot have."""
         kind = type(value)

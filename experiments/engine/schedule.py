@@ -21,6 +21,7 @@ from experiments.analysis.table import COLUMNS
 from experiments.probes import PROBES
 from experiments.questions.question import MOMENTS, Probing, Question, Run, Tuning
 from training.command import cli
+from training.command.config_file import override
 from training.command.validate import validate
 
 REPORT, TUNE = "report", "tune"
@@ -206,7 +207,7 @@ def _complete(where: str, overrides: str, name: str) -> ConfigDict:
     config = cli.load(where)
     config.lock()
     try:
-        config.update_from_flattened_dict(json.loads(overrides))
+        override(config, json.loads(overrides))
     except (KeyError, TypeError, AttributeError) as error:
         said = " ".join(str(error.args[0] if error.args else error).split())
         raise ValueError(f"{name or where}: {where} does not take these overrides: {said}") from None

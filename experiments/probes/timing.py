@@ -27,6 +27,7 @@ from experiments.probes.measurement import Measurement
 from models import flops
 from models.contract import Architecture, Spec
 from training.command import cli
+from training.command.config_file import override
 from training.machine import mesh, provenance
 from training.run.restore import Restored
 from training.step import params, train_step
@@ -143,7 +144,7 @@ def _batch(run: Restored) -> Batch:
 def _other(run: Restored, name: str, where: str, overrides: Mapping[str, Any]) -> tuple[ConfigDict, Architecture]:
     """Another architecture on the run's task, untrained: its cost does not depend on its weights."""
     config = cli.load(where)
-    config.update_from_flattened_dict(dict(overrides))
+    override(config, overrides)
     if config.task != run.config.task:
         raise ValueError(f"throughput: {name} = {where} is of another task; use one of {run.config.task}, the run's")
     config.data = run.config.data

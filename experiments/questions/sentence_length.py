@@ -180,6 +180,7 @@ def _smoke() -> Iterator[Run]:
         "data.eval_passes": 1,
         "data.train_examples": 32,
         "eval_examples": 8,
+        "model.attention.size": 128,  # as it was when widths did not follow hidden_size
     }
     copies = {"data.max_length": 8, "data.long_length": 12, "data.val_examples": 32, "data.test_examples": 32}
     for arm, system in ((ALL, ADDITIVE), (COPIES, FIXED)):

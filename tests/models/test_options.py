@@ -80,11 +80,6 @@ def test_a_key_of_another_architecture_is_refused_with_what_there_is():
         models.configured("gru", {"attention": {"sizes": 2}})
 
 
-def test_an_old_config_loses_what_has_gone():
-    old = models.configured("transformer", {"name": "transformer", "hidden_size": 32, "gone": 1}, old=True)
-    assert "gone" not in old and old.hidden_size == 32
-
-
 def test_a_whole_number_is_taken_for_a_number():
     assert flat(models.configured("lstm", {"forget_bias": 2}))["forget_bias"] == 2.0
     models.check_values(models.configured("lstm", {"forget_bias": 2}))

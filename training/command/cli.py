@@ -129,12 +129,14 @@ def parse(argv: Sequence[str], description: str = "") -> Options:
     file, _ = usage.split(where)
     with user_errors(file):
         config = load(where)
-        name, task = config.model.name, config.task
+        name, task, width = config.model.name, config.task, config.model.hidden_size
         _check_keys(file, words, config)
         config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=["", *words])
         _read(values, file, words, config)
         config = values.config
-    if not any(re.match(r"--?config\.schedule\.warmup_steps\b", word) for word in words):
+    given = [match[1] for word in words if (match := re.match(r"--?config\.([\w.]+)", word))]
+    models.follow_width(name, config.model, width, given)
+    if "schedule.warmup_steps" not in given:
         config.schedule.warmup_steps = min(config.schedule.warmup_steps, config.steps)
     if usage.WORDS & set(argv):
         print(usage.of_config(where, flat(config), models.described(name)))

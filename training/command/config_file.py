@@ -7,7 +7,7 @@ import difflib
 import importlib.util
 import inspect
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,13 @@ def load(where: str) -> ConfigDict:
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
     return config
+
+
+def override(config: ConfigDict, values: Mapping[str, Any]) -> None:
+    """Sets values by dotted key. Widths that follow model.hidden_size follow it, as they do on the command line."""
+    name, before = config.model.name, config.model.hidden_size
+    config.update_from_flattened_dict(dict(values))
+    models.follow_width(name, config.model, before, values)
 
 
 def _get_config(file: str) -> Callable[[str], Any]:

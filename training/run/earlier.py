@@ -42,6 +42,12 @@ def completed(config: Config) -> dict[str, Any]:
     return base | model | before | {key: value for key, value in config.items() if not _went(key, value)}
 
 
+def of_model(config: Config) -> dict[str, Any]:
+    """The model's values, without those of keys that its architecture no longer has."""
+    known = _options(config)
+    return {key: config[whole] for key in known if (whole := f"model.{key}") in config}
+
+
 def _went(key: str, value: Any) -> bool:
     return key in GONE and (list(value) if isinstance(value, tuple) else value) == GONE[key]
 

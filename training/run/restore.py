@@ -48,9 +48,9 @@ def read_config(workdir: Path) -> ConfigDict:
         path = workdir / "config.json"
         raise FileNotFoundError(f"--workdir = {workdir} holds no run (there is no {path}); give the folder of a run")
     _check_kinds(workdir / "config.json", flat(found["config"]))
-    whole = nested(earlier.completed(flat(found["config"])))
-    config = ConfigDict({"data": {}} | whole)
-    config.model = models.configured(config.model.name, whole["model"], old=True)
+    whole = earlier.completed(flat(found["config"]))
+    config = ConfigDict({"data": {}} | nested(whole))
+    config.model = models.configured(config.model.name, earlier.of_model(whole))
     return config
 
 

@@ -6,6 +6,9 @@ import pytest
 
 from experiments.engine import schedule
 from experiments.questions.question import Probing, Run, Tuning, changed, doubled, over_seeds
+from models.options import flat
+from training.command import cli
+from training.run import identity
 
 CONFIG = "configs/recall.py:gru"
 FIXED = [run for system in ("a", "b") for run in over_seeds(Run(CONFIG, {"system": system}), 2)]
@@ -145,6 +148,14 @@ def test_what_is_chosen_reaches_the_config_and_short_trials_have_their_own_value
     trial, *_, report = found.runs
     assert (trial.config.steps, trial.config.seed) == (5, 1000) and trial.overrides["steps"] == 5
     assert (report.config.steps, report.config.optimizer.learning_rate, report.config.seed) == (600, 0.1, 1)
+
+
+@pytest.mark.parametrize(("values", "mlp_dim"), [({}, 64), ({"model.mlp_dim": 256}, 256)])
+def test_a_run_has_the_config_that_its_command_by_hand_gives(values, mlp_dim):
+    where, overrides = "configs/recall.py:transformer", {"model.hidden_size": 16, "steps": 200, **values}
+    words = [f"--config={where}", "--workdir=runs/never", *(f"--config.{key}={one}" for key, one in overrides.items())]
+    made, by_hand = schedule.complete(where, overrides), cli.parse(words).config
+    assert made.model.mlp_dim == mlp_dim and identity.differing(flat(made), flat(by_hand)) == []
 
 
 def test_what_a_grid_may_not_have():

@@ -57,6 +57,22 @@ def test_a_short_run_warms_up_as_long_as_it_is():
     assert cli.parse(recall("--config.steps=500")).config.schedule.warmup_steps == 100
 
 
+def test_widths_follow_a_flag_s_width_unless_a_flag_or_the_task_sets_them(tmp_path):
+    def model(*words, name="transformer", file=RECALL):
+        return cli.parse([f"--config={file}:{name}", "--workdir=runs/never", *words]).config.model
+
+    assert model("--config.model.hidden_size=16").mlp_dim == 64
+    assert model("--config.model.hidden_size", "16", name="gru").embed_size == 16
+    assert model("--config.model.hidden_size=16", name="gru_attention").attention.size == 16
+    for words in (("--config.model.mlp_dim=256",), ("--config.model.mlp_dim", "256")):  # as wide as without them
+        assert model("--config.model.hidden_size=16", *words).mlp_dim == 256
+    own = tmp_path / "own.py"
+    own.write_text(
+        (ROOT / RECALL).read_text().replace("    return config", "    config.model.mlp_dim = 24\n    return config")
+    )
+    assert model("--config.model.hidden_size=16", file=own).mlp_dim == 24
+
+
 def test_the_config_is_printed(capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.parse(recall("--config.seed=3", "--print_config"))

@@ -4,7 +4,7 @@ import pytest
 
 from models.options import flat
 from training.command import cli
-from training.run import identity
+from training.run import earlier, identity
 
 RECALL = flat(cli.load("configs/recall.py:gru"))
 
@@ -25,6 +25,34 @@ def test_what_changes_speed_counts_where_time_is_measured(key):
 @pytest.mark.parametrize("key", ["steps", "seed", "every.eval", "cpu_devices", "best.metric", "data.num_keys"])
 def test_what_changes_numbers_counts(key):
     assert identity.differing(RECALL, {**RECALL, key: "another"}) == [key]
+
+
+PRINTED = {"every.log", "every.save", "keep", "profile", "tracker.name"} | {
+    f"wandb.{key}" for key in ("mode", "project", "group", "name")
+}
+SPEED = {"deterministic", "keep_pages", "model.remat", "workers"}
+PLACES = {"data.cache_dir", "data.dir", "data.file"} | {
+    f"data.{split}_{side}" for split in ("train", "val", "test") for side in ("source", "target")
+}
+
+
+FAMILIES = (
+    "recall.py:gru_attention",
+    "multi30k_joined.py:rnn",
+    "translate.py:transformer",
+    "shakespeare.py:decoder",
+    "adding.py:conv_decoder",
+)
+
+
+@pytest.mark.parametrize(
+    ("where", "timed"), [*((where, False) for where in FAMILIES), ("recall.py:lstm_decoder", True)]
+)
+def test_another_value_of_every_other_key_is_another_run(where, timed):
+    config = flat(cli.load(f"configs/{where}"))
+    another = {key: "another" for key in config} | {"data.tokenizer.name": "bpe"}
+    counted = {key for key in config if identity.differing(config, {**config, key: another[key]}, timed=timed)}
+    assert counted == config.keys() - PRINTED - PLACES - (set() if timed else SPEED)
 
 
 def test_where_text_lies_is_no_part_of_a_run():
@@ -74,6 +102,10 @@ def test_of_a_model_and_of_a_task_too():
 @pytest.mark.parametrize("key", ["model.window", "data.once", "new"])
 def test_one_that_has_gone_differs(key):
     assert identity.differing(RECALL, {**RECALL, key: 64}) == identity.differing({**RECALL, key: 64}, RECALL) == [key]
+
+
+def test_a_model_is_built_without_what_has_gone():
+    assert earlier.of_model({"model.name": "gru", "model.hidden_size": 32, "model.gone": 1}) == {"hidden_size": 32}
 
 
 @pytest.mark.parametrize(
