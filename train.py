@@ -99,8 +99,13 @@ def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, pr
         with (
             Tracker(workdir, config, first_step=done, active=main_process) as tracker,
             Profile(workdir / "profile", active=config.profile and main_process) as profile,
-            Watchdog(tracker.say, done) as watchdog,
-            trainer.compiling_ahead(pipeline.one_of_each_shape(task, batching, plan, start=done), validation),
+            trainer.compiling_ahead(
+                pipeline.one_of_each_shape(task, batching, plan, start=done),
+                validation,
+                unneeded=lambda: stop.requested,
+                say=tracker.say,
+            ),
+            Watchdog(tracker.say, done) as watchdog,  # ends first: what the end waits for is no step
         ):
             tracker.say(run_report.opening(config.model.name, config.task, task.notes, trainer.weights, done, workdir))
             clock.listeners = [tracker.doing, watchdog.doing]

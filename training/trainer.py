@@ -75,9 +75,13 @@ class Trainer:
         return metrics
 
     def compiling_ahead(
-        self, coming: Iterable[Batch], validation: Iterable[Batch]
+        self,
+        coming: Iterable[Batch],
+        validation: Iterable[Batch],
+        unneeded: Callable[[], bool],
+        say: Callable[[str], None],
     ) -> contextlib.AbstractContextManager[None]:
-        """While the body runs, a thread compiles what batches like `coming` and `validation` need."""
+        """While the body runs, a thread compiles what batches like `coming` and `validation` need: `programs.ahead`."""
         if not self._several_shapes or jax.process_count() > 1:  # processes must compile in one order
             return contextlib.nullcontext()
         params, step = programs.abstract(self.state["params"]), programs.abstract(self.state["step"])
@@ -89,7 +93,7 @@ class Trainer:
             for batch in coming
         )
         evaluating = (functools.partial(self._eval_step.prepare, params, batch) for batch in validation)
-        return programs.ahead(itertools.chain(training, evaluating))
+        return programs.ahead(itertools.chain(training, evaluating), unneeded, say)
 
     def wait(self) -> None:
         """Waits until the device has done every step so far."""

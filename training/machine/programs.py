@@ -66,15 +66,22 @@ def abstract(tree: Any) -> Any:
     )
 
 
+PATIENCE = 5.0
+"""Seconds until it is said what the end of a run waits for."""
+
+
 @contextlib.contextmanager
-def ahead(prepare: Iterable[Callable[[], object]]) -> Iterator[None]:
-    """Calls the functions one after the other in a thread while the body runs, and no further one after it."""
+def ahead(
+    prepare: Iterable[Callable[[], object]], unneeded: Callable[[], bool], say: Callable[[str], None]
+) -> Iterator[None]:
+    """Calls the functions one after the other in a thread while the body runs, and no further one after it, or once
+    they are `unneeded`. A program that compiles cannot be interrupted: the end waits for it, and says so."""
     ended = threading.Event()
 
     def work() -> None:
         with contextlib.suppress(Exception):  # whoever needs the program meets the same
             for one in prepare:
-                if ended.is_set():
+                if ended.is_set() or unneeded():
                     return
                 one()
 
@@ -84,7 +91,10 @@ def ahead(prepare: Iterable[Callable[[], object]]) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        thread.join()
+        thread.join(PATIENCE)
+        if thread.is_alive():
+            say("waiting for a program that still compiles")
+            thread.join()
 
 
 def check_memory(program: jax.stages.Compiled, name: str) -> None:

@@ -7,7 +7,12 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from training.machine.programs import Programs, abstract, ahead
+from training.machine import programs as machine
+from training.machine.programs import Programs, abstract
+
+
+def ahead(prepare, unneeded=lambda: False, say=lambda line: None):
+    return machine.ahead(prepare, unneeded, say)
 
 
 @pytest.fixture
@@ -73,6 +78,34 @@ def test_the_body_s_end_ends_the_thread():
         assert first.wait(60)
         threading.Timer(0.05, go.set).start()
     assert called == ["slow"] and "compile" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_the_end_says_once_that_it_waits_for_the_program_under_way(monkeypatch):
+    monkeypatch.setattr(machine, "PATIENCE", 0.01)
+    called, said, first, go = [], [], threading.Event(), threading.Event()
+
+    def slow():
+        first.set()
+        assert go.wait(60)
+        called.append("slow")
+
+    def say(line):
+        said.append(line)
+        go.set()
+
+    with ahead([slow, lambda: called.append("next")], say=say):
+        assert first.wait(60)
+    assert called == ["slow"] and said == ["waiting for a program that still compiles"]
+
+
+def test_what_is_unneeded_is_not_begun_even_before_the_end():
+    called, asked = [], threading.Event()
+    with ahead([asked.set, lambda: called.append("next")], unneeded=asked.is_set):
+        assert asked.wait(60)
+        for thread in threading.enumerate():
+            if thread.name == "compile":
+                thread.join()
+        assert called == []
 
 
 def test_what_fails_ahead_is_told_to_whoever_needs_it():

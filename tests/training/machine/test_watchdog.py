@@ -1,5 +1,6 @@
 """A run that stands still says what it waits for, once; a slow one is left in peace."""
 
+import contextlib
 import re
 import threading
 import time
@@ -121,3 +122,24 @@ def test_a_run_is_watched(tmp_path, monkeypatch, capsys):
     with compiled_in_haste():
         train.train(config("recall", "gru", steps=4), tmp_path / "run", probes=[slow])
     assert re.search(r"step 4: \d+ s without a step, waiting for the evaluation", "".join(told))
+
+
+def test_what_the_end_of_a_run_waits_for_is_no_step(tmp_path, monkeypatch, capsys):
+    """Programs that are compiled ahead outlast the watch over steps."""
+    over = []
+
+    class Seen(Watchdog):
+        def __exit__(self, *error):
+            super().__exit__(*error)
+            over.append("watch")
+
+    @contextlib.contextmanager
+    def ahead(*arguments, unneeded, say):
+        yield
+        over.append("programs")
+
+    monkeypatch.setattr(train, "Watchdog", Seen)
+    monkeypatch.setattr(train.Trainer, "compiling_ahead", ahead)
+    monkeypatch.setattr(train.signals.StopRequest, "agreed", lambda stop, at: True)
+    assert train.train(config("recall", "gru"), tmp_path / "run") == {}
+    assert over == ["watch", "programs"] and "stopped at step 0 as asked" in capsys.readouterr().err
