@@ -29,7 +29,7 @@ from pathlib import Path
 import jax
 
 from experiments.analysis import moved, table
-from experiments.engine import publish, results, sitting
+from experiments.engine import publish, results, sitting, text_folder
 from experiments.engine.results import Folders, Store
 from experiments.engine.sitting import Sitting
 from experiments.engine.study import Study
@@ -71,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
         print(*(f"{name:16} {claim}" for name, claim in claims().items()), sep="\n")
         return 0
     jax.config.update("jax_platforms", "cpu")  # of this process, which counts; an accelerator is its workers' alone
-    with user_errors():
+    with user_errors(), text_folder.named():
         name, scale = options.question, options.scale
         question, folders = find(name), Folders.of(name, scale, options.runs, options.results)
         committed = folders.tables() if options.fresh else []

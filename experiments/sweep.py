@@ -27,7 +27,7 @@ import jax
 
 from data import whole_file
 from experiments.analysis import table
-from experiments.engine import publish, results, sitting
+from experiments.engine import publish, results, sitting, text_folder
 from experiments.engine.ablation import LONGEST, MEASURES, RATE, Ablation
 from experiments.engine.results import Folders
 from experiments.engine.sitting import Sitting
@@ -180,7 +180,7 @@ def page(study: Study, rows: Sequence[Mapping[str, str]], command: str, caption:
 def main(argv: Sequence[str]) -> int:
     options = parse(argv)
     jax.config.update("jax_platforms", "cpu")  # of this process, which counts; an accelerator is its jobs' alone
-    with user_errors():
+    with user_errors(), text_folder.named():
         asked, name = ablation(options), name_of(options)
         runs = options.runs or Path("runs") / name
         folders, chosen = Folders(runs, runs / asked.results, None), options.sitting

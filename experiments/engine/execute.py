@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from experiments.engine import results, trial
+from experiments.engine import results, text_folder, trial
 from experiments.engine.jobs import End, Executor
 from experiments.engine.progress import Progress, duration, last_step
 from experiments.engine.study import Study
@@ -79,9 +79,10 @@ class _Sitting:
             self._tell(spec, duration(seconds) if seconds else "diverged")
         for end in ended:
             if (left := end.job.left) and not stopped:  # the first is where it ended
-                self.failed[left[0].name] = f"{end.how}; see {end.job.log}"
+                how = text_folder.told(end.how)
+                self.failed[left[0].name] = f"{how}; see {end.job.log}"
                 self._lost.add(left[0].workdir)
-                self._tell(left[0], f"failed: {end.how}")
+                self._tell(left[0], f"failed: {how}")
         return bool(finished or ended)
 
     def _tell(self, spec: Spec, what: str) -> None:

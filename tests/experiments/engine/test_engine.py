@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import experiments.engine.results
+from data import tfds_source
 from experiments import figure, questions, run
 from experiments.analysis import table
 from experiments.engine import estimate, publish, schedule, sitting
@@ -320,6 +321,18 @@ def test_mistakes_are_one_line(argv, said, capsys, tmp_path):
     error = capsys.readouterr().err
     assert stopped.value.code == 2 and said in error and error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_text_that_is_not_to_be_had_ends_with_this_command_s_option(capsys, tmp_path, monkeypatch):
+    def prepared(name, folder):
+        raise ValueError(f"data.name = {name!r} cannot be downloaded here; {tfds_source._elsewhere(name)}")
+
+    monkeypatch.setattr(tfds_source, "prepared", prepared)
+    with pytest.raises(SystemExit) as stopped:
+        run.main(["head_count", *words(tmp_path, "--only=task=multi30k", "--dry-run")[1:]])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and error.count("\n") == 1 and "data.dir" not in error
+    assert "point --data at a folder that holds train.de.gz" in error
 
 
 def test_a_missing_table(tmp_path, capsys):

@@ -101,6 +101,16 @@ def test_the_first_without_rows_has_failed_and_the_others_go_on(tmp_path, capsys
     assert "a seed 1: failed: MemoryError: none left" in capsys.readouterr().err
 
 
+def test_a_run_without_its_text_names_the_command_s_option(tmp_path, capsys):
+    class Offline(Pretending):
+        def do(self, spec):
+            raise ValueError("data.name = 'x' cannot be downloaded; point data.dir at a folder")
+
+    outcome = execute(study(tmp_path, cells("a", seeds=1)), Offline())
+    assert "cannot be downloaded; point --data at a folder; see " in outcome.failed["a seed 0"]
+    assert "point --data at a folder" in capsys.readouterr().err
+
+
 def test_success_is_rows_and_no_exit_status(tmp_path):
     class Empty(Pretending):
         def do(self, spec):

@@ -16,7 +16,10 @@ from experiments.engine.study import Study
 from experiments.engine.version import Version
 from experiments.questions import QUESTIONS, find
 from experiments.questions.question import Probing, Run
+from models.options import flat
 from tests.data.texts import write_folder
+from training.command import cli
+from training.run import earlier, identity
 
 
 def question(number: int = 1, probes: tuple[Probing, ...] = ()) -> types.SimpleNamespace:
@@ -126,11 +129,23 @@ def test_the_processor_has_a_name():
     assert results._processor() not in ("", "cpu")
 
 
+def check_config(recorded: dict[str, Any]) -> None:
+    """Completing a recorded config changes no value of it, and gives it every key that a config has today."""
+    whole = identity.values(earlier.IN_TABLES | recorded, timed=True)
+    left = {key: value for key, value in recorded.items() if key not in earlier.GONE}
+    assert left.items() <= whole.items()
+    now = cli.load(f"configs/{recorded['task']}.py:{recorded['model.name']}")
+    assert whole.keys() == identity.values(flat(now), timed=True).keys()
+
+
 @pytest.mark.parametrize("name", sorted(QUESTIONS))
 def test_committed_runs_count(name, tmp_path):
     """A new config key makes none of them unfinished; raise the question's VERSION where its numbers change. What is of
-    an earlier version is under review until this one has been run."""
+    an earlier version is under review until this one has been run: its grid has gone, so of its rows only the configs
+    are checked."""
     everything = table.read(results.PUBLISHED / name / "cpu" / "table.parquet")
+    for text in everything["config"].unique():
+        check_config(json.loads(text))
     if set(everything["version"]) != {find(name).VERSION}:
         assert find(name).UNDER_REVIEW and everything["version"].max() < find(name).VERSION
         return
