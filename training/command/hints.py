@@ -33,10 +33,12 @@ def way_out(key: str, config: Mapping[str, Any], flags: Collection[str] = ()) ->
 
 
 def near(key: str, keys: Collection[str]) -> list[str]:
-    """The nearest of `keys`; several where they are equally near."""
+    """The nearest of `keys`; several where they are equally near, and of many those in the fewest groups."""
     likely = {other: _likeness(key, other) for other in keys}
     best = max(likely.values(), default=0.0)
     found = [other for other, value in likely.items() if value == best > 0]
+    if len(found) > MOST:
+        found = [other for other in found if other.count(".") == min(one.count(".") for one in found)]
     return found if len(found) <= MOST else []
 
 
