@@ -54,12 +54,12 @@ class FuzzyRecall(Synthetic):
         pairs = room // (shortest_key + 1) + 1
         key_size_BP = shortest_key + random.integers(key_B, 1, pairs, self.max_key - shortest_key + 1)
         each_BP = random.keys(0, 1, np.arange(pairs)) + key_B[:, None]
-        key_BPM = self._motifs(each_BP, self.num_key_tokens, self.max_key)
+        key_BPM = motifs(each_BP, self.num_key_tokens, self.max_key)
         code_BP = code(key_BPM, key_size_BP, self.num_key_tokens)
         # What is drawn for a value depends on the example and the key alone, wherever in it the key stands.
         own_BP = random.keys(0, 2, code_BP) + key_B[:, None]
         value_size_BP = 1 + random.integers(own_BP.ravel(), 2, 1, self.max_value).reshape(code_BP.shape)
-        value_BPM = self.num_key_tokens + self._motifs(own_BP, self.num_value_tokens, self.max_value)
+        value_BPM = self.num_key_tokens + motifs(own_BP, self.num_value_tokens, self.max_value)
 
         # The pairs that there is room for, then one of them again; the others are not used.
         count_B1 = (np.cumsum(key_size_BP + value_size_BP, axis=1) <= room).sum(axis=1, keepdims=True)
@@ -90,10 +90,15 @@ class FuzzyRecall(Synthetic):
         space = self.source_length / len(m) * np.log2(self.num_key_tokens)  # at least
         return cut(token_BN[:, :-1], given_BN[:, :-1], self.source_length, space)
 
-    @staticmethod
-    def _motifs(key_BP: np.ndarray, num_tokens: int, longest: int) -> np.ndarray:
-        """(B, P, longest) different tokens from 0."""
-        return random.distinct(key_BP.ravel(), 1, longest, num_tokens).reshape(*key_BP.shape, longest)
+
+def motifs(key_BP: np.ndarray, num_tokens: int, longest: int) -> np.ndarray:
+    """(B, P, longest) different tokens from 0: each the so many-th of those that are not taken yet."""
+    left_M = num_tokens - np.arange(longest)
+    token_BPM = random.integers(key_BP.ravel(), 1, longest, left_M).reshape(*key_BP.shape, longest)
+    for m in range(1, longest):
+        for taken_BP in np.moveaxis(np.sort(token_BPM[:, :, :m], axis=2), 2, 0):
+            token_BPM[:, :, m] += token_BPM[:, :, m] >= taken_BP
+    return token_BPM
 
 
 def code(motif_BPM: np.ndarray, size_BP: np.ndarray, num_tokens: int) -> np.ndarray:

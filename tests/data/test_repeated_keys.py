@@ -5,8 +5,8 @@ import importlib
 import numpy as np
 import pytest
 
-from data import build
-from data.tasks.fuzzy_recall import code, last_same
+from data import build, random
+from data.tasks.fuzzy_recall import code, last_same, motifs
 from data.tasks.repeated_keys import cut
 from data.tasks.synthetic import FIRST
 
@@ -63,6 +63,13 @@ def test_keys_of_motifs_are_long_in_evaluation_and_of_any_length_in_training():
                 assert len(set(tokens[start:stop])) == stop - start  # no token twice in a motif
         np.testing.assert_allclose(sizes["key"][1:] / sizes["key"].sum(), wanted, atol=0.03)
         np.testing.assert_allclose(sizes["value"][1:] / sizes["value"].sum(), [1 / 3] * 3, atol=0.05)
+
+
+def test_every_motif_is_as_likely_as_another():
+    drawn = motifs(random.keys(0, 0, np.arange(24_000)).reshape(2, -1), num_tokens=4, longest=3).reshape(-1, 3)
+    kinds, counts = np.unique(drawn, axis=0, return_counts=True)
+    assert len(kinds) == 24 and all(len(set(kind)) == 3 for kind in kinds.tolist())
+    np.testing.assert_allclose(counts, 1000, atol=120)
 
 
 def test_motifs_are_told_apart():
