@@ -3,7 +3,8 @@
     python train.py --config=configs/noisy_recall.py:gru_decoder --workdir=runs/noisy-recall-gru-decoder
     python train.py --config=configs/noisy_recall.py:transformer_decoder,mad --workdir=runs/noisy-recall-mad
 
-Expected: not measured yet.
+Expected (small, 1,000 steps, on 2 shared cores of an Intel Xeon, commit 1f9759c): transformer_decoder 0.9997 of
+test; chance 0.125.
 """
 
 from configs import common

@@ -3,7 +3,8 @@
     python train.py --config=configs/odds_first.py:gru_decoder --workdir=runs/odds-first-gru-decoder
     python train.py --config=configs/odds_first.py:transformer_decoder,deletang --workdir=runs/odds-first-deletang
 
-Expected: not measured yet.
+Expected (small, 3,000 steps, on 2 shared cores of an Intel Xeon, commit 9852ea0): gru_decoder 0.750 of test and
+0.554 of test_long, in 49 s of CPU time; chance 0.5.
 """
 
 from configs import common
