@@ -67,6 +67,10 @@ def configure(workdir: Path, keep_pages: bool, cpu_devices: int, deterministic: 
         jax.config.update("jax_num_cpu_devices", cpu_devices)
     else:
         cpu_devices = jax.config.values["jax_num_cpu_devices"]  # JAX_NUM_CPU_DEVICES
+    if cpu_devices == 0:
+        raise ValueError(
+            f"{'XLA_FLAGS' if forced else 'JAX_NUM_CPU_DEVICES'} asks for 0 devices of a CPU; use 1 or more"
+        )
     if cpu_devices > 1 and "NPROC" not in os.environ:
         # The devices of a CPU share one pool of threads, as many as there are cores, and a device that waits for the
         # others in an all-reduce holds a thread: on a busy machine the waiting can hold all of them (docs/log.md).

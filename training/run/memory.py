@@ -1,6 +1,9 @@
 """Checks that a run fits the machine before anything is allocated, and explains it when memory runs out later."""
 
+import contextlib
+
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 import models
@@ -18,22 +21,38 @@ LOWER = (
 """What takes less memory in training."""
 
 LARGEST = 2**31 - 1
+DEEP = 32  # layers
 
 
 def check_parameters(model: ConfigDict, recipe: Recipe, spec: Spec) -> None:
     """Raises ValueError, in one line, if parameters, gradients and optimizer are more than a device holds, or if the
     model refuses its values or the task."""
 
-    def start() -> train_step.State:
-        built = models.build(model.name, model, spec, jax.random.key(recipe.seed))
-        return train_step.initial_state(params.flatten(built), recipe.optimizer)
+    def sizes(layers: int) -> np.ndarray:
+        """Parameters, and bytes with gradients and optimizer."""
+        config = model.copy_and_resolve_references()
+        config.num_layers = layers
 
-    state, there = jax.eval_shape(start), device_bytes()
-    needed = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves((state, state["params"])))  # and the gradients
+        def start() -> train_step.State:
+            built = models.build(model.name, config, spec, jax.random.key(recipe.seed))
+            return train_step.initial_state(params.flatten(built), recipe.optimizer)
+
+        state = jax.eval_shape(start)
+        size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves((state, state["params"])))
+        return np.array([params.count(state["params"]), size])
+
+    layers, there, found = model.num_layers, device_bytes(), np.zeros(2)
+    if layers > DEEP:  # all of them take minutes to trace; where there are far too many, a few tell
+        with contextlib.suppress(ValueError):  # fewer than a pattern of mixers has
+            few, fewer = sizes(8), sizes(4)
+            found = few + (layers - 8) * (few - fewer) // 4
+    if found[1] < 2 * there:
+        found = sizes(layers)
+    num_params, needed = found.tolist()
     if needed > there:
         raise ValueError(
             f"model.hidden_size = {model.hidden_size} and the other sizes make "
-            f"{params.count(state['params']):,} parameters: with gradients and optimizer {needed / 1e9:,.1f} "
+            f"{num_params:,} parameters: with gradients and optimizer {needed / 1e9:,.1f} "
             f"{_has(there)}; lower model.hidden_size, model.num_layers or the vocabulary"
         )
 

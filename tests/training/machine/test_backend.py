@@ -50,6 +50,12 @@ def test_devices_of_one_cpu_have_threads_to_wait_in(tmp_path, monkeypatch, force
     assert os.environ["PJRT_NPROC"] == "5"
 
 
+def test_a_cpu_of_no_devices_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=0")
+    with pytest.raises(ValueError, match="XLA_FLAGS asks for 0 devices of a CPU; use 1 or more"):
+        backend.configure(tmp_path / "run", False, 1, False)
+
+
 def test_one_device_has_what_xla_takes(tmp_path, monkeypatch):
     monkeypatch.delenv("PJRT_NPROC", raising=False)
     backend.configure(tmp_path / "run", False, 1, False)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 import data
+import models
 import train
 from data import pipeline
 from tests.training import runs
@@ -14,6 +15,7 @@ from tests.training.processes import ROOT
 from training.command import cli
 from training.machine import programs
 from training.run import memory
+from training.step import params
 from training.step.train_step import Recipe
 
 
@@ -35,6 +37,25 @@ def test_what_fits_goes_on(small):
 def test_parameters_gradients_and_both_moments_must_fit(small):
     with pytest.raises(ValueError, match=r"model\.hidden_size = 512 and the other .* 0\.0 GB a device; lower model"):
         check(model__hidden_size=512)
+
+
+def test_many_layers_are_refused_without_being_traced(small, monkeypatch):
+    built, build = [], memory.models.build
+    monkeypatch.setattr(
+        memory.models, "build", lambda name, c, *rest: (built.append(c.num_layers), build(name, c, *rest))[1]
+    )
+    with pytest.raises(ValueError) as error:
+        check(model__num_layers=1000)
+    assert max(built) == 8
+    (layer,) = {few - fewer for few, fewer in ((parameters(8), parameters(7)), (parameters(5), parameters(4)))}
+    assert f" make {parameters(8) + 992 * layer:,} parameters" in str(error.value)
+
+
+def parameters(num_layers):
+    config = runs.config("recall", "gru", model__num_layers=num_layers)
+    spec = data.build(config.task, config.data).spec
+    key = jax.random.key(0)
+    return params.count(jax.eval_shape(lambda: params.flatten(models.build("gru", config.model, spec, key))))
 
 
 @pytest.mark.parametrize("values", [{}, {"loss_positions": 1}])
