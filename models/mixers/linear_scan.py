@@ -1,8 +1,9 @@
-"""Linear recurrences in parallel over the sequence: as an associative scan, or chunk by chunk.
+"""Linear recurrences in parallel over the sequence: many chunks at once, or chunk by chunk.
 
 Dims: B batch, T tokens, C tokens of a chunk, N chunks; `...` any more axes of the state.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -31,22 +32,46 @@ def linear_scan(
 
 @jax.custom_vjp
 def from_zero(keep_BT: Num[Array, "#B T ..."], enter_BT: Num[Array, "B T ..."]) -> Num[Array, "B T ..."]:
-    """h_t = a_t h_{t-1} + b_t with h_0 = 0 before the first, in about 2 log T rounds (Blelloch 1990, section 1.4).
+    """h_t = a_t h_{t-1} + b_t with 0 before the first.
 
-    Its gradient is the same recurrence backwards, which keeps h alone; differentiating the rounds keeps all of them.
+    Its gradient is the same recurrence backwards, which keeps h alone; differentiating a scan keeps all it computes.
     """
-    return _associative(keep_BT, enter_BT)
+    return _in_two_rounds(keep_BT, enter_BT)
 
 
-def _associative(keep: Array, enter: Array, reverse: bool = False) -> Array:
-    def then(first: tuple[Array, Array], second: tuple[Array, Array]) -> tuple[Array, Array]:
-        return second[0] * first[0], second[0] * first[1] + second[1]
+def _in_two_rounds(keep: Array, enter: Array, reverse: bool = False) -> Array:
+    """About sqrt(T) chunks of sqrt(T) tokens: all chunks at once from zero, then what each leaves to the next.
 
-    return jax.lax.associative_scan(then, (keep, enter), reverse=reverse, axis=1)[1]
+    Since (a, b) then (a', b') is (a' a, a' b + b'), an associative scan gives the same in 2 log T rounds
+    (`jax.lax.associative_scan`). It compiles for seconds, and on a CPU it walks over memory in long strides.
+    """
+    B, T = enter.shape[:2]
+    size = math.isqrt(max(T - 1, 0)) + 1
+    more = -T % size
+
+    def split(x: Array, filling: int) -> Array:
+        x = jnp.pad(x, [(0, 0), (0, more), *[(0, 0)] * (x.ndim - 2)], constant_values=filling)
+        return jnp.moveaxis(x.reshape(len(x), -1, size, *x.shape[2:]), 2, 0)
+
+    def within(before: tuple[Array, Array], at: tuple[Array, Array]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        keep, enter = at
+        after = keep * before[0], keep * before[1] + enter
+        return after, after
+
+    def across(h: Array, at: tuple[Array, Array]) -> tuple[Array, Array]:
+        return at[0] * h + at[1], h
+
+    keep_CBN, enter_CBN = split(keep, 1), split(enter, 0)
+    nothing = jnp.ones_like(keep_CBN[0]), jnp.zeros_like(enter_CBN[0])
+    ends, (kept_CBN, h_CBN) = jax.lax.scan(within, nothing, (keep_CBN, enter_CBN), reverse=reverse)
+    by_chunk = tuple(x_BN.swapaxes(0, 1) for x_BN in ends)
+    _, before_NB = jax.lax.scan(across, jnp.zeros_like(enter[:, 0]), by_chunk, reverse=reverse)
+    h_CBN += kept_CBN * before_NB.swapaxes(0, 1)
+    return jnp.moveaxis(h_CBN, 0, 2).reshape(B, T + more, *enter.shape[2:])[:, :T]
 
 
 def _forward(keep, enter):
-    h = _associative(keep, enter)
+    h = _in_two_rounds(keep, enter)
     return h, (keep, h)
 
 
@@ -54,7 +79,7 @@ def _backward(kept, d_h):
     """d b_t = d h_t + a_{t+1} d b_{t+1} and d a_t = h_{t-1} d b_t."""
     keep, h = kept
     later = jnp.concatenate([keep[:, 1:], jnp.zeros_like(keep[:, :1])], axis=1)
-    d_enter = _associative(later, d_h, reverse=True)
+    d_enter = _in_two_rounds(later, d_h, reverse=True)
     before = jnp.concatenate([jnp.zeros_like(h[:, :1]), h[:, :-1]], axis=1)
     d_keep = d_enter * before
     return d_keep if len(keep) == len(h) else d_keep.sum(0, keepdims=True), d_enter
