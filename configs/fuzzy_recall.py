@@ -3,7 +3,8 @@
     python train.py --config=configs/fuzzy_recall.py:gru_decoder --workdir=runs/fuzzy-recall-gru-decoder
     python train.py --config=configs/fuzzy_recall.py:transformer_decoder,mad --workdir=runs/fuzzy-recall-mad
 
-Expected: not measured yet.
+Expected (small, 1,000 steps, on 2 shared cores of an Intel Xeon, commit 9852ea0): transformer_decoder 0.627 of
+test, still learning, in 114 s of CPU time; chance 0.125.
 """
 
 from configs import common
