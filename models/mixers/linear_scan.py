@@ -53,12 +53,12 @@ def _in_two_rounds(keep: Array, enter: Array, reverse: bool = False) -> Array:
         x = jnp.pad(x, [(0, 0), (0, more), *[(0, 0)] * (x.ndim - 2)], constant_values=filling)
         return jnp.moveaxis(x.reshape(len(x), -1, size, *x.shape[2:]), 2, 0)
 
-    def within(before: tuple[Array, Array], at: tuple[Array, Array]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    def within(before: tuple[Array, ...], at: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         keep, enter = at
         after = keep * before[0], keep * before[1] + enter
         return after, after
 
-    def across(h: Array, at: tuple[Array, Array]) -> tuple[Array, Array]:
+    def across(h: Array, at: tuple[Array, ...]) -> tuple[Array, Array]:
         return at[0] * h + at[1], h
 
     keep_CBN, enter_CBN = split(keep, 1), split(enter, 0)

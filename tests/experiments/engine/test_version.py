@@ -131,7 +131,7 @@ def test_the_processor_has_a_name():
 
 def check_config(recorded: dict[str, Any]) -> None:
     """Completing a recorded config changes no value of it, and gives it every key that a config has today."""
-    whole = identity.values(earlier.IN_TABLES | recorded, timed=True)
+    whole = identity.values({**earlier.IN_TABLES, **recorded}, timed=True)
     left = {key: value for key, value in recorded.items() if key not in earlier.GONE}
     assert left.items() <= whole.items()
     now = cli.load(f"configs/{recorded['task']}.py:{recorded['model.name']}")
