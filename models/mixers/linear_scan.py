@@ -62,7 +62,7 @@ def _in_two_rounds(keep: Array, enter: Array, reverse: bool = False) -> Array:
         return at[0] * h + at[1], h
 
     keep_CBN, enter_CBN = split(keep, 1), split(enter, 0)
-    nothing = jnp.ones_like(keep_CBN[0]), jnp.zeros_like(enter_CBN[0])
+    nothing: tuple[Array, ...] = jnp.ones_like(keep_CBN[0]), jnp.zeros_like(enter_CBN[0])
     (kept_BN, end_BN), (kept_CBN, h_CBN) = jax.lax.scan(within, nothing, (keep_CBN, enter_CBN), reverse=reverse)
     by_chunk = kept_BN.swapaxes(0, 1), end_BN.swapaxes(0, 1)
     _, before_NB = jax.lax.scan(across, jnp.zeros_like(enter[:, 0]), by_chunk, reverse=reverse)
