@@ -10,7 +10,8 @@ Dims: B examples, S source length, T = 1 target length.
 
 Ids: pad, bos, eos, special, then the symbols. Chance is 1 / num_symbols. The place of the special token is uniform, so
 that the distance of the answer is uniform from 1 to S - 1. `long_length` above `length` adds the split `test_long`,
-whose sequences all have that length: Mamba trains at 256 (S = 255) and is right at a million.
+whose sequences all have that length. Mamba, trained at 256 (S = 255), is reported to be right at a million; we read
+that second-hand.
 """
 
 from collections.abc import Mapping
