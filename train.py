@@ -21,6 +21,7 @@ import functools
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -43,7 +44,9 @@ from training.step.train_step import Recipe
 from training.trainer import Probe, Trainer
 
 
-def train(config: ConfigDict, workdir: Path, *, accept_changes: bool = False, probes: Sequence[Probe] = ()) -> dict:
+def train(
+    config: ConfigDict, workdir: Path, *, accept_changes: bool = False, probes: Sequence[Probe] = ()
+) -> dict[str, Any]:
     """Trains to the end and returns the summary, or {} when asked to stop before it.
 
     Raises ValueError or OSError for what a user can mend (bad values before anything is written, a full

@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import grain
 import numpy as np
@@ -198,7 +198,7 @@ def _given(key: str, value: int | None) -> int:
     return value
 
 
-def _positive(key: str, value: Any) -> int | None:
+def _positive(key: str, value: object) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:

@@ -153,7 +153,7 @@ def _join(parts_BHTS: Sequence[Array]) -> Array:
 def _stacked_glorot(*widths: int):
     """Draws kernels of these widths side by side, each with the scale that it has alone."""
 
-    def init(key, shape, dtype):
+    def init(key: Array, shape: tuple[int, ...], dtype: DTypeLike):
         keys = jax.random.split(key, len(widths))
         return jnp.concatenate([glorot(k, (shape[0], w), dtype) for k, w in zip(keys, widths, strict=True)], axis=1)
 
@@ -235,7 +235,7 @@ class Projections(nnx.Module):
 class SelfAttention(Projections):
     """Queries, keys and values from one sequence, through one fused projection (columns q, k, v)."""
 
-    def _draw(self, hidden_size, kv_size, options):
+    def _draw(self, hidden_size: int, kv_size: int, options: dict[str, Any]):
         widths = (hidden_size, kv_size, kv_size)
         self.qkv = Linear(hidden_size, sum(widths), kernel_init=_stacked_glorot(*widths), **options)
         self.output = Linear(hidden_size, hidden_size, **options)
@@ -274,7 +274,7 @@ class SelfAttention(Projections):
 class CrossAttention(Projections):
     """Queries from the decoder; keys and values from the encoder, computed once for a whole decoding."""
 
-    def _draw(self, hidden_size, kv_size, options):
+    def _draw(self, hidden_size: int, kv_size: int, options: dict[str, Any]):
         self.query = Linear(hidden_size, hidden_size, **options)
         self.kv = Linear(hidden_size, 2 * kv_size, kernel_init=_stacked_glorot(kv_size, kv_size), **options)
         self.output = Linear(hidden_size, hidden_size, **options)

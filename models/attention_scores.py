@@ -53,28 +53,28 @@ class Score(nnx.Module):
 class AdditiveScore(Score):
     """v . tanh(W q + U m)  (Bahdanau et al. 2015, appendix A.1.2)."""
 
-    def __init__(self, query_size, memory_size, size, *, dtype=jnp.float32, rngs):
+    def __init__(self, query_size: int, memory_size: int, size: int, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs):
         self.query = Linear(query_size, size, use_bias=False, dtype=dtype, rngs=rngs)
         self.memory = Linear(memory_size, size, use_bias=False, dtype=dtype, rngs=rngs)
         self.vector = nnx.Param(glorot(rngs.params(), (size, 1), jnp.float32)[:, 0])
 
-    def plain(self, q, m):
+    def plain(self, q: Array, m: Array):
         """Bahdanau et al. 2015, appendix A.1.2."""
         W, U, v = self.query.kernel[...], self.memory.kernel[...], self.vector[...]
         return v @ jnp.tanh(q @ W + m @ U)
 
-    def keys(self, memory_BSE):
+    def keys(self, memory_BSE: Array):
         return self.memory(memory_BSE)
 
-    def weights(self, keys):
+    def weights(self, keys: Array):
         return {"query": self.query.dense()}
 
-    def constants(self, keys):
+    def constants(self, keys: Array):
         # One vector a row of the batch: in a scan its gradient then adds up row by row, on the row's own device.
         return keys, jnp.broadcast_to(self.vector[...], (keys.shape[0], self.vector.shape[0]))
 
     @staticmethod
-    def scores(linear, constants, query_BTD):
+    def scores(linear: LinearFn, constants: Any, query_BTD: Array):
         keys_BSA, vector_BA = constants
         hidden_BTSA = jnp.tanh(linear("query", query_BTD)[:, :, None] + keys_BSA[:, None])
         return jnp.einsum("btsa,ba->bts", hidden_BTSA, vector_BA)
@@ -83,12 +83,12 @@ class AdditiveScore(Score):
 class ConcatScore(AdditiveScore):
     """v . tanh(W [q; m])  (Luong et al. 2015, section 3.1): the additive score, but W is drawn as one."""
 
-    def __init__(self, query_size, memory_size, size, *, dtype=jnp.float32, rngs):
+    def __init__(self, query_size: int, memory_size: int, size: int, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs):
         super().__init__(query_size, memory_size, size, dtype=dtype, rngs=rngs)
         joint = glorot(rngs.params(), (query_size + memory_size, size), jnp.float32)
         self.query.kernel[...], self.memory.kernel[...] = joint[:query_size], joint[query_size:]
 
-    def plain(self, q, m):
+    def plain(self, q: Array, m: Array):
         """Luong et al. 2015, section 3.1."""
         W, v = jnp.concatenate([self.query.kernel[...], self.memory.kernel[...]]), self.vector[...]
         return v @ jnp.tanh(jnp.concatenate([q, m]) @ W)
@@ -99,33 +99,33 @@ class DotScore(Score):
 
     same_width = True
 
-    def __init__(self, query_size, memory_size, size, *, dtype=jnp.float32, rngs):
+    def __init__(self, query_size: int, memory_size: int, size: int, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs):
         pass
 
-    def plain(self, q, m):
+    def plain(self, q: Array, m: Array):
         """Luong et al. 2015, section 3.1."""
         return q @ m
 
-    def keys(self, memory_BSE):
+    def keys(self, memory_BSE: Array):
         return memory_BSE
 
-    def weights(self, keys):
+    def weights(self, keys: Array):
         return {"keys": Dense(jnp.swapaxes(keys, 1, 2))}
 
     @staticmethod
-    def scores(linear, constants, query_BTD):
+    def scores(linear: LinearFn, constants: Any, query_BTD: Array):
         return linear("keys", query_BTD)
 
 
 class ScaledDotScore(DotScore):
     """q . m / sqrt(D)  (Vaswani et al. 2017, equation 1, on Luong's dot score)."""
 
-    def plain(self, q, m):
+    def plain(self, q: Array, m: Array):
         """Vaswani et al. 2017, section 3.2.1."""
         return q @ m / jnp.sqrt(len(q))
 
     @staticmethod
-    def scores(linear, constants, query_BTD):
+    def scores(linear: LinearFn, constants: Any, query_BTD: Array):
         return linear("keys", query_BTD) / query_BTD.shape[-1] ** 0.5
 
 
@@ -134,15 +134,15 @@ class GeneralScore(DotScore):
 
     same_width = False
 
-    def __init__(self, query_size, memory_size, size, *, dtype=jnp.float32, rngs):
+    def __init__(self, query_size: int, memory_size: int, size: int, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs):
         self.memory = Linear(memory_size, query_size, use_bias=False, dtype=dtype, rngs=rngs)
 
-    def plain(self, q, m):
+    def plain(self, q: Array, m: Array):
         """Luong et al. 2015, section 3.1."""
         W = self.memory.kernel[...]
         return q @ (m @ W)
 
-    def keys(self, memory_BSE):
+    def keys(self, memory_BSE: Array):
         return self.memory(memory_BSE)
 
 

@@ -43,7 +43,7 @@ def attend_banded(
     in front of them are none or `band.reach` from before."""
     B = len(query_BHTK)
 
-    def of_rows(query, key_, value, before, number):
+    def of_rows(query: Array, key_: Array, value: Array, before: Array, number: Array):
         return (_in_blocks(query, Keys(key_, value), before, band, fold(key, number[0])),)
 
     rows = jnp.broadcast_to(before_B, B), jnp.arange(B)

@@ -20,7 +20,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
-from models.layers import glorot
+from models.layers import Initializer, glorot
 from models.matmul import matmul
 from models.options import Option
 from models.scan import Dense, Parts, linear_of
@@ -52,7 +52,7 @@ class Cell(nnx.Module):
         """Glorot uniform input kernels; orthogonal recurrent ones times `recurrent_scale`; gate by gate."""
         orthogonal = nnx.initializers.orthogonal(recurrent_scale)
 
-        def fused(init, rows: int) -> nnx.Param:
+        def fused(init: Initializer, rows: int) -> nnx.Param:
             blocks = [init(rngs.params(), (rows, hidden_size), jnp.float32) for _ in range(self.gates)]
             return nnx.Param(jnp.concatenate(blocks, axis=1))
 
@@ -119,14 +119,14 @@ class Cell(nnx.Module):
 class TanhCell(Cell):
     """h_t = tanh(x_t W + b + h_{t-1} U)  (Elman 1990)."""
 
-    def plain(self, carry, x):
+    def plain(self, carry: Carry, x: Array):
         """Goodfellow et al. 2016, equations 10.8 and 10.9."""
         (h,) = carry
         ((W, U, b),) = self.by_gate()
         return (jnp.tanh(x @ W + h @ U + b),)
 
     @staticmethod
-    def update(recurrent, projected, carry):
+    def update(recurrent: Recurrent, projected: Gates, carry: Carry):
         (total,) = recurrent(projected)
         return (jnp.tanh(total),)
 
@@ -172,7 +172,7 @@ class LSTMCell(Cell):
         self.bias[...] = self.bias[...].at[: 2 * hidden_size].set(jnp.concatenate([keep, forget]))
 
     @classmethod
-    def from_config(cls, config, in_size, rngs):
+    def from_config(cls, config: ConfigDict, in_size: int, rngs: nnx.Rngs):
         return cls(
             in_size,
             config.hidden_size,
@@ -183,7 +183,7 @@ class LSTMCell(Cell):
             rngs=rngs,
         )
 
-    def plain(self, carry, x):
+    def plain(self, carry: Carry, x: Array):
         """Graves 2013, equations 7 to 11, without what the gates read of the cell."""
         h, c = carry
         (W_i, U_i, b_i), (W_f, U_f, b_f), (W_g, U_g, b_g), (W_o, U_o, b_o) = self.by_gate()
@@ -195,7 +195,7 @@ class LSTMCell(Cell):
         return o * jnp.tanh(c), c
 
     @staticmethod
-    def update(recurrent, projected, carry):
+    def update(recurrent: Recurrent, projected: Gates, carry: Carry):
         enter, forget, candidate, leave = recurrent(projected)
         cell = jax.nn.sigmoid(forget) * carry[1] + jax.nn.sigmoid(enter) * jnp.tanh(candidate)
         return jax.nn.sigmoid(leave) * jnp.tanh(cell), cell
@@ -215,7 +215,7 @@ class GRUCell(Cell):
         super().__init__(in_size, hidden_size, **settings)
         self.candidate_bias = nnx.Param(jnp.zeros(hidden_size, jnp.float32))
 
-    def plain(self, carry, x):
+    def plain(self, carry: Carry, x: Array):
         """Cho et al. 2014a (arXiv 1406.1078v1), section 2.3; later versions reset h before the matmul."""
         (h,) = carry
         (W_r, U_r, b_r), (W_z, U_z, b_z), (W_n, U_n, b_n) = self.by_gate()
@@ -229,7 +229,7 @@ class GRUCell(Cell):
         return Dense(kernel, jnp.pad(self.candidate_bias[...], (2 * self.hidden_size, 0)))
 
     @staticmethod
-    def update(recurrent, projected, carry):
+    def update(recurrent: Recurrent, projected: Gates, carry: Carry):
         reset_x, update_x, candidate_x = projected
         reset, update, candidate_h = recurrent((reset_x, update_x, None))
         keep = jax.nn.sigmoid(update)

@@ -20,7 +20,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from models.block import BLOCK, Mlp, Residual, norm_of
-from models.contract import Output, Taps
+from models.contract import Output, Spec, Taps
 from models.dropout import dropout, fold
 from models.layers import Embedded, Inputs, OutputHead
 from models.mixers import MIXERS
@@ -60,7 +60,7 @@ class Layer(nnx.Module):
         x_BTD = self.mlp_residual.leave(x_BTD, y_BTD, fold(key, 5))
         return tap(f"{name}hidden", x_BTD), carry
 
-    def step(self, x_BD, t, span, memory, state) -> tuple[Float[Array, "B D"], Any]:
+    def step(self, x_BD: Array, t: Array, span: Span, memory: Any, state: Any) -> tuple[Float[Array, "B D"], Any]:
         y_BD, state = self.mixer.step(self.mixer_residual.enter(x_BD), t, span, memory, state)
         x_BD = self.mixer_residual.leave(x_BD, y_BD, None)
         return self.mlp_residual.leave(x_BD, self.mlp(self.mlp_residual.enter(x_BD), None), None), state
@@ -86,7 +86,7 @@ class Decoder(Embedded):
             known |= kind.options()
         return known | BLOCK
 
-    def __init__(self, config, spec, rngs):
+    def __init__(self, config: ConfigDict, spec: Spec, rngs: nnx.Rngs):
         D, dtype, tied = config.hidden_size, jnp.dtype(config.dtype), config.tie_embeddings
         names = self.names(config)
         self.inputs = Inputs(spec, D, tied=tied, dtype=dtype, rngs=rngs)
@@ -121,7 +121,16 @@ class Decoder(Embedded):
         reach = [layer.mixer.reach for layer in self.layers]
         return None if None in reach else 1 + sum(map(int, filter(None, reach)))
 
-    def __call__(self, source, source_mask, target_in, *, key=None, carry=None, taps=None):
+    def __call__(
+        self,
+        source: Array,
+        source_mask: Array,
+        target_in: Array,
+        *,
+        key: Array | None = None,
+        carry: Any = None,
+        taps: Taps | None = None,
+    ):
         x_BND, mask_BN = self.inputs.embed_target(target_in), None
         if carry is None:
             x_BND, mask_BN = self._append(source, source_mask, x_BND, None)
@@ -129,7 +138,14 @@ class Decoder(Embedded):
         readout_BTD = x_BND[:, x_BND.shape[1] - target_in.shape[1] :]
         return Output(self.logits(readout_BTD), carry, captured, readout_BTD)
 
-    def start(self, source, source_mask, max_len, prefix=None, prefix_mask=None):
+    def start(
+        self,
+        source: Array,
+        source_mask: Array,
+        max_len: int,
+        prefix: Array | None = None,
+        prefix_mask: Array | None = None,
+    ):
         if prefix is None:
             prefix = jnp.zeros((source_mask.shape[0], 0), jnp.int32)
         x_BND, mask_BN = self._append(source, source_mask, self.inputs.embed_target(prefix), prefix_mask)
@@ -140,7 +156,7 @@ class Decoder(Embedded):
         memories, states = zip(*pairs, strict=True)
         return Carry(carry.count_B, memories), states
 
-    def step(self, token_B, t, memory, state):
+    def step(self, token_B: Array, t: Array, memory: Any, state: Any):
         span, after = Span.of(memory.count_B + t, 1, None, self.positions), []
         x_BD = self.positions.add(self.inputs.embed_target(token_B[:, None]), span.position_BT)[:, 0]
         for layer, own, before in zip(self.layers, memory.layers, state, strict=True):
@@ -164,7 +180,9 @@ class Decoder(Embedded):
     def _start_carry(self, rows: int) -> Carry:
         return Carry(jnp.zeros(rows, jnp.int32), tuple(layer.mixer.start_carry(rows) for layer in self.layers))
 
-    def _append(self, source, source_mask, x_BTD, mask_BT) -> tuple[Array, Array | None]:
+    def _append(
+        self, source: Array, source_mask: Array, x_BTD: Array, mask_BT: Array | None
+    ) -> tuple[Array, Array | None]:
         """Source and target in one sequence, and its mask, or None where all of it is real."""
         if not source_mask.shape[1]:
             return x_BTD, mask_BT

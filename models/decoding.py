@@ -23,6 +23,8 @@ from models import choices
 from models.contract import Architecture
 from models.shapes import Array, Bool, Float, Int, Key, Num
 
+Choose = Callable[[Array, Array], Array]  # (step, logits (B, V)) -> the tokens (B)
+
 
 class Decoded(NamedTuple):
     tokens: Int[Array, "B N"]
@@ -70,7 +72,7 @@ def sample(
     others. Scores are under the model itself, at temperature 1."""
     begun = _begin(model, source, source_mask, bos, max_len, expected_len, limit, prefix, prefix_mask)
 
-    def choose(t, logits_BV):
+    def choose(t: Array, logits_BV: Array):
         return sample_tokens(jax.vmap(jax.random.fold_in, (0, None))(key, t), logits_BV, temperature, top_k, top_p)
 
     return _one_by_one(model, begun, eos, pad, max_len, choose)
@@ -142,7 +144,7 @@ def beam_search(
     step_beams = jax.vmap(model.step, in_axes=(0, None, None, 0))
     B, K, R = begun.token.shape[0], beam_size, num_best
 
-    def penalty(length):
+    def penalty(length: int | Array):
         return ((5.0 + length) / 6.0) ** length_penalty
 
     class Loop(NamedTuple):
@@ -228,7 +230,7 @@ def decoder(
     method: str,
     mesh: Mesh | None = None,
     check: Callable[[jax.stages.Compiled], None] = lambda program: None,
-    **options,
+    **options: Any,
 ) -> Callable[..., Decoded]:
     """Compiles one method: `decode = decoder("beam", bos=1, eos=2, pad=0, beam_size=5)`.
 
@@ -240,8 +242,15 @@ def decoder(
     choices.check("method", method, METHODS)
 
     @functools.partial(jax.jit, static_argnames=("graphdef", "lengths"))
-    def run(graphdef, params, source, source_mask, lengths, arrays):
-        def decode_rows(params, source, source_mask, arrays):
+    def run(
+        graphdef: nnx.GraphDef,
+        params: nnx.State,
+        source: Array,
+        source_mask: Array,
+        lengths: tuple[int, int | None],
+        arrays: dict[str, Array],
+    ):
+        def decode_rows(params: nnx.State, source: Array, source_mask: Array, arrays: dict[str, Array]):
             model, (max_len, expected_len) = nnx.merge(graphdef, params), lengths
             return METHODS[method](
                 model, source, source_mask, max_len=max_len, expected_len=expected_len, **options, **arrays
@@ -257,7 +266,13 @@ def decoder(
         return shared(params, source, source_mask, arrays)
 
     def decode(
-        model: Architecture, source, source_mask, *, max_len: int, expected_len: int | None = None, **arrays
+        model: Architecture,
+        source: Array,
+        source_mask: Array,
+        *,
+        max_len: int,
+        expected_len: int | None = None,
+        **arrays: Array,
     ) -> Decoded:
         (graphdef, params), lengths = nnx.split(model), (max_len, expected_len)
         leaves, tree = jax.tree.flatten((params, source, source_mask, arrays))
@@ -280,7 +295,17 @@ class _Begun(NamedTuple):
     rooms: list[tuple[int, Any]]  # numbers of steps to make room for, one after the other, and the state's shapes
 
 
-def _begin(model, source, source_mask, bos, max_len, expected_len, limit, prefix, prefix_mask) -> _Begun:
+def _begin(
+    model: Architecture,
+    source: Array,
+    source_mask: Array,
+    bos: int,
+    max_len: int,
+    expected_len: int | None,
+    limit: Array | None,
+    prefix: Array | None,
+    prefix_mask: Array | None,
+) -> _Begun:
     """`start`, holding back each row's last prefix token: it is the first that `step` is fed."""
     B = source_mask.shape[0]
     token_B = jnp.full(B, bos, jnp.int32)
@@ -318,7 +343,7 @@ def _enlarge(x: Array, wanted: Any) -> Array:
     return jnp.pad(x, [(0, 0)] * beams + [(0, b - a) for a, b in zip(x.shape[beams:], wanted.shape, strict=True)])
 
 
-def _one_by_one(model, begun: _Begun, eos: int | None, pad: int, max_len: int, choose) -> Decoded:
+def _one_by_one(model: Architecture, begun: _Begun, eos: int | None, pad: int, max_len: int, choose: Choose) -> Decoded:
     class Loop(NamedTuple):
         t: Array
         done_B: Array

@@ -97,14 +97,14 @@ def normalize(
     return _normalize_forward(x, scale, bias, epsilon)[0]
 
 
-def _normalize_forward(x, scale, bias, epsilon):
+def _normalize_forward(x: Array, scale: Array, bias: Array, epsilon: float):
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     mean = wide.mean(-1, keepdims=True)
     inverse = jax.lax.rsqrt(jnp.square(wide - mean).mean(-1, keepdims=True) + epsilon)
     return (wide - mean) * inverse * scale + bias, (x, mean, inverse, scale)
 
 
-def _normalize_backward(epsilon, saved, gradient):
+def _normalize_backward(epsilon: float, saved: tuple[Array, ...], gradient: Array):
     """With n = (x - mean) * inverse and g = scale * dy: dx = inverse * (g - mean(g) - n * mean(g * n))."""
     x, mean, inverse, scale = saved
     normal = (x.astype(mean.dtype) - mean) * inverse

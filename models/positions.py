@@ -56,7 +56,7 @@ class NoPositions(nnx.Module):
 class Sinusoidal(NoPositions):
     """sin and cos of position / 10000^(2i/D) on even and odd dimensions (Vaswani et al. 2017, section 3.5)."""
 
-    def add(self, x_BTD, position_BT):
+    def add(self, x_BTD: Array, position_BT: Array):
         return x_BTD + sinusoids(position_BT, x_BTD.shape[-1]).astype(x_BTD.dtype)
 
 
@@ -66,7 +66,7 @@ class Learned(NoPositions):
     Positions beyond the table, which were never trained, share its last row.
     """
 
-    def __init__(self, num_positions, hidden_size, num_heads, rngs, causal=True):
+    def __init__(self, num_positions: int, hidden_size: int, num_heads: int, rngs: nnx.Rngs, causal: bool = True):
         # The scale of the sinusoids' entries, so that the two kinds start alike.
         self.table_ND = nnx.Param(jax.random.normal(rngs.params(), (max(num_positions, 1), hidden_size)) * 0.5**0.5)
 
@@ -74,7 +74,7 @@ class Learned(NoPositions):
     def trained(self):
         return self.table_ND.shape[0]
 
-    def add(self, x_BTD, position_BT):
+    def add(self, x_BTD: Array, position_BT: Array):
         table_ND = self.table_ND[...].astype(x_BTD.dtype)
         return x_BTD + jnp.take(table_ND, position_BT, axis=0, mode="clip")
 
@@ -86,7 +86,7 @@ class Rotary(NoPositions):
     projections' columns, and contiguous in memory. Raises ValueError where K is odd.
     """
 
-    def __init__(self, num_positions, hidden_size, num_heads, rngs, causal=True):
+    def __init__(self, num_positions: int, hidden_size: int, num_heads: int, rngs: nnx.Rngs, causal: bool = True):
         if hidden_size // num_heads % 2:
             fitting = [h for h in range(1, hidden_size + 1) if hidden_size % h == 0 and hidden_size // h % 2 == 0]
             raise ValueError(
@@ -94,7 +94,7 @@ class Rotary(NoPositions):
                 f"model.positions = rotary cannot pair; use {' or '.join(map(str, fitting)) or 'other positions'}"
             )
 
-    def rotate(self, x_BHTK, position_BT):
+    def rotate(self, x_BHTK: Array, position_BT: Array):
         half = x_BHTK.shape[-1] // 2
         angle_B1Tk = (position_BT[:, :, None] * frequencies(2 * half))[:, None]
         cos, sin = jnp.cos(angle_B1Tk).astype(x_BHTK.dtype), jnp.sin(angle_B1Tk).astype(x_BHTK.dtype)
@@ -110,10 +110,10 @@ class Alibi(NoPositions):
 
     biased = True
 
-    def __init__(self, num_positions, hidden_size, num_heads, rngs, causal=True):
+    def __init__(self, num_positions: int, hidden_size: int, num_heads: int, rngs: nnx.Rngs, causal: bool = True):
         self.num_heads = num_heads
 
-    def bias(self, query_position_BT, key_position_BS):
+    def bias(self, query_position_BT: Array, key_position_BS: Array):
         slope_H = 2.0 ** (-8.0 * jnp.arange(1, self.num_heads + 1) / self.num_heads)
         distance_BTS = jnp.abs(query_position_BT[:, :, None] - key_position_BS[:, None, :])
         return -slope_H[:, None, None] * distance_BTS[:, None]
@@ -129,7 +129,7 @@ class Relative(NoPositions):
     biased = True
     trains_bias = True
 
-    def __init__(self, num_positions, hidden_size, num_heads, rngs, causal=True):
+    def __init__(self, num_positions: int, hidden_size: int, num_heads: int, rngs: nnx.Rngs, causal: bool = True):
         self.causal, self.num_positions = causal, max(num_positions, 1)
         self.table_HN = nnx.Param(jnp.zeros((num_heads, self._entries()), jnp.float32))
 
@@ -145,7 +145,7 @@ class Relative(NoPositions):
         """The scalars of distances 0 .. farthest, or -farthest .. farthest, where negative ones are of later keys."""
         return self.table_HN[...]
 
-    def bias(self, query_position_BT, key_position_BS):
+    def bias(self, query_position_BT: Array, key_position_BS: Array):
         nearest = 0 if self.causal else -self.farthest
         distance_BTS = query_position_BT[:, :, None] - key_position_BS[:, None, :]
         place_BTS = jnp.clip(distance_BTS, nearest, self.farthest) - nearest

@@ -20,7 +20,7 @@ from models import cudnn_lstm
 from models.cells import Carry, Cell, Gates, LSTMCell
 from models.dropout import dropout, fold
 from models.options import EVERY, Option, count, rate, width
-from models.scan import scan, scan_remat
+from models.scan import LinearFn, scan, scan_remat
 from models.shapes import Array, Bool, Float, Key
 from models.taps import Tapper
 
@@ -45,7 +45,7 @@ def run_cell(
     kind, names = type(cell), tuple(f"{name}.{part}" for part in cell.parts)
     added, wanted = scan_taps(tapper, names)
 
-    def step(linear, _, carry, x):
+    def step(linear: LinearFn, _: Any, carry: Carry, x: Any):
         projected, mask_B, added = x
         after = kind.update(partial(linear, "recurrent", carry[0]), projected, carry)
         after = perturb(after, names, added)
@@ -155,7 +155,16 @@ class RecurrentStack(nnx.Module):
             after.append(_beside(carry_ahead, carry_behind))
         return hidden_TBH, tuple(after)
 
-    def _run(self, cell: Cell, inputs, mask_TB, carry: Carry, reverse: bool, tapper: Tapper, name: str):
+    def _run(
+        self,
+        cell: Cell,
+        inputs: Sequence[Array],
+        mask_TB: Array | None,
+        carry: Carry,
+        reverse: bool,
+        tapper: Tapper,
+        name: str,
+    ):
         """One layer in one direction, by the stack's back-end; with taps by a scan, which alone has steps to tap."""
         if self.backend == "cudnn" and isinstance(cell, LSTMCell) and not tapper.taps:
             length = inputs[0].shape[0]

@@ -7,13 +7,14 @@ Dims: B batch, S source length, T target length, P prefix length, N = S + T, E e
 width, V outputs.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
+from flax import nnx
 from ml_collections import ConfigDict
 
 from models.cells import Carry, Cell, GRUCell, LSTMCell, TanhCell
-from models.contract import Output, Spec
+from models.contract import Output, Spec, Taps
 from models.dropout import fold
 from models.layers import Embedded, Inputs, OutputHead
 from models.recurrent import NO_TAPS, RecurrentStack, dropout_in_time, swap
@@ -33,7 +34,7 @@ class RecurrentDecoder(Embedded):
     def options(cls):
         return RecurrentStack.options(cls.cell)
 
-    def __init__(self, config: ConfigDict, spec: Spec, rngs):
+    def __init__(self, config: ConfigDict, spec: Spec, rngs: nnx.Rngs):
         dtype, tied = jnp.dtype(config.dtype), config.tie_embeddings
         self.input_dropout_rate = config.input_dropout_rate
         self.output_dropout_rate = config.output_dropout_rate
@@ -47,7 +48,7 @@ class RecurrentDecoder(Embedded):
         mask_BN: Bool[Array, "B N"] | None,
         carries: tuple[Carry, ...],
         *,
-        key=None,
+        key: Array | None = None,
         tapper: Tapper = NO_TAPS,
     ) -> tuple[Float[Array, "N B H"], tuple[Carry, ...]]:
         embedded_NBE = swap(tapper("decoder.inputs", embedded_BNE))
@@ -57,7 +58,7 @@ class RecurrentDecoder(Embedded):
         mask_NB = None if mask_BN is None else mask_BN.T
         return self.decoder((embedded_NBE,), mask_NB, carries, key=fold(key, 1), tapper=tapper, name="decoder")
 
-    def sequence(self, source, source_mask, target_in, target_mask):
+    def sequence(self, source: Array, source_mask: Array, target_in: Array, target_mask: Array | None):
         """Returns (source and target embedded side by side, their mask or None where all is real)."""
         target_BTE = self.inputs.embed_target(target_in)
         if source_mask.shape[1] == 0:
@@ -67,7 +68,16 @@ class RecurrentDecoder(Embedded):
         embedded_BNE = jnp.concatenate([self.inputs.embed_source(source), target_BTE], axis=1)
         return embedded_BNE, jnp.concatenate([source_mask, target_mask], axis=1)
 
-    def __call__(self, source, source_mask, target_in, *, key=None, carry=None, taps=None):
+    def __call__(
+        self,
+        source: Array,
+        source_mask: Array,
+        target_in: Array,
+        *,
+        key: Array | None = None,
+        carry: Any = None,
+        taps: Taps | None = None,
+    ):
         tapper = Tapper(taps, self.tap_names())
         if carry is None:
             carry = self.decoder.zeros(target_in.shape[0])
@@ -84,14 +94,21 @@ class RecurrentDecoder(Embedded):
         )
         return Output(self.logits(hidden_BTH), carry, tapper.captured, hidden_BTH)
 
-    def start(self, source, source_mask, max_len, prefix=None, prefix_mask=None):
+    def start(
+        self,
+        source: Array,
+        source_mask: Array,
+        max_len: int,
+        prefix: Array | None = None,
+        prefix_mask: Array | None = None,
+    ):
         if prefix is None:
             prefix = jnp.zeros((source_mask.shape[0], 0), jnp.int32)
         embedded_BNE, mask_BN = self.sequence(source, source_mask, prefix, prefix_mask)
         _, carries = self.run(embedded_BNE, mask_BN, self.decoder.zeros(source_mask.shape[0]))
         return (), carries
 
-    def step(self, token_B, t, memory, state):
+    def step(self, token_B: Array, t: Array, memory: Any, state: Any):
         hidden_BH, carries = self.decoder.step((self.inputs.embed_target(token_B),), state)
         return self.logits(hidden_BH), carries
 

@@ -32,7 +32,7 @@ Parts = Sequence[Array | None]
 
 
 class LinearFn(Protocol):
-    def __call__(self, name: str, x: Array, plus: Parts | None = None) -> Any:
+    def __call__(self, name: str, x: Array, plus: Parts | None = None, /) -> Any:
         """x W + b with the weights of that name, in float32.
 
         With `plus`, in as many equal parts as it has, each with its entry added: a tuple. XLA vectorises
@@ -58,7 +58,7 @@ def in_parts(product: Float[Array, "... O"], plus: Parts) -> tuple[Float[Array, 
 
 
 def linear_of(weights: Mapping[str, Dense]) -> LinearFn:
-    def linear(name, x, plus=None):
+    def linear(name: str, x: Array, plus: Parts | None = None):
         product = multiply(x, weights[name])
         return product if plus is None else in_parts(product, plus)
 
@@ -85,7 +85,7 @@ def scan_remat(step: Step, reverse: bool, weights: Mapping[str, Dense], constant
     whole = length // size * size  # steps in segments of `size`; the rest is a shorter one
     segment = jax.checkpoint(partial(scan, step, reverse), prevent_cse=False)
 
-    def run(carry, part):
+    def run(carry: Any, part: Any):
         return segment(weights, constants, carry, part)
 
     rest = jax.tree.map(lambda x: x[whole:], xs)
@@ -102,14 +102,14 @@ def scan_remat(step: Step, reverse: bool, weights: Mapping[str, Dense], constant
     return carry, jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
 
 
-def _forward(step, reverse, weights, constants, carry, xs):
+def _forward(step: Step, reverse: bool, weights: Mapping[str, Dense], constants: Any, carry: Any, xs: Any):
     stacked = Stacked()
 
-    def body(carry, x):
+    def body(carry: Any, x: Any):
         inputs: dict[str, Array] = {}
         products: dict[str, tuple[Array, ...]] = {}
 
-        def linear(name, value, plus=None):
+        def linear(name: str, value: Array, plus: Parts | None = None):
             if name in products:
                 raise ValueError(f"linear({name!r}) is used twice in one step; give each use a name of its own")
             inputs[name], product = value, multiply(value, weights[name])
@@ -124,19 +124,19 @@ def _forward(step, reverse, weights, constants, carry, xs):
     return (last, ys), (weights, constants, xs, *kept)
 
 
-def _backward(step, reverse, residuals, d_out):
+def _backward(step: Step, reverse: bool, residuals: Any, d_out: Any):
     weights, constants, xs, carries, inputs, products = residuals
     d_last, d_ys = d_out
     constants, x_parts = Differentiable(constants), Differentiable(xs)
     transposed = {name: jnp.swapaxes(dense.kernel, -1, -2) for name, dense in weights.items()}
     stacked = Stacked()
 
-    def body(d_state, at):
+    def body(d_state: Any, at: Any):
         d_after, d_constants = d_state
         x_reals, x_others, carry, known, d_y = at
 
-        def again(slots, constant_reals, carry, x_reals):
-            def linear(name, value, plus=None):
+        def again(slots: Any, constant_reals: list[Array], carry: Any, x_reals: list[Array]):
+            def linear(name: str, value: Array, plus: Parts | None = None):
                 parts = _known_product(value, plus, slots[name], transposed[name], known[name])
                 return parts[0] if plus is None else parts
 
@@ -202,11 +202,13 @@ def _known_product(
     return known
 
 
-def _known_product_forward(x, plus, slots, transposed, known):
+def _known_product_forward(
+    x: Array, plus: Parts | None, slots: tuple[Array, ...], transposed: Array, known: tuple[Array, ...]
+):
     return known, (x, plus, transposed)
 
 
-def _known_product_backward(kept, d_parts):
+def _known_product_backward(kept: Any, d_parts: tuple[Array, ...]):
     x, plus, transposed = kept
     d_product = d_parts[0] if len(d_parts) == 1 else jnp.concatenate(d_parts, axis=-1)
     wide = d_product.dtype

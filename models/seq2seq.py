@@ -18,14 +18,14 @@ Dims: B batch, S source length, T target length, P prefix length, E embedding wi
 C encoder's output width, V outputs.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import nnx
 from ml_collections import ConfigDict
 
 from models.cells import Carry, Cell, GRUCell, LSTMCell, TanhCell
-from models.contract import Output, Spec
+from models.contract import Output, Spec, Taps
 from models.dropout import fold
 from models.layers import Embedded, Inputs, Linear, OutputHead
 from models.options import Option
@@ -88,10 +88,10 @@ class EncoderDecoder(Embedded):
     def decoder_in_size(cls, config: ConfigDict) -> int:
         raise NotImplementedError
 
-    def drop(self, x: Array, rate: float, key, *, time: int = 0) -> Array:
+    def drop(self, x: Array, rate: float, key: Array | None, *, time: int = 0) -> Array:
         return dropout_in_time(x, rate, key, variational=self.decoder.variational, time=time)
 
-    def encode(self, source, source_mask, *, key=None, tapper=NO_TAPS):
+    def encode(self, source: Array, source_mask: Array, *, key: Array | None = None, tapper: Tapper = NO_TAPS):
         """Returns (outputs (S, B, C), last carries)."""
         embedded_SBE = swap(tapper("encoder.inputs", self.inputs.embed_source(source)))
         embedded_SBE = self.drop(embedded_SBE, self.input_dropout_rate, fold(key, 0))
@@ -105,11 +105,13 @@ class EncoderDecoder(Embedded):
             name="encoder",
         )
 
-    def embed_target(self, target_in, *, key=None, tapper=NO_TAPS) -> Float[Array, "T B E"]:
+    def embed_target(
+        self, target_in: Array, *, key: Array | None = None, tapper: Tapper = NO_TAPS
+    ) -> Float[Array, "T B E"]:
         embedded_TBE = swap(tapper("decoder.inputs", self.inputs.embed_target(target_in)))
         return self.drop(embedded_TBE, self.input_dropout_rate, fold(key, 2))
 
-    def output(self, readout_BTH: Float[Array, "B T H"], carry, tapper: Tapper, key) -> Output:
+    def output(self, readout_BTH: Float[Array, "B T H"], carry: Any, tapper: Tapper, key: Array | None) -> Output:
         readout_BTH = self.drop(readout_BTH, self.output_dropout_rate, fold(key, 4), time=1)
         return Output(self.logits(readout_BTH), carry, tapper.captured, readout_BTH)
 
@@ -126,36 +128,54 @@ class FixedContext(EncoderDecoder):
         context = Option("start", "when the decoder is given the fixed vector", choices=("start", "every_step"))
         return super().options() | {"context": context}
 
-    def __init__(self, config, spec, rngs):
+    def __init__(self, config: ConfigDict, spec: Spec, rngs: nnx.Rngs):
         super().__init__(config, spec, rngs)
         every = config.context == "every_step"
         size = self.encoder.out_size + config.hidden_size
         self.readout = Linear(size, config.hidden_size, dtype=self.dtype, rngs=rngs) if every else None
 
     @classmethod
-    def decoder_in_size(cls, config):
+    def decoder_in_size(cls, config: ConfigDict):
         return config.embed_size + (encoder_size(config) if config.context == "every_step" else 0)
 
-    def begin(self, source, source_mask, *, key=None, tapper=NO_TAPS):
+    def begin(self, source: Array, source_mask: Array, *, key: Array | None = None, tapper: Tapper = NO_TAPS):
         """Returns (memory, the decoder's first carries). Memory is (c,), or empty where it is not needed."""
         _, carries = self.encode(source, source_mask, key=key, tapper=tapper)
         return () if self.readout is None else (carries[-1][0],), self.bridge(carries)
 
-    def read(self, hidden: Float[Array, "... H"], memory) -> Float[Array, "... H"]:
+    def read(self, hidden: Float[Array, "... H"], memory: tuple[Array, ...]) -> Float[Array, "... H"]:
         """What the output layer reads beside its input state."""
         if self.readout is None:
             return hidden
         context = jnp.broadcast_to(memory[0], (*hidden.shape[:-1], memory[0].shape[-1]))
         return jnp.tanh(self.readout(jnp.concatenate([context, hidden], axis=-1)))
 
-    def run(self, target_in, mask_TB, memory, carries, *, key=None, tapper=NO_TAPS):
+    def run(
+        self,
+        target_in: Array,
+        mask_TB: Array | None,
+        memory: tuple[Array, ...],
+        carries: tuple[Carry, ...],
+        *,
+        key: Array | None = None,
+        tapper: Tapper = NO_TAPS,
+    ):
         embedded_TBE = self.embed_target(target_in, key=key, tapper=tapper)
         contexts = tuple(context_BC[None] for context_BC in memory)
         return self.decoder(
             (embedded_TBE, *contexts), mask_TB, carries, key=fold(key, 3), tapper=tapper, name="decoder"
         )
 
-    def __call__(self, source, source_mask, target_in, *, key=None, carry=None, taps=None):
+    def __call__(
+        self,
+        source: Array,
+        source_mask: Array,
+        target_in: Array,
+        *,
+        key: Array | None = None,
+        carry: Any = None,
+        taps: Taps | None = None,
+    ):
         tapper = Tapper(taps, self.tap_names())
         memory, carries = self.begin(source, source_mask, key=key, tapper=tapper)
         hidden_TBH, carries = self.run(
@@ -163,14 +183,21 @@ class FixedContext(EncoderDecoder):
         )
         return self.output(swap(self.read(hidden_TBH, memory)), carries, tapper, key)
 
-    def start(self, source, source_mask, max_len, prefix=None, prefix_mask=None):
+    def start(
+        self,
+        source: Array,
+        source_mask: Array,
+        max_len: int,
+        prefix: Array | None = None,
+        prefix_mask: Array | None = None,
+    ):
         memory, carries = self.begin(source, source_mask)
         if prefix is not None:
             mask_PB = None if prefix_mask is None else prefix_mask.T
             _, carries = self.run(prefix, mask_PB, memory, carries)
         return memory, carries
 
-    def step(self, token_B, t, memory, state):
+    def step(self, token_B: Array, t: Array, memory: Any, state: Any):
         hidden_BH, carries = self.decoder.step((self.inputs.embed_target(token_B), *memory), state)
         return self.logits(self.read(hidden_BH, memory)), carries
 

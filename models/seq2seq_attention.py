@@ -13,10 +13,12 @@ from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
+from flax import nnx
 from ml_collections import ConfigDict
 
 from models.attention_scores import SCORES, Score, masked_softmax
 from models.cells import Carry, GRUCell, LSTMCell, TanhCell
+from models.contract import Spec, Taps
 from models.dropout import fold
 from models.layers import Linear
 from models.options import Option, width
@@ -44,7 +46,7 @@ class AttentionSeq2Seq(EncoderDecoder):
             "attention.input_feeding": Option(True, "feed the last attentional output to the next step"),
         }
 
-    def __init__(self, config, spec, rngs):
+    def __init__(self, config: ConfigDict, spec: Spec, rngs: nnx.Rngs):
         kind = _score(config)
         super().__init__(config, spec, rngs)
         memory_size, hidden_size = self.encoder.out_size, config.hidden_size
@@ -54,10 +56,10 @@ class AttentionSeq2Seq(EncoderDecoder):
         self.embed_size = config.embed_size
 
     @classmethod
-    def decoder_in_size(cls, config):
+    def decoder_in_size(cls, config: ConfigDict):
         return config.embed_size + (config.hidden_size if config.attention.input_feeding else 0)
 
-    def begin(self, source, source_mask, *, key=None, tapper=NO_TAPS):
+    def begin(self, source: Array, source_mask: Array, *, key: Array | None = None, tapper: Tapper = NO_TAPS):
         """Returns (memory, the decoder's first state)."""
         values_SBC, carries = self.encode(source, source_mask, key=key, tapper=tapper)
         values_BSC = swap(values_SBC).astype(self.dtype)
@@ -88,7 +90,7 @@ class AttentionSeq2Seq(EncoderDecoder):
         names = [[f"decoder.{number}.{part}" for part in kind.parts] for number, kind in enumerate(kinds)]
         _, wanted = scan_taps(tapper, self.scan_tap_names())
 
-        def step(linear, constants, state, x):
+        def step(linear: LinearFn, constants: Any, state: Any, x: Any):
             projected, mask_B, keep, added = x
             carries, attentional_BH = state
             after: list[Carry] = []
@@ -113,7 +115,16 @@ class AttentionSeq2Seq(EncoderDecoder):
 
         return step
 
-    def run(self, target_in, mask_TB, memory, state, *, key=None, tapper=NO_TAPS):
+    def run(
+        self,
+        target_in: Array,
+        mask_TB: Array | None,
+        memory: Mapping[str, Array],
+        state: Any,
+        *,
+        key: Array | None = None,
+        tapper: Tapper = NO_TAPS,
+    ):
         """Returns (attentional states (B, T, H), the last state)."""
         embedded_TBE = self.embed_target(target_in, key=key, tapper=tapper)
         if self.input_feeding:
@@ -128,7 +139,16 @@ class AttentionSeq2Seq(EncoderDecoder):
             tapper.captured[WEIGHTS_TAP] = weights_BTS
         return readout_BTH, (carries, state[1])
 
-    def run_feeding(self, embedded_TBE, mask_TB, memory, state, *, key=None, tapper=NO_TAPS):
+    def run_feeding(
+        self,
+        embedded_TBE: Array,
+        mask_TB: Array | None,
+        memory: Mapping[str, Array],
+        state: Any,
+        *,
+        key: Array | None = None,
+        tapper: Tapper = NO_TAPS,
+    ):
         added, _ = scan_taps(tapper, self.scan_tap_names())
         if WEIGHTS_TAP in added:
             added[WEIGHTS_TAP] = added[WEIGHTS_TAP][:, :, None]
@@ -148,20 +168,36 @@ class AttentionSeq2Seq(EncoderDecoder):
         tapper.captured.update({name: swap(value) for name, value in captured.items()})
         return swap(readout_TBH), state
 
-    def __call__(self, source, source_mask, target_in, *, key=None, carry=None, taps=None):
+    def __call__(
+        self,
+        source: Array,
+        source_mask: Array,
+        target_in: Array,
+        *,
+        key: Array | None = None,
+        carry: Any = None,
+        taps: Taps | None = None,
+    ):
         tapper = Tapper(taps, self.tap_names())
         memory, state = self.begin(source, source_mask, key=key, tapper=tapper)
         state = state if carry is None else carry
         readout_BTH, state = self.run(target_in, None, memory, state, key=key, tapper=tapper)
         return self.output(readout_BTH, state, tapper, key)
 
-    def start(self, source, source_mask, max_len, prefix=None, prefix_mask=None):
+    def start(
+        self,
+        source: Array,
+        source_mask: Array,
+        max_len: int,
+        prefix: Array | None = None,
+        prefix_mask: Array | None = None,
+    ):
         memory, state = self.begin(source, source_mask)
         if prefix is not None:
             _, state = self.run(prefix, None if prefix_mask is None else prefix_mask.T, memory, state)
         return memory, state
 
-    def step(self, token_B, t, memory, state):
+    def step(self, token_B: Array, t: Array, memory: Any, state: Any):
         embedded_BE = self.inputs.embed_target(token_B)
         linear, constants = linear_of(self.weights(memory) | self.feeding_weights()), self.constants(memory)
         if self.input_feeding:

@@ -18,7 +18,7 @@ else:
         class Float:
             """Stands in for jaxtyping's annotation: `Float[Array, "..."]` is `Array`."""
 
-            def __class_getitem__(cls, item):
+            def __class_getitem__(cls, item: tuple) -> type:
                 return item[0]
 
         Bool = Int = Key = Num = UInt32 = Float

@@ -92,16 +92,32 @@ def tiles_of(T: int, causal: bool) -> int:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _attend(causal: bool, bias: Bias | None, query, key, value, hidden, position):
+def _attend(
+    causal: bool,
+    bias: Bias | None,
+    query: Array,
+    key: Array,
+    value: Array,
+    hidden: Array | None,
+    position: Array | None,
+):
     return _forward(causal, bias, query, key, value, hidden, position)[0]
 
 
-def _forward(causal: bool, bias: Bias | None, query, key, value, hidden, position) -> tuple[Array, Any]:
+def _forward(
+    causal: bool,
+    bias: Bias | None,
+    query: Array,
+    key: Array,
+    value: Array,
+    hidden: Array | None,
+    position: Array | None,
+) -> tuple[Array, Any]:
     context, log_total = by_groups(partial(_context, causal, bias), query, key, value, hidden, position)
     return context, (query, key, value, hidden, position, context, log_total)
 
 
-def _backward(causal: bool, bias: Bias | None, kept: Any, gradient) -> tuple[Array, Array, Array, None, None]:
+def _backward(causal: bool, bias: Bias | None, kept: Any, gradient: Array) -> tuple[Array, Array, Array, None, None]:
     of_query, of_key, of_value = by_groups(partial(_gradients, causal, bias), *kept, gradient)
     return of_query, of_key, of_value, None, None
 
@@ -122,22 +138,30 @@ def by_groups(function: Callable[..., tuple[Array, ...]], query: Array, *others:
     return tuple(x.reshape(B, *x.shape[2:]) for x in jax.lax.map(lambda group: function(*group), grouped))
 
 
-def _context(causal: bool, bias: Bias | None, query, key, value, hidden, position) -> tuple[Array, Array]:
+def _context(
+    causal: bool,
+    bias: Bias | None,
+    query: Array,
+    key: Array,
+    value: Array,
+    hidden: Array | None,
+    position: Array | None,
+) -> tuple[Array, Array]:
     """The context, and the logarithm of each query's sum of exponentials."""
     queries, keys, values = _blocks(query * query.shape[3] ** -0.5), _blocks(key).mT, _blocks(value)
     shown = partial(_shown, bias, _blocks_if_any(hidden), _blocks_if_any(position))
 
-    def of_queries(at):
+    def of_queries(at: tuple[Array, Array]):
         i, query_BHtK = at
 
-        def tile(j, diagonal=False):
+        def tile(j: int | Array, diagonal: bool = False):
             scores_BHts = shown(_product(query_BHtK, keys[j]), i, j, diagonal)
             largest = jnp.maximum(scores_BHts.max(-1, keepdims=True), LEAST)
             weights_BHts = jnp.exp(scores_BHts - largest)
             context = _product(weights_BHts.astype(value.dtype), values[j])
             return context, largest, weights_BHts.sum(-1, keepdims=True)
 
-        def add(j, carry):
+        def add(j: Array, carry: tuple[Array, ...]):
             (context, largest, total), (more, other, weight) = carry, tile(j)
             now = jnp.maximum(largest, other)
             kept, taken = jnp.exp(largest - now), jnp.exp(other - now)
@@ -152,7 +176,7 @@ def _context(causal: bool, bias: Bias | None, query, key, value, hidden, positio
     return _joined(context), _joined(log_total)
 
 
-def _gradients(causal: bool, bias: Bias | None, *kept_and_gradient) -> tuple[Array, Array, Array]:
+def _gradients(causal: bool, bias: Bias | None, *kept_and_gradient: Any) -> tuple[Array, Array, Array]:
     """Tiles computed anew: with weights P and D = sum(dO O), dS = P (dO V^T - D) (Dao et al. 2022, appendix B.2)."""
     query, key, value, hidden, position, context, log_total, gradient = kept_and_gradient
     scale, dtype, wide = query.shape[3] ** -0.5, query.dtype, jnp.promote_types(query.dtype, jnp.float32)
@@ -161,10 +185,10 @@ def _gradients(causal: bool, bias: Bias | None, *kept_and_gradient) -> tuple[Arr
     products = _blocks((gradient.astype(wide) * context).sum(-1, keepdims=True))
     shown = partial(_shown, bias, _blocks_if_any(hidden), _blocks_if_any(position))
 
-    def of_keys(of_queries, at):
+    def of_keys(of_queries: Array, at: tuple[Array, ...]):
         j, key_BHsK, key_BHKs, value_BHKs = at
 
-        def tile(i, of_queries, diagonal=False):
+        def tile(i: int | Array, of_queries: Array, diagonal: bool = False):
             scores_BHts = shown(_product(queries[i], key_BHKs), i, j, diagonal)
             weights_BHts = jnp.exp(scores_BHts - log_totals[i])
             of_scores = (weights_BHts * (_product(gradients[i], value_BHKs) - products[i])).astype(dtype)
@@ -172,7 +196,7 @@ def _gradients(causal: bool, bias: Bias | None, *kept_and_gradient) -> tuple[Arr
             of_queries = jax.lax.dynamic_update_index_in_dim(of_queries, of_query, i, 0)
             return of_queries, _turned(queries[i], of_scores), _turned(gradients[i], weights_BHts.astype(dtype))
 
-        def add(i, carry):
+        def add(i: Array, carry: tuple[Array, ...]):
             of_queries, of_key, of_value = carry
             of_queries, more_of_key, more_of_value = tile(i, of_queries)
             return of_queries, of_key + more_of_key, of_value + more_of_value
@@ -187,9 +211,17 @@ def _gradients(causal: bool, bias: Bias | None, *kept_and_gradient) -> tuple[Arr
     return _joined(of_queries * scale).astype(dtype), of_key, of_value
 
 
-def _shown(bias: Bias | None, hidden, position, scores_BHts, i, j, diagonal: bool) -> Array:
+def _shown(
+    bias: Bias | None,
+    hidden: Array | None,
+    position: Array | None,
+    scores_BHts: Array,
+    i: int | Array,
+    j: int | Array,
+    diagonal: bool,
+) -> Array:
     """The scores of tile (i, j) with their bias, and next to UNSEEN where a query does not see a key."""
-    if bias is not None and (biased := bias(position[i], position[j])) is not None:
+    if bias is not None and position is not None and (biased := bias(position[i], position[j])) is not None:
         scores_BHts += biased
     if hidden is not None:
         scores_BHts += hidden[j][:, None, None, :]

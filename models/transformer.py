@@ -90,6 +90,6 @@ class Transformer(Embedded):
     def tap_names(self) -> tuple[str, ...]:
         return self.encoder.tap_names() + self.decoder.tap_names()
 
-    def _encode(self, source, source_mask, tap: Tapper, key) -> Encoded:
+    def _encode(self, source: Array, source_mask: Array, tap: Tapper, key: Array | None) -> Encoded:
         encoded_BSD, _ = self.encoder(self.inputs.embed_source(source), source_mask, tap, key=key)
         return self.decoder.encode(encoded_BSD, source_mask, tap)

@@ -85,7 +85,9 @@ class TransformerDecoder(Embedded):
     def tap_names(self) -> tuple[str, ...]:
         return self.decoder.tap_names()
 
-    def _append(self, source, source_mask, x_BTD, mask_BT) -> tuple[Array, Array | None]:
+    def _append(
+        self, source: Array, source_mask: Array, x_BTD: Array, mask_BT: Array | None
+    ) -> tuple[Array, Array | None]:
         """Source and target in one sequence, and its mask, or None where all of it is real."""
         if not source_mask.shape[1]:
             return x_BTD, mask_BT

@@ -174,7 +174,17 @@ class Stack(nnx.Module):
         return self._run(x_B1D, position_B1, views, tap, past=past, encoded=encoded, caches=caches, slot=t)
 
     def _run(
-        self, x_BTD, position_BT, views, tap, *, past, encoded, caches=None, slot=None, key=None
+        self,
+        x_BTD: Array,
+        position_BT: Array,
+        views: list[View],
+        tap: Tapper,
+        *,
+        past: Past | None,
+        encoded: Encoded | None,
+        caches: tuple[Keys, ...] | None = None,
+        slot: Array | None = None,
+        key: Array | None = None,
     ) -> tuple[Array, tuple[Keys, ...]]:
         if past is not None:
             view = View(past.mask[:, None, :], self.positions.bias(position_BT, positions_of(past.mask)))

@@ -25,11 +25,11 @@ def _widened(product: Product, dtype: DTypeLike, x: Array, y: Array) -> Array:
     return product(x, y, preferred_element_type=dtype)
 
 
-def _forward(product, dtype, x, y):
+def _forward(product: Product, dtype: DTypeLike, x: Array, y: Array):
     return _widened(product, dtype, x, y), (x, y)
 
 
-def _backward(product, dtype, saved, gradient):
+def _backward(product: Product, dtype: DTypeLike, saved: tuple[Array, Array], gradient: Array):
     x, y = saved
     _, pullback = jax.vjp(product, x, y)  # product is linear in each, so nothing is computed a second time
     return pullback(gradient.astype(x.dtype))

@@ -42,7 +42,7 @@ def take(model: nnx.Module, weights: Weights) -> int:
 
 
 class Stack(nnx.Sequential):
-    def __init__(self, c: Any, vocab: int, rngs: nnx.Rngs):
+    def __init__(self, c: SimpleNamespace, vocab: int, rngs: nnx.Rngs):
         cells = [CELLS[c.name](c.hidden_size, c.hidden_size, rngs=rngs) for _ in range(c.num_layers)]
         super().__init__(*[nnx.RNN(cell, rngs=rngs) for cell in cells])
 
@@ -50,7 +50,7 @@ class Stack(nnx.Sequential):
 class AttentionSeq2Seq(nnx.Module):
     """A bidirectional GRU encoder, and a decoder with additive attention, scanned."""
 
-    def __init__(self, c: Any, vocab: int, rngs: nnx.Rngs):
+    def __init__(self, c: SimpleNamespace, vocab: int, rngs: nnx.Rngs):
         H, A = c.hidden_size, c.attention.size
         both: dict[str, Any] = {"return_carry": True, "rngs": rngs}
         self.embedding, self.output_bias = nnx.Embed(vocab, H, rngs=rngs), nnx.Param(jnp.zeros(vocab))
@@ -85,7 +85,7 @@ class AttentionSeq2Seq(nnx.Module):
 class Layer(nnx.Module):
     """Pre-norm self-attention, attention to the encoder where there is one, and a feed-forward network."""
 
-    def __init__(self, c: Any, cross: bool, rngs: nnx.Rngs):
+    def __init__(self, c: SimpleNamespace, cross: bool, rngs: nnx.Rngs):
         H = c.hidden_size
         how: dict[str, Any] = {"dropout_rate": c.attention_dropout_rate, "broadcast_dropout": False, "decode": False}
         names = ("attention", "cross", "mlp") if cross else ("attention", "mlp")
@@ -106,7 +106,7 @@ class Layer(nnx.Module):
 class Transformer(nnx.Module):
     """Encoder and decoder, or a decoder alone over source and target."""
 
-    def __init__(self, c: Any, vocab: int, rngs: nnx.Rngs):
+    def __init__(self, c: SimpleNamespace, vocab: int, rngs: nnx.Rngs):
         self.embedding, self.output_bias = nnx.Embed(vocab, c.hidden_size, rngs=rngs), nnx.Param(jnp.zeros(vocab))
         sides = ("decoder",) if c.name == "transformer_decoder" else ("encoder", "decoder")
         stacks = [nnx.List([Layer(c, n > 0, rngs) for _ in range(c.num_layers)]) for n in range(len(sides))]
@@ -143,7 +143,7 @@ def program(case: SimpleNamespace, folder: Path) -> Program:
     model = kinds.get(given.config.model.name, Stack)(given.config.model, given.vocab, nnx.Rngs(0))
     num_params = take(model, given.weights)
     optimizer, last = nnx.Optimizer(model, optax.adam(1e-3), wrt=nnx.Param), dict[str, jax.Array]()
-    batch: Any = {name: jnp.asarray(array) for name, array in given.batch.items()}
+    batch = {name: jnp.asarray(array) for name, array in given.batch.items()}
 
     def loss_of(model, batch, smoothing):
         if "inputs" in batch:

@@ -50,7 +50,7 @@ def take(model: nn.Module, weights: Weights, names: str = NAMES) -> int:
 
 
 class Stack(nn.Module):
-    def __init__(self, c: Any, vocab: int):
+    def __init__(self, c: SimpleNamespace, vocab: int):
         super().__init__()
         kind = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[c.name]
         self.stack = kind(c.hidden_size, c.hidden_size, c.num_layers, batch_first=True)
@@ -62,7 +62,7 @@ class Stack(nn.Module):
 class AttentionSeq2Seq(nn.Module):
     """A bidirectional GRU encoder, and a decoder that runs a `GRUCell` and additive attention word by word."""
 
-    def __init__(self, c: Any, vocab: int):
+    def __init__(self, c: SimpleNamespace, vocab: int):
         super().__init__()
         H, A = c.hidden_size, c.attention.size
         self.embedding, self.output_bias = nn.Embedding(vocab, H), nn.Parameter(torch.zeros(vocab))
@@ -90,7 +90,7 @@ class AttentionSeq2Seq(nn.Module):
 class Transformer(nn.Module):
     """`nn.Transformer`, or a causal `nn.TransformerEncoder` over source and target; pre-norm, tied, sinusoids."""
 
-    def __init__(self, c: Any, vocab: int):
+    def __init__(self, c: SimpleNamespace, vocab: int):
         super().__init__()
         H, layers = c.hidden_size, c.num_layers
         self.embedding, self.output_bias = nn.Embedding(vocab, H), nn.Parameter(torch.zeros(vocab))

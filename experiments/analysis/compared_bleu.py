@@ -6,9 +6,10 @@ Dims: N seeds, D draws.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from experiments.analysis.judge import Comparison
 
@@ -32,7 +33,7 @@ class Bleu:
         return float(self.by_seed.mean())
 
 
-def compared(name: str, quantity: Callable[..., Any], *each: Bleu, not_asked: str = "") -> Comparison:
+def compared(name: str, quantity: Callable[..., np.ndarray], *each: Bleu, not_asked: str = "") -> Comparison:
     """The comparison of `quantity`, elementwise of the BLEU of each, over the seeds that all have."""
     seeds = sorted(set.intersection(*(set(one.by_seed.index) for one in each)))
     if not seeds:
@@ -42,7 +43,7 @@ def compared(name: str, quantity: Callable[..., Any], *each: Bleu, not_asked: st
     return Comparison(name, found_N, not_asked, drawn_ND)
 
 
-def share(part: Any, whole: Any) -> Any:
+def share(part: ArrayLike, whole: ArrayLike) -> np.ndarray:
     """`part` of `whole`, elementwise; 0 where there is nothing to have a share of."""
-    part, whole = np.asarray(part, float), np.asarray(whole, float)
-    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+    parts, wholes = np.asarray(part, float), np.asarray(whole, float)
+    return np.divide(parts, wholes, out=np.zeros_like(parts), where=wholes > 0)

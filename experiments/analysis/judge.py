@@ -15,7 +15,6 @@ A comparison can also say nothing, for a reason that more seeds would not mend; 
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -26,6 +25,9 @@ HOLDS, FAILS, OPEN, NOT_RUN = "holds", "fails", "open", "not run"
 FEWEST = 5  # seeds: fewer decide nothing
 
 
+Drawn = Sequence[Sequence[float]] | np.ndarray
+
+
 @dataclasses.dataclass(frozen=True)
 class Comparison:
     """One difference that a claim speaks of: paired, one value a seed."""
@@ -33,7 +35,7 @@ class Comparison:
     name: str
     differences: Sequence[float] | np.ndarray
     not_asked: str = ""  # why this comparison says nothing, such as "at chance at every distance"
-    drawn_ND: Sequence[Sequence[float]] | np.ndarray = ()  # the differences in resamples of the test's sentences
+    drawn_ND: Drawn = ()  # the differences in resamples of the test's sentences
 
     @property
     def of_sentences(self) -> float:
@@ -143,7 +145,7 @@ def _equivalent(comparisons: Sequence[Comparison], margin: float, alpha: float) 
     return effects
 
 
-def _less(most: float, drawn_ND: Any) -> Any:
+def _less(most: float, drawn_ND: Drawn) -> Drawn:
     return most - np.asarray(drawn_ND, float) if len(drawn_ND) else ()
 
 
@@ -214,11 +216,10 @@ def _lines(found: Finding) -> list[str]:
     return [f"{found.claim}: {found.outcome}", *(each or [f"  {found.because}"]), *decide]
 
 
-def _effect(comparison: Comparison, says: str, **rest: Any) -> Effect:
+def _effect(comparison: Comparison, says: str, p: float | None = None, more_seeds: int | None = None) -> Effect:
     mean, low, high = statistics.t_interval(comparison.differences, of_sentences=comparison.of_sentences)
-    return Effect(
-        comparison.name, says, mean, low, high, len(comparison.differences), sentences=_drawn(comparison), **rest
-    )
+    seeds, drawn = len(comparison.differences), _drawn(comparison)
+    return Effect(comparison.name, says, mean, low, high, seeds, p=p, more_seeds=more_seeds, sentences=drawn)
 
 
 def _mean(values_N: np.ndarray) -> float:

@@ -7,12 +7,15 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from jax.typing import DTypeLike
 
 from benchmarks.turns import Timed
 from training.machine import backend, mesh
 
 
-def compiled(function: Callable, *arguments: Any, donate: tuple[int, ...] = ()) -> tuple[Any, float, float]:
+def compiled(
+    function: Callable, *arguments: Any, donate: tuple[int, ...] = ()
+) -> tuple[jax.stages.Compiled, float, float]:
     """(the compiled function, seconds of compiling, bytes that it needs). The cache on disk is not used: a program read
     from it says nothing about compiling."""
     before = jax.config.values["jax_enable_compilation_cache"]
@@ -27,7 +30,7 @@ def compiled(function: Callable, *arguments: Any, donate: tuple[int, ...] = ()) 
     return program, taken, program_bytes(program)
 
 
-def program_bytes(program: Any) -> float:
+def program_bytes(program: jax.stages.Compiled) -> float:
     """Bytes that a call holds on each device, by the compiler's plan. A donated argument's memory counts once."""
     plan = program.memory_analysis()
     if plan is None:
@@ -36,7 +39,7 @@ def program_bytes(program: Any) -> float:
     return float(whole - plan.alias_size_in_bytes)
 
 
-def matmul(size: int, dtype: Any, devices: Mesh) -> Timed:
+def matmul(size: int, dtype: DTypeLike, devices: Mesh) -> Timed:
     """A product of square matrices, its rows shared among the devices: the speed that this machine can reach."""
     x = np.ones((size, size), dtype)
     rows, whole = mesh.put(x, mesh.by_rows(devices)), mesh.put(x, mesh.replicated(devices))

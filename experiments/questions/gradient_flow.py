@@ -217,7 +217,7 @@ def logarithms(norms_NX: DataFrame) -> DataFrame:
     return np.log10(norms_NX.clip(lower=LEAST))
 
 
-def above_floor(powers: Any) -> Any:
+def above_floor(powers: Series | DataFrame) -> Series | DataFrame:
     """Which powers of ten are measured norms, rather than the least that there can be."""
     return powers > np.log10(LEAST)
 

@@ -3,14 +3,19 @@
 Dims: B batch, T tokens, N tokens kept, D model width, k taps of the kernel.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+from flax import nnx
+from ml_collections import ConfigDict
 
 from models.layers import Linear
-from models.mixers.mixer import Mixer
+from models.mixers.mixer import Mixer, Span
 from models.options import Option, count
 from models.padding import ending
 from models.shapes import Array
+from models.taps import Tapper
 
 
 class Conv(Mixer):
@@ -22,7 +27,7 @@ class Conv(Mixer):
 
     taps = {"conv.hidden": (1,)}
 
-    def __init__(self, config, depth, rngs):
+    def __init__(self, config: ConfigDict, depth: int, rngs: nnx.Rngs):
         D, dtype = config.hidden_size, jnp.dtype(config.dtype)
         self.width, self.kernel_size, self.dtype = D, config.conv.kernel_size, dtype
         self.dilation = config.conv.dilation**depth
@@ -42,17 +47,17 @@ class Conv(Mixer):
     def reach(self):
         return (self.kernel_size - 1) * self.dilation
 
-    def start_carry(self, rows):
+    def start_carry(self, rows: int):
         return jnp.zeros((rows, self.reach, self.width), self.dtype)
 
-    def __call__(self, x_BTD, span, carry, *, name, tap, key=None):
+    def __call__(self, x_BTD: Array, span: Span, carry: Any, *, name: str, tap: Tapper, key: Array | None = None):
         T = x_BTD.shape[1]
         both_BND = jnp.concatenate([carry, x_BTD.astype(self.dtype)], axis=1)
         inputs = [both_BND[:, i * self.dilation : i * self.dilation + T] for i in range(self.kernel_size)]
         hidden_BTD = tap(f"{name}conv.hidden", self._hidden(jnp.concatenate(inputs, axis=-1)))
         return self.output(hidden_BTD), ending(both_BND, self.reach, span.length_B)
 
-    def step(self, x_BD, t, span, memory, state):
+    def step(self, x_BD: Array, t: Array, span: Span, memory: Any, state: Any):
         at = (t - self.dilation * jnp.arange(self.kernel_size - 1, 0, -1)) % self.reach
         inputs_BkD = jnp.concatenate([state[:, at], x_BD.astype(self.dtype)[:, None]], axis=1)
         state = jax.lax.dynamic_update_slice_in_dim(state, inputs_BkD[:, -1:], t % self.reach, axis=1)

@@ -7,9 +7,11 @@ Dims: B batch, T tokens, G heads of keys, K head width, D model width, w block, 
 summarised before it, U = N w.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+from flax import nnx
+from ml_collections import ConfigDict
 
 from models.attention import ATTENTION, Keys, SelfAttention, View, check_heads, join_heads
 from models.mixers.mixer import Mixer, Span
@@ -32,7 +34,7 @@ class HierarchicalAttention(Mixer):
 
     attends = True
 
-    def __init__(self, config, depth, rngs):
+    def __init__(self, config: ConfigDict, depth: int, rngs: nnx.Rngs):
         check_heads(config)
         self.core = SelfAttention.from_config(config, rngs)
         self.size = config.hierarchical_attention.block_size
@@ -41,10 +43,10 @@ class HierarchicalAttention(Mixer):
     def options(cls):
         return ATTENTION | {"hierarchical_attention.block_size": count(64, "tokens that are summarised together")}
 
-    def start_carry(self, rows):
+    def start_carry(self, rows: int):
         return Levels(self.core.empty(rows, self.size), self.core.empty(rows, 0))
 
-    def __call__(self, x_BTD, span, carry, *, name, tap, key=None):
+    def __call__(self, x_BTD: Array, span: Span, carry: Any, *, name: str, tap: Tapper, key: Array | None = None):
         (B, T, _), w, M = x_BTD.shape, self.size, carry.means.key.shape[2]
         query_BHTK, own = self.core.project(x_BTD, span.rotate)
         begun_B, offset_B = jnp.broadcast_to(span.before_B // w, B), jnp.broadcast_to(span.before_B % w, B)
@@ -73,7 +75,9 @@ class HierarchicalAttention(Mixer):
         means = Keys(*(pick(jnp.concatenate(pair, axis=2), place_BM) for pair in zip(carry.means, new, strict=True)))
         return self.core.output(join_heads(context_BHTK)), Levels(last, means)
 
-    def _attend(self, query: Array, block: Keys, old: Keys, new: Keys, begun_B: Array, span: Span, key) -> Array:
+    def _attend(
+        self, query: Array, block: Keys, old: Keys, new: Keys, begun_B: Array, span: Span, key: Array | None
+    ) -> Array:
         """Each block of queries is a row: it sees its own tokens, and the means of the blocks before."""
         (B, H, U, K), w = query.shape, self.size
         N, M = U // w, old.key.shape[2]
@@ -101,11 +105,11 @@ class HierarchicalAttention(Mixer):
         ends_BM = (jnp.reshape(first_B, (-1, 1)) + jnp.arange(M) + 1) * self.size - 1
         return View((jnp.arange(M) < whole_B[:, None])[:, None], span.positions.bias(at_BT, ends_BM))
 
-    def open(self, carry, max_len):
+    def open(self, carry: Any, max_len: int):
         rows, room = len(carry.block.key), -(-(max_len + self.size - 1) // self.size)
         return carry.means, Levels(carry.block, self.core.empty(rows, room))
 
-    def step(self, x_BD, t, span, memory, state):
+    def step(self, x_BD: Array, t: Array, span: Span, memory: Any, state: Any):
         w, now_B = self.size, span.before_B
         query, own = self.core.project(x_BD[:, None], span.rotate)
         slot_B, begun_B = now_B % w, (now_B - t) // w

@@ -3,15 +3,20 @@
 Dims: B batch, T tokens, C tokens of a chunk (t queries, s keys), D model width, H heads, K head width, V = K + 1.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+from flax import nnx
+from ml_collections import ConfigDict
 
 from models.attention import check_divides
 from models.layers import Linear
 from models.mixers.linear_scan import heads_of, in_chunks, wide
-from models.mixers.mixer import Mixer
+from models.mixers.mixer import Mixer, Span
 from models.options import Option, count
 from models.shapes import Array, Float
+from models.taps import Tapper
 
 FEATURES = {"elu": lambda x: jax.nn.elu(x) + 1, "relu": jax.nn.relu, "exp": jnp.exp}
 LEAST = 1e-6  # added to the sum of weights
@@ -27,7 +32,7 @@ class LinearAttention(Mixer):
 
     taps = {"linear_attention.hidden": (1,)}
 
-    def __init__(self, config, depth, rngs):
+    def __init__(self, config: ConfigDict, depth: int, rngs: nnx.Rngs):
         D, own, dtype = config.hidden_size, config.linear_attention, jnp.dtype(config.dtype)
         check_divides("linear_attention.num_heads", own.num_heads, "hidden_size", D)
         self.heads, self.width, self.chunk = own.num_heads, D // own.num_heads, own.chunk
@@ -43,11 +48,11 @@ class LinearAttention(Mixer):
             "linear_attention.chunk": count(64, "tokens that training computes at once"),
         }
 
-    def start_carry(self, rows):
+    def start_carry(self, rows: int):
         return jnp.zeros((rows, self.heads, self.width, self.width + 1), jnp.float32)
 
-    def __call__(self, x_BTD, span, carry, *, name, tap, key=None):
-        def chunk(state_BHKV, at, real_BC):
+    def __call__(self, x_BTD: Array, span: Span, carry: Any, *, name: str, tap: Tapper, key: Array | None = None):
+        def chunk(state_BHKV: Array, at: Any, real_BC: Array):
             query_BCHK, key_BCHK, value_BCHV = at
             key_BCHK = jnp.where(real_BC[:, :, None, None], key_BCHK, 0)
             weights_BHts = jnp.einsum("BtHK,BsHK->BHts", query_BCHK, key_BCHK) * jnp.tri(real_BC.shape[1])
@@ -58,7 +63,7 @@ class LinearAttention(Mixer):
         mixed_BTHV, carry = in_chunks(chunk, carry, self._projected(x_BTD), span.mask_BT, self.chunk)
         return self.output(tap(f"{name}linear_attention.hidden", mean(mixed_BTHV).astype(x_BTD.dtype))), carry
 
-    def step(self, x_BD, t, span, memory, state):
+    def step(self, x_BD: Array, t: Array, span: Span, memory: Any, state: Any):
         query_BHK, key_BHK, value_BHV = self._projected(x_BD)
         state = state + key_BHK[..., None] * value_BHV[..., None, :]
         mixed_BHV = jnp.einsum("BHK,BHKV->BHV", query_BHK, state)

@@ -3,7 +3,11 @@
 Dims: B batch, T queries, S keys, R tokens that are kept, H heads of keys, K head width, D model width.
 """
 
+from typing import Any
+
 import jax.numpy as jnp
+from flax import nnx
+from ml_collections import ConfigDict
 
 from models.attention import ATTENTION, Keys, SelfAttention, View, check_heads, join_heads
 from models.banded_attention import Band, attend_banded
@@ -21,7 +25,7 @@ class OwnKeys(Tapper):
         self.tap, self.before = tap, before
         self.taps, self.captured = tap.taps, tap.captured
 
-    def __call__(self, name, value):
+    def __call__(self, name: str, value: Array):
         if not name.endswith("attention"):
             return self.tap(name, value)
         own = self.tap(name, value[..., self.before :])
@@ -37,7 +41,7 @@ class LocalAttention(Mixer):
     taps = {"attention": (2, 3), "heads": ()}
     attends = True
 
-    def __init__(self, config, depth, rngs):
+    def __init__(self, config: ConfigDict, depth: int, rngs: nnx.Rngs):
         check_heads(config)
         self.core = SelfAttention.from_config(config, rngs)
         self.window, self.dilation = config.local_attention.window, config.local_attention.dilation
@@ -53,10 +57,10 @@ class LocalAttention(Mixer):
     def reach(self):
         return (self.window - 1) * self.dilation
 
-    def start_carry(self, rows):
+    def start_carry(self, rows: int):
         return self.core.empty(rows, 0)
 
-    def __call__(self, x_BTD, span, carry, *, name, tap, key=None):
+    def __call__(self, x_BTD: Array, span: Span, carry: Any, *, name: str, tap: Tapper, key: Array | None = None):
         T, before = x_BTD.shape[1], carry.key.shape[2]
         query_BHTK, own = self.core.project(x_BTD, span.rotate)
         keys = Keys(*(jnp.concatenate(pair, axis=2) for pair in zip(carry, own, strict=True)))
@@ -71,10 +75,10 @@ class LocalAttention(Mixer):
         last = Keys(*(ending(x, self.reach, span.length_B, axis=2) for x in self._kept(keys, before)))
         return self.core.output(join_heads(context_BHTK)), last
 
-    def open(self, carry, max_len):
+    def open(self, carry: Any, max_len: int):
         return (), self._kept(carry, carry.key.shape[2])
 
-    def step(self, x_BD, t, span, memory, state):
+    def step(self, x_BD: Array, t: Array, span: Span, memory: Any, state: Any):
         R = self.reach
         query_BH1K, own = self.core.project(x_BD[:, None], span.rotate)
         age_1R = ((t - 1 - jnp.arange(R)) % R + 1)[None]  # in the ring, token t - 1 stands before t % R

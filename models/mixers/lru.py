@@ -4,16 +4,19 @@ Dims: B batch, T tokens, D model width, N complex numbers of state.
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from ml_collections import ConfigDict
 
 from models.layers import Linear
 from models.mixers.linear_scan import linear_scan, wide
-from models.mixers.mixer import Mixer
+from models.mixers.mixer import Mixer, Span
 from models.options import Option, count
 from models.shapes import Array, Float
+from models.taps import Tapper
 
 
 class LRU(Mixer):
@@ -26,7 +29,7 @@ class LRU(Mixer):
 
     taps = {"lru.hidden": (1,)}
 
-    def __init__(self, config, depth, rngs):
+    def __init__(self, config: ConfigDict, depth: int, rngs: nnx.Rngs):
         D, own, dtype = config.hidden_size, config.lru, jnp.dtype(config.dtype)
         if not own.min_radius < own.max_radius <= 1.0:
             raise ValueError(
@@ -55,16 +58,16 @@ class LRU(Mixer):
             "lru.max_phase": Option(2 * math.pi, "by which they turn at most in a token, at the start", least=1e-3),
         }
 
-    def start_carry(self, rows):
+    def start_carry(self, rows: int):
         return jnp.zeros((rows, 2 * self.size), jnp.float32)
 
-    def __call__(self, x_BTD, span, carry, *, name, tap, key=None):
+    def __call__(self, x_BTD: Array, span: Span, carry: Any, *, name: str, tap: Tapper, key: Array | None = None):
         keep_1TN = jnp.broadcast_to(self._kept(), (1, x_BTD.shape[1], self.size))
         h_BTN, last_BN = linear_scan(keep_1TN, self._entering(x_BTD), as_complex(carry), span.mask_BT)
         hidden_BTN = tap(f"{name}lru.hidden", as_real(h_BTN).astype(x_BTD.dtype))
         return self._read(hidden_BTN, x_BTD), as_real(last_BN)
 
-    def step(self, x_BD, t, span, memory, state):
+    def step(self, x_BD: Array, t: Array, span: Span, memory: Any, state: Any):
         state = as_real(self._kept() * as_complex(state) + self._entering(x_BD))
         return self._read(state.astype(x_BD.dtype), x_BD), state
 

@@ -3,18 +3,20 @@
 Dims: B batch, T tokens, C tokens of a chunk, D model width, E inner width, N state of each channel, R rank.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from ml_collections import ConfigDict
 
 from models.layers import Linear
 from models.mixers.linear_scan import in_chunks, linear_scan, time_scale_bias, wide
-from models.mixers.mixer import Mixer
+from models.mixers.mixer import Mixer, Span
 from models.mixers.short_conv import ShortConv
 from models.options import Option, count
 from models.shapes import Array, Float
+from models.taps import Tapper
 
 
 class Held(NamedTuple):
@@ -34,7 +36,7 @@ class Mamba(Mixer):
 
     taps = {"mamba.hidden": (1,)}
 
-    def __init__(self, config, depth, rngs):
+    def __init__(self, config: ConfigDict, depth: int, rngs: nnx.Rngs):
         D, own, dtype = config.hidden_size, config.mamba, jnp.dtype(config.dtype)
         self.size, self.chunk, self.states = own.expansion * D, own.chunk, own.state_size
         self.rank = own.rank or -(-D // 16)
@@ -58,15 +60,15 @@ class Mamba(Mixer):
             "mamba.chunk": count(32, "tokens that training computes at once"),
         }
 
-    def start_carry(self, rows):
+    def start_carry(self, rows: int):
         return Held(self.conv.start_carry(rows), jnp.zeros((rows, self.size, self.states), jnp.float32))
 
-    def __call__(self, x_BTD, span, carry, *, name, tap, key=None):
+    def __call__(self, x_BTD: Array, span: Span, carry: Any, *, name: str, tap: Tapper, key: Array | None = None):
         inner_BTE, gate_BTE = jnp.split(self.core(x_BTD), 2, axis=-1)
         inner_BTE, inputs = self.conv(inner_BTE, carry.inputs, span.length_B)
         rate_EN = -jnp.exp(self.log_rate[...])
 
-        def chunk(state_BEN, at, real_BC):
+        def chunk(state_BEN: Array, at: Any, real_BC: Array):
             delta_BCE, inner_BCE, enter_BCN, leave_BCN = at
             delta_BCE = jnp.where(real_BC[..., None], delta_BCE, 0)  # no time passes
             keep_BCEN = jnp.exp(delta_BCE[..., None] * rate_EN)
@@ -79,7 +81,7 @@ class Mamba(Mixer):
         hidden_BTE = tap(f"{name}mamba.hidden", self._gated(mixed_BTE, inner_BTE, gate_BTE))
         return self.output(hidden_BTE), Held(inputs, state)
 
-    def step(self, x_BD, t, span, memory, state):
+    def step(self, x_BD: Array, t: Array, span: Span, memory: Any, state: Any):
         inner_BE, gate_BE = jnp.split(self.core(x_BD), 2, axis=-1)
         inner_BE, inputs = self.conv.step(inner_BE, state.inputs)
         delta_BE, wide_BE, enter_BN, leave_BN = self._parts(inner_BE)

@@ -3,17 +3,19 @@
 Dims: B batch, T tokens, D model width, H state width.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from ml_collections import ConfigDict
 
 from models.layers import Linear
 from models.mixers.linear_scan import linear_scan, wide
-from models.mixers.mixer import Mixer
+from models.mixers.mixer import Mixer, Span
 from models.options import Option, count
 from models.shapes import Array, Float
+from models.taps import Tapper
 
 
 class Minimal(Mixer):
@@ -27,7 +29,7 @@ class Minimal(Mixer):
     group: ClassVar[str]
     gates: ClassVar[int]
 
-    def __init__(self, config, depth, rngs):
+    def __init__(self, config: ConfigDict, depth: int, rngs: nnx.Rngs):
         D, own, dtype = config.hidden_size, config[self.group], jnp.dtype(config.dtype)
         self.size = own.expansion * D
         self.core = Linear(D, (self.gates + 1) * self.size, dtype=dtype, rngs=rngs)  # the gates, then the candidate
@@ -43,14 +45,14 @@ class Minimal(Mixer):
             f"{cls.group}.forget_bias": Option(0.0, "of keeping the state, at the start"),
         }
 
-    def start_carry(self, rows):
+    def start_carry(self, rows: int):
         return jnp.zeros((rows, self.size), jnp.float32)
 
-    def __call__(self, x_BTD, span, carry, *, name, tap, key=None):
+    def __call__(self, x_BTD: Array, span: Span, carry: Any, *, name: str, tap: Tapper, key: Array | None = None):
         h_BTH, carry = linear_scan(*self.gated(*self._projected(x_BTD)), carry, span.mask_BT)
         return self.output(tap(f"{name}{self.group}.hidden", h_BTH.astype(x_BTD.dtype))), carry
 
-    def step(self, x_BD, t, span, memory, state):
+    def step(self, x_BD: Array, t: Array, span: Span, memory: Any, state: Any):
         keep_BH, enter_BH = self.gated(*self._projected(x_BD))
         state = keep_BH * state + enter_BH
         return self.output(state.astype(x_BD.dtype)), state
@@ -76,7 +78,7 @@ class MinGRU(Minimal):
     taps = {"min_gru.hidden": (1,)}
 
     @staticmethod
-    def gated(*projected):
+    def gated(*projected: Array) -> tuple[Array, Array]:
         z, candidate = projected
         return jax.nn.sigmoid(-z), jax.nn.sigmoid(z) * positive(candidate)
 
@@ -88,7 +90,7 @@ class MinLSTM(Minimal):
     taps = {"min_lstm.hidden": (1,)}
 
     @staticmethod
-    def gated(*projected):
+    def gated(*projected: Array) -> tuple[Array, Array]:
         forget, enter, candidate = projected
         more = jax.nn.softplus(-enter) - jax.nn.softplus(-forget)  # log f - log i
         return jax.nn.sigmoid(more), jax.nn.sigmoid(-more) * positive(candidate)

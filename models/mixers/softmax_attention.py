@@ -3,13 +3,15 @@
 Dims: B batch, T tokens, S tokens read before, H heads of keys, K head width, D model width.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+from flax import nnx
+from ml_collections import ConfigDict
 
 from models.attention import ATTENTION, Keys, SelfAttention, View, check_heads
 from models.fused_attention import Fused, choose
-from models.mixers.mixer import Mixer
+from models.mixers.mixer import Mixer, Span
 from models.positions import positions_of
 from models.shapes import Array, Bool
 from models.taps import Tapper
@@ -34,7 +36,7 @@ class Attention(Mixer):
     taps = {"attention": (2, 3), "heads": ()}
     attends = True
 
-    def __init__(self, config, depth, rngs):
+    def __init__(self, config: ConfigDict, depth: int, rngs: nnx.Rngs):
         check_heads(config)
         self.core = SelfAttention.from_config(config, rngs)
         self.kernel = choose(config)
@@ -43,10 +45,10 @@ class Attention(Mixer):
     def options(cls):
         return ATTENTION
 
-    def start_carry(self, rows):
+    def start_carry(self, rows: int):
         return Read(self.core.empty(rows, 0), jnp.zeros((rows, 0), bool))
 
-    def __call__(self, x_BTD, span, carry, *, name, tap, key=None):
+    def __call__(self, x_BTD: Array, span: Span, carry: Any, *, name: str, tap: Tapper, key: Array | None = None):
         T, alone = x_BTD.shape[1], not carry.mask_BS.shape[1] and not tap.taps  # else there is more than one form does
         real_BT = jnp.ones((1, T), bool) if span.mask_BT is None else span.mask_BT
         fused = Fused(self.kernel, span.length_B, causal=True) if alone and self.kernel is not None else None
@@ -59,10 +61,10 @@ class Attention(Mixer):
         y_BTD, keys = self.core(x_BTD, span.rotate, [*views, own], name, tap, past=past, key=key)
         return y_BTD, carry.extend(keys, real_BT)
 
-    def open(self, carry, max_len):
+    def open(self, carry: Any, max_len: int):
         return carry, self.core.empty(len(carry.mask_BS), max_len)
 
-    def step(self, x_BD, t, span, memory, state):
+    def step(self, x_BD: Array, t: Array, span: Span, memory: Any, state: Any):
         slot_1S = jnp.arange(state.key.shape[2])[None]
         bias = span.positions.bias(span.position_BT, span.position_BT - t + slot_1S)
         past, views = self._past(span, memory)
@@ -72,7 +74,7 @@ class Attention(Mixer):
         )
         return y_B1D[:, 0], state
 
-    def _past(self, span, read: Read) -> tuple[list[Keys], list[View]]:
+    def _past(self, span: Span, read: Read) -> tuple[list[Keys], list[View]]:
         """What was read before, as blocks of keys: one or none."""
         if not read.mask_BS.shape[1]:
             return [], []

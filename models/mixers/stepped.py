@@ -3,15 +3,18 @@
 Dims: B batch, T tokens, D model width.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
+from flax import nnx
 from ml_collections import ConfigDict
 
 from models.cells import Cell, GRUCell, LSTMCell, TanhCell
 from models.layers import Linear
-from models.mixers.mixer import Mixer
+from models.mixers.mixer import Mixer, Span
 from models.recurrent import run_cell, swap
+from models.shapes import Array
+from models.taps import Tapper
 
 
 class Stepped(Mixer):
@@ -20,7 +23,7 @@ class Stepped(Mixer):
     cell: ClassVar[type[Cell]]
     group: ClassVar[str]  # of the cell's keys
 
-    def __init__(self, config, depth, rngs):
+    def __init__(self, config: ConfigDict, depth: int, rngs: nnx.Rngs):
         sizes = {"hidden_size": config.hidden_size, "dtype": config.dtype}
         self.core = self.cell.from_config(ConfigDict(sizes | dict(config[self.group])), config.hidden_size, rngs)
         self.output = Linear(config.hidden_size, config.hidden_size, dtype=jnp.dtype(config.dtype), rngs=rngs)
@@ -30,16 +33,16 @@ class Stepped(Mixer):
         # cuDNN's LSTM is left out: it shows nothing of its steps, and what is compared here are mixers.
         return {f"{cls.group}.{key}": option for key, option in cls.cell.options.items() if key != "backend"}
 
-    def start_carry(self, rows):
+    def start_carry(self, rows: int):
         return self.core.zeros(rows)
 
-    def __call__(self, x_BTD, span, carry, *, name, tap, key=None):
+    def __call__(self, x_BTD: Array, span: Span, carry: Any, *, name: str, tap: Tapper, key: Array | None = None):
         projected = self.core.project(swap(x_BTD))
         mask_TB = None if span.mask_BT is None else span.mask_BT.T
         hidden_TBD, carry = run_cell(self.core, projected, mask_TB, carry, tapper=tap, name=f"{name}{self.group}")
         return self.output(swap(hidden_TBD)), carry
 
-    def step(self, x_BD, t, span, memory, state):
+    def step(self, x_BD: Array, t: Array, span: Span, memory: Any, state: Any):
         state = self.core.step(state, self.core.project(x_BD))
         return self.output(state[0]), state
 
