@@ -3,20 +3,23 @@
 Dims: B batch, T tokens, C tokens of a chunk (t, s), D model width, H heads, K width of keys and of values (V).
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from ml_collections import ConfigDict
 
 from models.attention import check_divides
 from models.block import RMSNorm
 from models.layers import Linear
 from models.mixers.linear_scan import heads_of, in_chunks, time_scale_bias, wide
-from models.mixers.mixer import Mixer
+from models.mixers.mixer import Mixer, Span
 from models.mixers.short_conv import ShortConv
 from models.options import Option, count
 from models.shapes import Array, Float
+from models.taps import Tapper
 
 
 class Held(NamedTuple):
@@ -39,7 +42,7 @@ class DeltaNet(Mixer):
 
     taps = {"delta_net.hidden": (1,)}
 
-    def __init__(self, config, depth, rngs):
+    def __init__(self, config: ConfigDict, depth: int, rngs: nnx.Rngs):
         D, own, dtype = config.hidden_size, config.delta_net, jnp.dtype(config.dtype)
         check_divides("delta_net.num_heads", own.num_heads, "hidden_size", D)
         self.heads, self.width, self.chunk = own.num_heads, D // own.num_heads, own.chunk
@@ -67,17 +70,17 @@ class DeltaNet(Mixer):
             "delta_net.chunk": count(32, "tokens that training computes at once"),
         }
 
-    def start_carry(self, rows):
+    def start_carry(self, rows: int):
         state = jnp.zeros((rows, self.heads, self.width, self.width), jnp.float32)
         return Held(self.conv.start_carry(rows), state)
 
-    def __call__(self, x_BTD, span, carry, *, name, tap, key=None):
+    def __call__(self, x_BTD: Array, span: Span, carry: Any, *, name: str, tap: Tapper, key: Array | None = None):
         qkv_BTD, inputs = self.conv(self.core(x_BTD), carry.inputs, span.length_B)
         parts = self._parts(qkv_BTD, x_BTD)
         held_BTHV, state = in_chunks(chunk, carry.state, parts, span.mask_BT, self.chunk)
         return self._read(held_BTHV, x_BTD, lambda hidden: tap(f"{name}delta_net.hidden", hidden)), Held(inputs, state)
 
-    def step(self, x_BD, t, span, memory, state):
+    def step(self, x_BD: Array, t: Array, span: Span, memory: Any, state: Any):
         qkv_BD, inputs = self.conv.step(self.core(x_BD), state.inputs)
         query_BHK, key_BHK, value_BHV, write_BH, log_kept_BH = self._parts(qkv_BD, x_BD)
         kept_BHKV = jnp.exp(log_kept_BH)[..., None, None] * state.state
@@ -94,7 +97,9 @@ class DeltaNet(Mixer):
             log_kept = -jnp.exp(self.log_rate[...]) * jax.nn.softplus(*wide(self.forget(x)))
         return unit(query), unit(key), value, jax.nn.sigmoid(write), log_kept
 
-    def _read(self, held: Float[Array, "... H V"], x: Float[Array, "... D"], tap=lambda hidden: hidden) -> Array:
+    def _read(
+        self, held: Float[Array, "... H V"], x: Float[Array, "... D"], tap: Callable[[Array], Array] = lambda y: y
+    ) -> Array:
         normed = self.norm(held)
         hidden = normed.reshape(*normed.shape[:-2], -1).astype(x.dtype)
         if self.gate is not None:
@@ -122,7 +127,7 @@ def inverse(below: Float[Array, "... C C"]) -> Float[Array, "... C C"]:
     return inverted
 
 
-def chunk(state_BHKV, at, real_BC):
+def chunk(state_BHKV: Array, at: Any, real_BC: Array):
     """(state after a chunk, S_t^T q_t). With A_t the product of a up to t, u solves
 
     u_t + beta_t sum over s < t of (A_t / A_s) (k_t k_s) u_s = beta_t (v_t - A_t S_0^T k_t).

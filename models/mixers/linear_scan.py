@@ -70,12 +70,12 @@ def _in_two_rounds(keep: Array, enter: Array, reverse: bool = False) -> Array:
     return jnp.moveaxis(h_CBN, 0, 2).reshape(B, T + more, *enter.shape[2:])[:, :T]
 
 
-def _forward(keep, enter):
+def _forward(keep: Array, enter: Array):
     h = _in_two_rounds(keep, enter)
     return h, (keep, h)
 
 
-def _backward(kept, d_h):
+def _backward(kept: Any, d_h: Array):
     """d b_t = d h_t + a_{t+1} d b_{t+1} and d a_t = h_{t-1} d b_t."""
     keep, h = kept
     later = jnp.concatenate([keep[:, 1:], jnp.zeros_like(keep[:, :1])], axis=1)
