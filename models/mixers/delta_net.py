@@ -88,7 +88,7 @@ class DeltaNet(Mixer):
         now_BHKV = kept_BHKV + key_BHK[..., None] * new_BHV[..., None, :]
         return self._read(jnp.einsum("BHKV,BHK->BHV", now_BHKV, query_BHK), x_BD), Held(inputs, now_BHKV)
 
-    def _parts(self, qkv: Float[Array, "... D"], x: Float[Array, "... D"]) -> tuple[Array, ...]:
+    def _parts(self, qkv: Float[Array, "... Q"], x: Float[Array, "... D"]) -> tuple[Array, ...]:
         """(q, k, v, beta, log a), of each head."""
         query, key, value = (heads_of(part, self.heads) for part in wide(*jnp.split(qkv, 3, axis=-1)))
         (write,) = wide(self.write(x))
