@@ -19,6 +19,7 @@ from models.dropout import dropout
 from models.fused_attention import CHOICES, Fused, attend_fused
 from models.layers import Linear, glorot
 from models.options import Option, count, rate
+from models.positions import Edges, NoPositions
 from models.shapes import Array, Bool, Float, Int, Key
 from models.taps import Tapper
 from models.tiled_attention import Tiles, attend_tiled
@@ -69,6 +70,15 @@ class View(NamedTuple):
     bias: Float[Array, "#B H T S"] | None = None  # added to the scores
     fused: Fused | None = None  # the same for a fused kernel, where one is to be used
     tiles: Tiles | None = None  # the same for a long sequence, where nothing is tapped
+    edges: Edges | None = None  # added to keys and values
+
+    @classmethod
+    def of(
+        cls, visible: Array, positions: NoPositions, query_position_BT: Array, key_position_BS: Array, **forms: Any
+    ) -> "View":
+        """With what the positions add to scores, keys and values."""
+        at = query_position_BT, key_position_BS
+        return cls(visible, positions.bias(*at), edges=positions.edges(*at), **forms)
 
 
 def plain(
@@ -119,9 +129,9 @@ def attend(
     weights_BHTS = dropout(tap(f"{name}attention", weights_BHTS), dropout_rate, key)
     weights_BHTS = weights_BHTS.astype(query_BHTK.dtype)
     start, context_BHTK = 0, jnp.zeros((), query_BHTK.dtype)
-    for block in blocks:
+    for block, view in zip(blocks, views, strict=True):
         end = start + block.key.shape[2]
-        context_BHTK += jnp.einsum("BHTS,BHSK->BHTK", weights_BHTS[..., start:end], block.value)
+        context_BHTK += mixed(weights_BHTS[..., start:end], block, view)
         start = end
     if tap.wants(f"{name}heads"):
         gates_BH = tap(f"{name}heads", jnp.ones((B, query_BHTK.shape[1]), context_BHTK.dtype))
@@ -136,10 +146,29 @@ def masked_softmax(scores: Float[Array, "B H T S"], visible: Bool[Array, "#B #H 
 
 
 def scores_of(query_BHTK: Array, block: Keys, view: View) -> Array:
-    """Products of queries and keys, in float32 or wider, with the view's bias."""
+    """Products of queries and keys, in float32 or wider, with the view's bias or edges."""
     wide = jnp.promote_types(query_BHTK.dtype, jnp.float32)
     scores_BHTS = widened(_dots, query_BHTK, block.key, wide)
+    if view.edges is not None:
+        dots_BHTN = widened(jnp.matmul, query_BHTK, view.edges.key_NK.T.astype(query_BHTK.dtype), wide)
+        scores_BHTS += _by_entry("BHTN,{}TSN->BHTS", dots_BHTN, view.edges)
     return scores_BHTS if view.bias is None else scores_BHTS + view.bias
+
+
+def mixed(weights_BHTS: Array, block: Keys, view: View) -> Array:
+    """The mixture of values, with the view's edges."""
+    context_BHTK = jnp.einsum("BHTS,BHSK->BHTK", weights_BHTS, block.value)
+    if view.edges is not None:
+        weights_BHTN = _by_entry("BHTS,{}TSN->BHTN", weights_BHTS, view.edges)
+        context_BHTK += weights_BHTN @ view.edges.value_NK.astype(context_BHTK.dtype)
+    return context_BHTK
+
+
+def _by_entry(form: str, x: Array, edges: Edges) -> Array:
+    """A product with the entries, which are the same for all rows, or each row's own."""
+    entry_BTSN = edges.entry_BTSN.astype(x.dtype)
+    shared = len(entry_BTSN) == 1
+    return jnp.einsum(form.format("" if shared else "B"), x, entry_BTSN[0] if shared else entry_BTSN)
 
 
 def _dots(query_BHTK: Array, key_BHSK: Array, **options: Any) -> Array:

@@ -12,10 +12,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from models.attention import Keys, View, for_heads, scores_of
+from models.attention import Keys, View, for_heads, mixed, scores_of
 from models.dropout import dropout, fold
+from models.positions import NoPositions
 from models.shapes import Array, Float, Int, Key
-from models.tiled_attention import Bias, by_groups
+from models.tiled_attention import by_groups
 
 
 class Band(NamedTuple):
@@ -24,7 +25,7 @@ class Band(NamedTuple):
     window: int
     dilation: int
     scale: float  # of the scores
-    bias: Bias
+    positions: NoPositions
     dropout_rate: float = 0.0
 
     @property
@@ -74,17 +75,17 @@ def _in_blocks(query_BHTK: Array, keys: Keys, before_B: Array, band: Band, key: 
         at_Bw = offset_Bw + n * w * r
         query, both = query * band.scale, [for_heads(block, H) for block in (before, own)]
         seen = [~own_ww & (at_Bw[:, None] >= w * r), own_ww]
-        scores = []
+        scores, views = [], []
         for block, visible, key_at_Bw in zip(both, seen, (at_Bw - w * r, at_Bw), strict=True):
-            view = View(visible, band.bias(at_Bw, key_at_Bw))
-            scores.append(jnp.where(visible[:, None], scores_of(query, block, view), -1e30))
+            views.append(View.of(visible, band.positions, at_Bw, key_at_Bw))
+            scores.append(jnp.where(visible[:, None], scores_of(query, block, views[-1]), -1e30))
         top = jax.lax.stop_gradient(jnp.maximum(*(part.max(-1, keepdims=True) for part in scores)))
         context, total = jnp.zeros(()), jnp.zeros(())
-        for number, (part, block) in enumerate(zip(scores, both, strict=True)):
+        for number, (part, block, view) in enumerate(zip(scores, both, views, strict=True)):
             weights = jnp.exp(part - top)
             total += weights.sum(-1, keepdims=True)
             weights = dropout(weights, band.dropout_rate, fold(key, 2 * n + number)).astype(query.dtype)
-            context += jnp.einsum("BHts,BHsK->BHtK", weights, block.value)
+            context += mixed(weights, block, view)
         return own, (context / total).astype(query.dtype)
 
     key_N, value_N = (blocks(x, w * r + T - x.shape[2]) for x in keys)  # a block from before, and then N

@@ -47,9 +47,7 @@ def choose(config: ConfigDict) -> str | None:
 def _unfit(config: ConfigDict) -> str | None:
     """Why a stack cannot use a fused kernel."""
     if POSITIONS[config.positions].biased:  # which a kernel would take in bfloat16, rounding the far distances
-        return (
-            f"model.positions = {config.positions!r} adds a float32 bias to the scores; use never, or other positions"
-        )
+        return f"model.positions = {config.positions!r} adds to scores in float32; use never, or other positions"
     if config.attention_dropout_rate:
         return f"it drops no weights and model.attention_dropout_rate = {config.attention_dropout_rate}; use 0.0"
     return None

@@ -1,18 +1,20 @@
-"""Positions in attention: none, sinusoidal, learned, rotary, ALiBi, relative or T5's.
+"""Positions in attention: none, sinusoidal, learned, rotary, ALiBi, relative, T5's or Shaw's.
 
 Dims: B batch, T queries, S keys, H heads, K head width, D model width, N entries of a table.
 
-Each kind is one class with three places to act: on the embeddings (`add`), on queries and keys
-(`rotate`), or on the scores (`bias`). Places come from masks, so padding on either side takes none.
+Each kind is one class with four places to act: on the embeddings (`add`), on queries and keys (`rotate`), on the
+scores (`bias`), or on what each query makes of each key (`edges`). Places come from masks, so padding on either side
+takes none.
 """
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from models.layers import glorot
 from models.shapes import Array, Bool, Float, Int
 
 FARTHEST = 128  # beyond it distances are one
@@ -24,11 +26,19 @@ def positions_of(mask_BS: Bool[Array, "B S"]) -> Int[Array, "B S"]:
     return jnp.maximum(jnp.cumsum(mask_BS, axis=1, dtype=jnp.int32) - 1, 0)
 
 
+class Edges(NamedTuple):
+    """What is added to keys and values, by how far a key stands from the query."""
+
+    key_NK: Float[Array, "N K"]
+    value_NK: Float[Array, "N K"]
+    entry_BTSN: Float[Array, "#B T S N"]  # 1 where the key takes entry n, else 0: sums over few entries are products
+
+
 class NoPositions(nnx.Module):
     """Order is seen through the causal mask alone (Haviv et al. 2022)."""
 
-    biased: ClassVar[bool] = False  # has a `bias`, which no fused kernel takes
-    trains_bias: ClassVar[bool] = False  # one with parameters, to which attention in tiles gives no gradients
+    biased: ClassVar[bool] = False  # has a `bias` or `edges`, which no fused kernel takes
+    trains_bias: ClassVar[bool] = False  # has parameters there, to which attention in tiles gives no gradients
 
     def __init__(self, num_positions: int, hidden_size: int, num_heads: int, rngs: nnx.Rngs, causal: bool = True):
         """`num_positions` is the longest length in training. Where `causal`, no query sees a key after it."""
@@ -50,6 +60,10 @@ class NoPositions(nnx.Module):
         self, query_position_BT: Int[Array, "#B T"], key_position_BS: Int[Array, "#B S"]
     ) -> Float[Array, "#B H T S"] | None:
         """The bias added to the scores of self-attention, in float32."""
+        return None
+
+    def edges(self, query_position_BT: Int[Array, "#B T"], key_position_BS: Int[Array, "#B S"]) -> Edges | None:
+        """What is added to the keys and values of self-attention, for each query another."""
         return None
 
 
@@ -128,15 +142,19 @@ class Relative(NoPositions):
 
     biased = True
     trains_bias = True
+    most: ClassVar[int] = FARTHEST
 
     def __init__(self, num_positions: int, hidden_size: int, num_heads: int, rngs: nnx.Rngs, causal: bool = True):
         self.causal, self.num_positions = causal, max(num_positions, 1)
+        self._draw(hidden_size, num_heads, rngs)
+
+    def _draw(self, hidden_size: int, num_heads: int, rngs: nnx.Rngs) -> None:
         self.table_HN = nnx.Param(jnp.zeros((num_heads, self._entries()), jnp.float32))
 
     @property
     def farthest(self) -> int:
         """The farthest distance that is told apart from the next."""
-        return min(FARTHEST, self.num_positions - 1)
+        return min(self.most, self.num_positions - 1)
 
     def _entries(self) -> int:
         return self.farthest + 1 if self.causal else 2 * self.farthest + 1
@@ -145,11 +163,17 @@ class Relative(NoPositions):
         """The scalars of distances 0 .. farthest, or -farthest .. farthest, where negative ones are of later keys."""
         return self.table_HN[...]
 
-    def bias(self, query_position_BT: Array, key_position_BS: Array):
+    def _entry(self, query_position_BT: Array, key_position_BS: Array) -> Int[Array, "#B T S"]:
+        """Which of the entries by distance each query takes for each key."""
         nearest = 0 if self.causal else -self.farthest
         distance_BTS = query_position_BT[:, :, None] - key_position_BS[:, None, :]
-        place_BTS = jnp.clip(distance_BTS, nearest, self.farthest) - nearest
-        return jnp.moveaxis(jnp.take(self._by_distance(), place_BTS, axis=1, mode="clip"), 0, 1)
+        return jnp.clip(distance_BTS, nearest, self.farthest) - nearest
+
+    def bias(
+        self, query_position_BT: Int[Array, "#B T"], key_position_BS: Int[Array, "#B S"]
+    ) -> Float[Array, "#B H T S"] | None:
+        entry_BTS = self._entry(query_position_BT, key_position_BS)
+        return jnp.moveaxis(jnp.take(self._by_distance(), entry_BTS, axis=1, mode="clip"), 0, 1)
 
 
 class T5(Relative):
@@ -184,6 +208,27 @@ class T5(Relative):
         return jnp.take(self.table_HN[...], bucket_N, axis=1)
 
 
+class Shaw(Relative):
+    """Adds a learned vector to each key and another to each value, by clipped distance (Shaw et al. 2018, equations 3
+    and 4), k = 16 as in their section 4.1, and less where training has no such distance.
+
+    All heads and layers of a stack share them; the paper shares them between heads or not, and has a layer's own.
+    """
+
+    most = 16
+
+    def _draw(self, hidden_size: int, num_heads: int, rngs: nnx.Rngs) -> None:
+        shape = (self._entries(), hidden_size // num_heads)
+        self.key_NK, self.value_NK = (nnx.Param(glorot(rngs.params(), shape, jnp.float32)) for _ in range(2))
+
+    def bias(self, query_position_BT: Int[Array, "#B T"], key_position_BS: Int[Array, "#B S"]) -> None:
+        return None
+
+    def edges(self, query_position_BT: Int[Array, "#B T"], key_position_BS: Int[Array, "#B S"]) -> Edges:
+        entry_BTS = self._entry(query_position_BT, key_position_BS)
+        return Edges(self.key_NK[...], self.value_NK[...], jax.nn.one_hot(entry_BTS, self._entries()))
+
+
 POSITIONS: dict[str, type[NoPositions]] = {
     "none": NoPositions,
     "sinusoidal": Sinusoidal,
@@ -192,6 +237,7 @@ POSITIONS: dict[str, type[NoPositions]] = {
     "alibi": Alibi,
     "relative": Relative,
     "t5": T5,
+    "shaw": Shaw,
 }
 
 

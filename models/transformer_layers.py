@@ -151,7 +151,7 @@ class Stack(nnx.Module):
         tiles, whole = None, past is None and not tap.taps and not self.positions.trains_bias
         if fused is None and whole and worthwhile(x_BTD.shape[1]):
             tiles = Tiles(mask_BT, position_BT, self.causal, self.positions.bias)
-        views = [View(visible_BTT, self.positions.bias(position_BT, position_BT), fused, tiles)]
+        views = [View.of(visible_BTT, self.positions, position_BT, position_BT, fused=fused, tiles=tiles)]
         x_BTD, keys = self._run(x_BTD, position_BT, views, tap, past=past, encoded=encoded, key=key)
         if order_BT is not None:
             x_BTD = put_back(x_BTD, order_BT)
@@ -169,7 +169,7 @@ class Stack(nnx.Module):
         slot_1S = jnp.arange(caches[0].key.shape[2])[None]
         count_B = jnp.zeros(1, jnp.int32) if past is None else past.mask.sum(1, dtype=jnp.int32)
         position_B1, key_position_BS = count_B[:, None] + t, count_B[:, None] + slot_1S
-        views = [View((slot_1S <= t)[:, None, :], self.positions.bias(position_B1, key_position_BS))]
+        views = [View.of((slot_1S <= t)[:, None, :], self.positions, position_B1, key_position_BS)]
         tap = Tapper(None, ())
         return self._run(x_B1D, position_B1, views, tap, past=past, encoded=encoded, caches=caches, slot=t)
 
@@ -187,7 +187,7 @@ class Stack(nnx.Module):
         key: Array | None = None,
     ) -> tuple[Array, tuple[Keys, ...]]:
         if past is not None:
-            view = View(past.mask[:, None, :], self.positions.bias(position_BT, positions_of(past.mask)))
+            view = View.of(past.mask[:, None, :], self.positions, position_BT, positions_of(past.mask))
             views = [view, *views]
         x_BTD = self.positions.add(tap(f"{self.name}.inputs", x_BTD), position_BT)
         x_BTD = dropout(x_BTD, self.dropout_rate, fold(key, 0))

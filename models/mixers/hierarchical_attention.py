@@ -91,9 +91,9 @@ class HierarchicalAttention(Mixer):
         number_N = jnp.tile(jnp.arange(N), B)
         begun = each(begun_B)
         at_Bw = (begun + number_N)[:, None] * w + jnp.arange(w)
-        own = View(jnp.tri(w, dtype=bool)[None], span.positions.bias(at_Bw, at_Bw))
+        own = View.of(jnp.tri(w, dtype=bool)[None], span.positions, at_Bw, at_Bw)
         ends_BN = (begun[:, None] + jnp.arange(N) + 1) * w - 1
-        before = View((jnp.arange(N) < number_N[:, None])[:, None], span.positions.bias(at_Bw, ends_BN))
+        before = View.of((jnp.arange(N) < number_N[:, None])[:, None], span.positions, at_Bw, ends_BN)
         blocks, views = [Keys(*map(each, new)), Keys(*map(rows, block))], [before, own]
         if M:
             blocks, views = [Keys(*map(each, old)), *blocks], [self._means(M, begun, at_Bw, span), *views]
@@ -103,7 +103,7 @@ class HierarchicalAttention(Mixer):
     def _means(self, M: int, whole_B: Array, at_BT: Array, span: Span, first_B: Array | int = 0) -> View:
         """A view of M means, the first `whole_B` of which are there, beginning with block `first_B`."""
         ends_BM = (jnp.reshape(first_B, (-1, 1)) + jnp.arange(M) + 1) * self.size - 1
-        return View((jnp.arange(M) < whole_B[:, None])[:, None], span.positions.bias(at_BT, ends_BM))
+        return View.of((jnp.arange(M) < whole_B[:, None])[:, None], span.positions, at_BT, ends_BM)
 
     def open(self, carry: Any, max_len: int):
         rows, room = len(carry.block.key), -(-(max_len + self.size - 1) // self.size)
@@ -119,7 +119,7 @@ class HierarchicalAttention(Mixer):
         blocks = [state.means, block]
         views = [
             self._means(state.means.key.shape[2], whole_B, span.position_BT, span, begun_B),
-            View((jnp.arange(w) <= slot_B[:, None])[:, None], span.positions.bias(span.position_BT, at_Bw)),
+            View.of((jnp.arange(w) <= slot_B[:, None])[:, None], span.positions, span.position_BT, at_Bw),
         ]
         if M := memory.key.shape[2]:
             blocks, views = [memory, *blocks], [self._means(M, begun_B, span.position_BT, span), *views]

@@ -69,8 +69,7 @@ class LocalAttention(Mixer):
             view, tap = self._view(span, span.position_BT, at_BS), OwnKeys(tap, before) if tap.taps else tap
             context_BHTK = self.core.attend(query_BHTK, [keys], [view], name, tap, key)
         else:
-            bias, rate = span.positions.bias, self.core.dropout_rate
-            band = Band(self.window, self.dilation, self.core.scale, bias, rate)
+            band = Band(self.window, self.dilation, self.core.scale, span.positions, self.core.dropout_rate)
             context_BHTK = attend_banded(query_BHTK, keys, span.before_B, band, key)
         last = Keys(*(ending(x, self.reach, span.length_B, axis=2) for x in self._kept(keys, before)))
         return self.core.output(join_heads(context_BHTK)), last
@@ -95,4 +94,4 @@ class LocalAttention(Mixer):
         key_at_B1S = key_at_BS[:, None]
         distance_BTS = query_at_BT[:, :, None] - key_at_B1S
         seen_BTS = (distance_BTS >= 0) & (distance_BTS <= self.reach) & (distance_BTS % self.dilation == 0)
-        return View(seen_BTS & (key_at_B1S >= 0), span.positions.bias(query_at_BT, key_at_BS))
+        return View.of(seen_BTS & (key_at_B1S >= 0), span.positions, query_at_BT, key_at_BS)

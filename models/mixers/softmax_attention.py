@@ -56,7 +56,7 @@ class Attention(Mixer):
         if alone and fused is None and not span.positions.trains_bias and worthwhile(T):
             tiles = Tiles(span.mask_BT, span.position_BT, True, span.positions.bias)
         visible_BTT = real_BT[:, None, :] & jnp.tri(T, dtype=bool)
-        own = View(visible_BTT, span.positions.bias(span.position_BT, span.position_BT), fused, tiles)
+        own = View.of(visible_BTT, span.positions, span.position_BT, span.position_BT, fused=fused, tiles=tiles)
         past, views = self._past(span, carry)
         y_BTD, keys = self.core(x_BTD, span.rotate, [*views, own], name, tap, past=past, key=key)
         return y_BTD, carry.extend(keys, real_BT)
@@ -66,9 +66,9 @@ class Attention(Mixer):
 
     def step(self, x_BD: Array, t: Array, span: Span, memory: Any, state: Any):
         slot_1S = jnp.arange(state.key.shape[2])[None]
-        bias = span.positions.bias(span.position_BT, span.position_BT - t + slot_1S)
+        at_BS = span.position_BT - t + slot_1S
         past, views = self._past(span, memory)
-        views = [*views, View((slot_1S <= t)[:, None], bias)]
+        views = [*views, View.of((slot_1S <= t)[:, None], span.positions, span.position_BT, at_BS)]
         y_B1D, state = self.core(
             x_BD[:, None], span.rotate, views, "", Tapper(None, ()), past=past, cache=state, slot=t
         )
@@ -78,5 +78,5 @@ class Attention(Mixer):
         """What was read before, as blocks of keys: one or none."""
         if not read.mask_BS.shape[1]:
             return [], []
-        bias = span.positions.bias(span.position_BT, positions_of(read.mask_BS))
-        return [read.keys], [View(read.mask_BS[:, None], bias)]
+        view = View.of(read.mask_BS[:, None], span.positions, span.position_BT, positions_of(read.mask_BS))
+        return [read.keys], [view]

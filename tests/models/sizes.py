@@ -92,7 +92,8 @@ def table(config, positions: int, sides: int) -> int:
     longest = max(positions, 1)
     relative = 1 + sides * min(longest - 1, 128)
     entries = {"learned": longest * config.hidden_size, "relative": relative * config.get("num_heads", 1)}
-    return (entries | {"t5": 32 * config.get("num_heads", 1)}).get(config.positions, 0)
+    shaw = 2 * (1 + sides * min(longest - 1, 16)) * (config.hidden_size // config.get("num_heads", 1))
+    return (entries | {"t5": 32 * config.get("num_heads", 1), "shaw": shaw}).get(config.positions, 0)
 
 
 def last_norm(config) -> int:

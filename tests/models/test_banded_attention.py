@@ -16,8 +16,7 @@ from models.positions import POSITIONS
 from models.taps import Tapper
 
 B, H, T, K = 4, 4, 9, 3  # two groups of rows
-ALIBI = POSITIONS["alibi"](0, H * K, H, nnx.Rngs(0)).bias
-RELATIVE = nnx.split(POSITIONS["relative"](5, H * K, H, nnx.Rngs(0)))  # a scalar for each distance up to 4
+ALIBI = POSITIONS["alibi"](0, H * K, H, nnx.Rngs(0))
 BEFORE_B = np.array([0, 1, 3, 20])  # where each row begins
 
 
@@ -25,30 +24,31 @@ def normal(seed: int, *shape: int):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
-@pytest.mark.parametrize(("window", "dilation"), [(3, 1), (2, 3)])
-def test_a_band_is_a_mask_forward_and_backward(window, dilation):
+@pytest.mark.parametrize(("window", "dilation", "positions"), [(3, 1, "relative"), (2, 3, "shaw")])
+def test_a_band_is_a_mask_forward_and_backward(window, dilation, positions):
+    """The gradients of what is learned for each distance, of which there are five, are the same too."""
     reach = (window - 1) * dilation
     S = T + reach
     at_BT, at_BS = (BEFORE_B[:, None] + np.arange(first, T) for first in (0, -reach))
     back_BTS = at_BT[:, :, None] - at_BS[:, None]
     seen = (back_BTS >= 0) & (back_BTS <= reach) & (back_BTS % dilation == 0) & (at_BS[:, None] >= 0)
 
-    graph, table = RELATIVE
+    graph, table = nnx.split(POSITIONS[positions](5, H * K, H, nnx.Rngs(0)))
     table = jax.tree.map(lambda leaf: normal(3, *leaf.shape), table)
 
     def study(form):
         def loss(table, query, key, value):
-            y = form(query, Keys(key, value), nnx.merge(graph, table).bias)
+            y = form(query, Keys(key, value), nnx.merge(graph, table))
             return jnp.sum(jnp.sin(2 * y + 0.3)), y
 
         evaluate = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 3), has_aux=True))
         return evaluate(table, normal(0, B, H, T, K), normal(1, B, H, S, K), normal(2, B, H, S, K))
 
-    def in_a_band(query, keys, bias):
-        return attend_banded(query, keys, jnp.asarray(BEFORE_B), Band(window, dilation, K**-0.5, bias))
+    def in_a_band(query, keys, places):
+        return attend_banded(query, keys, jnp.asarray(BEFORE_B), Band(window, dilation, K**-0.5, places))
 
-    def under_a_mask(query, keys, bias):
-        view = View(jnp.asarray(seen), bias(jnp.asarray(at_BT), jnp.asarray(at_BS)))
+    def under_a_mask(query, keys, places):
+        view = View.of(jnp.asarray(seen), places, jnp.asarray(at_BT), jnp.asarray(at_BS))
         return attend(query, [keys], [view], "", Tapper(None, ()))
 
     found, expected = study(in_a_band), study(under_a_mask)

@@ -154,6 +154,30 @@ def test_with_attention_throughout_it_is_the_transformer(positions):
         close(jax.tree.leaves(slope), jax.tree.leaves(renamed(slope_there)))
 
 
+def test_mixers_of_one_window_and_of_one_block_are_attention_with_learned_distances():
+    """The same logits, and the same gradients of what is learned for each distance, where all is in reach."""
+
+    def study(mixer):
+        wide = {"local_attention.window": 16, "hierarchical_attention.block_size": 16}
+        config = config_of("decoder", mixers=mixer, num_layers=1, positions="shaw", **wide)
+        graph, params = nnx.split(models.build("decoder", config, SPEC, jax.random.key(0)))
+
+        @jax.jit
+        @functools.partial(jax.value_and_grad, has_aux=True)
+        def loss(params):
+            logits = nnx.merge(graph, params)(*BOTH, TARGET).logits
+            return jnp.sum(jnp.sin(logits)), logits
+
+        (_, logits), slopes = loss(params)
+        tables = nnx.to_pure_dict(slopes)["positions"]
+        assert all(np.abs(table).max() > 1e-3 for table in tables.values()) and len(tables) == 2
+        return logits, tables
+
+    expected = study("attention")
+    for mixer in ("local_attention", "hierarchical_attention"):
+        close(study(mixer), expected)
+
+
 def renamed(state):
     """A Transformer's parameters under the names that they have in the stack of mixers."""
     tree = nnx.to_pure_dict(state)

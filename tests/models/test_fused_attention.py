@@ -184,7 +184,7 @@ def config_of(**values):
         ({"num_heads": 32}, (9, 0), "model.num_heads = 32 gives 4"),
         ({"num_heads": 1, "hidden_size": 256}, (8, 0), "at most 128 wide"),
         ({"positions": "alibi"}, (9, 0), "model.positions = 'alibi'"),
-        ({"positions": "t5"}, (9, 0), "model.positions = 't5' adds a float32 bias"),
+        ({"positions": "t5"}, (9, 0), "model.positions = 't5' adds to scores in float32; use never"),
         ({"attention_dropout_rate": 0.1}, (9, 0), "model.attention_dropout_rate = 0.1; use 0.0"),
     ],
 )

@@ -12,7 +12,7 @@ import models
 from data.spec import Spec
 from models import transformer_layers
 from models.attention import Keys, View, attend
-from models.positions import POSITIONS, T5, Alibi, Learned, Relative, Rotary, buckets, positions_of, sinusoids
+from models.positions import POSITIONS, T5, Alibi, Learned, Relative, Rotary, Shaw, buckets, positions_of, sinusoids
 from models.taps import Tapper
 
 
@@ -47,12 +47,14 @@ def test_sinusoidal_adds_and_none_does_nothing():
     kinds = {name: kind(4, 8, 2, nnx.Rngs(0)) for name, kind in POSITIONS.items()}
     added = kinds["sinusoidal"].add(x_BTD, position_BT)
     np.testing.assert_allclose(added, x_BTD + np.asarray(sinusoids(position_BT, 8)), rtol=1e-6)
-    for name in ("none", "rotary", "alibi", "relative", "t5"):
+    for name in ("none", "rotary", "alibi", "relative", "t5", "shaw"):
         assert kinds[name].add(x_BTD, position_BT) is x_BTD
     for name, kind in kinds.items():
-        assert kind.biased == (kind.bias(position_BT, position_BT) is not None) == (name in ("alibi", "relative", "t5"))
+        assert kind.biased == (name in ("alibi", "relative", "t5", "shaw"))
+        assert (kind.bias(position_BT, position_BT) is not None) == (kind.biased and name != "shaw")
+        assert (kind.edges(position_BT, position_BT) is not None) == (name == "shaw")
         assert kind.trains_bias == (kind.biased and bool(jax.tree.leaves(nnx.state(kind, nnx.Param))))
-    for name in ("none", "sinusoidal", "learned", "alibi", "relative", "t5"):
+    for name in ("none", "sinusoidal", "learned", "alibi", "relative", "t5", "shaw"):
         x_BHTK = normal(1, 2, 2, 3, 4)
         assert kinds[name].rotate(x_BHTK, position_BT) is x_BHTK
 
@@ -104,9 +106,8 @@ def test_alibi_slopes_and_distances_are_those_of_the_paper():
 
 
 def drawn(kind, num_positions, num_heads, causal):
-    positions = kind(num_positions, 8, num_heads, nnx.Rngs(0), causal=causal)
-    positions.table_HN[...] = normal(3, *positions.table_HN[...].shape)
-    return positions
+    graph, tables = nnx.split(kind(num_positions, 8, num_heads, nnx.Rngs(0), causal=causal))
+    return nnx.merge(graph, jax.tree.map(lambda leaf: normal(leaf.size, *leaf.shape), tables))
 
 
 def test_every_relative_distance_has_its_scalar_and_those_beyond_the_longest_are_clipped():
@@ -122,6 +123,7 @@ def test_every_relative_distance_has_its_scalar_and_those_beyond_the_longest_are
     np.testing.assert_array_equal(both.bias(at[:, 1:2], at)[0, head, 0], table[[4, 3, 2, 1, 0, 0]])
     assert Relative(1000, 8, 2, nnx.Rngs(0)).table_HN.shape == (2, 129)
     assert Relative(0, 8, 2, nnx.Rngs(0), causal=False).table_HN.shape == (2, 1)
+    assert Shaw(1000, 8, 2, nnx.Rngs(0), causal=False).key_NK.shape == (33, 4)  # k = 16 on either side
 
 
 CAUSAL_BUCKETS = dict(zip(range(17), range(17), strict=True)) | {20: 17, 50: 24, 127: 31, 128: 31, 500: 31}
@@ -157,28 +159,30 @@ def test_the_buckets_of_t5_are_those_of_the_paper(causal, worked):
     np.testing.assert_array_equal(after, table[:, later])
 
 
-def plain(query_HTK, key_HTK, value_HTK, table_HN, position, visible_TT, index):
-    """The loss of the test below, in loops over heads and queries in float64."""
+def plain(query_HTK, key_HTK, value_HTK, tables, position, visible_TT, index):
+    """The loss of the test below, in loops over heads and queries in float64: one table is a bias, two are vectors."""
     total = 0.0
     for head, (query_TK, key_TK, value_TK) in enumerate(zip(query_HTK, key_HTK, value_HTK, strict=True)):
         for t, query in enumerate(query_TK):
             seen = np.flatnonzero(visible_TT[t])
-            bias = [table_HN[head, index(position[t] - position[s])] for s in seen]
-            weights = np.exp(key_TK[seen] @ query / math.sqrt(len(query)) + bias)
-            total += np.sin(2 * (weights / weights.sum()) @ value_TK[seen] + 0.3).sum()
+            at = [index(position[t] - position[s]) for s in seen]
+            bias = tables[0][head, at] if len(tables) == 1 else 0
+            of_key, of_value = (0, 0) if len(tables) == 1 else (table_NK[at] for table_NK in tables)
+            weights = np.exp((key_TK[seen] + of_key) @ query / math.sqrt(len(query)) + bias)
+            total += np.sin(2 * (weights / weights.sum()) @ (value_TK[seen] + of_value) + 0.3).sum()
     return total
 
 
 @pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("name", ["relative", "t5"])
-def test_attention_with_a_trained_bias_is_the_plain_form_forward_and_backward(name, causal):
+@pytest.mark.parametrize("name", ["relative", "t5", "shaw"])
+def test_attention_with_trained_distances_is_the_plain_form_forward_and_backward(name, causal):
     """Of six tokens that stand apart, against loops; gradients against differences, the table's entry by entry."""
     position = np.array([0, 1, 3, 9, 40, 300])
     graph, table = nnx.split(drawn(POSITIONS[name], 4, 2, causal))
     visible_TT = np.tri(6, dtype=bool) if causal else np.ones((6, 6), bool)
 
     def index(distance):
-        if name == "relative":
+        if name != "t5":
             return max(-3, min(distance, 3)) + (0 if causal else 3)
         side, n, exact = (16 if distance < 0 else 0), abs(distance), (16 if causal else 8)
         if n >= exact:
@@ -189,24 +193,24 @@ def test_attention_with_a_trained_bias_is_the_plain_form_forward_and_backward(na
     @jax.value_and_grad
     def loss(arrays):
         query, key, value = (x[None] for x in arrays[:3])
-        bias = nnx.merge(graph, arrays[3]).bias(jnp.asarray([position]), jnp.asarray([position]))
-        view = View(jnp.asarray(visible_TT)[None], bias)
+        at_1T = jnp.asarray([position])
+        view = View.of(jnp.asarray(visible_TT)[None], nnx.merge(graph, arrays[3]), at_1T, at_1T)
         return jnp.sin(2 * attend(query, [Keys(key, value)], [view], "", Tapper(None, ())) + 0.3).sum()
 
     arrays = [*(normal(n, 2, 6, 4) for n in range(3)), table]
     found, slopes = loss(arrays)
     slopes, wide = jax.tree.leaves(slopes), [np.array(x, np.float64) for x in jax.tree.leaves(arrays)]
-    expected = plain(*wide, position, visible_TT, index)
+    expected = plain(*wide[:3], wide[3:], position, visible_TT, index)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
     for of_array, slope in zip(wide, slopes, strict=True):
         for place in np.ndindex(of_array.shape):
             middle, ends = of_array[place], []
             for change in (1e-4, -1e-4):
                 of_array[place] = middle + change
-                ends.append(plain(*wide, position, visible_TT, index))
+                ends.append(plain(*wide[:3], wide[3:], position, visible_TT, index))
             of_array[place] = middle
             np.testing.assert_allclose(slope[place], (ends[0] - ends[1]) / 2e-4, rtol=1e-5, atol=1e-5)
-    assert np.abs(slopes[3]).max() > 1e-2
+    assert all(np.abs(slope).max() > 1e-2 for slope in slopes[3:])
 
 
 @pytest.mark.parametrize("kind", POSITIONS)

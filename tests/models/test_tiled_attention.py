@@ -163,4 +163,4 @@ def test_a_bias_that_is_trained_keeps_to_the_plain_form(name):
         return call.lower(params).as_text()
 
     assert "while" in program("alibi")
-    assert not any("while" in program(positions) for positions in ("relative", "t5"))
+    assert not any("while" in program(positions) for positions in ("relative", "t5", "shaw"))

@@ -117,7 +117,7 @@ def test_chunks_with_a_carry_give_the_logits_of_the_whole(case):
 @pytest.mark.parametrize("spec", [SPEC, Spec("features", 3, VOCAB, "real", 1, 6, 7)], ids=["tied", "features"])
 @pytest.mark.parametrize("name", NAMES)
 def test_number_of_parameters_is_the_closed_form(name, spec, norm):
-    for positions in ("learned", "rotary", "relative", "t5"):
+    for positions in ("learned", "rotary", "relative", "t5", "shaw"):
         config = config_of(name, norm=norm, positions=positions)
         model = nnx.eval_shape(lambda config=config: build(name, config, spec, jax.random.key(0)))
         leaves = jax.tree.leaves(nnx.state(model))

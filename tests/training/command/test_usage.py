@@ -64,7 +64,7 @@ def test_comments_are_those_of_the_file_and_of_the_class_with_what_can_be_chosen
     said = helped(capsys, "--config=configs/recall.py:transformer,zoology_64_4", "--config.model.num_heads=8")
     lines = {line.split("=")[0].strip(): line for line in said.splitlines() if line.startswith("  --config.")}
     assert "num_heads=8 " in lines["--config.model.num_heads"] and "1 or more" in lines["--config.model.num_heads"]
-    assert "one of none, sinusoidal, learned, rotary, alibi, relative, t5" in lines["--config.model.positions"]
+    assert "one of none, sinusoidal, learned, rotary, alibi, relative, t5, shaw" in lines["--config.model.positions"]
     assert "follows hidden_size, 4 times as wide" in lines["--config.model.mlp_dim"]
     assert "num_keys=4095 " in lines["--config.data.num_keys"]
     assert lines["--config.data.query_power"].endswith("of the gaps before queries, where the target is longer")
