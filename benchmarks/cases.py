@@ -3,6 +3,7 @@
 On a GPU: the sizes of the papers, and stacks beside cuDNN through torch.
 """
 
+import itertools
 from typing import Any
 
 from benchmarks.compare import Comparison
@@ -24,16 +25,11 @@ def step(model: str, batch: int, length: int, hidden: int, layers: int, vocab: i
 
 def mixers() -> list[Comparison]:
     """Two layers of each mixer over long sequences, beside the stepped GRU and full attention. Half is source."""
-    found = []
-    for length in (512, 2048):
-        base, *others = (
-            step("decoder", 8, length // 2, 128, 2, 64, model__mixers=name, model__mlp_dim=256).but(name)
-            for name in ("gru", "attention", *(other for other in MIXERS if other not in ("gru", "attention")))
-        )
-        found += [
-            Comparison(f"mixer_{one.name}_{length}", "a training step", [one, base, others[0]], bound=None)
-            for one in others[1:]
-        ]
+    beside, found = ("gru", "attention"), []
+    for length, name in itertools.product((512, 2048), (name for name in MIXERS if name not in beside)):
+        base = step("decoder", 8, length // 2, 128, 2, 64, model__mlp_dim=256)
+        programs = [base.but(mixer, model__mixers=mixer) for mixer in (name, *beside)]
+        found.append(Comparison(f"mixer_{name}_{length}", "a training step", programs, bound=None))
     return found
 
 

@@ -45,9 +45,8 @@ def steps(peers: bool) -> list[Comparison]:
     for name, ours in made.items():  # small arrays are allocated faster with pages freed
         freed = [ours.but("ours, pages freed", keep_pages=False)] if ours.values.get("keep_pages") else []
         beside = [ours.beside(peer, how) for peer in ("torch", "flax") for how in HOW if peers]
-        found.append(
-            Comparison(name, "a training step", [ours, ours.but("ours, 2 devices", cpu_devices=2), *freed, *beside])
-        )
+        programs = [ours, ours.but("ours, 2 devices", cpu_devices=2), *freed, *beside]
+        found.append(Comparison(name, "a training step", programs))
     return found
 
 
@@ -83,13 +82,8 @@ def pipeline() -> list[Comparison]:
 
 def known(*, peers: bool, data: Path | None, run: Path | None) -> dict[str, list[Comparison]]:
     """Suites, and each of their cases; what shares are of comes before a step."""
-    made = {
-        "steps": steps(peers),
-        "text": text(peers, data, run),
-        "start": start(),
-        "pipeline": pipeline(),
-        "mixers": mixers(),
-    }
+    made = {"steps": steps(peers), "text": text(peers, data, run), "start": start(), "pipeline": pipeline()}
+    made["mixers"] = mixers()
     made["gpu"] = [agreement(), *gpu_cases(peers)]
     cases = {one.name: [one] for suite in made.values() for one in suite}
     return made | cases | {one.name: [made["steps"][0], one] for one in made["steps"]}
