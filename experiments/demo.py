@@ -74,7 +74,7 @@ def draw(results: dict[str, dict], chance: dict[str, float], folder: Path) -> No
     axes = charts.Axes("Associative recall", "distance to the answer (tokens)", "accuracy", y_domain=(0, 1.02))
     panel = charts.curves(cells, MODELS, axes) + charts.level(chance["token_accuracy"], "chance")
     seen = chance["token_accuracy_in_context"]
-    charts.save([panel + charts.level(seen, "chance among the values seen")], folder)
+    charts.save([panel + charts.level(seen, "the values, not their keys")], folder)
 
 
 def main(argv: list[str]) -> None:

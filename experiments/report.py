@@ -20,7 +20,7 @@ from pathlib import Path
 from data import whole_file
 from experiments.engine import results
 from experiments.page import answer, templates
-from experiments.page.section import section
+from experiments.page.section import section, title
 from experiments.questions import QUESTIONS
 from experiments.questions.question import SCALES
 from training.command.cli import Parser, check_folder, user_errors
@@ -33,7 +33,7 @@ def page(scale: str, results: Path) -> str:
     return templates.render(
         "page.html",
         sections=[section(one) for one in found.values() if one],
-        not_run=[(name, QUESTIONS[name]) for name, one in found.items() if not one],
+        not_run=[(name, title(name, QUESTIONS[name]), QUESTIONS[name]) for name, one in found.items() if not one],
         scale=scale,
         commit=provenance.commit(),
         script=templates.text("page.js"),

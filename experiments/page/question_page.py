@@ -17,10 +17,8 @@ def write(name: str, question: Question, scale: str, results: Path) -> Path | No
     found = None if scale == "smoke" else answer.find(name, question, scale, results)
     if found is None:
         return None
-    title = (question.__doc__ or name).strip().splitlines()[0]
     times = found.everything[found.everything["measure"].isin(SECONDS)]
     values: dict[str, Any] = {
-        "title": title[: title.find("?") + 1] or title,
         "one": section(found),
         "folder": f"{name}/{scale}",
         "history": question.HISTORY,

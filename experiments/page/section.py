@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from experiments.engine import results, version
 from experiments.engine.publish import TRAINING
 from experiments.page.answer import Answer, restated
 from experiments.page.fairness_table import fairness, number
+from experiments.questions.question import Question
 
 if TYPE_CHECKING:
     from altair import LayerChart
@@ -30,6 +32,7 @@ def section(answer: Answer) -> dict[str, Any]:
     )
     return {
         "name": answer.name,
+        "title": title(answer.name, question),
         "scale": answer.scale,
         "stated": verdict["statement"],
         "restated": restated(answer),
@@ -41,7 +44,7 @@ def section(answer: Answer) -> dict[str, Any]:
         "limits": question.LIMITS,
         "trained": "" if outdated else _picture(answer.folder / f"{TRAINING}.png"),
         "changed": version.since(answer.everything),
-        "under_review": question.UNDER_REVIEW,
+        "under_review": _sentences(question.UNDER_REVIEW),
         "findings": [_finding(one) for one in verdict["findings"]],
         "panels": lambda: [] if outdated else [panel(one) for one in question.figure(reported)],
         "fairness": fairness(answer.everything, question.BUDGETS.get(answer.scale, {})),
@@ -49,6 +52,18 @@ def section(answer: Answer) -> dict[str, Any]:
         "rows": f"{len(answer.everything):,}",
         "commands": _commands(answer, run, question.VERSION, of),
     }
+
+
+def title(name: str, question: Question) -> str:
+    """The question that the first line of its file asks; without one, its name."""
+    first = (vars(question).get("__doc__") or name.replace("_", " ")).strip().splitlines()[0]
+    return first[: first.find("?") + 1] or first
+
+
+def _sentences(text: str) -> str:
+    """Each begins with a capital, and the last has a full stop."""
+    begun = re.sub(r"(^|\. )([a-z])", lambda found: found[1] + found[2].upper(), text)
+    return f"{begun}." if begun and begun[-1] not in ".!?" else begun
 
 
 def _commands(answer: Answer, run: str, version: int, of: int) -> tuple[str, ...]:
@@ -88,7 +103,8 @@ def _finding(found: dict[str, Any]) -> dict[str, Any]:
     effects = [_effect(one) for one in found["effects"]]
     said = {column for one in effects for column, value in one.items() if value != number(None)}
     effects = [{column: value for column, value in one.items() if column in said} for one in effects]
-    return found | {"mark": MARKS[Outcome(found["outcome"])], "effects": effects}
+    because = _sentences(found["because"])
+    return found | {"mark": MARKS[Outcome(found["outcome"])], "effects": effects, "because": because}
 
 
 def _effect(effect: dict[str, Any]) -> dict[str, str]:

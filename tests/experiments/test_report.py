@@ -240,7 +240,7 @@ def test_a_verdict_under_review_is_one_line_and_verdict_json_stays(tmp_path, mon
     assert "? undecided" in Outline(report.page("", Path("results"))).words
     question.UNDER_REVIEW = f"too few seeds {NASTY}"
     words = Outline(report.page("", Path("results"))).words
-    assert f"under review: too few seeds {NASTY}" in words and "undecided" not in words
+    assert f"under review Too few seeds {NASTY}" in words and "undecided" not in words
     assert (tmp_path / "results/other/cpu/verdict.json").read_text() == before
 
 
