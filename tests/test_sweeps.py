@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -44,12 +45,17 @@ def test_the_command_of_an_agent_runs_as_it_stands(path, tmp_path):
     agents = {"WANDB_RUN_ID": "r4nd0m1d", "WANDB_SWEEP_ID": "sw33p", "WANDB_SWEEP_PARAM_PATH": str(parameters)}
     agents |= {"WANDB_PROJECT": sweep["project"], "WANDB_ENTITY": "me", "WANDB_MODE": "offline"}
     words = agents_command(sweep, values) + [f"--{name}={value}" for name, value in QUICK.items()]
-    made = subprocess.run(words, cwd=tmp_path, env=os.environ | agents, capture_output=True, text=True, timeout=300)
-    assert made.returncode == 0, made.stderr
     workdir = tmp_path / "runs" / "sweeps" / "r4nd0m1d"
+    for _ in range(2):  # on a busy machine wandb's own process may not come to write, which a run survives and says
+        made = subprocess.run(words, cwd=tmp_path, env=os.environ | agents, capture_output=True, text=True, timeout=300)
+        assert made.returncode == 0, made.stderr
+        sent = wandb_files.read(workdir)
+        if sent.ids:
+            break
+        assert "going on without it" in made.stderr, made.stderr
+        shutil.rmtree(workdir)
     config = json.loads((workdir / "config.json").read_text())["config"]
     assert (config["model"]["num_heads"], config["seed"]) == tuple(values.values())
-    sent = wandb_files.read(workdir)
     assert set(sent.ids) == {"r4nd0m1d"}, made.stderr  # where the agent looks for it
     assert any(sweep["metric"]["name"] in row for row in sent.history)
     assert sent.sweeps == {"sw33p"}

@@ -1,6 +1,7 @@
 """The wandb run of a folder, by the library's own writer: online, or offline for `wandb sync`."""
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from training.mirrors import wandb_account
 from training.mirrors.writer import NotInstalled, Row, run_id
 
 START, UPLOAD = 30.0, 60.0  # seconds that wandb may take online
+WRITTEN = 30.0  # and after an offline run, to have its file there
 
 
 class WandbRun:
@@ -48,7 +50,13 @@ class WandbRun:
         self._run.summary.update(values)
 
     def finish(self, *, failed: bool) -> None:
+        """Raises RuntimeError where wandb's own process has ended without a word and an offline run has no file."""
         self._run.finish(exit_code=1 if failed else 0)
+        written, deadline = Path(self._run.settings.sync_file), time.monotonic() + WRITTEN
+        while self._run.offline and not written.is_file():  # it may be written a moment after the end
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"nothing was written to {written.parent}")
+            time.sleep(0.1)
 
 
 def kill() -> None:
