@@ -35,6 +35,7 @@ from training.evaluation.generate import GREEDY, Beam, Decoding, Generator, name
 from training.evaluation.own_text import Text, add_split, read_lines
 from training.evaluation.pictures import attention_names, picture
 from training.machine import backend
+from training.machine.watchdog import still
 from training.mirrors.mirror import Mirror
 from training.run import run_folder
 from training.run.restore import Restored, read_config, restore
@@ -133,11 +134,13 @@ def translate(task: Text, generate: Generator, lines: Iterable[str], max_len: in
     for number, line in enumerate(lines):
         if isinstance(task, Language):
             prompts = task.encode_target([line])
-            tokens, scores = generate.continuations(prompts, max_len, first=number)
+            with still(f"line {number + 1}: outputs of at most {max_len} tokens"):
+                tokens, scores = generate.continuations(prompts, max_len, first=number)
             texts = [line + task.continuation(prompts[0], ids) for ids in tokens]
             yield [(float(score), text) for text, score in zip(texts, scores, strict=True)]
         elif line.strip():
-            tokens, scores = generate(source_batch(task, [line], first=number))
+            with still(f"line {number + 1}: decoding"):
+                tokens, scores = generate(source_batch(task, [line], first=number))
             yield [(float(score), task.decode_target(ids)) for ids, score in zip(tokens, scores, strict=True)]
         else:
             yield [(0.0, "")]
@@ -215,7 +218,8 @@ def main(argv: Sequence[str]) -> None:
         if not options.input:
             check_folder("--attention" if options.attention else "eval", options.attention or options.workdir / "eval")
         backend.configure(options.workdir, config.keep_pages, config.cpu_devices, config.deterministic)
-        run = restore(options.workdir, options.checkpoint, data_dir=options.data_dir)
+        with still("reading the run"):
+            run = restore(options.workdir, options.checkpoint, data_dir=options.data_dir)
         flag, file = next(((f, v) for f in ("source", "target", "input") if (v := getattr(options, f))), ("", ""))
         if file:
             if not isinstance(run.task, Text):
@@ -246,11 +250,13 @@ def main(argv: Sequence[str]) -> None:
             if not attention_names(run.model):
                 raise ValueError(f"--attention: {run.config.model.name} has no attention to draw; evaluate it without")
             part = part_of(split, options.checkpoint, text=other_text(run, options.workdir, split))
-            for path in draw(run, split, options.attention, f"{options.workdir.resolve().name}-{part}"):
-                print(path)
+            with still(f"{split}: drawing"):
+                paths = draw(run, split, options.attention, f"{options.workdir.resolve().name}-{part}")
+            print(*paths, sep="\n")
             say(run)
             return
-        found, predictions = evaluate(run, split, decoding, limit=limit)
+        with still(f"{split}: scoring and decoding"):
+            found, predictions = evaluate(run, split, decoding, limit=limit)
         text = other_text(run, options.workdir, split)
         found |= {"content_hash": run.task.content_hash(split).get(split, ""), "data_dir": options.data_dir}
         found |= {

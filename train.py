@@ -34,7 +34,7 @@ from training.evaluation import samples, translator, untrained_positions
 from training.machine import backend, mesh
 from training.machine.clock import Clock, run_start
 from training.machine.profiling import Profile
-from training.machine.watchdog import Watchdog
+from training.machine.watchdog import Watchdog, still
 from training.run import memory, resume, run_folder, run_report
 from training.run.checkpoint import Checkpoints
 from training.run.claim import claimed
@@ -59,7 +59,7 @@ def train(
     main_process = jax.process_index() == 0
 
     # What is learned, and by what.
-    with run_folder.restored_on_error(workdir):
+    with run_folder.restored_on_error(workdir), still("reading the data and building the model"):
         recipe, batching = Recipe.of(config), pipeline.Batching.of(config)
         if "tokenizer" in config.data:  # before text is read, and a tokenizer learned and kept
             memory.check_parameters(config.model, recipe, data.outline(config.task, config.data))

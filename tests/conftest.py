@@ -25,10 +25,13 @@ if IN_HASTE not in os.environ.get("XLA_FLAGS", ""):  # pytest's workers inherit 
 os.environ["LONGREACH_XLA_FLAGS"] = os.environ["XLA_FLAGS"]  # XLA takes them; no process needs to ask
 # What was compiled once is not compiled again, by a resumed run or by a process that a test starts. Each of pytest's
 # processes has a cache of its own: JAX does not write an entry at one stroke, so another could read half of it.
-CACHE = tempfile.TemporaryDirectory(prefix="longreach-tests-")
+TEMPORARY = os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # where `tmp_path` stays
+CACHE = tempfile.TemporaryDirectory(prefix="longreach-tests-", dir=TEMPORARY)
 os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+# Temporary folders of libraries go with it: pytest's processes, and those that tests kill, tidy up nothing as they end.
+tempfile.tempdir = os.environ["TMPDIR"] = CACHE.name
 
 # A process that tests start finds the project compiled to bytecode: half a second of each.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -136,3 +136,9 @@ def test_files_of_another_format_say_so(fables, tmp_path):
     (folder / "dataset_info.json").write_text(json.dumps(described))
     with pytest.raises(ValueError, match=r"cannot be read without TensorFlow .*file_format=array_record"):
         make(folder, "fables")
+
+
+def test_a_builder_leaves_no_temporary_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    Fables(data_dir=tmp_path / "prepared", file_format="array_record")
+    assert not list(tmp_path.iterdir())

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import jax
 
+from training.machine import limits
+
 # Parameters of glibc's mallopt(3), and what they are set to. The price is up to twice the memory: some of XLA's
 # temporary buffers then exist twice (docs/performance.md).
 _KEEP_PAGES = {
@@ -38,11 +40,13 @@ def release_memory() -> None:
 
 
 def device_bytes() -> int:
-    """What one device of this process can hold; the devices of a CPU share the machine's memory."""
+    """What one device of this process can hold; the devices of a CPU share the machine's memory, or the part of it that
+    the process may have."""
     devices = jax.local_devices()
     if (stats := devices[0].memory_stats()) and "bytes_limit" in stats:
         return stats["bytes_limit"]
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // len(devices)
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return int(min(there, limits.address_space(), limits.group_memory())) // len(devices)
 
 
 def configure(workdir: Path, keep_pages: bool, cpu_devices: int, deterministic: bool) -> None:

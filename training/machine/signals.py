@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar
 
-from training.machine import last_words, lasting_streams, xla_flags
+from training.machine import last_words, lasting_streams, limits, xla_flags
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ("train.py", "eval.py", "experiments", "benchmarks")
@@ -110,4 +110,5 @@ elif _is_program():
     signal.signal(signal.SIGINT, _end_at_once)
     last_words.install()
     lasting_streams.install()
+    limits.check()
     xla_flags.check()

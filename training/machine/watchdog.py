@@ -1,5 +1,7 @@
 """Reports a run that makes no progress: what it waits for, at which step, and for how long."""
 
+import contextlib
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -78,3 +80,22 @@ class Watchdog:
     def _watch(self) -> None:
         while not self._over.wait(min(self._limit / 4, 5.0)):
             self.look()
+
+
+@contextlib.contextmanager
+def still(what: str, *, limit: float = 0.0) -> Iterator[None]:
+    """Says on stderr that the body, which has no steps, goes on: after `limit` seconds (0: LIMIT), and whenever it has
+    taken twice as long as when that was last said."""
+    over, begun, next_word = threading.Event(), time.monotonic(), limit or LIMIT
+
+    def watch() -> None:
+        nonlocal next_word
+        while not over.wait(begun + next_word - time.monotonic()):
+            print(f"{what}: {next_word:.0f} s so far", file=sys.stderr, flush=True)
+            next_word *= 2
+
+    threading.Thread(target=watch, daemon=True, name="still").start()
+    try:
+        yield
+    finally:
+        over.set()

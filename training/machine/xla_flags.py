@@ -1,11 +1,22 @@
-"""Asks XLA about XLA_FLAGS in another process, since one flag that it does not know ends the process, in C++."""
+"""Asks XLA about XLA_FLAGS in another process: a flag that it does not know ends the process, in C++, and a value that
+it does not know is a warning at every program."""
 
 import os
 import re
 import subprocess
 import sys
 
-READ = "import jaxlib.xla_client as x; x.CompileOptions().executable_build_options.debug_options"
+READ = """
+import jaxlib.xla_client as xla
+options = xla.CompileOptions()
+options.executable_build_options.debug_options
+try:  # what follows is nothing that JAX promises to keep
+    client = xla.make_cpu_client()
+    program = b"module @m { func.func public @main(%a: tensor<f32>) -> tensor<f32> { return %a : tensor<f32> } }"
+    client.compile_and_load(program, xla.DeviceList(tuple(client.local_devices()[:1])), options)
+except Exception:
+    pass
+"""
 TAKEN = "LONGREACH_XLA_FLAGS"  # the flags that XLA has taken, of this program or the one that started it
 LONGEST = 60  # seconds
 
@@ -35,7 +46,10 @@ def refusal(flags: str) -> str:
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    if not done.returncode:
-        return ""
-    lines = [line for line in done.stderr.splitlines() if re.search(r"XLA_FLAGS|flag", line)]
-    return " ".join(re.sub(r"^.*\.cc:\d+\] ", "", line).strip() for line in lines[:1]) or "XLA ends the process"
+    against = r"XLA_FLAGS|flag"
+    if not done.returncode:  # a warning that names a value
+        values = re.findall(r"=([A-Za-z][\w.-]*)", flags)
+        against = rf"^[WE]\d+ .*\b({'|'.join(map(re.escape, values)) or '$^'})\b"
+    lines = [line for line in done.stderr.splitlines() if re.search(against, line)]
+    said = " ".join(re.sub(r"^.*\.cc:\d+\] ", "", line).strip() for line in lines[:1])
+    return said or "XLA ends the process" * bool(done.returncode)

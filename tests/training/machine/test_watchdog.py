@@ -7,9 +7,10 @@ import time
 
 import pytest
 
+import eval
 import train
 from tests.training.runs import compiled_in_haste, config
-from training.machine.watchdog import Watchdog
+from training.machine.watchdog import Watchdog, still
 
 
 class Time:
@@ -122,6 +123,43 @@ def test_a_run_is_watched(tmp_path, monkeypatch, capsys):
     with compiled_in_haste():
         train.train(config("recall", "gru", steps=4), tmp_path / "run", probes=[slow])
     assert re.search(r"step 4: \d+ s without a step, waiting for the evaluation", "".join(told))
+
+
+def until_told(capsys):
+    """What stderr holds once something is there; a machine may be slow."""
+    told, deadline = "", time.monotonic() + 60
+    while not told and time.monotonic() < deadline:
+        time.sleep(0.01)
+        told = capsys.readouterr().err
+    return told
+
+
+def test_what_has_no_steps_says_that_it_goes_on_and_ends_with_it(capsys):
+    with still("reading", limit=0.02):
+        assert until_told(capsys).startswith("reading: 0 s so far\n")
+    with still("reading", limit=1000):
+        pass
+    for thread in threading.enumerate():
+        if thread.name == "still":
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+def test_a_start_and_a_decoded_line_that_take_long_say_so(tmp_path, monkeypatch, capsys):
+    told = []
+
+    def slow(*words, **options):
+        told.append(until_told(capsys))
+        raise ValueError("enough")
+
+    monkeypatch.setattr("training.machine.watchdog.LIMIT", 0.05)
+    monkeypatch.setattr(train.data, "build", slow)
+    with pytest.raises(ValueError, match="enough"):
+        train.train(config("recall", "gru"), tmp_path / "run")
+    monkeypatch.setattr(eval, "source_batch", slow)
+    with pytest.raises(ValueError, match="enough"):
+        list(eval.translate(object(), None, ["one"], 7))
+    assert [line.split(":")[0] for line in told] == ["reading the data and building the model", "line 1"]
 
 
 def test_what_the_end_of_a_run_waits_for_is_no_step(tmp_path, monkeypatch, capsys):

@@ -47,6 +47,7 @@ def test_xla_is_asked_once_and_only_where_there_are_flags(asked, monkeypatch):
     [
         ("--xla_cpu_max_isa=AVX2 --xla_force_host_platform_device_count=2", ""),
         ("--xla_nonsense=1", "--xla_nonsense=1"),
+        ("--xla_cpu_max_isa=AVX9", "Unknown CPU ISA: AVX9"),
     ],
 )
 def test_xla_says_what_it_does_not_know(flags, said):
