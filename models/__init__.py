@@ -23,6 +23,7 @@ from models.decoder import (
 from models.recurrent_decoder import GRUDecoder, LSTMDecoder, RNNDecoder
 from models.seq2seq import GRU, LSTM, RNN
 from models.seq2seq_attention import GRUAttention, LSTMAttention, RNNAttention
+from models.seq2seq_conv import Conv
 from models.shapes import Array, Key
 from models.transformer import Transformer
 from models.transformer_decoder import TransformerDecoder
@@ -34,6 +35,7 @@ MODELS: dict[str, type[Architecture]] = {
     "rnn_attention": RNNAttention,
     "lstm_attention": LSTMAttention,
     "gru_attention": GRUAttention,
+    "conv": Conv,
     "rnn_decoder": RNNDecoder,
     "lstm_decoder": LSTMDecoder,
     "gru_decoder": GRUDecoder,

@@ -12,10 +12,11 @@ from ml_collections import ConfigDict
 from models.attention import Keys
 from models.contract import Output, Spec, Taps
 from models.dropout import fold
+from models.encoded import Encoded
 from models.layers import Embedded, Inputs, OutputHead
 from models.shapes import Array, Bool, Float, Int, Key, Num
 from models.taps import Tapper
-from models.transformer_layers import TRANSFORMER, Encoded, Past, Stack, check_config
+from models.transformer_layers import TRANSFORMER, Past, Stack, check_config
 
 
 class Memory(NamedTuple):

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from models.attention import ATTENTION, CrossAttention, Keys, SelfAttention, View, check_heads
 from models.block import BLOCK, Mlp, Residual, norm_of
 from models.dropout import dropout, fold
+from models.encoded import Encoded
 from models.fused_attention import Fused, choose
 from models.options import EVERY, Option
 from models.padding import lengths_of, put_back, to_front
@@ -92,14 +93,6 @@ class Past(NamedTuple):
         pairs = zip(self.keys, new.keys, strict=True)
         keys = tuple(Keys(*(jnp.concatenate(two, axis=2) for two in zip(a, b, strict=True))) for a, b in pairs)
         return Past(keys, jnp.concatenate([self.mask, new.mask], axis=1))
-
-
-class Encoded(NamedTuple):
-    """The encoder's output as each decoder layer's keys."""
-
-    keys: tuple[Keys, ...]
-    mask: Bool[Array, "B S"]
-    lengths: Int[Array, "B"] | None = None  # for a fused kernel: each row's real keys are its first so many
 
 
 class Stack(nnx.Module):
@@ -191,15 +184,8 @@ class Stack(nnx.Module):
             views = [view, *views]
         x_BTD = self.positions.add(tap(f"{self.name}.inputs", x_BTD), position_BT)
         x_BTD = dropout(x_BTD, self.dropout_rate, fold(key, 0))
-        cross = None
-        if encoded is not None:
-            fused = None
-            if self.kernel is not None and encoded.lengths is not None and caches is None:
-                fused = Fused(self.kernel, encoded.lengths)
-            tiles, shorter = None, min(x_BTD.shape[1], encoded.mask.shape[1])
-            if fused is None and caches is None and not tap.taps and worthwhile(shorter):
-                tiles = Tiles(encoded.mask)
-            cross = View(encoded.mask[:, None, :], None, fused, tiles)
+        whole = caches is None and not tap.taps
+        cross = None if encoded is None else encoded.view(x_BTD.shape[1], self.kernel, whole=whole)
         owns = []
         for index, layer in enumerate(self.layers):
             run = partial(
@@ -223,12 +209,8 @@ class Stack(nnx.Module):
 
     def encode(self, encoded_BSD: Float[Array, "B S D"], mask_BS: Bool[Array, "B S"], tap: Tapper) -> Encoded:
         """An encoder's output as the keys of this stack's cross-attention."""
-        lengths_B = None
-        if self.kernel is not None and not tap.taps:
-            encoded_BSD, mask_BS, _ = to_front(encoded_BSD, mask_BS)
-            lengths_B = lengths_of(mask_BS)
         attentions = [layer.cross_attention for layer in self.layers if layer.cross_attention is not None]
-        return Encoded(tuple(attention.keys(encoded_BSD) for attention in attentions), mask_BS, lengths_B)
+        return Encoded.of(attentions, encoded_BSD, mask_BS, fused=self.kernel is not None and not tap.taps)
 
     def caches(self, rows: int, max_len: int) -> tuple[Keys, ...]:
         """Room for the keys of `max_len` tokens in each layer."""

@@ -121,6 +121,16 @@ def transformer_decoder(config, spec) -> int:
     )
 
 
+def conv(config, spec) -> int:
+    """In and out of each side; a convolution makes two of its width, and attention leads to the embeddings and back."""
+    E, D, L = config.embed_size, config.hidden_size, config.num_layers
+    across = linear(E, D) + linear(D, E)
+    convolutions = 2 * L * linear(config.kernel_size * D, 2 * D)
+    lengths = (max(spec.max_source_length, 1), max(spec.max_target_length, 1))
+    learned = sum(lengths) * E if config.positions == "learned" else 0
+    return inputs(config, spec, E) + learned + (2 + L) * across + convolutions + head(config, spec, E, E)
+
+
 def stepped(kind: str, config) -> int:
     D = config.hidden_size
     return cell(kind, D, D) + linear(D, D)
@@ -195,6 +205,7 @@ SIZES: dict[str, Callable[[Any, Any], int]] = {
     "rnn_attention": lambda config, spec: recurrent_attention("rnn", config, spec),
     "lstm_attention": lambda config, spec: recurrent_attention("lstm", config, spec),
     "gru_attention": lambda config, spec: recurrent_attention("gru", config, spec),
+    "conv": conv,
     "rnn_decoder": lambda config, spec: recurrent_decoder("rnn", config, spec),
     "lstm_decoder": lambda config, spec: recurrent_decoder("lstm", config, spec),
     "gru_decoder": lambda config, spec: recurrent_decoder("gru", config, spec),
