@@ -16,7 +16,8 @@ class Spec:
     max_source_length: int  # 0 where there is no source
     max_target_length: int
     loss: Literal["cross_entropy", "mse"] = "cross_entropy"
-    layout: Literal["sequence", "aligned"] = "sequence"  # aligned: target positions are source positions
+    layout: Literal["sequence", "aligned", "label"] = "sequence"
+    """aligned: target position t is source position t, and S = T; label: one answer for the whole source, T = 1."""
     free_running: bool = False  # target_in is the shifted target, so outputs can be fed back
     shared_vocabulary: bool = False  # source and target ids mean the same, so embeddings may be tied
     pad: int = 0

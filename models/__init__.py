@@ -8,7 +8,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from models import choices, options
-from models.contract import Architecture, Spec
+from models.contract import LAYOUTS, Architecture, Spec
 from models.decoder import (
     ConvDecoder,
     Decoder,
@@ -27,6 +27,7 @@ from models.seq2seq_conv import Conv
 from models.shapes import Array, Key
 from models.transformer import Transformer
 from models.transformer_decoder import TransformerDecoder
+from models.transformer_encoder import TransformerEncoder
 
 MODELS: dict[str, type[Architecture]] = {
     "rnn": RNN,
@@ -41,6 +42,7 @@ MODELS: dict[str, type[Architecture]] = {
     "gru_decoder": GRUDecoder,
     "transformer": Transformer,
     "transformer_decoder": TransformerDecoder,
+    "transformer_encoder": TransformerEncoder,
     "decoder": Decoder,
     "conv_decoder": ConvDecoder,
     "min_gru_decoder": MinGRUDecoder,
@@ -118,6 +120,11 @@ def build(name: str, config: ConfigDict, spec: Spec, key: Key[Array, ""]) -> Arc
     if architecture.needs_source and spec.source == "none":
         fit = ", ".join(other for other, kind in MODELS.items() if not kind.needs_source)
         raise ValueError(f"model = {name!r} needs a source and the task has none; use one of {fit}")
+    if spec.layout not in architecture.layouts:
+        fit = ", ".join(other for other, kind in MODELS.items() if spec.layout in kind.layouts)
+        raise ValueError(
+            f"model = {name!r} cannot give {LAYOUTS[spec.layout]}, which the task asks for; use one of {fit}"
+        )
     if not architecture.causal and spec.free_running:
         fit = ", ".join(other for other, kind in MODELS.items() if kind.causal)
         raise ValueError(f"model = {name!r} sees later inputs, and the task feeds it its answers; use one of {fit}")

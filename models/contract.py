@@ -37,6 +37,8 @@ class Spec(Protocol):
     @property
     def loss(self) -> str: ...  # "cross_entropy" or "mse"
     @property
+    def layout(self) -> str: ...  # one of LAYOUTS
+    @property
     def free_running(self) -> bool: ...  # target_in is the target, shifted
     @property
     def shared_vocabulary(self) -> bool: ...
@@ -65,12 +67,21 @@ class Output(NamedTuple):
     readout: Float[Array, "B T R"]  # what the output layer read: logits = model.logits(readout)
 
 
+LAYOUTS = {
+    "sequence": "a sequence of answers of its own length",
+    "aligned": "an answer at each source position",
+    "label": "one answer for the whole source",
+}
+"""Where a task's answers stand (`Spec.layout`), in words."""
+
+
 class Architecture(nnx.Module):
     """Base of every entry of `MODELS`. Parameters are `nnx.Param`; nothing else is kept on `self`."""
 
     causal: ClassVar[bool] = True  # no output sees a later target_in
     decodes: ClassVar[bool] = True  # has `start` and `step`
     needs_source: ClassVar[bool] = False  # cannot run where spec.source == "none"
+    layouts: ClassVar[tuple[str, ...]] = tuple(LAYOUTS)  # where its answers can stand
 
     def __init__(self, config: ConfigDict, spec: Spec, rngs: nnx.Rngs):
         """Draws parameters through `rngs.params()`. Raises ValueError for values that do not fit."""

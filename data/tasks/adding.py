@@ -37,6 +37,7 @@ class Adding(Synthetic):
             output_size=1,
             max_source_length=self.length,
             max_target_length=1,
+            layout="label",
             loss="mse",
         )
         self.chance = {"loss": 1 / 6}

@@ -44,6 +44,7 @@ class StringAnswer(Synthetic):
             output_size=vocabulary,
             max_source_length=self.range.longest,
             max_target_length=self.range.longest * self.copies,
+            layout="aligned" if self.copies == 1 else "sequence",
             shared_vocabulary=True,
         )
         self.chance = self.blind()

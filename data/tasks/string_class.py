@@ -41,6 +41,7 @@ class StringClass(Synthetic):
             output_size=self.num_classes,
             max_source_length=self.range.longest,
             max_target_length=1,
+            layout="label",
         )
         share_C = self.shares()
         surprise_C = -np.log(np.where(share_C > 0, share_C, 1.0))

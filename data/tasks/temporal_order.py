@@ -41,6 +41,7 @@ class TemporalOrder(Synthetic):
             output_size=4,
             max_source_length=length,
             max_target_length=1,
+            layout="label",
         )
         self.chance = {"token_accuracy": 0.25, "loss": float(np.log(4))}
         self.distances = np.sort(length - np.arange(*self.first_window))

@@ -50,6 +50,10 @@ class TextTask(abc.ABC, Generic[Lines]):
     def target_pieces(self, ids: Iterable[int]) -> list[str]:
         """Each id as readable text, for the axes of attention pictures."""
 
+    def source_pieces(self, ids: Iterable[int]) -> list[str]:
+        """Those of the source; nothing where there is none."""
+        return []
+
     @abc.abstractmethod
     def _text_of(self, split: str) -> object:
         """A split's text, read and hashed at its first use."""

@@ -146,7 +146,8 @@ SMOOTH: dict[str, Values] = {"delta_net_decoder": {"optimizer__learning_rate": 0
 
 
 def architecture(name: str, texts: Texts, moved: float = 0.0) -> Numbers:
-    return training(run_of("reverse", name, {**PLAIN, **SMOOTH.get(name, {})}, drawn=0.0, moved=moved))
+    task = "reverse" if "sequence" in models.MODELS[name].layouts else "odds_first"
+    return training(run_of(task, name, {**PLAIN, **SMOOTH.get(name, {})}, drawn=0.0, moved=moved))
 
 
 def task(name: str, texts: Texts, moved: float = 0.0) -> Numbers:

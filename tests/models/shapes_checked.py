@@ -26,7 +26,7 @@ def main() -> None:
     from models import decoding
     from models.mixers import MIXERS
 
-    B, S, T, V = 2, 5, 4, 11
+    B, S, V = 2, 5, 11
     failures = []
     for source in ("tokens", "features", "none"):
         for name, architecture in models.MODELS.items():
@@ -34,7 +34,9 @@ def main() -> None:
                 continue
             size = {"tokens": V, "features": 3, "none": 0}[source]
             length = 0 if source == "none" else S
-            spec = Spec(source, size, V, "tokens", V, length, T)
+            layout = architecture.layouts[0]
+            T = S if layout == "aligned" else 4
+            spec = Spec(source, size, V, "tokens", V, length, T, layout=layout)
             config = models.configured(name)
             models.set_width(config, 8)
             if "mixers" in config:
@@ -47,7 +49,7 @@ def main() -> None:
                 model = models.build(name, config, spec, jax.random.key(0))
                 taps = dict.fromkeys(model.tap_names())
                 output = model(arrays[0], arrays[1], target_in, key=jax.random.key(1), taps=taps)
-                assert output.logits.shape == (B, T, V)
+                assert output.logits.shape == (*target_in.shape, V)
                 if not architecture.decodes:
                     return output.logits
                 options: dict = {"bos": 1, "eos": 2, "pad": 0, "max_len": 3, "prefix": target_in[:, :2]}

@@ -112,6 +112,11 @@ def transformer(config, spec) -> int:
     return inputs(config, spec, D) + stacks + head(config, spec, D, D)
 
 
+def transformer_encoder(config, spec) -> int:
+    D = config.hidden_size
+    return inputs(config, spec, D) + layers(config, 1 + spec.max_source_length, sides=2) + head(config, spec, D, D)
+
+
 def transformer_decoder(config, spec) -> int:
     D = config.hidden_size
     return (
@@ -211,6 +216,7 @@ SIZES: dict[str, Callable[[Any, Any], int]] = {
     "gru_decoder": lambda config, spec: recurrent_decoder("gru", config, spec),
     "transformer": transformer,
     "transformer_decoder": transformer_decoder,
+    "transformer_encoder": transformer_encoder,
     "decoder": decoder,
     "conv_decoder": decoder,
     "min_gru_decoder": decoder,

@@ -26,25 +26,39 @@ SPECS = {
     "tokens": TOKENS,
     "features": dataclasses.replace(TOKENS, source="features", source_size=W),
     "none": dataclasses.replace(TOKENS, source="none", source_size=0, max_source_length=0),
+    "aligned": dataclasses.replace(TOKENS, layout="aligned"),
+    "label": dataclasses.replace(TOKENS, source="features", source_size=W, layout="label"),
 }
+SEQUENCES = ("tokens", "features", "none")
 LENGTHS = np.array([4, 2, 3])  # of the sources
 
 NAMES = sorted(MODELS)
 PURE = {name for name in NAMES if getattr(MODELS[name], "pattern", ())}
 """Stacks of one mixer, of which `test_mixers.py` asks the most: here one task and one layer do, and what is the stack's
 is asked of `decoder`."""
-FIRST = {name: "features" if name in PURE else "tokens" for name in NAMES}  # the task that each has in any case
+READERS = {name for name in NAMES if "sequence" not in MODELS[name].layouts}  # their answers stand at the source
+FIRST = {name: "features" if name in PURE else "tokens" for name in NAMES} | dict.fromkeys(READERS, "aligned")
+"""The task that each has in any case."""
+LIGHT = {
+    name: "label" if name in READERS else "features" for name in NAMES
+}  # what needs one task and one layer has this
 CASES = [
     (name, kind)
     for name in NAMES
-    for kind in SPECS
+    for kind in (("aligned", "label") if name in READERS else SEQUENCES)
     if kind == FIRST[name] or (name not in PURE and (kind != "none" or not MODELS[name].needs_source))
 ]
 DECODING = [(name, kind) for name, kind in CASES if MODELS[name].decodes]
 ONE_LAYER = [case for case in DECODING if case[1] != "tokens"]
 CAUSAL = [name for name in NAMES if MODELS[name].causal]
 ONE_LAYER_DROPS = [name for name in NAMES if "mlp_dim" in models.configured(name)]  # others have dropout between two
-LAYERS = {"tokens": 2, "features": 1, "none": 1}  # compiling is what these tests cost: what needs one layer has one
+LAYERS = {
+    "tokens": 2,
+    "features": 1,
+    "none": 1,
+    "aligned": 2,
+    "label": 1,
+}  # compiling is what these tests cost: what needs one layer has one
 
 SEEDS = {"mlstm_decoder": 2}  # 1 puts a sum of weights so near the 1 of its maximum that bfloat16 takes the other side
 
@@ -89,16 +103,20 @@ def batch(kind: str, *, source_left: int = 0, source_right: int = 0, target_righ
     """The same examples with more padding, which is filled with what must not matter."""
     rng = np.random.default_rng(0)
     length = 0 if kind == "none" else S
-    source: np.ndarray = rng.normal(size=(B, S, W)) if kind == "features" else rng.integers(1, 11, (B, length))
+    real = SPECS[kind].source == "features"
+    source: np.ndarray = rng.normal(size=(B, S, W)) if real else rng.integers(1, 11, (B, length))
     mask = np.arange(length) < LENGTHS[:, None]
-    target_in, target_out = rng.integers(1, V, (2, B, T))
-    weights = (np.arange(T) < np.array([4, 3, 2])[:, None]).astype(np.float32)
+    answers = {"aligned": S, "label": 1}.get(kind, T)
+    target_in, target_out = rng.integers(1, V, (2, B, answers))
+    weights = (np.arange(answers) < np.array([4, 3, 2])[:, None]).astype(np.float32)
+    if kind == "aligned":
+        weights = mask.astype(np.float32)
     if kind != "none":
         pad = [(0, 0), (source_left, source_right), (0, 0)][: source.ndim]
         source, mask = np.pad(source, pad, constant_values=7), np.pad(mask, pad[:2])
-    pad = [(0, 0), (0, target_right)]
+    pad = [(0, 0), (source_left, source_right) if kind == "aligned" else (0, target_right)]
     return {
-        "source": jnp.asarray(source, jnp.float32 if kind == "features" else jnp.int32),
+        "source": jnp.asarray(source, jnp.float32 if real else jnp.int32),
         "mask": jnp.asarray(mask),
         "target_in": jnp.asarray(np.pad(target_in, pad, constant_values=3), jnp.int32),
         "target_out": jnp.asarray(np.pad(target_out, pad), jnp.int32),
@@ -139,8 +157,8 @@ def base(name: str, kind: str):
 def dropped(name: str, remat: bool = False):
     """(params, key -> (loss, logits) with dropout)."""
     layers = 1 if name in ONE_LAYER_DROPS else 2
-    graph, shapes = abstract(name, "features", remat=remat, num_layers=layers, bidirectional=False)
-    data = batch("features")
+    graph, shapes = abstract(name, LIGHT[name], remat=remat, num_layers=layers, bidirectional=False)
+    data = batch(LIGHT[name])
 
     def loss(params, key):
         logits = nnx.merge(graph, params)(data["source"], data["mask"], data["target_in"], key=key).logits
@@ -164,7 +182,7 @@ def test_output_and_taps(name, kind):
     """Every parameter and every tap matters, and every name that is offered is captured."""
     graph, params = built(name, kind)
     (_, output), (d_params, d_taps) = base(name, kind)
-    assert output.logits.shape == (B, T, V) and output.logits.dtype == jnp.float32
+    assert output.logits.shape == (*batch(kind)["target_in"].shape, V) and output.logits.dtype == jnp.float32
     np.testing.assert_allclose(nnx.merge(graph, params).logits(output.readout), output.logits, atol=1e-5)
     assert set(output.taps) == set(nnx.merge(graph, params).tap_names())
     for tap, gradient in d_taps.items():
@@ -190,7 +208,7 @@ def test_padding_changes_nothing(name, kind):
     forward = jax.jit(functools.partial(loss_of, graph))
 
     def padded_loss(padded):
-        if kind != "features":
+        if kind != LIGHT[name]:
             return forward(params, {}, padded), gradient
         found, (padded_gradient, _) = study(name, kind)(params, {}, padded)
         return found, padded_gradient
@@ -199,7 +217,10 @@ def test_padding_changes_nothing(name, kind):
     for padding in sides if kind != "none" else sides[:1]:
         padded = batch(kind, **padding)
         (other_loss, other_output), other_gradient = padded_loss(padded)
-        assert_close(other_output.logits[:, :T], output.logits)
+        seen = (output.logits, other_output.logits)
+        if kind == "aligned":  # what stands on padding is no answer
+            seen = output.logits[batch(kind)["weights"] > 0], other_output.logits[padded["weights"] > 0]
+        assert_close(seen[1][:, : seen[0].shape[1]], seen[0])
         assert_close((other_loss, other_gradient), (loss, gradient))
     if kind != "none":
         ((other_loss, _), _) = padded_loss({**padded, "mask": jnp.ones_like(padded["mask"])})
@@ -285,9 +306,10 @@ def test_it_overfits_one_batch(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_it_runs_in_bfloat16(name):
     """Logits within 0.06 of float32's (of order 1), a gradient that points the same way."""
-    (_, output), (gradient, _) = base(name, "features")
-    _, params = built(name, "features")
-    (_, low_output), (low_gradient, _) = study(name, "features", "bfloat16")(params, {}, batch("features"))
+    kind = LIGHT[name]
+    (_, output), (gradient, _) = base(name, kind)
+    _, params = built(name, kind)
+    (_, low_output), (low_gradient, _) = study(name, kind, "bfloat16")(params, {}, batch(kind))
     assert low_output.logits.dtype == jnp.float32
     assert {leaf.dtype for leaf in jax.tree.leaves(low_gradient)} == {jnp.dtype("float32")}
     assert_close(low_output.logits, output.logits, atol=0.06)
@@ -380,7 +402,8 @@ COUNTED = [  # what the output is, whether there is one vocabulary, and the conf
 def test_parameter_count_is_what_its_page_says(name):
     sizes, counts = {"tokens": V, "classes": 4, "real": 1}, {}
     for output, shared, changes in COUNTED:
-        shared_spec = dataclasses.replace(TOKENS, shared_vocabulary=shared, source_size=V if shared else 11)
+        asked = SPECS["aligned"] if name in READERS else TOKENS
+        shared_spec = dataclasses.replace(asked, shared_vocabulary=shared, source_size=V if shared else 11)
         spec = dataclasses.replace(shared_spec, output=output, output_size=sizes[output])
         config = tiny(name, **{"num_layers": 1} | changes)
         if (case := (output, shared, str(config))) not in counts:  # not all have all keys
@@ -399,6 +422,12 @@ def test_build_names_the_nearest_architecture():
 def test_a_task_without_a_source_is_refused(name):
     with pytest.raises(ValueError, match=f"model = '{name}' needs a source .* use one of .*gru_decoder"):
         models.build(name, models.configured(name), SPECS["none"], jax.random.key(0))
+
+
+@pytest.mark.parametrize("name", sorted(READERS))
+def test_a_task_whose_answers_are_a_sequence_of_their_own_is_refused(name):
+    with pytest.raises(ValueError, match=f"model = '{name}' cannot give a sequence of answers .* use one of .*gru,"):
+        models.build(name, models.configured(name), TOKENS, jax.random.key(0))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ the first heads, and says so.
 
 import functools
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
@@ -17,7 +18,6 @@ from data import whole_file
 from data.batch import Batch
 from data.task import Task
 from data.tasks.text import TextTask
-from data.tasks.translation import Translation
 from models.contract import Architecture
 
 MOST_LABELS = 80  # a side; longer sequences are drawn without
@@ -33,10 +33,10 @@ MARK = "#D55E00"
 
 
 def attention_names(model: Architecture) -> list[str]:
-    """The taps to draw: attention to the source where there is any, else self-attention."""
+    """The taps to draw: attention to the source where there is any, else self-attention, an encoder's last."""
     names = [name for name in model.tap_names() if name.endswith("attention")]
     across = [name for name in names if name.endswith("cross_attention")]
-    return across or [name for name in names if not name.startswith("encoder")]
+    return across or [name for name in names if not name.startswith("encoder")] or names
 
 
 def attention_maps(model: Architecture, batch: Batch) -> dict[str, np.ndarray]:
@@ -59,8 +59,7 @@ def labels(task: Task, batch: Batch, row: int) -> tuple[list[str], list[str]]:
     counted_T = batch["target_weights"][row] > 0
     length = len(counted_T) - int(counted_T[::-1].argmax())
     if isinstance(task, TextTask):
-        sources: list[str] = task.source_pieces(source) if isinstance(task, Translation) else []
-        return sources, task.target_pieces(batch["target_out"][row][:length])
+        return task.source_pieces(source), task.target_pieces(batch["target_out"][row][:length])
     shown = [f"{value:.2g}" for value in source[:, 0]] if source.ndim == 2 else [str(token) for token in source]
     return shown, [str(token) for token in batch["target_in"][row][:length]]
 
@@ -72,10 +71,15 @@ def picture(path: Path, model: Architecture, task: Task, batch: Batch, row: int)
     one, said = _beginning(batch, row, S, T), ""
     while _size(graph, state, names, one) > MOST_WEIGHTS:
         cut_S, cut_T = one["source"].shape[1], one["target_in"].shape[1]
-        cut_S, cut_T = (cut_S // 2, cut_T) if cut_S > cut_T else (cut_S, cut_T // 2)
+        smaller_S, smaller_T = (cut_S // 2, cut_T) if cut_S > cut_T else (cut_S, cut_T // 2)
+        cut_S, cut_T = (cut_S // 2, -(-cut_T // 2)) if _of_encoder(names) else (smaller_S, smaller_T)
         one = _beginning(batch, row, cut_S, cut_T)
         said = f"the first {cut_S:,} of {S:,} source and {cut_T:,} of {T:,} target tokens"
     draw_attention(path, attention_maps(model, one), task, one, 0, said)
+
+
+def _of_encoder(names: Iterable[str]) -> bool:
+    return all(name.startswith("encoder") for name in names)
 
 
 def _size(graph, state, names: tuple[str, ...], batch: Batch) -> int:
@@ -109,11 +113,16 @@ def draw_attention(path: Path, maps: dict[str, np.ndarray], task: Task, batch: B
     if num_keys == S and num_queries == batch["target_in"].shape[1]:
         keys, queries, key_places, query_places = sources, targets, source_S, target_T
         along = ("source", "target")
+    elif _of_encoder(maps):  # whose first token stands for the whole
+        keys = queries = ["<s>", *sources]
+        key_places = query_places = np.concatenate([[0], 1 + source_S])
+        along = ("source", "source")
     else:  # decoder-only: source and target are one sequence
         keys = queries = sources + targets
         key_places = query_places = np.concatenate([source_S, S + target_T])
         along = ("source and target" if S else "target",) * 2
-    right = _right_keys(batch, row, query_places, key_places, first=0 if along[1] == "target" else S)
+    first = {"target": 0, "source": S + 1}.get(along[1], S)
+    right = _right_keys(batch, row, query_places, key_places, first)
     layers = list(maps.items())[:MOST_PANELS]
     columns, single = min(heads, MOST_PANELS), len(maps) == 1 and heads == 1
     a_query, a_key = (-(-max(len(side), 1) // MOST_CELLS) for side in (queries, keys))  # tokens of a cell

@@ -15,11 +15,12 @@ BUDGET = 30_000
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_every_architecture_fits_the_budget_and_fills_it(name):
-    where = f"configs/recall.py:{name}"
+    task = "recall" if "sequence" in MODELS[name].layouts else "odds_first"
+    where = f"configs/{task}.py:{name}"
     size = fairness.fit(where, {"model.num_layers": 1}, BUDGET)
     config = complete(where, {"model.num_layers": 1, **size.overrides})
-    task = data.build(config.task, config.data)
-    model = models.build(name, config.model, task.spec, jax.random.key(0))
+    spec = data.build(config.task, config.data).spec
+    model = models.build(name, config.model, spec, jax.random.key(0))
     counted = params.count(params.flatten(model), embeddings=False)
     assert counted == size.num_params and size.left_over == BUDGET - counted
     assert 0 <= size.left_over < 0.08 * BUDGET

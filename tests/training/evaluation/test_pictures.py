@@ -15,6 +15,7 @@ from training.evaluation import pictures
 from training.evaluation.pictures import attention_maps, attention_names, draw_attention, labels
 
 PAIRS = Spec("tokens", 9, 9, "tokens", 9, 5, 4, free_running=True, eos=2)
+TAGS = Spec("tokens", 9, 9, "tokens", 9, 4, 4, layout="aligned")
 LANGUAGE = Spec("none", 0, 9, "tokens", 9, 0, 4, free_running=True, eos=2)
 SYMBOLS = types.SimpleNamespace()  # a task without text
 
@@ -75,7 +76,8 @@ def figures(monkeypatch):
 
 @pytest.mark.parametrize("name", sorted(models.MODELS))
 def test_attention_is_found_where_there_is_any(name):
-    names, kind = attention_names(build(name)), name.removeprefix("linear_attention")  # which forms no weights
+    spec = PAIRS if "sequence" in models.MODELS[name].layouts else TAGS
+    names, kind = attention_names(build(name, spec)), name.removeprefix("linear_attention")  # which forms no weights
     assert bool(names) == (name == "decoder" or "attention" in kind or "transformer" in kind)
     if name == "transformer":
         assert names and all("cross_attention" in tap for tap in names)  # it shows where the translation comes from
@@ -88,17 +90,20 @@ def test_attention_is_found_where_there_is_any(name):
         ("transformer", 2 * 2, 5, (2, 3)),
         ("transformer_decoder", 2 * 2, 5, (5, 5)),  # one sequence of 3 + 2
         ("transformer_decoder", 2 * 2, 0, (2, 2)),
+        ("transformer_encoder", 2 * 2, 4, (4, 4)),  # 3 and the one before them
     ],
 )
 def test_a_panel_a_layer_and_head(tmp_path, figures, name, panels, source_length, shape):
-    model, made = build(name, PAIRS if source_length else LANGUAGE), batch(source_length)
+    spec = {0: LANGUAGE, 4: TAGS}.get(source_length, PAIRS)
+    model, made = build(name, spec), batch(source_length)
     maps = attention_maps(model, made)
     draw_attention(tmp_path / "attention.png", maps, SYMBOLS, made, row=1)
     assert (tmp_path / "attention.png").read_bytes().startswith(b"\x89PNG")
     (figure,) = figures
     *drawn, scale = figure.axes
     assert len(drawn) == panels and scale.get_ylabel() == "attention weight"
-    assert "target" in figure.get_supylabel() and ("source" in figure.get_supxlabel()) == bool(source_length)
+    assert ("target" in figure.get_supylabel()) == (name != "transformer_encoder")
+    assert ("source" in figure.get_supxlabel()) == bool(source_length)
     for panel in drawn:
         (image,) = panel.images
         shown = np.asarray(image.get_array())
