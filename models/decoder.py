@@ -25,7 +25,7 @@ from models.dropout import dropout, fold
 from models.layers import Embedded, Inputs, OutputHead
 from models.mixers import MIXERS
 from models.mixers.mixer import Mixer, Span
-from models.options import EVERY, Option, several
+from models.options import EVERY, LARGEST, Option, several
 from models.padding import lengths_of, put_back, to_front
 from models.positions import POSITIONS
 from models.shapes import Array, Bool, Float, Int, Key
@@ -97,6 +97,11 @@ class Decoder(Embedded):
         layers = []
         for name in names:
             layers.append(Layer(MIXERS[name], config, below[name], rngs))
+            if (reach := layers[-1].mixer.reach or 0) > LARGEST:
+                given = " and ".join(f"model.{name}.{key} = {value}" for key, value in config[name].items())
+                raise ValueError(
+                    f"{given} make layer {len(layers)} see {reach:,} tokens back; lower them to {LARGEST:,} or fewer"
+                )
             below[name] += 1
         self.layers = nnx.List(layers)
         self.last_norm = norm_of(config) if config.norm == "pre" else None

@@ -18,6 +18,8 @@ from ml_collections import ConfigDict
 
 from models import choices
 
+LARGEST = 2**24  # of whole numbers: with more, indices overflow
+LARGEST_FLOAT = 1e30  # with more, a product is infinite
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", tuple: "a tuple"}
 
 
@@ -61,6 +63,10 @@ class Option:
                 choices.check(key, one, self.choices)
         elif isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{key} = {value} is not a finite number; give one")
+        elif kind is int and value > LARGEST:
+            raise ValueError(f"{key} = {value} is too large; use {LARGEST} or less")
+        elif kind is float and abs(value) > LARGEST_FLOAT:
+            raise ValueError(f"{key} = {value} is too far from 0; use -{LARGEST_FLOAT:g} to {LARGEST_FLOAT:g}")
         elif self.below is not None and not (self.least or 0.0) <= value < self.below:
             bound = "0.0" if value < 0.0 else f"a value below {self.below:g}, such as {0.9 * self.below:g}"
             raise ValueError(f"{key} = {value} is not in [{self.least or 0:g}, {self.below:g}); use {bound}")

@@ -253,6 +253,11 @@ def test_current_practice_decodes_as_it_is_trained_and_has_the_closed_form_s_siz
         ({"num_kv_heads": 3}, "model.num_kv_heads = 3 does not divide model.num_heads = 2; use 1 or 2"),
         ({"num_heads": 3}, "model.num_heads = 3 does not divide model.hidden_size = 8; use 1, 2, 4 or 8"),
         ({"local_attention.window": 1}, "model.local_attention.window = 1 is too small; use 2 or more"),
+        (
+            {"mixers": "local_attention", "local_attention.window": 100000, "local_attention.dilation": 100000},
+            "model.local_attention.dilation = 100000 and model.local_attention.window = 100000 make layer 1 see "
+            "9,999,900,000 tokens back; lower them to 16,777,216 or fewer",
+        ),
         ({"norm_kind": "rms"}, "model.norm_kind = 'rms' is not known; did you mean rmsnorm?"),
     ],
 )

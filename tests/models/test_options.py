@@ -1,6 +1,7 @@
 """What architectures can be configured with: complete, described, checked."""
 
 import math
+import re
 
 import pytest
 
@@ -50,11 +51,13 @@ def refuses(option: Option, value) -> bool:
         ("lstm", "forget_bias", math.nan, "is not a finite number"),
         ("gru", "context", "ever_step", "did you mean every_step?"),
         ("gru", "tie_embeddings", 1, "is not true or false"),
+        ("lstm", "forget_bias", -1e31, "is too far from 0; use -1e[+]30 to 1e[+]30"),
+        ("decoder", "hierarchical_attention.block_size", 2**31 - 1, "is too large; use 16777216 or less"),
     ],
 )
 def test_a_value_out_of_range_is_one_line(name, key, value, told):
     config = models.configured(name, {key: value})
-    with pytest.raises(ValueError, match=f"^model.{key} = {value!r} .*{told}"):
+    with pytest.raises(ValueError, match=f"^model.{key} = {re.escape(repr(value))} .*{told}"):
         models.check_values(config)
 
 

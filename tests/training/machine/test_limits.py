@@ -32,7 +32,7 @@ def test_a_program_takes_the_open_files_that_it_may_have(allowed, before, now):
         (
             resource.RLIMIT_AS,
             10**9,
-            "the limit of address space is 1.00 GB, and a program needs 1.61 GB; raise it with ulimit -v",
+            "the limit of address space is 1.00 GB, and a program needs 2.00 GB; raise it with ulimit -v",
         ),
     ],
 )
