@@ -98,6 +98,15 @@ def small_programs_are_kept_in_memory() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_context_lowers_every_program() -> None:
+    """JAX makes a context of MLIR for each program, which loads its dialects for 6 to 10 ms; there are thousands."""
+    from jax._src.interpreters import mlir
+
+    context = mlir.make_ir_context()
+    mlir.make_ir_context = lambda: context
+
+
 def pytest_unconfigure() -> None:
     CACHE.cleanup()
 

@@ -99,7 +99,13 @@ def noisy(params, scale: float, seed: int = 1):
     )
 
 
-def batch(kind: str, *, source_left: int = 0, source_right: int = 0, target_right: int = 0) -> dict:
+RIGHT = {"source_right": 3, "target_right": 2}
+LEFT = {"source_left": 3, "target_right": 2, "filler": 5}
+
+
+def batch(
+    kind: str, *, source_left: int = 0, source_right: int = 0, target_right: int = 0, filler: int = 7
+) -> dict[str, jax.Array]:
     """The same examples with more padding, which is filled with what must not matter."""
     rng = np.random.default_rng(0)
     length = 0 if kind == "none" else S
@@ -113,7 +119,7 @@ def batch(kind: str, *, source_left: int = 0, source_right: int = 0, target_righ
         weights = mask.astype(np.float32)
     if kind != "none":
         pad = [(0, 0), (source_left, source_right), (0, 0)][: source.ndim]
-        source, mask = np.pad(source, pad, constant_values=7), np.pad(mask, pad[:2])
+        source, mask = np.pad(source, pad, constant_values=filler), np.pad(mask, pad[:2])
     pad = [(0, 0), (source_left, source_right) if kind == "aligned" else (0, target_right)]
     return {
         "source": jnp.asarray(source, jnp.float32 if real else jnp.int32),
@@ -140,18 +146,18 @@ def study(name: str, kind: str, dtype: str = "float32"):
 
 @functools.cache
 def taps(name: str, kind: str) -> dict:
-    """A zero at every tap that the batch as it is fills."""
+    """A zero at every tap that the padded batch fills."""
     graph, params = built(name, kind)
     ask = dict.fromkeys(nnx.merge(graph, params).tap_names())
-    _, output = jax.eval_shape(functools.partial(loss_of, graph), params, ask, batch(kind))
+    _, output = jax.eval_shape(functools.partial(loss_of, graph), params, ask, batch(kind, **RIGHT))
     return {tap: jnp.zeros(value.shape, value.dtype) for tap, value in output.taps.items()}
 
 
 @functools.cache
 def base(name: str, kind: str):
-    """The study of the batch as it is, with a zero at every tap."""
+    """The study of the batch with padding on the right, and with a zero at every tap."""
     _, params = built(name, kind)
-    return study(name, kind)(params, taps(name, kind), batch(kind))
+    return study(name, kind)(params, taps(name, kind), batch(kind, **RIGHT))
 
 
 def dropped(name: str, remat: bool = False):
@@ -173,6 +179,13 @@ def with_dropout(name: str):
     return params, jax.jit(loss)
 
 
+def answers(kind: str, output, **padding):
+    """The logits of the batch without its padding."""
+    if kind == "aligned":
+        return output.logits[batch(kind, **padding)["weights"] > 0]
+    return output.logits[:, : batch(kind)["target_in"].shape[1]]
+
+
 def assert_close(ours, expected, atol=1e-5):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=atol), ours, expected)
 
@@ -182,7 +195,8 @@ def test_output_and_taps(name, kind):
     """Every parameter and every tap matters, and every name that is offered is captured."""
     graph, params = built(name, kind)
     (_, output), (d_params, d_taps) = base(name, kind)
-    assert output.logits.shape == (*batch(kind)["target_in"].shape, V) and output.logits.dtype == jnp.float32
+    assert output.logits.shape == (*batch(kind, **RIGHT)["target_in"].shape, V)
+    assert output.logits.dtype == jnp.float32
     np.testing.assert_allclose(nnx.merge(graph, params).logits(output.readout), output.logits, atol=1e-5)
     assert set(output.taps) == set(nnx.merge(graph, params).tap_names())
     for tap, gradient in d_taps.items():
@@ -202,28 +216,18 @@ def test_an_unknown_tap_is_refused():
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_padding_changes_nothing(name, kind):
-    """Nor any gradient, which is asked of one source and one layer: the loss alone is a third to compile."""
+    """Nor any gradient, wherever it stands and whatever it holds."""
     (loss, output), (gradient, _) = base(name, kind)
     graph, params = built(name, kind)
-    forward = jax.jit(functools.partial(loss_of, graph))
-
-    def padded_loss(padded):
-        if kind != LIGHT[name]:
-            return forward(params, {}, padded), gradient
-        found, (padded_gradient, _) = study(name, kind)(params, {}, padded)
-        return found, padded_gradient
-
-    sides = [{"source_right": 3, "target_right": 2}, {"source_left": 3, "target_right": 2}]
-    for padding in sides if kind != "none" else sides[:1]:
-        padded = batch(kind, **padding)
-        (other_loss, other_output), other_gradient = padded_loss(padded)
-        seen = (output.logits, other_output.logits)
-        if kind == "aligned":  # what stands on padding is no answer
-            seen = output.logits[batch(kind)["weights"] > 0], other_output.logits[padded["weights"] > 0]
-        assert_close(seen[1][:, : seen[0].shape[1]], seen[0])
-        assert_close((other_loss, other_gradient), (loss, gradient))
+    bare_loss, bare_output = jax.jit(functools.partial(loss_of, graph))(params, {}, batch(kind))
+    assert_close((bare_loss, answers(kind, bare_output)), (loss, answers(kind, output, **RIGHT)))
     if kind != "none":
-        ((other_loss, _), _) = padded_loss({**padded, "mask": jnp.ones_like(padded["mask"])})
+        padded = batch(kind, **LEFT)
+        (other_loss, other_output), (other_gradient, _) = study(name, kind)(params, taps(name, kind), padded)
+        assert_close(answers(kind, other_output, **LEFT), answers(kind, output, **RIGHT))
+        assert_close((other_loss, other_gradient), (loss, gradient))
+        seen = {**padded, "mask": jnp.ones_like(padded["mask"])}
+        ((other_loss, _), _) = study(name, kind)(params, taps(name, kind), seen)
         assert abs(other_loss - loss) > 1e-4  # the mask matters, so this test can fail
 
 
@@ -251,7 +255,7 @@ def test_decoding_step_by_step_gives_the_teacher_forced_logits(name, kind):
     graph, params = built(name, kind)
     (_, output), _ = base(name, kind)
     logits = jax.jit(functools.partial(decode, graph))(params, batch(kind))
-    assert_close(logits, output.logits)
+    assert_close(logits, output.logits[:, :T])
     assert not np.allclose(logits[:, 1], logits[:, 2], atol=1e-3)
 
 
@@ -274,7 +278,7 @@ def test_no_target_position_sees_a_later_one(name):
     kind = FIRST[name]
     graph, params = built(name, kind)
     field = getattr(nnx.merge(graph, params), "receptive_field", None) or T
-    data, logits = batch(kind), base(name, kind)[0][1].logits
+    data, logits = batch(kind, **RIGHT), base(name, kind)[0][1].logits
     for t in range(T):
         other = data["target_in"].at[:, t].set(data["target_in"][:, t] % (V - 1) + 1)
         (_, output), _ = study(name, kind)(params, taps(name, kind), {**data, "target_in": other})
@@ -287,11 +291,12 @@ def test_it_overfits_one_batch(name):
     """Step by step with the program of `base`, which is compiled already; Adam is not compiled at all."""
     kind = FIRST[name]
     _, params = built(name, kind)
+    data = batch(kind, **RIGHT)
     leaves, tree = jax.tree.flatten(params)
     leaves = [0.5 * np.asarray(leaf) for leaf in leaves]
     means, squares, losses = [0.0] * len(leaves), [0.0] * len(leaves), []
     for step in range(1, 201):
-        (loss, _), (gradient, _) = study(name, kind)(jax.tree.unflatten(tree, leaves), taps(name, kind), batch(kind))
+        (loss, _), (gradient, _) = study(name, kind)(jax.tree.unflatten(tree, leaves), taps(name, kind), data)
         losses.append(float(loss))
         if losses[-1] < 0.05:
             break
@@ -309,7 +314,7 @@ def test_it_runs_in_bfloat16(name):
     kind = LIGHT[name]
     (_, output), (gradient, _) = base(name, kind)
     _, params = built(name, kind)
-    (_, low_output), (low_gradient, _) = study(name, kind, "bfloat16")(params, {}, batch(kind))
+    (_, low_output), (low_gradient, _) = study(name, kind, "bfloat16")(params, {}, batch(kind, **RIGHT))
     assert low_output.logits.dtype == jnp.float32
     assert {leaf.dtype for leaf in jax.tree.leaves(low_gradient)} == {jnp.dtype("float32")}
     assert_close(low_output.logits, output.logits, atol=0.06)
@@ -334,10 +339,9 @@ def test_beams_agree_with_greedy_search_and_with_the_call(name):
     for found in (by_greed, by_three):
         tokens_BN = np.asarray(found.tokens)
         fed_BN = np.concatenate([np.ones((B, 1), np.int32), tokens_BN[:, :-1]], axis=1)
-        (_, output), _ = study(name, "features")(
-            params, taps(name, "features"), {**data, "target_in": jnp.asarray(fed_BN)}
-        )
-        gains_BNV = np.asarray(jax.nn.log_softmax(output.logits))
+        fed = {**batch("features", **RIGHT), "target_in": jnp.pad(fed_BN, [(0, 0), (0, 2)])}
+        (_, output), _ = study(name, "features")(params, taps(name, "features"), fed)
+        gains_BNV = np.asarray(jax.nn.log_softmax(output.logits[:, :T]))
         gains_BN = np.take_along_axis(gains_BNV, tokens_BN[:, :, None], axis=2)[:, :, 0]
         ended_BN = np.cumsum(tokens_BN == 2, axis=1) - (tokens_BN == 2)  # what follows EOS has no part in the score
         np.testing.assert_allclose((gains_BN * (ended_BN == 0)).sum(1), found.scores, rtol=1e-4)
