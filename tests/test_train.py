@@ -167,15 +167,11 @@ def test_a_metric_that_the_task_lacks_is_refused_before_anything_is_written(tmp_
     assert not (tmp_path / "run").exists()
 
 
-# Of stacks of mixers, the one that has any: what is resumed is arrays, whatever the mixer.
-RESUMED = sorted(name for name, kind in models.MODELS.items() if not getattr(kind, "pattern", ()))
-
-
-@pytest.mark.parametrize("name", RESUMED)
-def test_every_architecture_resumes_bit_for_bit(tmp_path, name):
+@pytest.mark.parametrize("name", ["decoder", "gru", "transformer"])
+def test_a_run_resumes_bit_for_bit(tmp_path, name):
     """With dropout, micro-batches and a moving average. What lies there between two saves is what a crash leaves.
 
-    Recurrent layers have dropout between two; its key is the step's, so one such architecture has two of them.
+    Recurrent layers have dropout between two. `tests/golden` has the state and the steps of every architecture.
     """
     rates = {"model__dropout_rate": 0.3, "model__num_layers": 2 if name == "gru" else 1}
     c = runs.config(

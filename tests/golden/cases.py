@@ -4,9 +4,9 @@
 numbers that such a move leaves as they are hold on any.
 """
 
-import itertools
+import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -58,16 +58,35 @@ def run_of(task: str, model: str, values: Values, *, drawn: float, moved: float 
     return Restored(config, made, nnx.merge(graph, jax.tree.map(array, state)), 0)
 
 
-def training(run: Restored) -> Numbers:
-    """Loss and norm of the gradient of the first batch, and of the fourth after three steps of plain SGD."""
-    devices, config, recipe = mesh.make(), run.config, train_step.Recipe.of(run.config)
+class Steps(NamedTuple):
+    """What training consists of: `step(state, batch(k), dials(k))` is what a run does at step k."""
+
+    step: train_step.TrainStep
+    first: train_step.State
+    dials: Callable[[int], train_step.Dials]
+    batches: Callable[[int], Iterator[Mapping[str, jax.Array]]]  # from step k on
+
+
+def steps_of(run: Restored) -> Steps:
+    devices, recipe, batching = mesh.make(), train_step.Recipe.of(run.config), pipeline.Batching.of(run.config)
+
+    def batches(start: int) -> Iterator[Mapping[str, jax.Array]]:
+        made = pipeline.train_batches(run.task, batching, start=start)
+        yield from (mesh.place(next(made), devices) for _ in range(start, STEPS + 1))
+        made.close()
+
     step = jax.jit(train_step.make_train_step(params.Skeleton(run.model), run.task.spec, recipe))
-    state, dials = train_step.initial_state(params.flatten(run.model), config.optimizer), train_step.make_dials(recipe)
-    batches, found = pipeline.train_batches(run.task, pipeline.Batching.of(config)), []
-    for number, batch in enumerate(itertools.islice(batches, STEPS + 1)):
-        state, metrics = step(state, mesh.place(batch, devices), dials(number))
+    first = train_step.initial_state(params.flatten(run.model), run.config.optimizer)
+    # Where the step leaves its state, or the second step would be another program.
+    return Steps(step, mesh.put(first, mesh.replicated(devices)), train_step.make_dials(recipe), batches)
+
+
+def training(steps: Steps) -> Numbers:
+    """Loss and norm of the gradient of the first batch, and of the fourth after three steps of plain SGD."""
+    state, found = steps.first, []
+    for number, batch in enumerate(steps.batches(0)):
+        state, metrics = steps.step(state, batch, steps.dials(number))
         found.append({name: float(metrics[name]) for name in ("loss", "gradient_norm")})
-    batches.close()
     return {"at first": found[0], f"after {STEPS} steps": found[STEPS]}
 
 
@@ -145,13 +164,19 @@ SMOOTH: dict[str, Values] = {"delta_net_decoder": {"optimizer__learning_rate": 0
 """Of the architectures whose rounding grows: this one divides what narrow heads read by its size, which may be tiny."""
 
 
-def architecture(name: str, texts: Texts, moved: float = 0.0) -> Numbers:
+@functools.cache
+def steps_with(name: str, moved: float) -> Steps:
+    """Of an architecture; kept for the test that goes on from a checkpoint."""
     task = "reverse" if "sequence" in models.MODELS[name].layouts else "odds_first"
-    return training(run_of(task, name, {**PLAIN, **SMOOTH.get(name, {})}, drawn=0.0, moved=moved))
+    return steps_of(run_of(task, name, {**PLAIN, **SMOOTH.get(name, {})}, drawn=0.0, moved=moved))
+
+
+def architecture(name: str, texts: Texts, moved: float = 0.0) -> Numbers:
+    return training(steps_with(name, moved))
 
 
 def task(name: str, texts: Texts, moved: float = 0.0) -> Numbers:
-    return training(run_of(name, "gru_decoder", {**PLAIN, **texts.get(name, {})}, drawn=0.4, moved=moved))
+    return training(steps_of(run_of(name, "gru_decoder", {**PLAIN, **texts.get(name, {})}, drawn=0.4, moved=moved)))
 
 
 Case = Callable[..., Numbers]

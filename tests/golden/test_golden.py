@@ -13,8 +13,10 @@ import re
 
 import pytest
 
+import models
 from experiments.questions import QUESTIONS
 from tests.golden import cases, numbers, text
+from training.run.checkpoint import Checkpoints, arrays, checksum
 
 WALKED = [(kind, name) for kind, (_, table) in cases.CASES.items() for name in sorted(table)]
 
@@ -32,6 +34,25 @@ def test_numbers_are_as_they_were(kind, name, texts):
     found = cases.CASES[kind][0](name, texts)
     if fault := numbers.fault(kind, name, found, held):
         pytest.fail(fault)
+
+
+@pytest.mark.parametrize("name", sorted(models.MODELS))
+def test_every_architecture_goes_on_from_a_checkpoint_bit_for_bit(name, tmp_path):
+    """With dropout: the third and fourth step, from what was read back after the second."""
+    steps = cases.steps_with(name, 0.0)
+
+    def after(state, start):
+        states = [state]
+        for number, batch in enumerate(steps.batches(start), start):
+            states.append(steps.step(states[-1], batch, steps.dials(number))[0])
+        return states
+
+    _, _, second, *_, whole = after(steps.first, 0)
+    Checkpoints(tmp_path, keep=1).save(2, second, {})
+    read, _ = Checkpoints(tmp_path, keep=1).restore(2, steps.first)
+    resumed = after(read, 2)[-1]
+    assert checksum(resumed) == checksum(whole) != checksum(second)
+    assert arrays(resumed) == arrays(whole)
 
 
 def test_no_number_is_of_something_that_is_gone():
