@@ -28,7 +28,7 @@ FLOORS = (  # of the whole tree, from the ground up; what stands on one floor do
     "experiments.engine",
     "experiments.page",
     "experiments.demo experiments.figure experiments.report experiments.run "
-    "experiments.sweep experiments.wandb_dashboard",
+    "experiments.scorecard experiments.sweep experiments.wandb_dashboard",
 )
 FLOOR_OF = {place: number for number, places in enumerate(FLOORS) for place in places.split()}
 ROOMS = sorted({place.split(".")[0] for place in FLOOR_OF})

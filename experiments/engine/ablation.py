@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any
 import data
 import models
 from experiments.analysis import fairness
-from experiments.analysis.finding import Finding
 from experiments.analysis.palette import Look
 from experiments.analysis.statistics import t_interval
 from experiments.analysis.table import COLUMNS
 from experiments.engine import schedule
 from experiments.engine.version import Version
-from experiments.questions.question import Probing, Run, Tuning, over_seeds
+from experiments.questions.question import Probing, Run, Tuning, Unclaimed, over_seeds
 from models.options import flat
 from training.command import cli
 from training.run import identity
@@ -44,14 +43,8 @@ OF_THE_ENGINE = {"keep": "one is kept", "wandb.mode": "use --wandb", "wandb.grou
 LONGEST = 100  # characters of a label, of which folders are made
 
 
-class Ablation:
+class Ablation(Unclaimed):
     """A question without claim and verdict (`experiments/questions/question.py`)."""
-
-    VERSION = 1
-    HISTORY: Mapping[int, str] = {}
-    CLAIM = SOURCE = PREDICTION = CUT = LIMITS = UNDER_REVIEW = ""
-    THRESHOLDS: Mapping[str, float] = {}
-    BUDGETS: Mapping[str, Mapping[str, int]] = {}
 
     def __init__(
         self,
@@ -87,7 +80,7 @@ class Ablation:
             reads = {"data.dir": text} if text and schedule.reads_text(where) else {}
             for values in itertools.product(*varied.values()):
                 chosen = dict(zip(varied, values, strict=True))
-                overrides = _typed(where, {**fixed, **chosen})
+                overrides = typed(where, {**fixed, **chosen})
                 given = [overrides[key] for key in chosen]
                 if budget:
                     overrides |= _sized(where, overrides | reads, budget)
@@ -138,12 +131,6 @@ class Ablation:
 
     def runs(self, scale: str) -> list[Run]:
         return self._runs
-
-    def training(self, table: DataFrame) -> Sequence[LayerChart]:
-        return ()
-
-    def verdict(self, table: DataFrame) -> Sequence[Finding]:
-        return ()
 
     def values(self, table: DataFrame) -> DataFrame:
         """The rows of the measure."""
@@ -206,7 +193,7 @@ def _series(rows: DataFrame, axes: Sequence[str]) -> Iterator[tuple[str, DataFra
         yield ", ".join(f"{axis} {_shown(value)}" for axis, value in zip(axes, values, strict=True)), mine
 
 
-def _typed(where: str, given: Mapping[str, str]) -> dict[str, Any]:
+def typed(where: str, given: Mapping[str, str]) -> dict[str, Any]:
     """Values of the command line with the config's types. Ends the process with one line for a wrong value."""
     nowhere = f"--workdir={tempfile.gettempdir()}"  # of no run
     words = [f"--config={where}", *(f"--config.{key}={value}" for key, value in given.items()), nowhere]

@@ -77,9 +77,9 @@ def run(spec: Spec) -> bool:
     try:
         summary = train.train(config, workdir, probes=[watch])
     except FloatingPointError:
-        if spec.columns["role"] != "tune":
+        if spec.columns["role"] != "tune" and "rate" not in spec.columns:
             raise
-        # A value that makes training diverge has been tried, and is the worst there is.
+        # A value that makes training diverge, in a trial or as one rate of several, is the worst there is.
         write(spec, begun, [(OF_RUN, config.steps, Measurement("best_loss", math.inf))], {})
         return True
     if not summary:

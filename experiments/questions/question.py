@@ -131,6 +131,29 @@ class Question(Protocol):
         ...
 
 
+class Unclaimed:
+    """Base of what the engine runs without a claim: a sweep, a scorecard. It gives `runs`."""
+
+    VERSION = 1
+    HISTORY: Mapping[int, str] = {}
+    CLAIM = SOURCE = PREDICTION = CUT = LIMITS = UNDER_REVIEW = ""
+    THRESHOLDS: Mapping[str, float] = {}
+    BUDGETS: Mapping[str, Mapping[str, int]] = {}
+    PROBES: Sequence[Probing] = ()
+
+    def runs(self, scale: str) -> Iterable[Run]:
+        raise NotImplementedError
+
+    def figure(self, table: DataFrame) -> Sequence[LayerChart]:
+        return ()
+
+    def training(self, table: DataFrame) -> Sequence[LayerChart]:
+        return ()
+
+    def verdict(self, table: DataFrame) -> Sequence[Finding]:
+        return ()
+
+
 def over_seeds(run: Run, count: int) -> list[Run]:
     """The run with seeds 0 to `count` - 1."""
     return [dataclasses.replace(run, seed=seed) for seed in range(count)]
