@@ -36,21 +36,21 @@ class Score(NamedTuple):
 
 
 SCORES = (
-    Score("recall", "recall, furthest", "far", 1 / 8),
-    Score("selective_copying", "selective copying, furthest", "far", 1 / 14),
-    Score("adding", "adding, furthest", "far", ADDING_CHANCE),
-    Score("induction_heads", "induction, furthest", "far", 1 / 15),
-    Score("induction_heads", "induction, beyond", "beyond", 1 / 15),
-    Score("parity", "parity, within", "within", 1 / 2),
-    Score("parity", "parity, beyond", "beyond", 1 / 2),
+    Score("recall", "recall far", "far", 1 / 8),
+    Score("selective_copying", "copying far", "far", 1 / 14),
+    Score("adding", "adding far", "far", ADDING_CHANCE),
+    Score("induction_heads", "induction far", "far", 1 / 15),
+    Score("induction_heads", "induction beyond", "beyond", 1 / 15),
+    Score("parity", "parity within", "within", 1 / 2),
+    Score("parity", "parity beyond", "beyond", 1 / 2),
     Score("shakespeare", "bits per byte", "bits", math.log2(BYTES)),
 )
 
 
 SPEEDS = {
     "training tokens/s": "training_tokens_per_second",
-    "decoding, µs/token": "decoding_tokens_per_second",
-    "state, bytes": "state_bytes",
+    "decoding µs": "decoding_tokens_per_second",
+    "state bytes": "state_bytes",
     "parameters": "num_params_non_embedding",
 }
 """Columns of what the probe `throughput` measured of all in turn."""
