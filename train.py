@@ -35,10 +35,11 @@ from training.machine import backend, mesh
 from training.machine.clock import Clock, run_start
 from training.machine.profiling import Profile
 from training.machine.watchdog import Watchdog, still
-from training.run import memory, resume, run_folder, run_report
+from training.run import initial, memory, resume, run_folder, run_report
 from training.run.checkpoint import Checkpoints
 from training.run.claim import claimed
 from training.run.tracking import Tracker
+from training.step import params
 from training.step.intervals import due
 from training.step.train_step import Recipe
 from training.trainer import Probe, Trainer
@@ -61,11 +62,17 @@ def train(
     # What is learned, and by what.
     with run_folder.restored_on_error(workdir), still("reading the data and building the model"):
         recipe, batching = Recipe.of(config), pipeline.Batching.of(config)
+        other = initial.read(Path(config.init_from)) if config.init_from and not newest.steps() else None
+        if other and "tokenizer" in config.data:
+            initial.take_tokenizer(other.workdir, workdir, config.data.tokenizer)
         if "tokenizer" in config.data:  # before text is read, and a tokenizer learned and kept
             memory.check_parameters(config.model, recipe, data.outline(config.task, config.data))
         task = data.build(config.task, config.data, tokenizer_dir=workdir / "tokenizer")
         memory.check(config.model, recipe, batching, task, config.eval_examples)
         model = models.build(config.model.name, config.model, task.spec, jax.random.key(config.seed))
+        start = initial.start(other, workdir, params.flatten(model)) if other else None
+        if start:
+            model = params.Skeleton(model)(start.weights)
         plan = pipeline.train_plan(task, batching)
         trainer = Trainer(
             model,
@@ -89,9 +96,16 @@ def train(
         )
         if main_process and not (past.summary and run_folder.read_record(workdir, damaged_is_none=True)):
             run_folder.record(workdir, config, content)
+            if start:
+                initial.note(workdir, start.record)
         if past.summary:
             print(f"{workdir} is finished; its summary stays as it is", file=sys.stderr)
             return past.summary
+        if config.init_from and not start and not newest.steps():
+            raise ValueError(
+                f"{newest.folder}: no whole checkpoint is left of a run that began with those of init_from; "
+                "use another --workdir"
+            )
         done, trainer.state, ledger, _ = past
         undrawn = False
         clock = trainer.clock = Clock(ledger.seconds)
@@ -111,6 +125,8 @@ def train(
             Watchdog(tracker.say, done) as watchdog,  # ends first: what the end waits for is no step
         ):
             tracker.say(run_report.opening(config.model.name, config.task, task.notes, trainer.weights, done, workdir))
+            for line in start.lines if start and not done else []:
+                tracker.say(line)
             clock.listeners = [tracker.doing, watchdog.doing]
             batches = watchdog.fed(pipeline.train_batches(task, batching, start=done, plan=plan))
             clock.lap()

@@ -17,6 +17,7 @@ def base(task: str, name: str) -> ConfigDict:
     config.seed = 0  # of parameters, dropout and the order of examples
     config.steps = 2000  # updates
     config.batch_size = 64  # examples; text tasks have tokens_per_batch instead
+    config.init_from = ""  # a run's folder, whose weights this one begins with, where names and shapes agree
     config.model = ConfigDict({"name": name})
     config.data = ConfigDict()
     config.optimizer = ConfigDict(

@@ -19,6 +19,7 @@ from data.tasks.fuzzy_recall import FuzzyRecall
 from data.tasks.induction_heads import InductionHeads
 from data.tasks.language import shakespeare
 from data.tasks.language_of_numbers import language_of_numbers
+from data.tasks.masked_text import masked_text
 from data.tasks.memorization import Memorization
 from data.tasks.modular_arithmetic import ModularArithmetic
 from data.tasks.multi30k import multi30k
@@ -33,6 +34,7 @@ from data.tasks.state_tracking import StateTracking
 from data.tasks.temporal_order import TemporalOrder
 from data.tasks.tfds import tfds
 from data.tasks.translation import FILES, translate
+from data.tasks.word_order import word_order
 
 TASKS: dict[str, Callable[..., Task]] = {
     "recall": Recall,
@@ -58,6 +60,8 @@ TASKS: dict[str, Callable[..., Task]] = {
     "multi30k_joined": multi30k_joined,
     "language_of_numbers": language_of_numbers,
     "shakespeare": shakespeare,
+    "masked_text": masked_text,
+    "word_order": word_order,
     "translate": translate,
     "tfds": tfds,
 }

@@ -1,4 +1,4 @@
-"""Language models: one long text in windows, with no source (S = 0).
+"""Running text in windows, and the language models of it, which have no source (S = 0).
 
 Dims: N tokens of a split, W windows of it, B batch, T window length.
 """
@@ -18,8 +18,8 @@ from data.spec import Spec
 from data.tasks.text import TextTask
 
 
-class Language(TextTask[Text]):
-    """Text as a task: each position is fed the token before it, across windows; BOS begins the split.
+class RunningText(TextTask[Text]):
+    """Text in windows, as a task reads it.
 
     Training never ends: example i is a window of epoch i // W, whose windows tile the text from an offset
     drawn for that epoch, in an order drawn as well. Evaluation gives every token of the split exactly once.
@@ -41,21 +41,6 @@ class Language(TextTask[Text]):
             cache_dir=config["cache_dir"],
             tokenizer_dir=tokenizer_dir,
         )
-        self.spec = Spec(
-            source="none",
-            source_size=0,
-            target_size=self._tokenizer.size,
-            output="tokens",
-            output_size=self._tokenizer.size,
-            max_source_length=0,
-            max_target_length=self.length,
-            free_running=True,
-            pad=tokenizers.PAD,
-            bos=tokenizers.BOS,
-            eos=tokenizers.EOS,
-        )
-
-    # What every task offers (`data/task.py`).
 
     def num_examples(self, split: str) -> int | None:
         """Windows of an evaluation split; None for training."""
@@ -64,43 +49,15 @@ class Language(TextTask[Text]):
     def lengths(self, split: str) -> None:
         return None
 
-    def batch(self, split: str, seed: int, index_B: np.ndarray, shape: tuple[int, int]) -> Batch:
-        tokens_N, length = self._encoded(split), shape[1]
+    def window_places(self, split: str, seed: int, index_B: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """(B, T) places in the split's ids, 0 where there is no token, and (B, T) bool where there is one."""
+        num_tokens = len(self._encoded(split))
         start_B = index_B * self.length
         if split == "train":
-            start_B = np.array([self._train_start(len(tokens_N), seed, i) for i in index_B.tolist()], np.int64)
+            start_B = np.array([self._train_start(num_tokens, seed, i) for i in index_B.tolist()], np.int64)
         place_BT = start_B[:, None] + np.arange(length)
-        mask_BT = (place_BT < len(tokens_N)) & (np.arange(length) < self.length) & (index_B >= 0)[:, None]
-        place_BT = np.where(mask_BT, place_BT, 0)
-        before_BT = np.where(place_BT > 0, tokens_N[place_BT - 1], tokenizers.BOS)
-        return {
-            "source": np.zeros((len(index_B), 0), np.int32),
-            "source_mask": np.zeros((len(index_B), 0), bool),
-            "target_in": np.where(mask_BT, before_BT, tokenizers.PAD).astype(np.int32),
-            "target_out": np.where(mask_BT, tokens_N[place_BT], tokenizers.PAD).astype(np.int32),
-            "target_weights": mask_BT.astype(np.float32),
-            "distance": np.full(mask_BT.shape, -1, np.int32),
-            "index": index_B.astype(np.int32),
-        }
-
-    # What a language model has besides.
-
-    def num_bytes(self, split: str) -> int:
-        """UTF-8 bytes of the text behind the split's tokens: bits per byte = nats / log(2) / bytes."""
-        self._encoded(split)
-        return self._num_bytes[split]
-
-    def num_tokens(self, split: str) -> int:
-        """Weighted positions of an evaluation of the whole split."""
-        return len(self._encoded(split))
-
-    def num_unknown(self, split: str) -> int:
-        """How many of `num_tokens` stand for text that the tokenizer does not know."""
-        return int((self._encoded(split) == tokenizers.UNK).sum())
-
-    def continuation(self, prompt: np.ndarray, ids: Iterable[int]) -> str:
-        """The text of ids that go on from a prompt, with the space, if any, between the two."""
-        return self._tokenizer.decode([*prompt, *ids]).removeprefix(self._tokenizer.decode(prompt))
+        mask_BT = (place_BT < num_tokens) & (np.arange(length) < self.length) & (index_B >= 0)[:, None]
+        return np.where(mask_BT, place_BT, 0), mask_BT
 
     def decode_target(self, ids: Iterable[int]) -> str:
         return self._tokenizer.decode(ids)
@@ -159,6 +116,57 @@ class Language(TextTask[Text]):
         return self._tokens[split]
 
 
+class Language(RunningText):
+    """A language model's task: each position is fed the token before it, across windows; BOS begins the split."""
+
+    def __init__(self, config: Mapping[str, Any], corpus: Corpus[Text], tokenizer_dir: str | Path | None = None):
+        super().__init__(config, corpus, tokenizer_dir)
+        self.spec = Spec(
+            source="none",
+            source_size=0,
+            target_size=self._tokenizer.size,
+            output="tokens",
+            output_size=self._tokenizer.size,
+            max_source_length=0,
+            max_target_length=self.length,
+            free_running=True,
+            pad=tokenizers.PAD,
+            bos=tokenizers.BOS,
+            eos=tokenizers.EOS,
+        )
+
+    def batch(self, split: str, seed: int, index_B: np.ndarray, shape: tuple[int, int]) -> Batch:
+        tokens_N = self._encoded(split)
+        place_BT, mask_BT = self.window_places(split, seed, index_B, shape[1])
+        before_BT = np.where(place_BT > 0, tokens_N[place_BT - 1], tokenizers.BOS)
+        return {
+            "source": np.zeros((len(index_B), 0), np.int32),
+            "source_mask": np.zeros((len(index_B), 0), bool),
+            "target_in": np.where(mask_BT, before_BT, tokenizers.PAD).astype(np.int32),
+            "target_out": np.where(mask_BT, tokens_N[place_BT], tokenizers.PAD).astype(np.int32),
+            "target_weights": mask_BT.astype(np.float32),
+            "distance": np.full(mask_BT.shape, -1, np.int32),
+            "index": index_B.astype(np.int32),
+        }
+
+    def num_bytes(self, split: str) -> int:
+        """UTF-8 bytes of the text behind the split's tokens: bits per byte = nats / log(2) / bytes."""
+        self._encoded(split)
+        return self._num_bytes[split]
+
+    def num_tokens(self, split: str) -> int:
+        """Weighted positions of an evaluation of the whole split."""
+        return len(self._encoded(split))
+
+    def num_unknown(self, split: str) -> int:
+        """How many of `num_tokens` stand for text that the tokenizer does not know."""
+        return int((self._encoded(split) == tokenizers.UNK).sum())
+
+    def continuation(self, prompt: np.ndarray, ids: Iterable[int]) -> str:
+        """The text of ids that go on from a prompt, with the space, if any, between the two."""
+        return self._tokenizer.decode([*prompt, *ids]).removeprefix(self._tokenizer.decode(prompt))
+
+
 @functools.lru_cache(maxsize=8)
 def _tiling(windows: int, offsets: int, seed: int, epoch: int) -> tuple[int, np.ndarray]:
     """The starts of the windows of an epoch, and their order."""
@@ -201,10 +209,10 @@ class JoinedParts:
 def shakespeare(config: Mapping[str, Any], tokenizer_dir: str | Path | None = None) -> Language:
     """The text file `data.file` in the folder `data.dir`, plain or `.gz`; an empty `data.dir` means
     tiny_shakespeare through TFDS. Raises FileNotFoundError where the folder or the file is not there."""
-    return Language(config, LateCorpus(functools.partial(_open_shakespeare, config)), tokenizer_dir)
+    return Language(config, LateCorpus(functools.partial(open_file, config)), tokenizer_dir)
 
 
-def _open_shakespeare(config: Mapping[str, Any]) -> Corpus[Text]:
+def open_file(config: Mapping[str, Any]) -> Corpus[Text]:
     if not config["dir"]:
         from data.tfds_source import TfdsText, prepared  # imports tensorflow_datasets
 

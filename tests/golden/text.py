@@ -53,6 +53,8 @@ def write(folder: Path) -> dict[str, dict[str, Any]]:
         | {"data__num_buckets": 1, "tokens_per_batch": 2048},
         "multi30k_joined": pairs | words | {"data__max_length": 96, "tokens_per_batch": 1024},
         "shakespeare": read | {"data__dir": str(folder / "language"), "data__length": 16, "batch_size": 16},
+        "masked_text": read | {"data__dir": str(folder / "language"), "data__length": 16, "batch_size": 16},
+        "word_order": read | {"data__dir": str(folder / "multi30k"), "data__length": 48, "batch_size": 16},
         "tfds": read
         | {"data__dir": str(folder / "tfds"), "data__name": "tales", "data__length": 16}
         | {"tokens_per_batch": 256},

@@ -145,6 +145,18 @@ class Checkpoints:
             raise CheckpointError(f"{self.folder / str(step)}: its arrays do not match their checksum")
         return state, meta
 
+    def read(self, step: int) -> dict:
+        """The arrays as they lie there, without a template, on the host. Raises CheckpointError where the bytes are
+        damaged."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Orbax's, that sharding is unknown
+            state = self._read(step, state=ocp.args.StandardRestore()).state
+            meta = self._read(step, meta=ocp.args.JsonRestore()).meta
+        whole = isinstance(state, dict) and isinstance(meta, dict)
+        if not whole or checksum(state) != meta.get("arrays_checksum", meta.get("checksum")):
+            raise CheckpointError(f"{self.folder / str(step)}: its arrays do not match their checksum")
+        return state
+
     def check_fits(self, template: Any) -> None:
         """Raises MisfitError where the newest checkpoint is whole and holds other arrays than `template`."""
         with contextlib.suppress(CheckpointError):

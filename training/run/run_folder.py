@@ -5,6 +5,7 @@ metrics.jsonl every row that was logged
 checkpoints/  the newest states, to resume from
 best/         the parameters that validated best
 tokenizer/    what text was cut with
+init_from.json with config.init_from, which weights the run began with
 profile/      with config.profile, a trace of some steps
 eval/         what eval.py found
 summary.json  written at the end, so an interrupted run has none

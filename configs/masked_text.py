@@ -1,0 +1,55 @@
+"""Masked-token prediction: which tokens were hidden, from both sides (Devlin et al. 2019), to start other runs from.
+
+    python train.py --config=configs/masked_text.py:transformer_encoder --workdir=runs/masked --config.data.dir=FOLDER
+    python train.py --config=configs/masked_text.py:transformer_encoder,multi30k --workdir=runs/masked-captions \
+        --config.data.dir=FOLDER
+    python train.py --config=configs/word_order.py:transformer_encoder --workdir=runs/word-order \
+        --config.data.dir=FOLDER --config.init_from=runs/masked-captions
+
+FOLDER holds what the configs of shakespeare and multi30k read.
+
+Expected: docs/log.md, 2026-11-27.
+"""
+
+from configs import common
+
+SHARED = {
+    "dir": "",  # the folder of the text; empty: through TFDS
+    "lowercase": False,  # read everything in lower case
+    "mask_rate": 0.15,  # share of the tokens that are asked for
+    "train_examples": 0,  # the first so many documents; 0 for all
+    "cache_dir": "",  # of tokenizers; empty: ~/.cache/longreach
+}
+SETTINGS = {
+    "shakespeare": SHARED
+    | {
+        "corpus": "file",  # file, multi30k
+        "file": "input.txt",  # its name; of the corpus file
+        "language": "en",  # de, en, fr; of the corpus multi30k
+        "tokenizer": {
+            "name": "char",  # char (0: every character), byte, unigram, bpe
+            "vocab_size": 0,
+            "normalization": "identity",  # text as written; unigram and bpe: nfkc, nmt_nfkc, nfkc_cf, nmt_nfkc_cf
+        },
+        "length": 128,  # tokens of a window
+    },
+    "multi30k": SHARED
+    | {
+        "corpus": "multi30k",
+        "file": "",
+        "language": "en",
+        "tokenizer": {"name": "unigram", "vocab_size": 4000, "normalization": "identity"},
+        "lowercase": True,
+        "length": 64,
+    },
+}
+
+
+def get_config(argument):
+    name, data = common.setting(argument, SETTINGS)
+    config = common.base("masked_text", name)
+    config.keep_pages = True
+    config.batch_size = 32
+    config.model.num_layers = 2
+    config.data.update(data)
+    return config
