@@ -21,6 +21,16 @@ RECURRENT = {
     "optimizer.learning_rate": 3e-3,
     "schedule.warmup_steps": 400,
 }
+TRANSFORMER = {
+    "model.hidden_size": 256,
+    "model.num_layers": 3,
+    "model.num_heads": 8,
+    "model.mlp_dim": 512,
+    "model.dropout_rate": 0.2,
+    "optimizer.learning_rate": 1.5e-3,
+    "schedule.warmup_steps": 400,
+    "steps": 8000,
+}
 PRESETS: dict[str, dict] = {
     "gru": RECURRENT | {"model.hidden_size": 448, "model.context": "every_step", "steps": 6000},
     "gru_attention": RECURRENT | {"model.hidden_size": 320, "model.attention.size": 128, "steps": 7500},
@@ -32,16 +42,8 @@ PRESETS: dict[str, dict] = {
         "schedule.warmup_steps": 400,
         "steps": 8000,
     },
-    "transformer": {
-        "model.hidden_size": 256,
-        "model.num_layers": 3,
-        "model.num_heads": 8,
-        "model.mlp_dim": 512,
-        "model.dropout_rate": 0.2,
-        "optimizer.learning_rate": 1.5e-3,
-        "schedule.warmup_steps": 400,
-        "steps": 8000,
-    },
+    "transformer": TRANSFORMER,
+    "encoder_decoder": TRANSFORMER,  # with any mixers: model.encoder_mixers, model.decoder_mixers
 }
 
 

@@ -20,6 +20,7 @@ from models.decoder import (
     MinLSTMDecoder,
     MLSTMDecoder,
 )
+from models.encoder_decoder import EncoderDecoder
 from models.recurrent_decoder import GRUDecoder, LSTMDecoder, RNNDecoder
 from models.seq2seq import GRU, LSTM, RNN
 from models.seq2seq_attention import GRUAttention, LSTMAttention, RNNAttention
@@ -43,6 +44,7 @@ MODELS: dict[str, type[Architecture]] = {
     "transformer": Transformer,
     "transformer_decoder": TransformerDecoder,
     "transformer_encoder": TransformerEncoder,
+    "encoder_decoder": EncoderDecoder,
     "decoder": Decoder,
     "conv_decoder": ConvDecoder,
     "min_gru_decoder": MinGRUDecoder,

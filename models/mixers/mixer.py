@@ -8,7 +8,8 @@ In every row the real tokens stand at the front, in their order, and padding beh
 once and puts them back at the end. A decoder-only model reads source and target as one sequence, in which the source's
 padding would leave a gap. A scan can pass over a gap, but a convolution, a window, a chunk and a fused kernel count on
 neighbours, and each would need a way of its own around it. So what a mixer must do about padding is little: its last
-tokens must not change the carry (`Span.mask_BT`), and since a mixer is causal nothing else sees them.
+tokens must not change the carry (`Span.mask_BT`), and since a mixer is causal nothing else sees them. What is
+`two_sided` masks them where the span is not causal.
 
 A mixer is one file and one line in `MIXERS` (`models/mixers/__init__.py`); `docs/howto/add_a_mixer.md` shows one.
 
@@ -38,12 +39,13 @@ class Span(NamedTuple):
     length_B: Int[Array, "#B"] | None  # how many of these are real, the first ones; None: all
     mask_BT: Bool[Array, "#B T"] | None  # the same as a mask
     positions: NoPositions  # what attention does to queries, keys and scores
+    causal: bool = True  # what is `two_sided` sees no token after its own
 
     @classmethod
-    def of(cls, before_B: Array, T: int, length_B: Array | None, positions: NoPositions) -> "Span":
+    def of(cls, before_B: Array, T: int, length_B: Array | None, positions: NoPositions, causal: bool = True) -> "Span":
         at_T = jnp.arange(T, dtype=jnp.int32)
         mask_BT = None if length_B is None else at_T < length_B[:, None]
-        return cls(before_B, before_B[:, None] + at_T, length_B, mask_BT, positions)
+        return cls(before_B, before_B[:, None] + at_T, length_B, mask_BT, positions, causal)
 
     def rotate(self, x_BHTK: Float[Array, "B H T K"]) -> Float[Array, "B H T K"]:
         """Queries or keys of these tokens, with their positions."""
@@ -58,6 +60,7 @@ class Mixer(nnx.Module):
 
     taps: ClassVar[Mapping[str, tuple[int, ...]]] = {}  # its taps: name -> the value's axes that are tokens
     attends: ClassVar[bool] = False  # reads `Span.positions`
+    two_sided: ClassVar[bool] = False  # obeys `Span.causal`; an encoder has two of any other, one from either end
 
     def __init__(self, config: ConfigDict, depth: int, rngs: nnx.Rngs):
         """`config` is the architecture's; `depth` is how many layers of this kind lie below."""
@@ -73,6 +76,10 @@ class Mixer(nnx.Module):
     def reach(self) -> int | None:
         """How many tokens back y sees; None: all of them."""
         return None
+
+    def tap_axes(self) -> Mapping[str, tuple[int, ...]]:
+        """Its taps, as `taps` of its class has them."""
+        return self.taps
 
     def start_carry(self, rows: int) -> Any:
         """What the first call of a sequence is given. A tree whose leaves lead with the batch axis, as every carry."""

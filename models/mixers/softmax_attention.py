@@ -1,4 +1,4 @@
-"""Softmax attention to all tokens before: multi-head, multi-query and grouped-query, scaled or not.
+"""Softmax attention to all tokens before, or to all: multi-head, multi-query and grouped-query, scaled or not.
 
 Dims: B batch, T tokens, S tokens read before, H heads of keys, K head width, D model width.
 """
@@ -34,7 +34,7 @@ class Attention(Mixer):
     """Vaswani et al. 2017, section 3.2; one head of keys for all or for a group (Shazeer 2019, Ainslie et al. 2023)."""
 
     taps = {"attention": (2, 3), "heads": ()}
-    attends = True
+    attends = two_sided = True
 
     def __init__(self, config: ConfigDict, depth: int, rngs: nnx.Rngs):
         check_heads(config)
@@ -51,11 +51,11 @@ class Attention(Mixer):
     def __call__(self, x_BTD: Array, span: Span, carry: Any, *, name: str, tap: Tapper, key: Array | None = None):
         T, alone = x_BTD.shape[1], not carry.mask_BS.shape[1] and not tap.taps  # else there is more than one form does
         real_BT = jnp.ones((1, T), bool) if span.mask_BT is None else span.mask_BT
-        fused = Fused(self.kernel, span.length_B, causal=True) if alone and self.kernel is not None else None
+        fused = Fused(self.kernel, span.length_B, causal=span.causal) if alone and self.kernel is not None else None
         tiles = None
         if alone and fused is None and not span.positions.trains_bias and worthwhile(T):
-            tiles = Tiles(span.mask_BT, span.position_BT, True, span.positions.bias)
-        visible_BTT = real_BT[:, None, :] & jnp.tri(T, dtype=bool)
+            tiles = Tiles(span.mask_BT, span.position_BT, span.causal, span.positions.bias)
+        visible_BTT = real_BT[:, None, :] & (jnp.tri(T, dtype=bool) if span.causal else True)
         own = View.of(visible_BTT, span.positions, span.position_BT, span.position_BT, fused=fused, tiles=tiles)
         past, views = self._past(span, carry)
         y_BTD, keys = self.core(x_BTD, span.rotate, [*views, own], name, tap, past=past, key=key)

@@ -43,6 +43,8 @@ def main() -> None:
             config.num_layers = 1
             if "mixers" in config and whole:
                 config.mixers, config.num_layers = ",".join(MIXERS), len(MIXERS)
+            if "encoder_mixers" in config and whole:
+                config.encoder_mixers, config.num_layers = "gru,attention", 2
             shape, kind = ((B, length, size), "float32") if source == "features" else ((B, length), "int32")
             arrays = jax.ShapeDtypeStruct(shape, kind), jax.ShapeDtypeStruct((B, length), bool)
             target_in = jax.ShapeDtypeStruct((B, T), "int32")

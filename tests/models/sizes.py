@@ -192,15 +192,27 @@ MIXER_SIZES: dict[str, Callable[[Any], int]] = {
 }
 
 
-def decoder(config, spec) -> int:
-    D = config.hidden_size
-    pattern = config.get("mixers", config.name.removesuffix("_decoder")).split(",")
-    names = [pattern[number % len(pattern)] for number in range(config.num_layers)]
-    mixers = sum(MIXER_SIZES[name](config) for name in names)
-    blocks = mixers + len(names) * (mlp(config) + 2 * norm(config))
+def mixer_stack(config, pattern: str, N: int, sides: int = 1, cross: int = 0) -> int:
+    """Where both sides are seen, what is not attention is two, if so configured."""
+    names = [pattern.split(",")[number % len(pattern.split(","))] for number in range(config.num_layers)]
+    twice = 2 if sides == 2 and config.bidirectional else 1
+    mixers = sum(MIXER_SIZES[name](config) * (1 if name == "attention" else twice) for name in names)
+    blocks = mixers + len(names) * (mlp(config) + 2 * norm(config) + cross * (attention(config) + norm(config)))
     acts = config.positions == "learned" or any(name.endswith("attention") for name in names)  # on scores, if at all
-    beside = table(config, spec.max_source_length + spec.max_target_length, 1) if acts else 0
-    return inputs(config, spec, D) + blocks + beside + last_norm(config) + head(config, spec, D, D)
+    return blocks + (table(config, N, sides) if acts else 0) + last_norm(config)
+
+
+def decoder(config, spec) -> int:
+    D, N = config.hidden_size, spec.max_source_length + spec.max_target_length
+    stack = mixer_stack(config, config.get("mixers", config.name.removesuffix("_decoder")), N)
+    return inputs(config, spec, D) + stack + head(config, spec, D, D)
+
+
+def two_mixer_stacks(config, spec) -> int:
+    D = config.hidden_size
+    encoder = mixer_stack(config, config.encoder_mixers, spec.max_source_length, sides=2)
+    decoder = mixer_stack(config, config.decoder_mixers, spec.max_target_length, cross=1)
+    return inputs(config, spec, D) + encoder + decoder + head(config, spec, D, D)
 
 
 SIZES: dict[str, Callable[[Any, Any], int]] = {
@@ -217,6 +229,7 @@ SIZES: dict[str, Callable[[Any, Any], int]] = {
     "transformer": transformer,
     "transformer_decoder": transformer_decoder,
     "transformer_encoder": transformer_encoder,
+    "encoder_decoder": two_mixer_stacks,
     "decoder": decoder,
     "conv_decoder": decoder,
     "min_gru_decoder": decoder,

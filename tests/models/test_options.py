@@ -76,7 +76,7 @@ def test_a_width_for_everything_is_what_a_task_s_width_would_be(name):
 
 
 def test_a_key_of_another_architecture_is_refused_with_what_there_is():
-    others = "transformer, transformer_decoder, transformer_encoder, decoder"
+    others = "transformer, transformer_decoder, transformer_encoder, encoder_decoder, decoder"
     told = rf"model.num_heads = 2 is not a key; gru has no num_heads \({others} have\);"
     with pytest.raises(ValueError, match=told):
         models.configured("gru", {"num_heads": 2})
