@@ -90,6 +90,7 @@ def evaluate(
     if spec.source != "none":
         found["by_source_length"] = quality.by_source_length(answers, examples, length_E, width, text)
     found["by_distance"] = quality.by_distance(answers)
+    found["by_position"] = quality.by_position(answers) if spec.source == "none" else []
     found["chance"] = dict(task.chance)
     return found, predictions
 

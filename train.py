@@ -29,6 +29,7 @@ from ml_collections import ConfigDict
 import data
 import models
 from data import pipeline, whole_file
+from training import counting
 from training.command import cli
 from training.evaluation import samples, translator, untrained_positions
 from training.machine import backend, mesh
@@ -88,6 +89,10 @@ def train(
         untrained_positions.check_batches(model, validation)
         content = task.content_hash("train", "val")
         run_folder.check_same_data(workdir, content, accept_changes=accept_changes)
+
+    if model.counted:  # not learned step by step
+        both = newest, best
+        return counting.train(config, workdir, model, task, trainer, both, validation, content, probes, begun)
 
     with claimed(workdir, jax.process_index()), signals.StopRequest() as stop:
         # Where an earlier start of this run got to.

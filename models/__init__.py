@@ -21,6 +21,7 @@ from models.decoder import (
     MLSTMDecoder,
 )
 from models.encoder_decoder import EncoderDecoder
+from models.ngram import NGram
 from models.recurrent_decoder import GRUDecoder, LSTMDecoder, RNNDecoder
 from models.seq2seq import GRU, LSTM, RNN
 from models.seq2seq_attention import GRUAttention, LSTMAttention, RNNAttention
@@ -54,18 +55,20 @@ MODELS: dict[str, type[Architecture]] = {
     "delta_net_decoder": DeltaNetDecoder,
     "mamba_decoder": MambaDecoder,
     "mlstm_decoder": MLSTMDecoder,
+    "ngram": NGram,
 }
 
 
 def configured(name: str, values: Mapping[str, Any] | None = None) -> ConfigDict:
     """The whole config of architecture `name`: `values`, nested or by dotted key, and its own defaults for the rest.
+    Keys of `EVERY` that it has no use for are left out, as tasks set them for any architecture.
 
     Raises ValueError, in one line, for an unknown name or key.
     """
     choices.check("model", name, MODELS)
     given, known = options.flat(values or {}), MODELS[name].options()
     for key, value in given.items():
-        if key not in (*known, "name"):
+        if key not in (*known, *options.EVERY, "name"):
             raise ValueError(f"model.{key} = {value!r} is not a key; {has_no_key(name, key)}")
     return ConfigDict(options.nested({"name": name} | options.complete(known, given)))
 
@@ -94,7 +97,7 @@ def described(name: str) -> dict[str, str]:
 def widths(name: str) -> dict[str, int]:
     """The keys of architecture `name` that are widths, and how many times model.hidden_size each is."""
     known = MODELS[name].options()
-    return {"hidden_size": 1} | {key: option.width for key, option in known.items() if option.width}
+    return {key: option.width or 1 for key, option in known.items() if option.width or key == "hidden_size"}
 
 
 def follow_width(name: str, config: ConfigDict, before: int, given: Collection[str]) -> None:
@@ -127,6 +130,9 @@ def build(name: str, config: ConfigDict, spec: Spec, key: Key[Array, ""]) -> Arc
         raise ValueError(
             f"model = {name!r} cannot give {LAYOUTS[spec.layout]}, which the task asks for; use one of {fit}"
         )
+    if not architecture.takes_source and spec.source != "none":
+        fit = ", ".join(other for other, kind in MODELS.items() if kind.takes_source)
+        raise ValueError(f"model = {name!r} is of running text and the task has a source; use one of {fit}")
     if not architecture.causal and spec.free_running:
         fit = ", ".join(other for other, kind in MODELS.items() if kind.causal)
         raise ValueError(f"model = {name!r} sees later inputs, and the task feeds it its answers; use one of {fit}")

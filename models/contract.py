@@ -12,6 +12,7 @@ Dims: B batch, S source length, T target length, P prefix length, V outputs per 
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol
 
+import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
@@ -64,7 +65,12 @@ class Output(NamedTuple):
     logits: Float[Array, "B T V"]  # float32, or predictions where the task's output is real
     carry: Any  # the final decoder state, to stream the next chunk of target; None where unsupported
     taps: dict[str, Array]  # what was captured, in full-length arrays
-    readout: Float[Array, "B T R"]  # what the output layer read: logits = model.logits(readout)
+    readout: Num[Array, "B T R"]  # what the output layer read: logits = model.logits(readout)
+
+
+class Counted(NamedTuple):
+    nll: float  # nats a token of the text that was counted
+    notes: list[str]  # what a user should know of it
 
 
 LAYOUTS = {
@@ -82,6 +88,8 @@ class Architecture(nnx.Module):
     decodes: ClassVar[bool] = True  # has `start` and `step`
     needs_source: ClassVar[bool] = False  # cannot run where spec.source == "none"
     layouts: ClassVar[tuple[str, ...]] = tuple(LAYOUTS)  # where its answers can stand
+    takes_source: ClassVar[bool] = True  # can run elsewhere
+    counted: ClassVar[bool] = False  # trained by counting: `count`, and no gradient
 
     def __init__(self, config: ConfigDict, spec: Spec, rngs: nnx.Rngs):
         """Draws parameters through `rngs.params()`. Raises ValueError for values that do not fit."""
@@ -105,7 +113,7 @@ class Architecture(nnx.Module):
         """Teacher-forced logits. `key` drives dropout; no key means deterministic."""
         raise NotImplementedError
 
-    def logits(self, readout: Float[Array, "... R"]) -> Float[Array, "... V"]:
+    def logits(self, readout: Num[Array, "... R"]) -> Float[Array, "... V"]:
         """The output layer alone, for `step` and for a loss that wants few positions' logits at a time.
 
         `Embedded` (`models/layers.py`) has it.
@@ -133,6 +141,10 @@ class Architecture(nnx.Module):
         self, token_B: Int[Array, "B"], t: Int[Array, ""], memory: Any, state: Any
     ) -> tuple[Float[Array, "B V"], Any]:
         """Feeds target_in position `len(prefix) + t` (t counts from 0) and returns its logits."""
+        raise NotImplementedError
+
+    def count(self, tokens_N: np.ndarray) -> Counted:
+        """Where `counted`: becomes the model of a text, given as target ids, whatever it was. Arrays change shape."""
         raise NotImplementedError
 
     def tap_names(self) -> tuple[str, ...]:

@@ -44,6 +44,8 @@ class Option:
         """The allowed values in words; empty if everything of the kind is allowed."""
         if self.choices:
             return f"{'one or more' if self.many else 'one'} of {', '.join(self.choices)}"
+        if self.below is not None and self.kind is int:
+            return f"{self.least:g} to {self.below - 1:g}"
         if self.below is not None:
             return f"{self.least or 0:g} or more and less than {self.below:g}"
         return "" if self.least is None else f"{self.least:g} or more"
@@ -67,6 +69,9 @@ class Option:
             raise ValueError(f"{key} = {value} is too large; use {LARGEST} or less")
         elif kind is float and abs(value) > LARGEST_FLOAT:
             raise ValueError(f"{key} = {value} is too far from 0; use -{LARGEST_FLOAT:g} to {LARGEST_FLOAT:g}")
+        elif self.below is not None and kind is int:
+            if not (self.least or 0) <= value < self.below:
+                raise ValueError(f"{key} = {value} is out of range; use {self.allowed}")
         elif self.below is not None and not (self.least or 0.0) <= value < self.below:
             bound = "0.0" if value < 0.0 else f"a value below {self.below:g}, such as {0.9 * self.below:g}"
             raise ValueError(f"{key} = {value} is not in [{self.least or 0:g}, {self.below:g}); use {bound}")

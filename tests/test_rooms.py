@@ -22,6 +22,7 @@ FLOORS = (  # of the whole tree, from the ground up; what stands on one floor do
     "training.run",
     "training.evaluation",
     "training.command training.trainer",
+    "training.counting",
     "train eval benchmarks",
     "experiments.analysis",
     "experiments.questions experiments.probes",

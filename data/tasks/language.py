@@ -154,6 +154,10 @@ class Language(RunningText):
         self._encoded(split)
         return self._num_bytes[split]
 
+    def tokens(self, split: str) -> np.ndarray:
+        """(N,) ids of the whole split, in the order of the text."""
+        return self._encoded(split)
+
     def num_tokens(self, split: str) -> int:
         """Weighted positions of an evaluation of the whole split."""
         return len(self._encoded(split))

@@ -183,7 +183,7 @@ Case = Callable[..., Numbers]
 """(name, texts, moved) -> numbers."""
 
 CASES: dict[str, tuple[Case, Mapping[str, Any]]] = {
-    "architectures": (architecture, models.MODELS),
+    "architectures": (architecture, {name: kind for name, kind in models.MODELS.items() if not kind.counted}),
     "tasks": (task, data.TASKS),
     "probes": (probe, PROBES),
     "decoding": (decoding, DECODED),

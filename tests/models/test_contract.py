@@ -37,15 +37,17 @@ PURE = {name for name in NAMES if getattr(MODELS[name], "pattern", ())}
 """Stacks of one mixer, of which `test_mixers.py` asks the most: here one task and one layer do, and what is the stack's
 is asked of `decoder`."""
 READERS = {name for name in NAMES if "sequence" not in MODELS[name].layouts}  # their answers stand at the source
-FIRST = {name: "features" if name in PURE else "tokens" for name in NAMES} | dict.fromkeys(READERS, "aligned")
+SOURCELESS = {name for name in NAMES if not MODELS[name].takes_source}
+TRAINED = [name for name in NAMES if not MODELS[name].counted]  # by gradients
+FIRST = {name: "features" if name in PURE else "tokens" for name in NAMES}
+FIRST |= dict.fromkeys(READERS, "aligned") | dict.fromkeys(SOURCELESS, "none")
 """The task that each has in any case."""
-LIGHT = {
-    name: "label" if name in READERS else "features" for name in NAMES
-}  # what needs one task and one layer has this
+LIGHT = dict.fromkeys(NAMES, "features") | dict.fromkeys(READERS, "label") | dict.fromkeys(SOURCELESS, "none")
+"""What needs one task and one layer has this."""
 CASES = [
     (name, kind)
     for name in NAMES
-    for kind in (("aligned", "label") if name in READERS else SEQUENCES)
+    for kind in (("aligned", "label") if name in READERS else ("none",) if name in SOURCELESS else SEQUENCES)
     if kind == FIRST[name] or (name not in PURE and (kind != "none" or not MODELS[name].needs_source))
 ]
 DECODING = [(name, kind) for name, kind in CASES if MODELS[name].decodes]
@@ -67,6 +69,7 @@ def tiny(name: str, **changes):
     """The defaults of `name` at widths that differ from each other. Dropout is on, and waits for a key."""
     config = models.configured(name)
     small = {"hidden_size": 8, "embed_size": 6, "num_heads": 2, "mlp_dim": 12, "num_layers": 2, "dropout_rate": 0.3}
+    small["order"] = 3
     for field, value in (small | changes).items():
         if field in config:
             config[field] = value
@@ -83,7 +86,12 @@ def abstract(name: str, kind: str, **changes):
 
 @functools.cache
 def built(name: str, kind: str):
-    """(graph, params), all of them noise: what is drawn instead compiles for seconds, and `tests/golden` has it."""
+    """(graph, params), all of them noise: what is drawn instead compiles for seconds, and `tests/golden` has it. A
+    model that is counted has read a text in which all pairs of tokens occur."""
+    if MODELS[name].counted:
+        model = models.build(name, tiny(name), SPECS[kind], jax.random.key(0))
+        model.count(np.random.default_rng(1).integers(1, V, 2000))
+        return nnx.split(model)
     graph, shapes = abstract(name, kind)
     return graph, noisy(shapes, 0.4, SEEDS.get(name, 1))
 
@@ -139,8 +147,10 @@ def loss_of(graph, params, taps, batch):
 
 @functools.cache
 def study(name: str, kind: str, dtype: str = "float32"):
-    """params, taps, batch -> ((loss, output), gradients with respect to params and taps), compiled."""
+    """params, taps, batch -> ((loss, output), gradients with respect to params and taps, if it has any), compiled."""
     graph, _ = abstract(name, kind, dtype=dtype)
+    if MODELS[name].counted:
+        return jax.jit(lambda *arguments: (loss_of(graph, *arguments), ({}, {})))
     return jax.jit(jax.value_and_grad(functools.partial(loss_of, graph), argnums=(0, 1), has_aux=True))
 
 
@@ -286,7 +296,7 @@ def test_no_target_position_sees_a_later_one(name):
         assert np.all(np.abs(output.logits - logits)[:, t : t + field].max(-1) > 0), t
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRAINED)
 def test_it_overfits_one_batch(name):
     """Step by step with the program of `base`, which is compiled already; Adam is not compiled at all."""
     kind = FIRST[name]
@@ -308,7 +318,7 @@ def test_it_overfits_one_batch(name):
     assert losses[0] > 1.5 and losses[-1] < 0.05, losses[::20]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRAINED)
 def test_it_runs_in_bfloat16(name):
     """Logits within 0.06 of float32's (of order 1), a gradient that points the same way."""
     kind = LIGHT[name]
@@ -323,11 +333,14 @@ def test_it_runs_in_bfloat16(name):
     assert flat @ low / np.linalg.norm(flat) / np.linalg.norm(low) > 0.99
 
 
-@pytest.mark.parametrize("name", [name for name, kind in DECODING if kind == "features" and name not in PURE])
-def test_beams_agree_with_greedy_search_and_with_the_call(name):
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [(name, kind) for name, kind in ONE_LAYER if name not in PURE and (kind == "features" or kind == FIRST[name])],
+)
+def test_beams_agree_with_greedy_search_and_with_the_call(name, kind):
     """A beam's score is what the teacher-forced call gives its tokens, whatever was reordered."""
-    graph, params = built(name, "features")
-    data, limits = batch("features"), {"bos": 1, "eos": 2, "pad": 0, "max_len": T}
+    graph, params = built(name, kind)
+    data, limits = batch(kind), {"bos": 1, "eos": 2, "pad": 0, "max_len": T}
 
     @jax.jit
     def decode(params):
@@ -339,8 +352,8 @@ def test_beams_agree_with_greedy_search_and_with_the_call(name):
     for found in (by_greed, by_three):
         tokens_BN = np.asarray(found.tokens)
         fed_BN = np.concatenate([np.ones((B, 1), np.int32), tokens_BN[:, :-1]], axis=1)
-        fed = {**batch("features", **RIGHT), "target_in": jnp.pad(fed_BN, [(0, 0), (0, 2)])}
-        (_, output), _ = study(name, "features")(params, taps(name, "features"), fed)
+        fed = {**batch(kind, **RIGHT), "target_in": jnp.pad(fed_BN, [(0, 0), (0, 2)])}
+        (_, output), _ = study(name, kind)(params, taps(name, kind), fed)
         gains_BNV = np.asarray(jax.nn.log_softmax(output.logits[:, :T]))
         gains_BN = np.take_along_axis(gains_BNV, tokens_BN[:, :, None], axis=2)[:, :, 0]
         ended_BN = np.cumsum(tokens_BN == 2, axis=1) - (tokens_BN == 2)  # what follows EOS has no part in the score
@@ -364,7 +377,7 @@ def test_room_for_more_tokens_is_zeros_at_the_end(name, kind):
         np.testing.assert_array_equal(filled, large)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in PURE])
+@pytest.mark.parametrize("name", [name for name in TRAINED if name not in PURE])
 def test_remat_changes_nothing_but_memory(name):
     """The same loss, dropout included, and the gradients of that loss; what the backward pass reads is computed anew.
 
@@ -386,7 +399,7 @@ def test_remat_changes_nothing_but_memory(name):
         np.testing.assert_allclose(np.vdot(slope, direction), expected, rtol=0.02, atol=5e-4, err_msg=where)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRAINED)
 def test_dropout_follows_its_key(name):
     params, loss = with_dropout(name)
     first, again, other, none = (loss(params, key and jax.random.key(key))[1] for key in (1, 1, 2, None))
@@ -402,7 +415,7 @@ COUNTED = [  # what the output is, whether there is one vocabulary, and the conf
 ]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRAINED)
 def test_parameter_count_is_what_its_page_says(name):
     sizes, counts = {"tokens": V, "classes": 4, "real": 1}, {}
     for output, shared, changes in COUNTED:
@@ -431,6 +444,12 @@ def test_a_task_without_a_source_is_refused(name):
 @pytest.mark.parametrize("name", sorted(READERS))
 def test_a_task_whose_answers_are_a_sequence_of_their_own_is_refused(name):
     with pytest.raises(ValueError, match=f"model = '{name}' cannot give a sequence of answers .* use one of .*gru,"):
+        models.build(name, models.configured(name), TOKENS, jax.random.key(0))
+
+
+@pytest.mark.parametrize("name", sorted(SOURCELESS))
+def test_a_task_with_a_source_is_refused(name):
+    with pytest.raises(ValueError, match=f"model = '{name}' is of running text .* use one of rnn, "):
         models.build(name, models.configured(name), TOKENS, jax.random.key(0))
 
 

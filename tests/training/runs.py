@@ -89,7 +89,8 @@ def config(task: str, model: str, **values: Any) -> ConfigDict:
         c.data.update(val_examples=32, test_examples=32)
         c.batch_size, c.eval_examples = 16, 32
     models.set_width(c.model, 8)
-    c.model.num_layers = 1
+    if "num_layers" in c.model:
+        c.model.num_layers = 1
     if "num_heads" in c.model:
         c.model.num_heads, c.model.mlp_dim = 2, 16
     c.steps, c.schedule.warmup_steps, c.wandb.mode = 8, 0, "disabled"

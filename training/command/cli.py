@@ -26,7 +26,7 @@ import models
 from models.options import KINDS, flat
 from training.command import hints, usage
 from training.command.config_file import load
-from training.command.validate import check_fit, validate
+from training.command.validate import check_fit, check_given, validate
 from training.machine import mesh, peers
 from training.run import memory
 
@@ -129,7 +129,7 @@ def parse(argv: Sequence[str], description: str = "") -> Options:
     file, _ = usage.split(where)
     with user_errors(file):
         config = load(where)
-        name, task, width = config.model.name, config.task, config.model.hidden_size
+        name, task, width = config.model.name, config.task, config.model.get("hidden_size", 0)
         _check_keys(file, words, config)
         config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=["", *words])
         _read(values, file, words, config)
@@ -146,6 +146,7 @@ def parse(argv: Sequence[str], description: str = "") -> Options:
             raise ValueError(f"model.name = {config.model.name!r} is set by the argument; use --config={file}:MODEL")
         if config.task != task:
             raise ValueError(f"task = {config.task!r} is set by the file; use --config=configs/{config.task}.py:{name}")
+        check_given(config, given)
         validate(config)
         if "--print_config" in argv:
             check_fit(config)

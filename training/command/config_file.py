@@ -33,6 +33,8 @@ def load(where: str) -> ConfigDict:
         _check_group(config, f"get_config({argument!r})")
         name = _at(config, "model.name")
         config.model = models.configured(name, config.model)
+        if models.MODELS[name].counted:
+            config.steps, config.schedule.warmup_steps = 1, 0
         texts = {key: value for key, value in flat(config).items() if isinstance(value, str)}
         config.update_from_flattened_dict({key: usage.at_home(value) for key, value in texts.items()})
         _complete(config, _reference(file, _at(config, "task"), name))
@@ -43,7 +45,7 @@ def load(where: str) -> ConfigDict:
 
 def override(config: ConfigDict, values: Mapping[str, Any]) -> None:
     """Sets values by dotted key. Widths that follow model.hidden_size follow it, as they do on the command line."""
-    name, before = config.model.name, config.model.hidden_size
+    name, before = config.model.name, config.model.get("hidden_size", 0)
     config.update_from_flattened_dict(dict(values))
     models.follow_width(name, config.model, before, values)
 

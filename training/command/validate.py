@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import jax
@@ -53,6 +53,16 @@ MOST = {
 POSITIVE = ("optimizer.learning_rate", "optimizer.eps")
 NOT_NEGATIVE = ("optimizer.weight_decay", "optimizer.clip_norm")
 SHARES = ("optimizer.b1", "optimizer.b2", "optimizer.momentum", "optimizer.ema_decay", "label_smoothing")
+
+OF_STEPS = ("steps", "optimizer", "schedule", "label_smoothing", "loss_positions", "early_stopping", "every", "profile")
+"""Keys, or the first word of several, that do nothing where a model is counted."""
+
+
+def check_given(config: ConfigDict, given: Sequence[str]) -> None:
+    """Raises ValueError, in one line, for a key of the command line that would do nothing."""
+    for key in given:
+        if models.MODELS[config.model.name].counted and key.split(".")[0] in OF_STEPS:
+            raise ValueError(f"{key} does nothing: {config.model.name} is trained by counting, once; leave it out")
 
 
 def validate(config: ConfigDict) -> None:

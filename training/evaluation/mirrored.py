@@ -7,7 +7,8 @@ from models.options import flat
 from training.mirrors.mirror import Mirror
 from training.mirrors.writer import Row
 
-CURVES = {"by_distance": "distance", "by_source_length": "source_length"}  # table -> what its rows go by
+CURVES = {"by_distance": "distance", "by_source_length": "source_length", "by_position": "position"}
+"""Tables, and what their rows go by."""
 
 
 def send(mirror: Mirror, part: str, found: Mapping[str, Any]) -> None:

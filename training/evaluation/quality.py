@@ -1,4 +1,4 @@
-"""Quality of a trained model on a split, in one dict: overall, by source length, by distance.
+"""Quality of a trained model on a split, in one dict: overall, by source length, by distance, by position.
 
 Dims: B batch, T target length, N answers, E examples.
 """
@@ -26,6 +26,7 @@ class Answers(NamedTuple):
 
     example: np.ndarray  # (N,) index of its example
     distance: np.ndarray  # (N,) tokens back; -1 where there is no one answer
+    position: np.ndarray  # (N,) in its target, from 0
     nll: np.ndarray  # (N,)
     correct: np.ndarray  # (N,)
 
@@ -43,7 +44,8 @@ def gather(scored: Iterable[Scored]) -> tuple[Answers, Examples]:
     for batch, scores in scored:
         counted_BT = batch["target_weights"] > 0
         example_BT = np.broadcast_to(batch["index"][:, None], counted_BT.shape)
-        columns = (example_BT, batch["distance"], scores["nll"], scores["correct"])
+        position_BT = np.broadcast_to(np.arange(counted_BT.shape[1]), counted_BT.shape)
+        columns = (example_BT, batch["distance"], position_BT, scores["nll"], scores["correct"])
         answers.append([column[counted_BT] for column in columns])
         real_B = batch["index"] >= 0
         examples.append((batch["index"][real_B], batch["source_mask"].sum(1)[real_B]))
@@ -95,19 +97,27 @@ def by_distance(answers: Answers) -> list[Row]:
     known = answers.distance >= 0
     if not known.any():
         return []
-    rows: list[Row] = []
-    for low, high in _filled(bins(answers.distance[known]), answers.distance[known]):
-        here = (answers.distance >= low) & (answers.distance <= high)
-        rows.append(
-            {
-                "low": low,
-                "high": high,
-                "num_answers": int(here.sum()),
-                "token_accuracy": float(answers.correct[here].mean(dtype=np.float64)),
-                "loss": float(answers.nll[here].mean(dtype=np.float64)),
-            }
-        )
-    return rows
+    ranges = _filled(bins(answers.distance[known]), answers.distance[known])
+    return [_between(answers, answers.distance, *ends) for ends in ranges]
+
+
+def by_position(answers: Answers) -> list[Row]:
+    """Accuracy and loss against the position in the target: 0, 1, 2 to 3, 4 to 7, and so on."""
+    longest = int(answers.position.max())
+    ranges = [(0, 0), *((1 << n, min(longest, (2 << n) - 1)) for n in range(longest.bit_length()))]
+    rows = [_between(answers, answers.position, *ends) for ends in ranges]
+    return [row for row in rows if row["num_answers"]]
+
+
+def _between(answers: Answers, values: np.ndarray, low: int, high: int) -> Row:
+    here = (values >= low) & (values <= high)
+    return {
+        "low": low,
+        "high": high,
+        "num_answers": int(here.sum()),
+        "token_accuracy": float(answers.correct[here].sum(dtype=np.float64) / max(here.sum(), 1)),
+        "loss": float(answers.nll[here].sum(dtype=np.float64) / max(here.sum(), 1)),
+    }
 
 
 PARTS = ("ngram_precision", "brevity_penalty", "length_ratio")  # of lowercased BLEU

@@ -79,6 +79,13 @@ class Ledger:
         self._mark = (self.target_tokens, self.filled, self.positions)
         return row
 
+    def counted_row(self, nll: float, seconds: float, *, perplexity: bool) -> dict[str, float]:
+        """The row of a model that was counted in one step; `nll` is of the text that it was counted on."""
+        self.step_seconds.append(seconds)
+        row = {"loss": nll, "nll": nll} | ({"perplexity": math.exp(min(nll, 700.0))} if perplexity else {})
+        speed = {"target_tokens_per_second": self.target_tokens / seconds, "step_seconds": seconds}
+        return row | speed | {"device_memory_bytes": provenance.device_memory_bytes()}
+
     def check(self, step: int) -> list[Mapping[str, np.ndarray]]:
         """The metrics of the steps since the last row, up to `step`, fetched.
 

@@ -31,7 +31,8 @@ def check_parameters(model: ConfigDict, recipe: Recipe, spec: Spec) -> None:
     def sizes(layers: int) -> np.ndarray:
         """Parameters, and bytes with gradients and optimizer."""
         config = model.copy_and_resolve_references()
-        config.num_layers = layers
+        if layers:
+            config.num_layers = layers
 
         def start() -> train_step.State:
             built = models.build(model.name, config, spec, jax.random.key(recipe.seed))
@@ -41,7 +42,7 @@ def check_parameters(model: ConfigDict, recipe: Recipe, spec: Spec) -> None:
         size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves((state, state["params"])))
         return np.array([params.count(state["params"]), size])
 
-    layers, there, found = model.num_layers, device_bytes(), np.zeros(2)
+    layers, there, found = model.get("num_layers", 0), device_bytes(), np.zeros(2)
     if layers > DEEP:  # all of them take minutes to trace; where there are far too many, a few tell
         with contextlib.suppress(ValueError):  # fewer than a pattern of mixers has
             few, fewer = sizes(8), sizes(4)

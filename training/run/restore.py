@@ -84,7 +84,7 @@ def restore(workdir: Path, which: str = "best", *, data_dir: str | None = None) 
     if "tokenizer" in config.data and not there:
         _check_learned_anew(workdir, task)
     model = models.build(config.model.name, models.portable(config.model), task.spec, jax.random.key(config.seed))
-    template = train_step.initial_state(params.flatten(model), config.optimizer)
+    template = None if model.counted else train_step.initial_state(params.flatten(model), config.optimizer)
     weights, number = _weights(workdir, which, template)
     return Restored(config, task, params.Skeleton(model)(weights), number)
 
@@ -99,7 +99,8 @@ def _check_learned_anew(workdir: Path, task: Task) -> None:
         )
 
 
-def _weights(workdir: Path, which: str, template: train_step.State) -> tuple[params.Params, int]:
+def _weights(workdir: Path, which: str, template: train_step.State | None) -> tuple[params.Params, int]:
+    """Of a checkpoint; without a `template`, whatever it holds."""
     folder = workdir / ("best" if which == "best" else "checkpoints")
     checkpoints = Checkpoints(folder, keep=None)
     steps = checkpoints.steps()
@@ -107,6 +108,7 @@ def _weights(workdir: Path, which: str, template: train_step.State) -> tuple[par
         other = which == "best" and Checkpoints(workdir / "checkpoints", keep=None).steps()
         way_out = "try --checkpoint=last" if other else "let the run get to its first one"
         raise FileNotFoundError(f"{folder} holds no checkpoint{'' if other else ' yet'}; {way_out}")
+    template = template or {"params": jax.tree.map(jax.numpy.asarray, checkpoints.read(steps[-1])["params"])}
     if which == "best":
         try:
             state, _ = checkpoints.restore(steps[-1], {"params": template["params"]})
@@ -124,6 +126,8 @@ def _weights(workdir: Path, which: str, template: train_step.State) -> tuple[par
             return states[0].get("ema", states[0]["params"]), whole[0]
     if not states:
         raise CheckpointError(f"{folder}: no checkpoint is whole; try --checkpoint=best")
+    if len(states) == 1:
+        return states[0]["params"], whole[0]
     # The average of the last checkpoints is of the raw parameters (Vaswani et al. 2017, section 6.1).
     mean = jax.tree.map(lambda *arrays: np.mean(arrays, axis=0, dtype=np.float32), *(s["params"] for s in states))
     return jax.tree.map(jax.numpy.asarray, mean), whole[0]

@@ -74,7 +74,7 @@ def figures(monkeypatch):
         pyplot.close(figure)
 
 
-@pytest.mark.parametrize("name", sorted(models.MODELS))
+@pytest.mark.parametrize("name", sorted(name for name, kind in models.MODELS.items() if kind.takes_source))
 def test_attention_is_found_where_there_is_any(name):
     spec = PAIRS if "sequence" in models.MODELS[name].layouts else TAGS
     names, kind = attention_names(build(name, spec)), name.removeprefix("linear_attention")  # which forms no weights

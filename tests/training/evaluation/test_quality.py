@@ -11,6 +11,7 @@ from training.evaluation.quality import (
     Text,
     bins,
     by_distance,
+    by_position,
     by_source_length,
     free_running,
     gather,
@@ -64,6 +65,19 @@ def test_by_distance(gathered):
         {"low": 4, "high": 4, "num_answers": 2, "token_accuracy": 0.5, "loss": 3.0},
         {"low": 9, "high": 9, "num_answers": 1, "token_accuracy": 1.0, "loss": 5.0},
     ]
+
+
+def test_by_position(gathered):
+    assert gathered[0].position.tolist() == [0, 1, 0, 0, 1]
+    rows = by_position(gathered[0]._replace(position=np.array([0, 1, 2, 3, 9])))
+    assert [(row["low"], row["high"], row["num_answers"]) for row in rows] == [
+        (0, 0, 1),
+        (1, 1, 1),
+        (2, 3, 2),
+        (8, 9, 1),
+    ]
+    assert [row["loss"] for row in rows] == [1.0, 2.0, 3.5, 5.0]
+    assert [row["token_accuracy"] for row in rows] == [1.0, 0.0, 1.0, 1.0]
 
 
 def test_by_distance_is_empty_where_nothing_has_one(gathered):

@@ -34,7 +34,7 @@ def gru():
     return build("gru_attention")[0]
 
 
-@pytest.mark.parametrize("name", sorted(models.MODELS))
+@pytest.mark.parametrize("name", sorted(SIZES))
 def test_skeleton_puts_every_array_back(name):
     model, config = build(name)
     flat = params.flatten(model)
