@@ -170,7 +170,10 @@ class Translation(TextTask[Parallel]):
             if split == "train":
                 self._note([f"{said} tokens and left out"])
                 if long_N.all():
-                    raise ValueError(f"{said} tokens, which leaves none; raise data.max_length")
+                    raise ValueError(
+                        f"data.max_length = {self.max_length} leaves none of the {len(long_N)} pairs of train, the "
+                        f"shortest of which has {longest_N.min()} tokens; raise it"
+                    )
                 source, target = source.select(~long_N), target.select(~long_N)
                 kept = np.flatnonzero(~long_N)
                 self._text[split] = ([text[0][i] for i in kept], [text[1][i] for i in kept])

@@ -17,6 +17,7 @@ UNWRITTEN = "standard output could not be written"
 def install() -> None:
     """Handles what comes before `cli.user_errors`, such as a help text cut off by `head`, or the import of JAX."""
     sys.excepthook = say
+    sys.unraisablehook = say_of_threads
     atexit.register(write_the_rest)
 
 
@@ -31,6 +32,13 @@ def say(kind: type[BaseException], error: BaseException, trace: TracebackType | 
         print(f"error: {UNWRITTEN} ({error.strerror})", file=sys.stderr)
         raise SystemExit(1)
     sys.__excepthook__(kind, error, trace)
+
+
+def say_of_threads(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Replaces sys.unraisablehook. Where a checkpoint cannot be written, a thread for each array reports to a loop that
+    has ended: a traceback each, beside the one line of the error."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 def of_environment(error: BaseException, trace: TracebackType | None) -> str:

@@ -3,6 +3,7 @@
 import errno
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from jax._src import config
@@ -33,6 +34,14 @@ def test_another_error_keeps_its_traceback(monkeypatch, capsys):
         int("no number")
     last_words.say(ValueError, error.value, error.tb)
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("message", "told"), [("Event loop is closed", 0), ("another", 1)])
+def test_threads_of_a_checkpoint_that_failed_say_nothing(monkeypatch, message, told):
+    said = []
+    monkeypatch.setattr(sys, "__unraisablehook__", said.append)
+    last_words.say_of_threads(SimpleNamespace(exc_value=RuntimeError(message)))
+    assert len(said) == told
 
 
 @pytest.mark.processes
