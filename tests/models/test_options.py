@@ -50,6 +50,7 @@ def refuses(option: Option, value) -> bool:
         ("lstm", "chrono_length", -1, "is too small; use 0 or more"),
         ("lstm", "forget_bias", math.nan, "is not a finite number"),
         ("gru", "context", "ever_step", "did you mean every_step?"),
+        ("decoder", "mixers", "delta", "did you mean delta_net?"),
         ("gru", "tie_embeddings", 1, "is not true or false"),
         ("lstm", "forget_bias", -1e31, "is too far from 0; use -1e[+]30 to 1e[+]30"),
         ("decoder", "hierarchical_attention.block_size", 2**31 - 1, "is too large; use 16777216 or less"),
