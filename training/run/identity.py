@@ -11,7 +11,8 @@ from training.run import earlier
 
 NO_NUMBER = ("every.log", "every.save", "keep", "profile", "tracker", "wandb")
 """Keys, or the first word of several, that say what is printed, tracked and stored."""
-SPEED = ("deterministic", "keep_pages", "model.remat", "workers")
+CHUNKED = ("delta_net", "linear_attention", "mamba", "mlstm")  # mixers
+SPEED = ("deterministic", "keep_pages", "model.remat", "workers", *(f"model.{mixer}.chunk" for mixer in CHUNKED))
 """Keys that change time and memory, and numbers by rounding at most. They count where time is measured."""
 PLACES = ("data.cache_dir", "data.dir", "data.file") + tuple(
     f"data.{split}_{side}" for split in ("train", "val", "test") for side in ("source", "target")

@@ -30,7 +30,9 @@ def test_what_changes_numbers_counts(key):
 PRINTED = {"every.log", "every.save", "keep", "profile", "tracker.name"} | {
     f"wandb.{key}" for key in ("mode", "project", "group", "name")
 }
-SPEED = {"deterministic", "keep_pages", "model.remat", "workers"}
+SPEED = {"deterministic", "keep_pages", "model.remat", "workers"} | {
+    f"model.{mixer}.chunk" for mixer in ("delta_net", "linear_attention", "mamba", "mlstm")
+}
 PLACES = {"data.cache_dir", "data.dir", "data.file"} | {
     f"data.{split}_{side}" for split in ("train", "val", "test") for side in ("source", "target")
 }
@@ -53,6 +55,10 @@ def test_another_value_of_every_other_key_is_another_run(where, timed):
     another = {key: "another" for key in config} | {"data.tokenizer.name": "bpe"}
     counted = {key for key in config if identity.differing(config, {**config, key: another[key]}, timed=timed)}
     assert counted == config.keys() - PRINTED - PLACES - (set() if timed else SPEED)
+
+
+def test_every_size_of_a_chunk_changes_time_alone():
+    assert {key for key in flat(cli.load("configs/recall.py:decoder")) if key.endswith(".chunk")} < SPEED
 
 
 def test_where_text_lies_is_no_part_of_a_run():
