@@ -114,6 +114,11 @@ def test_a_mode_of_the_environment_that_cannot_be(monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "online")
     with pytest.raises(ValueError, match="WANDB_MODE = 'online' needs credentials"):
         wandb_account.mode_of("auto")
+    monkeypatch.setenv("WANDB_DISABLED", "true")
+    with pytest.raises(ValueError, match="WANDB_MODE = 'online' needs credentials"):  # which goes before
+        wandb_account.mode_of("auto")
+    monkeypatch.setenv("WANDB_MODE", "")
+    assert wandb_account.mode_of("auto") == "disabled"
     monkeypatch.setenv("WANDB_MODE", "sometimes")
     with pytest.raises(ValueError, match="WANDB_MODE = 'sometimes' is not known"):
         wandb_account.mode_of("auto")

@@ -31,7 +31,8 @@ def has_wandb_credentials() -> bool:
 
 
 def mode_of(mode: str) -> str:
-    """online, offline or disabled. `auto` is what WANDB_MODE says, else online where there are credentials.
+    """online, offline or disabled. `auto` is what WANDB_MODE says, or its elder WANDB_DISABLED, else online where there
+    are credentials.
 
     Raises ValueError for what cannot be.
     """
@@ -41,7 +42,8 @@ def mode_of(mode: str) -> str:
         asked_by = f"WANDB_MODE = {said!r}"
         if said not in OF_ENVIRONMENT:
             raise ValueError(f"{asked_by} is not known; use online, offline or disabled")
-        mode = OF_ENVIRONMENT[said]
+        switched_off = os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes", "on")
+        mode = "disabled" if switched_off and not said else OF_ENVIRONMENT[said]
     if mode == "online" and not has_wandb_credentials():
         raise ValueError(f"{asked_by} needs credentials and there are none; run wandb login, or use offline")
     if mode == "auto":
