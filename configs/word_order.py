@@ -25,6 +25,7 @@ def get_config(model):
             "tokenizer": {"name": "unigram", "vocab_size": 4000, "normalization": "identity"},
             "lowercase": True,  # read everything in lower case
             "length": 64,  # tokens of a caption, at most
+            "swaps": 1,  # of neighbours in a changed caption; the more, the easier
             "labelled_examples": 1000,  # captions to train on, the first so many; 0 for all
             "train_examples": 0,  # of the text that a tokenizer learns from, the first so many captions; 0 for all
             "cache_dir": "",  # of tokenizers; empty: ~/.cache/longreach

@@ -1,8 +1,8 @@
-"""Word order: has a caption two neighbouring words that changed places?
+"""Word order: have neighbouring words of a caption changed places?
 
 The probing task BShift ("bigram shift") of Conneau et al. 2018, on Multi30k. Who knows the language sees it; few
-labelled captions do not teach it. Half of the captions, by lot, have two neighbours swapped: the pair is drawn
-from those whose words differ. The lot of a caption is always the same, so that `labelled_examples` are as many labels.
+labelled captions do not teach it. In half of the captions, by lot, two neighbours are swapped: the pair is drawn from
+those whose words differ. With `swaps` above 1 as many pairs are, one after another, which is easier to see. The lot of a caption is always the same, so that `labelled_examples` are as many labels.
 
 Dims: B captions, S tokens.
 
@@ -15,7 +15,7 @@ all) are trained on. A caption of more than `length` tokens is cut, and counted 
 different words are left out. Chance is that of the commoner class of val.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +40,7 @@ class WordOrder(RunningText):
     def __init__(self, config: Mapping[str, Any], corpus: Corpus[Text], tokenizer_dir: str | Path | None = None):
         super().__init__(config, corpus, tokenizer_dir)
         self._most_labelled = integer(config, "labelled_examples", 0, 2**31 - 1)
+        self._swaps = integer(config, "swaps", 1, 1000)
         self._labelled_: dict[str, Labelled] = {}
         self.chance = {"token_accuracy": 0.5, "loss": float(np.log(2))}
         self.spec = Spec(
@@ -87,10 +88,10 @@ class WordOrder(RunningText):
                 lines = lines[: self._most_labelled]
             key_N = random.keys(0, 0 if split == "train" else 1, np.arange(len(lines)))
             swapped_N = random.integers(key_N, 1, 1, 2)[:, 0]
-            lot_N = random.uniform(key_N, 2, 1)[:, 0]
+            lots_NK = random.uniform(key_N, 2, self._swaps)
             shown = [
-                swap(line, lot) if swapped else line
-                for line, swapped, lot in zip(lines, swapped_N.tolist(), lot_N.tolist(), strict=True)
+                swap(line, lots) if swapped else line
+                for line, swapped, lots in zip(lines, swapped_N.tolist(), lots_NK.tolist(), strict=True)
             ]
             encoded = self._tokenizer.encode(shown)
             if long := sum(len(ids) > self.length for ids in encoded):
@@ -106,13 +107,15 @@ def places(words: list[str]) -> list[int]:
     return [n for n in range(len(words) - 1) if words[n] != words[n + 1]]
 
 
-def swap(line: str, lot: float) -> str:
-    """The line with a word in the next one's place, which of them the lot in [0, 1) says."""
+def swap(line: str, lots: Sequence[float]) -> str:
+    """The line with a word in the next one's place for each lot in [0, 1), which says where. If these undo each other,
+    the first alone."""
     words = line.split()
-    where = places(words)
-    n = where[int(lot * len(where))]
-    words[n], words[n + 1] = words[n + 1], words[n]
-    return " ".join(words)
+    for lot in lots:
+        where = places(words)
+        n = where[int(lot * len(where))]
+        words[n], words[n + 1] = words[n + 1], words[n]
+    return " ".join(words) if words != line.split() else swap(line, lots[:1])
 
 
 def word_order(config: Mapping[str, Any], tokenizer_dir: str | Path | None = None) -> WordOrder:

@@ -90,7 +90,8 @@ def test_a_rate_out_of_range_and_another_corpus_are_refused(folder):
 def test_swapped_words():
     words = ["a", "man", "and", "a", "a", "dog"]
     assert places(words) == [0, 1, 2, 4] and places(["a", "a"]) == []
-    swaps = {swap("a man and a a dog", lot) for lot in (0.0, 0.3, 0.6, 0.9)}
+    swaps = {swap("a man and a a dog", [lot]) for lot in (0.0, 0.3, 0.6, 0.9)}
+    assert swap("a b c d", [0.0, 0.4]) == "b c a d" and swap("a b c d", [0.0, 0.0]) == "b a c d"
     assert swaps == {"man a and a a dog", "a and man a a dog", "a man a and a dog", "a man and a dog a"}
 
 
