@@ -2,17 +2,18 @@
 
 The probing task BShift ("bigram shift") of Conneau et al. 2018, on Multi30k. Who knows the language sees it; few
 labelled captions do not teach it. In half of the captions, by lot, two neighbours are swapped: the pair is drawn from
-those whose words differ. With `swaps` above 1 as many pairs are, one after another, which is easier to see. The lot of a caption is always the same, so that `labelled_examples` are as many labels.
+those whose words differ. With `swaps` above 1 as many pairs are, one after another, which is easier to see. The lot of
+a caption is always the same, so that `labelled_examples` are as many labels.
 
 Dims: B captions, S tokens.
 
     source      the caption's tokens
     target_in   bos
-    target_out  1 where two words changed places, else 0
+    target_out  1 where words changed places, else 0
 
 `train_examples` says how much text is read, which the tokenizer learns from; of it the first `labelled_examples` (0:
 all) are trained on. A caption of more than `length` tokens is cut, and counted in a note. Captions of fewer than two
-different words are left out. Chance is that of the commoner class of val.
+different words are left out. Chance is 1/2.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
