@@ -121,7 +121,7 @@ def draw_attention(path: Path, maps: dict[str, np.ndarray], task: Task, batch: B
         keys = queries = sources + targets
         key_places = query_places = np.concatenate([source_S, S + target_T])
         along = ("source and target" if S else "target",) * 2
-    first = {"target": 0, "source": S + 1}.get(along[1], S)
+    first = 0 if along[1] == "target" else S + (along[1] == "source")
     right = _right_keys(batch, row, query_places, key_places, first)
     layers = list(maps.items())[:MOST_PANELS]
     columns, single = min(heads, MOST_PANELS), len(maps) == 1 and heads == 1
