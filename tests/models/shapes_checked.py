@@ -4,6 +4,7 @@ The hook must come before `models` is imported, and would slow every other test 
 """
 
 import sys
+from typing import Any
 
 from beartype import beartype
 from jaxtyping import install_import_hook
@@ -36,7 +37,7 @@ def main() -> None:
             whole = source == "tokens"  # what follows the source's embedding is the same for the others
             size = {"tokens": V, "features": 3, "none": 0}[source]
             length = 0 if source == "none" else S
-            layout = architecture.layouts[0]
+            layout: Any = architecture.layouts[0]
             T = S if layout == "aligned" else 4
             spec = Spec(source, size, V, "tokens", V, length, T, layout=layout)
             config = models.configured(name)
