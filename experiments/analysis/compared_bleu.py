@@ -3,18 +3,13 @@
 Dims: N seeds, D draws.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from experiments.analysis.frames import DataFrame, Series
 from experiments.analysis.judge import Comparison
-
-if TYPE_CHECKING:
-    from pandas import DataFrame, Series
 
 
 class Bleu:

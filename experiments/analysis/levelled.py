@@ -5,17 +5,12 @@ by less than the question's own threshold, more steps would not change the verdi
 middle and the largest system of a question, and counted, not tested.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from experiments.analysis import judge
 from experiments.analysis.finding import Effect, Finding
-
-if TYPE_CHECKING:
-    from pandas import Series
+from experiments.analysis.frames import Series
 
 
 def gain(doubled: Series, reported: Series) -> float:

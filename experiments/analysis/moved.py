@@ -1,15 +1,11 @@
 """Compares two tables of one question: which means over seeds moved by more than their interval?"""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from experiments.analysis.frames import DataFrame
 from experiments.analysis.statistics import Interval, t_interval
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 MEAN = ["run", "measure", "part", "place", "step"]  # what one mean over seeds is of
 ROUNDING = 1e-6  # relative: less is no move

@@ -4,17 +4,13 @@
 five seeds can show, 5 of 5 against 0 of 5, has p = .004.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Self
 
 from experiments.analysis import judge, statistics
 from experiments.analysis.finding import Effect, Finding
-
-if TYPE_CHECKING:
-    from pandas import Series
+from experiments.analysis.frames import Series
 
 
 class Share(NamedTuple):
@@ -26,7 +22,7 @@ class Share(NamedTuple):
     steps: float = math.nan  # the median of those, until they did; nan where none does
 
     @classmethod
-    def of(cls, system: str, solved_N: Series, steps_N: Series) -> Share:
+    def of(cls, system: str, solved_N: Series, steps_N: Series) -> Self:
         """From whether each seed solves it, and after how many steps."""
         those = solved_N.index[solved_N.to_numpy(bool)]
         known = steps_N.reindex(those).dropna()

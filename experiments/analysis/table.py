@@ -13,17 +13,13 @@ A column holds numbers (nan if missing) or text (empty if missing). pandas is sl
 hold a table import it.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from data import whole_file
-
-if TYPE_CHECKING:
-    from pandas import DataFrame, Series
+from experiments.analysis.frames import DataFrame, Series
 
 FORMAT = 2  # of the files; raise it when what a column means changes
 COLUMNS = (
@@ -65,6 +61,18 @@ def of_rows(rows: Iterable[Mapping[str, Any]]) -> DataFrame:
 def axes_of(table: DataFrame) -> list[str]:
     """The question's own columns."""
     return [name for name in table.columns if name not in COLUMNS]
+
+
+def select(table: DataFrame, **values: Any) -> DataFrame:
+    """The rows whose columns have these values."""
+    for column, value in values.items():
+        table = table[table[column] == value]
+    return table
+
+
+def by_seed(table: DataFrame, **values: Any) -> Series:
+    """The mean of each seed, over the rows whose columns have these values."""
+    return select(table, **values).groupby("seed")["value"].mean()
 
 
 def paired(a: Series, b: Series) -> Series:

@@ -1,15 +1,9 @@
 """Curves of training: validation loss against updates, of the reported runs without controls."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
+from experiments.analysis.frames import DataFrame, LayerChart
 from experiments.analysis.palette import Look
-
-if TYPE_CHECKING:
-    from altair import LayerChart
-    from pandas import DataFrame
 
 LOSS = "validation_loss"  # at `place` updates (`experiments/engine/record.py`)
 NONE = "none"  # in the axis `control`, where a question has one

@@ -3,8 +3,6 @@
 Dims: N seeds, X places.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import json
@@ -13,11 +11,12 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import data
 import models
 from experiments.analysis import fairness
+from experiments.analysis.frames import DataFrame, LayerChart, Series
 from experiments.analysis.palette import Look
 from experiments.analysis.statistics import t_interval
 from experiments.analysis.table import COLUMNS
@@ -27,10 +26,6 @@ from experiments.questions.question import Probing, Run, Tuning, Unclaimed, over
 from models.options import flat
 from training.command import cli
 from training.run import identity
-
-if TYPE_CHECKING:
-    from altair import LayerChart
-    from pandas import DataFrame, Series
 
 VALIDATION = ("loss", "perplexity", "token_accuracy", "exact_match")  # the best on validation, of every run
 TRANSLATION = ("bleu", "bleu_lowercase", "chrf")  # of validation, decoded greedily by the probe `bleu`

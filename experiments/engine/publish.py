@@ -1,7 +1,5 @@
 """The results of a question: table, figure, verdict and commands, from the rows of its finished runs."""
 
-from __future__ import annotations
-
 import dataclasses
 import datetime
 import itertools
@@ -10,20 +8,17 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from data import whole_file
 from experiments.analysis import judge, table
 from experiments.analysis.finding import Finding
+from experiments.analysis.frames import DataFrame
 from experiments.engine import results, schedule, statement, version
 from experiments.engine.schedule import Due
 from experiments.engine.statement import ROOT
 from experiments.engine.study import Study
 from experiments.questions.question import Question
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
 
 TRAINING = "training"  # the figure of its curves, .png and .svg
 

@@ -6,8 +6,6 @@ runs/QUESTION/SCALE/      the runs' folders, each with its rows.json; `jobs/` ha
 .../SCALE/fresh/          in both places, what `--fresh` runs again
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import itertools
@@ -16,16 +14,14 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from experiments.analysis import table
+from experiments.analysis.frames import DataFrame
 from experiments.engine import schedule, trial
 from experiments.engine.schedule import Due, Key
 from experiments.engine.statement import ROOT
 from experiments.engine.version import Version
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 OWN, PUBLISHED = Path("results"), Path("docs/results")
 FRESH = "fresh"  # the folder of what is run again, below both of a question's
@@ -39,10 +35,10 @@ class Folders(NamedTuple):
     published: Path | None
 
     @classmethod
-    def of(cls, name: str, scale: str, runs: Path, results: Path) -> Folders:
+    def of(cls, name: str, scale: str, runs: Path, results: Path) -> Self:
         return cls(runs / name / scale, results / name / scale, PUBLISHED / name / scale)
 
-    def beside(self) -> Folders:
+    def beside(self) -> "Folders":
         """Where `--fresh` runs a question again."""
         return Folders(self.runs / FRESH, self.results / FRESH, None)
 

@@ -184,7 +184,7 @@ def _due(
 ) -> Due:
     chosen = {run.tuning.key: tuned} if run.tuning and tuned is not None else {}
     overrides = {**run.overrides, **chosen, **(more or {}), "seed": seed}
-    asked = [one for one in question.PROBES if one.asks(run)]
+    asked = [one for one in question.PROBES if one.asks(run.axes)]
     return Due(
         Key(run.name, seed, tuned if role == TUNE else None),
         run,

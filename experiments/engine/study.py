@@ -1,19 +1,13 @@
 """A question at a scale and its finished runs: what planning, executing and publishing share."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from experiments.analysis import table
+from experiments.analysis.frames import DataFrame
 from experiments.engine import estimate, results, schedule, trial
 from experiments.engine.jobs import Job, together
 from experiments.engine.results import Folders, Store
 from experiments.engine.schedule import Due, Plan
 from experiments.engine.trial import Spec
 from experiments.questions.question import Question
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 
 class Study:

@@ -5,23 +5,19 @@ A result counts for a run if these agree: the question's VERSION, the config val
 that measure time need the same processor (`results.py`).
 """
 
-from __future__ import annotations
-
 import functools
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from ml_collections import ConfigDict
 
 import data
+from experiments.analysis.frames import DataFrame
 from experiments.engine.schedule import Due
 from models.options import flat
 from training.machine.provenance import git, tree
 from training.run import earlier, identity
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 ROOMS = ("data", "models", "training", "experiments")  # whose files numbers come from
 NAMED = 3  # files that are named where more have changed
@@ -41,7 +37,7 @@ class Version(NamedTuple):
     timed: bool  # whether time is measured
 
     @classmethod
-    def of(cls, due: Due) -> Version:
+    def of(cls, due: Due) -> Self:
         config = due.config
         probes = json.dumps([[one.probe, list(one.at), dict(one.options)] for one in due.probes], sort_keys=True)
         # What would have to be downloaded to be looked at is taken to be what it was.

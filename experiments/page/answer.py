@@ -1,19 +1,15 @@
 """The results of a question: its table and its verdict, as `experiments.run` wrote them."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from experiments.analysis import table
 from experiments.analysis.finding import Outcome
+from experiments.analysis.frames import DataFrame
 from experiments.engine import results
 from experiments.engine.results import Folders
 from experiments.questions.question import SCALES, Question
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 
 class Answer(NamedTuple):

@@ -1,17 +1,13 @@
 """The table of fairness: what each cell of the grid was given, and how its training went."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from experiments.analysis.fairness import budget as of_cell
+from experiments.analysis.frames import DataFrame
 from experiments.analysis.table import axes_of
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 SIZE = "num_params_non_embedding"
 CONVERGED = 0.01  # of the best validation loss that the last quarter of the steps may still have gained

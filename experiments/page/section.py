@@ -1,23 +1,19 @@
 """One question on the page, as plain values for `question.html`."""
 
-from __future__ import annotations
-
 import base64
 import json
 import math
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from experiments.analysis.finding import Outcome
+from experiments.analysis.frames import LayerChart
 from experiments.engine import results, version
 from experiments.engine.publish import TRAINING
 from experiments.page.answer import Answer, restated
 from experiments.page.fairness_table import fairness, number
 from experiments.questions.question import Question
-
-if TYPE_CHECKING:
-    from altair import LayerChart
 
 MARKS = {Outcome.SUPPORTED: "✓", Outcome.WITHIN_LIMITS: "◐", Outcome.NOT_SUPPORTED: "✗", Outcome.UNDECIDED: "?"}
 

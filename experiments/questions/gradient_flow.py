@@ -12,23 +12,18 @@ delay that the system learns, with the rate it learns it at. Seeds that did not 
 Delays and rates were found with seed 900, which is not among the reported, by looking at the loss alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from experiments.analysis import fairness, judge, levelled, training_curves
 from experiments.analysis.finding import Finding
+from experiments.analysis.frames import DataFrame, LayerChart, Series
 from experiments.analysis.judge import Comparison
 from experiments.analysis.palette import Look
-from experiments.analysis.table import paired
+from experiments.analysis.table import paired, select
 from experiments.questions.question import DOUBLED, NONE, Probing, Run, changed, doubled, over_seeds
-
-if TYPE_CHECKING:
-    from altair import LayerChart
-    from pandas import DataFrame, Series
 
 VERSION = 2
 HISTORY = {
@@ -83,27 +78,19 @@ HIDDEN, CELL, INPUTS = "decoder.0.hidden", "decoder.0.cell", "decoder.inputs"
 TANH, GATED, ATTENTION = "tanh RNN", "gates", "attention"
 
 
-def _tanh(scale: float, variant: int, blanks: int) -> System:
-    return System("rnn_decoder", {"model.recurrent_scale": scale}, HIDDEN, Look("rnn", variant), TANH, blanks, 1e-4)
-
-
-def _lstm(values: dict[str, Any], variant: int) -> System:
-    return System("lstm_decoder", values, CELL, Look("lstm", variant), GATED, 40, 1e-3)
-
-
 def _transformer(layers: int, norm: str, variant: int) -> System:
     values = {"model.num_layers": layers, "model.norm": norm}
     return System("transformer_decoder", values, INPUTS, Look("transformer", variant), ATTENTION, 20, 1e-3)
 
 
 SYSTEMS = {
-    "tanh RNN, 0.8": _tanh(0.8, 1, 6),
-    "tanh RNN, 1.0": _tanh(1.0, 0, 10),
-    "tanh RNN, 1.2": _tanh(1.2, 2, 10),
+    "tanh RNN, 0.8": System("rnn_decoder", {"model.recurrent_scale": 0.8}, HIDDEN, Look("rnn", 1), TANH, 6, 1e-4),
+    "tanh RNN, 1.0": System("rnn_decoder", {"model.recurrent_scale": 1.0}, HIDDEN, Look("rnn", 0), TANH, 10, 1e-4),
+    "tanh RNN, 1.2": System("rnn_decoder", {"model.recurrent_scale": 1.2}, HIDDEN, Look("rnn", 2), TANH, 10, 1e-4),
     "GRU": System("gru_decoder", {}, HIDDEN, Look("gru"), GATED, 40, 1e-3),
-    "LSTM, bias 0": _lstm({"model.forget_bias": 0.0}, 1),
-    "LSTM, bias 1": _lstm({"model.forget_bias": 1.0}, 0),
-    "LSTM, chrono": _lstm({"model.chrono_length": 74}, 2),
+    "LSTM, bias 0": System("lstm_decoder", {"model.forget_bias": 0.0}, CELL, Look("lstm", 1), GATED, 40, 1e-3),
+    "LSTM, bias 1": System("lstm_decoder", {"model.forget_bias": 1.0}, CELL, Look("lstm", 0), GATED, 40, 1e-3),
+    "LSTM, chrono": System("lstm_decoder", {"model.chrono_length": 74}, CELL, Look("lstm", 2), GATED, 40, 1e-3),
     "Transformer, 2 pre-norm": _transformer(2, "pre", 0),
     "Transformer, 2 post-norm": _transformer(2, "post", 1),
     "Transformer, 8 pre-norm": _transformer(8, "pre", 2),
@@ -194,22 +181,21 @@ class Curve(NamedTuple):
 
 
 def rows_of(table: DataFrame, curve: Curve) -> DataFrame:
-    system, setting, control, _ = curve
-    return table.query(f"system == {system!r} and setting == {setting!r} and control == {control!r}")
+    return select(table, system=curve.system, setting=curve.setting, control=curve.control)
 
 
 def norms(table: DataFrame, curve: Curve, state: str = "") -> DataFrame:
     """Median norms: a row a seed, a column a place before the loss that all seeds have."""
     state = state or SYSTEMS[curve.system].state
-    rows = rows_of(table, curve).query(f"measure == {MEDIAN!r} and part == {state!r} and place >= 1")
+    rows = select(rows_of(table, curve), measure=MEDIAN, part=state).query("place >= 1")
     rows = rows[(rows["step"] > 0) == (curve.setting == TRAINED and not curve.before)]
     return rows.pivot(index="seed", columns="place", values="value").dropna(axis=1)
 
 
 def learned(table: DataFrame, curve: Curve) -> set[float]:
     """The seeds that learned the delay."""
-    rows = rows_of(table, curve).query(f"measure == 'best_token_accuracy' and value >= {THRESHOLDS['learned']}")
-    return set(rows["seed"])
+    rows = select(rows_of(table, curve), measure="best_token_accuracy")
+    return set(rows["seed"][rows["value"] >= THRESHOLDS["learned"]])
 
 
 def logarithms(norms_NX: DataFrame) -> DataFrame:
@@ -259,11 +245,11 @@ def figure(table: DataFrame) -> Sequence[LayerChart]:
         for setting in (START, TRAINED):
             cells: list[charts.Cell] = []
             bounds = charts.level(0, "")
-            for curve in (Curve(name, setting) for name in names):
-                name = curve.system
-                for state in dict.fromkeys((SYSTEMS[name].state, HIDDEN if group == GATED else SYSTEMS[name].state)):
-                    powers_NX = relative(table, curve, state)
-                    cells += charts.columns_of(named(name, state), powers_NX)
+            for name in names:
+                curve, state = Curve(name, setting), SYSTEMS[name].state
+                for one in dict.fromkeys((state, HIDDEN if group == GATED else state)):
+                    powers_NX = relative(table, curve, one)
+                    cells += charts.columns_of(named(name, one), powers_NX)
                 if group == TANH and len(bound := norm_bound(table, curve, powers_NX.columns)):
                     bounds += charts.line(bound, f"bound of {name}", SYSTEMS[name].look.colour)
             if any(len(cell.values) for cell in cells):
@@ -284,16 +270,14 @@ def relative(table: DataFrame, curve: Curve, state: str) -> DataFrame:
     every second one, which is enough to see."""
     powers_NX = logarithms(norms(table, curve, state))
     powers_NX = powers_NX.iloc[:, :: 2 if powers_NX.shape[1] > 12 else 1]
-    return (
-        powers_NX.sub(powers_NX.iloc[:, 0], axis=0).loc[:, above_floor(powers_NX).all()]
-        if powers_NX.size
-        else powers_NX
-    )
+    if not powers_NX.size:
+        return powers_NX
+    return powers_NX.sub(powers_NX.iloc[:, 0], axis=0).loc[:, above_floor(powers_NX).all()]
 
 
 def norm_bound(table: DataFrame, curve: Curve, places: Sequence[float]) -> dict[float, float]:
     """Powers of ten, by place, to which the largest singular value of W bounds the norm."""
-    rows = rows_of(table, curve).query("measure == 'largest_singular_value'")
+    rows = select(rows_of(table, curve), measure="largest_singular_value")
     rows = rows[(rows["step"] > 0) == (curve.setting == TRAINED)]
     power = np.log10(rows["value"].mean())
     return {place: (place - places[0]) * power for place in places} if len(rows) else {}
@@ -301,7 +285,7 @@ def norm_bound(table: DataFrame, curve: Curve, places: Sequence[float]) -> dict[
 
 def training(table: DataFrame) -> Sequence[LayerChart]:
     looks = {name: system.look for name, system in SYSTEMS.items()}
-    return training_curves.panels(table.query(f"setting == {TRAINED!r}"), "system", looks)
+    return training_curves.panels(select(table, setting=TRAINED), "system", looks)
 
 
 def verdict(table: DataFrame) -> Sequence[Finding]:
@@ -316,8 +300,7 @@ def verdict(table: DataFrame) -> Sequence[Finding]:
         return Comparison(name, values, "learned by no seed" if run and not few else "")
 
     def lost(names: Sequence[str], setting: str, *, either_way: bool = False) -> list[Comparison]:
-        curves = [Curve(name, setting) for name in names]
-        found = [(curve, decades(table, curve)) for curve in curves]
+        found = [(curve, decades(table, curve)) for curve in (Curve(name, setting) for name in names)]
         return [compared(curve, values.abs() if either_way else values) for curve, values in found]
 
     def eased(name: str) -> Series:
@@ -328,7 +311,8 @@ def verdict(table: DataFrame) -> Sequence[Finding]:
         return compared(curve, paired(decades(table, curve), decades(table, Curve(name, TRAINED))))
 
     flat = THRESHOLDS["flat"]
-    moves = {name: moved(table, name) for name in LEVELLED}
+    trained_on = {name: [decades(table, Curve(name, TRAINED, c)) for c in (DOUBLED, NONE)] for name in LEVELLED}
+    moves = {name: levelled.gain(*both) for name, both in trained_on.items()}
     off = levelled.levelled_off(moves, THRESHOLDS["alike"], "the decades lost")
     trained = levelled.within(off, f"{min(STEPS.values()):,} to {max(STEPS.values()):,} steps").capitalize()
     return [
@@ -391,9 +375,3 @@ def verdict(table: DataFrame) -> Sequence[Finding]:
         ),
         off,
     ]
-
-
-def moved(table: DataFrame, name: str) -> float:
-    """By how many decades twice the steps move what is lost."""
-    reported, twice = (decades(table, Curve(name, TRAINED, control)) for control in (NONE, DOUBLED))
-    return levelled.gain(twice, reported)

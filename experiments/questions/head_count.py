@@ -13,24 +13,19 @@ rotary positions, under which heads and reaches do not mix. ALiBi is a control: 
 so one head has a shallow one alone, and a head count's effect can be one of reach.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from experiments.analysis import judge, levelled, training_curves
 from experiments.analysis.compared_bleu import Bleu, compared
 from experiments.analysis.finding import Finding
+from experiments.analysis.frames import DataFrame, LayerChart, Series
 from experiments.analysis.judge import Comparison
 from experiments.analysis.palette import Look
-from experiments.analysis.table import paired
+from experiments.analysis.table import by_seed, paired, select
 from experiments.questions.question import DOUBLED, NONE, Probing, Run, Tuning, changed, controlled, doubled, over_seeds
-
-if TYPE_CHECKING:
-    from altair import LayerChart
-    from pandas import DataFrame, Series
 
 VERSION = 2
 HISTORY = {
@@ -105,16 +100,9 @@ MULTI30K_CPU: dict[str, Any] = {
     "optimizer.ema_decay": 0.98,
     "every.eval": 300,
 }
-RECALL_CPU: dict[str, Any] = {
-    "model.hidden_size": 128,
-    "model.mlp_dim": 256,
-    "model.num_layers": 2,
-    "model.positions": "rotary",
-    "data.source_length": 40,
-    "data.val_examples": 512,
-    "steps": 3000,
-    "every.eval": 300,
-}
+RECALL_SIZE = {"model.hidden_size": 128, "model.mlp_dim": 256, "model.num_layers": 2, "model.positions": "rotary"}
+RECALL_CPU = {**RECALL_SIZE, "data.source_length": 40, "data.val_examples": 512, "steps": 3000, "every.eval": 300}
+RECALL_GPU = {**RECALL_SIZE, "batch_size": 128, "steps": 3000, "every.eval": 1000}
 MULTI30K_GPU: dict[str, Any] = {
     "model.hidden_size": 512,
     "model.mlp_dim": 2048,
@@ -129,15 +117,6 @@ MULTI30K_GPU: dict[str, Any] = {
     "schedule.warmup_steps": 400,
     "every.eval": 500,
 }
-RECALL_GPU: dict[str, Any] = {
-    "model.hidden_size": 128,
-    "model.mlp_dim": 256,
-    "model.num_layers": 2,
-    "model.positions": "rotary",
-    "batch_size": 128,
-    "steps": 3000,
-    "every.eval": 1000,
-}
 ALIBI = "ALiBi"
 LEVELLED = (1, BEST, 32)
 SMOKE: dict[str, dict[str, Any]] = {
@@ -151,13 +130,7 @@ SMOKE: dict[str, dict[str, Any]] = {
     },
     RECALL: {"model.mlp_dim": 16, "eval_examples": 32, "data.val_examples": 32, "data.test_examples": 32},
 }
-SMALL: dict[str, Any] = {
-    "model.hidden_size": 8,
-    "model.num_layers": 1,
-    "steps": 4,
-    "schedule.warmup_steps": 0,
-    "every.eval": 4,
-}
+SMALL = {"model.hidden_size": 8, "model.num_layers": 1, "steps": 4, "schedule.warmup_steps": 0, "every.eval": 4}
 
 
 def runs(scale: str) -> Iterator[Run]:
@@ -185,41 +158,37 @@ def runs(scale: str) -> Iterator[Run]:
 # ---- what the table says ----
 
 
-def of(table: DataFrame, task: str, heads: int, control: str = NONE) -> DataFrame:
-    return table.query(f"task == {task!r} and heads == {heads} and control == {control!r}")
-
-
 def loss(table: DataFrame, heads: int, control: str = NONE) -> Series:
     """Test loss of translation by seed, nats a target token, without label smoothing."""
-    rows = of(table, TRANSLATION, heads, control).query("probe == 'accuracy_by_length'")
-    return rows.query("measure == 'loss'").groupby("seed")["value"].mean()
+    rows = select(table, task=TRANSLATION, heads=heads, control=control)
+    return by_seed(rows, probe="accuracy_by_length", measure="loss")
 
 
 def bleu(table: DataFrame, heads: int) -> Bleu:
-    return Bleu(of(table, TRANSLATION, heads).query(f"place == {(1 + ANY_LENGTH) / 2}"))
+    return Bleu(select(table, task=TRANSLATION, heads=heads, control=NONE, place=(1 + ANY_LENGTH) / 2))
 
 
 def accuracy(table: DataFrame, heads: int, control: str = NONE) -> Series:
     """The mean over distances by seed, on test."""
-    rows = of(table, RECALL, heads, control).query("probe == 'accuracy_by_distance'")
-    return rows.query("measure == 'token_accuracy'").groupby("seed")["value"].mean()
+    rows = select(table, task=RECALL, heads=heads, control=control)
+    return by_seed(rows, probe="accuracy_by_distance", measure="token_accuracy")
 
 
 def masked(table: DataFrame, task: str, measure: str = "loss_increase") -> DataFrame:
     """What masking each head of the runs with 8 did."""
-    return of(table, task, BEST).query(f"probe == 'head_importance' and measure == {measure!r}")
+    return select(table, task=task, heads=BEST, control=NONE, probe="head_importance", measure=measure)
 
 
 def share_needed(table: DataFrame, task: str) -> Series:
     """Share of the heads, by seed, whose masking raises the loss by `needed` of it."""
-    whole = masked(table, task, "loss").groupby("seed")["value"].mean()
+    whole = by_seed(masked(table, task, "loss"))
     increase = masked(table, task).set_index("seed")["value"]
     return (increase >= THRESHOLDS["needed"] * whole.reindex(increase.index)).groupby("seed").mean()
 
 
 def chance(table: DataFrame) -> float | None:
     """Of recall, when the values are known but not which key had which."""
-    stated = table.query(f"task == {RECALL!r} and measure == 'chance_token_accuracy_in_context'")
+    stated = select(table, task=RECALL, measure="chance_token_accuracy_in_context")
     return float(stated["value"].iloc[0]) if len(stated) else None
 
 
@@ -243,11 +212,9 @@ def figure(table: DataFrame) -> Sequence[LayerChart]:
         ("Multi30k: BLEU, less that of 8 heads", f"BLEU, greedy, {TEST}", scores, theirs_bleu),
     ):
         if any(len(cell.values) for cell in cells):
+            axes = charts.Axes(title, "heads", y, note=f"grey: {theirs}")
             beside = charts.line(published, theirs) + charts.level(0, "")
-            panels.append(
-                charts.points(cells, looks, charts.Axes(title, "heads", y, note=f"grey: {theirs}"), order=heads)
-                + beside
-            )
+            panels.append(charts.points(cells, looks, axes, order=heads) + beside)
     if any(len(cell.values) for cell in recalled):
         axes = charts.Axes("Recall: accuracy", "heads", "accuracy, test", y_domain=(0, 1.02))
         panels.append(charts.points(recalled, looks, axes, order=heads))
@@ -273,15 +240,15 @@ def _masks(table: DataFrame) -> list[LayerChart]:
     if not len(found) or not len(rows):
         return []
     best = found.idxmin()
-    gained = rows.query(f"seed == {best}").set_index("part")["value"]
-    lost = masked(table, TRANSLATION, "bleu_loss").query(f"seed == {best}").set_index("part")["value"]
+    gained = select(rows, seed=best).set_index("part")["value"]
+    lost = select(masked(table, TRANSLATION, "bleu_loss"), seed=best).set_index("part")["value"]
     kinds = [part.split()[0].split(".") for part in gained.index]
     series = [KINDS["encoder" if stack == "encoder" else kind][0] for stack, _, kind in kinds]
-    frame = pd.DataFrame({"name": gained.index, "x": gained.values, "y": lost.reindex(gained.index).values})
-    needed = THRESHOLDS["needed"] * masked(table, TRANSLATION, "loss").query(f"seed == {best}")["value"].mean()
+    ends = {"x": gained.values, "y": lost.reindex(gained.index).values}
+    needed = THRESHOLDS["needed"] * by_seed(masked(table, TRANSLATION, "loss"))[best]
     title = f"One of 8 heads masked (best run, seed {best:g})"
     axes = charts.Axes(title, "loss gained (nats a target token)", "BLEU lost, validation")
-    drawn = charts.scatter(frame.assign(series=series), dict(KINDS.values()), axes)
+    drawn = charts.scatter(pd.DataFrame({"name": gained.index, "series": series, **ends}), dict(KINDS.values()), axes)
     return [drawn + charts.limit(needed, f"{THRESHOLDS['needed']:.0%} of the loss")]
 
 
@@ -321,19 +288,18 @@ def verdict(table: DataFrame) -> Sequence[Finding]:
         return "8 heads solve recall, so that nothing is left to gain" if solved(BEST) else ""
 
     def needed(task: str) -> Comparison:
-        shares = share_needed(table, task)
         reason = ""
         if task == RECALL and len(accuracy(table, BEST)):
             reason = "" if learned(BEST) else "recall is not learned"
             reason = "recall is solved, and a hundredth of its loss is nothing" if solved(BEST) else reason
-        return Comparison(f"share of the heads, {task}", shares - THRESHOLDS["most"], reason)
+        return Comparison(f"share of the heads, {task}", share_needed(table, task) - THRESHOLDS["most"], reason)
 
     def within(task: str, quantity: Any) -> dict[str, float]:
         return {f"{n} heads, {task}": levelled.gain(quantity(table, n, DOUBLED), quantity(table, n)) for n in LEVELLED}
 
     off = levelled.levelled_off(within(TRANSLATION, loss), THRESHOLDS["gain_nats"], "the loss of translation")
     translated = f"In translation, {levelled.within(off, '3,000 steps')},"
-    slopes = [paired(accuracy(table, BEST, ALIBI), accuracy(table, 1, ALIBI))]
+    slopes = paired(accuracy(table, BEST, ALIBI), accuracy(table, 1, ALIBI))
     return [
         judge.larger(
             "C10, several",
@@ -389,7 +355,7 @@ def verdict(table: DataFrame) -> Sequence[Finding]:
         judge.larger(
             "control, slopes",
             "With ALiBi's slopes 8 heads are more accurate on recall than 1: what heads do can be what reaches do.",
-            [Comparison(f"{BEST} over 1, ALiBi", one) for one in slopes],
+            [Comparison(f"{BEST} over 1, ALiBi", slopes)],
             least=THRESHOLDS["gain_accuracy"],
         ),
         off,

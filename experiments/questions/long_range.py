@@ -9,21 +9,16 @@ direction and unreversed, since a bidirectional encoder puts the first token bes
 the same budget of parameters, batches, steps and trials of its learning rate.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from experiments.analysis import fairness, judge, levelled, shares, training_curves
 from experiments.analysis.finding import Finding
+from experiments.analysis.frames import DataFrame, LayerChart, Series
 from experiments.analysis.judge import Comparison
 from experiments.analysis.palette import Look
-from experiments.analysis.table import paired
+from experiments.analysis.table import by_seed, paired, select
 from experiments.questions.question import DOUBLED, NONE, Probing, Run, Tuning, controlled, doubled, over_seeds
-
-if TYPE_CHECKING:
-    from altair import LayerChart
-    from pandas import DataFrame, Series
 
 VERSION = 2
 HISTORY = {
@@ -130,16 +125,8 @@ def runs(scale: str) -> Iterator[Run]:
 
 
 def _smoke() -> Iterator[Run]:
-    small = {
-        "model.hidden_size": 8,
-        "model.num_layers": 1,
-        "steps": 4,
-        "schedule.warmup_steps": 0,
-        "every.eval": 4,
-        "eval_examples": 32,
-        "data.val_examples": 32,
-        "data.test_examples": 512,
-    }
+    small = {"model.hidden_size": 8, "model.num_layers": 1, "steps": 4, "schedule.warmup_steps": 0, "every.eval": 4}
+    small |= {"eval_examples": 32, "data.val_examples": 32, "data.test_examples": 512}
     for system, width in ((RNN, "model.embed_size"), (TRANSFORMER, "model.mlp_dim")):
         where = f"configs/recall.py:{SYSTEMS[system][0]}"
         run = controlled(Run(where, {"task": "recall", "system": system}, overrides={**small, width: 8}))
@@ -151,9 +138,9 @@ def figure(table: DataFrame) -> Sequence[LayerChart]:
     from experiments.analysis import charts
 
     panels = []
-    rows = table.query(f"probe == 'accuracy_by_distance' and measure == 'token_accuracy' and control == {NONE!r}")
+    rows = select(table, probe="accuracy_by_distance", measure="token_accuracy", control=NONE)
     for task in TASKS:
-        if (here := rows.query(f"task == {task!r}")).empty:
+        if (here := select(rows, task=task)).empty:
             continue
         y = "share within 0.04" if task == "adding" else "accuracy"
         axes = charts.Axes(TASKS[task], "distance to the answer (tokens)", y, y_domain=(-0.02, 1.02))
@@ -166,7 +153,7 @@ def chance(table: DataFrame, task: str) -> float:
     """Accuracy of who cannot tell which answer belongs where: what the task states, for recall that of knowing which
     values came; for real-valued answers that of the constant 1."""
     for measure in ("chance_token_accuracy_in_context", "chance_token_accuracy"):
-        if len(stated := table.query(f"task == {task!r} and measure == {measure!r}")):
+        if len(stated := select(table, task=task, measure=measure)):
             return float(stated["value"].iloc[0])
     return ADDING_CHANCE
 
@@ -181,10 +168,9 @@ def verdict(table: DataFrame) -> Sequence[Finding]:
 
     def falls(system: str) -> list[Comparison]:
         """Of the seeds that learned the task: one that did not is as good far away as near by, at nothing."""
-        cells = [(task, ends[task, system]) for task in tasks]
         return [
             Comparison(f"{system}, {task}{e.of}", paired(e.learned if len(e.learned) else e.near, e.far), e.unknown)
-            for task, e in cells
+            for task, e in ((task, ends[task, system]) for task in tasks)
         ]
 
     def more(system: str, other: str) -> list[tuple[shares.Share, shares.Share]]:
@@ -232,21 +218,17 @@ class Ends:
     """Accuracy of a system on a task in the nearest and the furthest distances, by seed."""
 
     def __init__(self, table: DataFrame, task: str, system: str, control: str = NONE):
-        mine = table.query(f"task == {task!r} and system == {system!r} and control == {control!r}")
-        rows = mine.query("probe == 'accuracy_by_distance' and measure == 'token_accuracy'")
+        mine = select(table, task=task, system=system, control=control)
+        rows = select(mine, probe="accuracy_by_distance", measure="token_accuracy")
         low, high = rows["place"].min(), rows["place"].max()
-        nearest = rows["place"] <= low + THRESHOLDS["near"] * (high - low)
-        furthest = rows["place"] >= high - THRESHOLDS["far"] * (high - low)
-        self.near: Series = rows[nearest].groupby("seed")["value"].mean()
-        self.far: Series = rows[furthest].groupby("seed")["value"].mean()
-        steps = mine.query("measure == 'steps_to_solve'").groupby("seed")["value"].mean()
+        self.near: Series = by_seed(rows[rows["place"] <= low + THRESHOLDS["near"] * (high - low)])
+        self.far: Series = by_seed(rows[rows["place"] >= high - THRESHOLDS["far"] * (high - low)])
+        steps = by_seed(mine, measure="steps_to_solve")
         self.right = shares.Share.of(f"{system}, {task}", self.far >= THRESHOLDS["right"], steps)
         least = chance(table, task) + THRESHOLDS["learned"] * (1 - chance(table, task))
         self.learned = self.near[self.near >= least]
-        self.unknown = self.of = ""
-        if len(rows):
-            if 0 < len(self.learned) < len(self.near):
-                self.of = f" ({len(self.learned)} of {len(self.near)} seeds learned)"
-            self.unknown = "" if len(self.learned) else "too little is learned near by"
-            if low == high:
-                self.unknown = "all answers lie at one distance"
+        few = 0 < len(self.learned) < len(self.near)
+        self.of = f" ({len(self.learned)} of {len(self.near)} seeds learned)" * few
+        self.unknown = "too little is learned near by" * (len(self.learned) == 0 < len(rows))
+        if low == high:
+            self.unknown = "all answers lie at one distance"

@@ -13,20 +13,16 @@ said of them is said of so many steps. Trials of the learning rate are as long a
 ones: there trials of 4,000 steps choose two rates, which are tried at full length with their neighbours.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from experiments.analysis import fairness, judge, levelled, shares, training_curves
 from experiments.analysis.finding import Finding
+from experiments.analysis.frames import DataFrame, LayerChart, Series
 from experiments.analysis.judge import Comparison
 from experiments.analysis.palette import Look
+from experiments.analysis.table import by_seed, select
 from experiments.questions.question import DOUBLED, NONE, Probing, Run, Tuning, changed, doubled, over_seeds
-
-if TYPE_CHECKING:
-    from altair import LayerChart
-    from pandas import DataFrame, Series
 
 VERSION = 2
 HISTORY = {
@@ -118,26 +114,20 @@ def _smoke() -> Iterator[Run]:
         yield from over_seeds(run, 2)
 
 
-def of(table: DataFrame, system: str, control: str = NONE) -> DataFrame:
-    return table.query(f"system == {system!r} and control == {control!r}")
-
-
-def by_length(table: DataFrame) -> DataFrame:
-    return table.query(f"measure == 'token_accuracy' and probe == 'accuracy_by_length' and control == {NONE!r}")
+def by_length(table: DataFrame, control: str = NONE) -> DataFrame:
+    return select(table, measure="token_accuracy", probe="accuracy_by_length", control=control)
 
 
 def accuracy(table: DataFrame, system: str, lengths: tuple[float, float] = BEYOND, control: str = NONE) -> Series:
     """Accuracy by seed on strings longer than the one and at most as long as the other."""
-    rows = of(table, system, control).query("measure == 'token_accuracy' and probe == 'accuracy_by_length'")
-    return rows.query(f"{lengths[0]} < place <= {lengths[1]}").groupby("seed")["value"].mean()
+    return by_seed(by_length(table, control).query(f"{lengths[0]} < place <= {lengths[1]}"), system=system)
 
 
-def count(table: DataFrame, system: str, lengths: tuple[float, float] = BEYOND, control: str = NONE) -> shares.Share:
+def count(table: DataFrame, system: str, lengths: tuple[float, float] = BEYOND) -> shares.Share:
     """Seeds that solve strings of these lengths, and the steps until they were right on those of validation."""
-    found = accuracy(table, system, lengths, control)
-    steps = of(table, system, control).query(f"measure == {SOLVED_AT!r}").groupby("seed")["value"].mean()
-    name = system if control == NONE else f"{system}, {control}"
-    return shares.Share.of(name, found >= THRESHOLDS["solved"], steps)
+    found = accuracy(table, system, lengths)
+    steps = by_seed(table, system=system, control=NONE, measure=SOLVED_AT)
+    return shares.Share.of(system, found >= THRESHOLDS["solved"], steps)
 
 
 def figure(table: DataFrame) -> Sequence[LayerChart]:
@@ -171,8 +161,8 @@ def training(table: DataFrame) -> Sequence[LayerChart]:
 
 def verdict(table: DataFrame) -> Sequence[Finding]:
     def from_chance(systems: Sequence[str], control: str = NONE) -> list[Comparison]:
-        called = (lambda system: system) if control == NONE else (lambda system: f"{system}, {control}")
-        return [Comparison(called(system), accuracy(table, system, BEYOND, control) - 0.5) for system in systems]
+        more = f", {control}" * (control != NONE)
+        return [Comparison(system + more, accuracy(table, system, BEYOND, control) - 0.5) for system in systems]
 
     others = [system for system in TRANSFORMERS if system != LONG]
     off = levelled.levelled_off(

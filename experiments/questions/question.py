@@ -4,18 +4,13 @@ A question is a module. It says what is claimed, what was predicted before the r
 measured on them, and how numbers become a figure and findings; `docs/howto/ask_a_question.md` builds one.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from experiments.analysis.finding import Finding
-
-if TYPE_CHECKING:
-    from altair import LayerChart
-    from pandas import DataFrame
+from experiments.analysis.frames import DataFrame, LayerChart
 
 SCALES = ("smoke", "cpu", "gpu")  # seconds, for the tests; 2 cores and at most 3 hours; the papers' sizes on one GPU
 MOMENTS = ("start", "evaluations", "end")
@@ -44,6 +39,23 @@ class Tuning:
 
 
 @dataclasses.dataclass(frozen=True)
+class Probing:
+    """A probe that a question uses, when, with which options, and on which runs.
+
+    `start`: before the first step; `evaluations`: wherever train.py evaluates; `end`: on the best checkpoint.
+    """
+
+    probe: str  # a name in PROBES
+    at: tuple[str, ...] = ("end",)
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    only: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # runs with these axes; all where it is empty
+    alone: bool = False  # it measures time: one run at a time, in a process of its own, with the whole machine
+
+    def asks(self, axes: Mapping[str, Any]) -> bool:
+        return all(axes.get(axis) == value for axis, value in self.only.items())
+
+
+@dataclasses.dataclass(frozen=True)
 class Run:
     """One run: a config file with its argument, and the values that are set.
 
@@ -69,23 +81,6 @@ class Run:
             return self.label
         words = (re.sub(r"[^a-z0-9.]+", "-", str(value).lower()).strip("-") for value in self.axes.values())
         return "-".join(words)
-
-
-@dataclasses.dataclass(frozen=True)
-class Probing:
-    """A probe that a question uses, when, with which options, and on which runs.
-
-    `start`: before the first step; `evaluations`: wherever train.py evaluates; `end`: on the best checkpoint.
-    """
-
-    probe: str  # a name in PROBES
-    at: tuple[str, ...] = ("end",)
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    only: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # runs with these axes; all where it is empty
-    alone: bool = False  # it measures time: one run at a time, in a process of its own, with the whole machine
-
-    def asks(self, run: Run) -> bool:
-        return all(run.axes.get(axis) == value for axis, value in self.only.items())
 
 
 class Question(Protocol):

@@ -15,24 +15,19 @@ alone: a share of BLEU is one of another system's, or of the same system's train
 Its variance has two parts, seeds and sentences (`experiments/analysis/compared_bleu.py`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from experiments.analysis import fairness, judge, levelled, training_curves
 from experiments.analysis.compared_bleu import Bleu, compared, share
 from experiments.analysis.finding import Finding
+from experiments.analysis.frames import DataFrame, LayerChart, Series
 from experiments.analysis.judge import Comparison
 from experiments.analysis.palette import Look
-from experiments.analysis.table import paired
+from experiments.analysis.table import by_seed, paired, select
 from experiments.questions.question import DOUBLED, NONE, Probing, Run, Tuning, controlled, doubled, over_seeds
-
-if TYPE_CHECKING:
-    from altair import LayerChart
-    from pandas import DataFrame, Series
 
 VERSION = 2
 HISTORY = {
@@ -120,7 +115,9 @@ def runs(scale: str) -> Iterator[Run]:
         yield from _smoke()
         return
     for arm, (task, setting) in ARMS.items():
-        for system in systems_of(arm, scale):
+        for system in SYSTEMS:
+            if system == TRANSFORMER and arm != COPIES and scale == "cpu":
+                continue  # for which a CPU has no time
             values = {**SIZES[scale][task], **model_values(system, task)}
             # Sized on copying, which needs no text: what vocabularies differ in is the same for all.
             sizing = {key: value for key, value in values.items() if key.startswith("model.")}
@@ -151,11 +148,6 @@ SIZES: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 BUDGETS = {"cpu": {TEXT: 300_000, COPYING: 100_000}, "gpu": {TEXT: 2_000_000, COPYING: 200_000}}
-
-
-def systems_of(arm: str, scale: str) -> list[str]:
-    """All, but for what a CPU has no time for."""
-    return [system for system in SYSTEMS if system != TRANSFORMER or arm == COPIES or scale == "gpu"]
 
 
 def model_values(system: str, task: str) -> dict[str, Any]:
@@ -193,7 +185,7 @@ class Scores:
     """BLEU, or a part of it, of each arm, system and range of lengths."""
 
     def __init__(self, table: DataFrame, measure: str = "bleu_lowercase", control: str = NONE):
-        rows = table.query(f"measure == {measure!r} and control == {control!r}")
+        rows = select(table, measure=measure, control=control)
         self._found = {key: Bleu(mine, measure) for key, mine in rows.groupby(["arm", "system", "place"])}
         self._none = Bleu(rows[:0], measure)
 
@@ -201,15 +193,13 @@ class Scores:
         return self._found.get((arm, system, place), self._none)
 
 
-def systems_in(table: DataFrame, arm: str) -> set[str]:
-    return set(table.query(f"arm == {arm!r}")["system"])
+def systems_in(table: DataFrame, arm: str) -> list[str]:
+    return [system for system in SYSTEMS if system in set(select(table, arm=arm)["system"])]
 
 
 def copied(table: DataFrame, system: str, place: float) -> Series:
     """Token accuracy in copying by seed."""
-    rows = table.query(f"arm == {COPIES!r} and system == {system!r} and control == {NONE!r}")
-    rows = rows.query(f"measure == 'token_accuracy' and place == {place}")
-    return rows.groupby("seed")["value"].mean()
+    return by_seed(table, arm=COPIES, system=system, control=NONE, measure="token_accuracy", place=place)
 
 
 def figure(table: DataFrame) -> Sequence[LayerChart]:
@@ -217,15 +207,15 @@ def figure(table: DataFrame) -> Sequence[LayerChart]:
     from experiments.analysis import charts
 
     bleu = Scores(table)
-    systems = {arm: [system for system in SYSTEMS if system in systems_in(table, arm)] for arm in ARMS}
-    middles = [place for place in RANGES if place in set(table.query("measure == 'bleu_lowercase'")["place"])]
+    translators = systems_in(table, ALL)
+    middles = [place for place in RANGES if place in set(select(table, measure="bleu_lowercase")["place"])]
     scores = []
     for place in middles:
-        each = {system: compared(system, np.asarray, bleu(ALL, system, place)) for system in systems[ALL]}
+        each = {system: compared(system, np.asarray, bleu(ALL, system, place)) for system in translators}
         words = RANGES[place].removesuffix(" words")
         scores += [charts.Cell(name, words, one.differences, one.of_sentences) for name, one in each.items()]
-    shares = [_shares(bleu, middles, one, (ALL, one), (ALL, ADDITIVE)) for one in systems[ALL] if one != ADDITIVE]
-    kept = [_shares(bleu, middles, one, (SHORT, one), (ALL, one)) for one in systems[SHORT]]
+    shares = [_shares(bleu, middles, one, (ALL, one), (ALL, ADDITIVE)) for one in translators if one != ADDITIVE]
+    kept = [_shares(bleu, middles, one, (SHORT, one), (ALL, one)) for one in systems_in(table, SHORT)]
     panels = []
     if scores:
         axes = charts.Axes("Within a range of lengths", "source words", "BLEU")
@@ -239,11 +229,11 @@ def figure(table: DataFrame) -> Sequence[LayerChart]:
             panels.append(charts.curves(cells, LOOKS, axes) + charts.level(1, "all of it"))
     if found is kept and cells:
         panels[-1] = charts.shade(panels[-1], EDGES[0], 20, "trained")
-    copies = table.query(f"arm == {COPIES!r} and measure == 'token_accuracy'")
+    copies = select(table, arm=COPIES, measure="token_accuracy")
     if len(copies):
         axes = charts.Axes("Copying, renamed", "symbols", "accuracy", y_domain=(0, 1.02))
         drawn = charts.curves(charts.cells_of(copies), LOOKS, axes)
-        guessed = table.query(f"arm == {COPIES!r} and measure == 'chance_token_accuracy'")["value"]
+        guessed = select(table, arm=COPIES, measure="chance_token_accuracy")["value"]
         panels.append(charts.shade(drawn, 0, 15, "trained"))
         if len(guessed):
             panels[-1] += charts.level(float(guessed.iloc[0]), "chance to 15 symbols")
@@ -308,13 +298,12 @@ def verdict(table: DataFrame) -> Sequence[Finding]:
 
     def cut_off(system: str) -> Comparison:
         """The share of the longest sentences' translations that are cut off, by seed."""
-        rows = table.query(f"arm == {ALL!r} and system == {system!r} and measure == 'at_decoding_limit'")
-        rows = rows.query(f"place == {LONGEST} and control == {NONE!r}")
-        return Comparison(system, rows.groupby("seed")["value"].mean())
+        rows = select(table, arm=ALL, system=system, control=NONE, place=LONGEST)
+        return Comparison(system, by_seed(rows, measure="at_decoding_limit"))
 
-    def also(arm: str) -> list[str]:
-        """The Transformer where it translates; a CPU has no time for it."""
-        return [TRANSFORMER] if TRANSFORMER in systems_in(table, arm) else []
+    def attentive(arm: str) -> list[str]:
+        """Systems with attention; a CPU has no time for a Transformer that translates."""
+        return [*SCORES, *[TRANSFORMER] * (TRANSFORMER in systems_in(table, arm))]
 
     kept = [bleu(arm, system, LONGEST) for system in (ADDITIVE, FIXED) for arm in (SHORT, ALL)]
     with_attention = [*SCORES, TRANSFORMER]
@@ -329,19 +318,19 @@ def verdict(table: DataFrame) -> Sequence[Finding]:
         judge.larger(
             "C7",
             f"On sentences of {RANGES[LONGEST]}, attention is ahead of the fixed vector, by whatever score.",
-            [ahead(system, FIXED, LONGEST) for system in (*SCORES, *also(ALL))],
+            [ahead(system, FIXED, LONGEST) for system in attentive(ALL)],
             least=THRESHOLDS["ahead"],
         ),
         judge.larger(
             "C7, precision",
             "So it is in n-gram precision, which brevity does not touch.",
-            [ahead(system, FIXED, LONGEST, precision) for system in (*SCORES, *also(ALL))],
+            [ahead(system, FIXED, LONGEST, precision) for system in attentive(ALL)],
             least=THRESHOLDS["precise"],
         ),
         judge.larger(
             "C7, by length",
             "And the more so, the longer they are: the fixed vector's share of its BLEU falls, whatever the score.",
-            [share_lost(system) for system in (*SCORES, *also(ALL))],
+            [share_lost(system) for system in attentive(ALL)],
             least=THRESHOLDS["drop"],
         ),
         judge.equivalent(
@@ -354,14 +343,14 @@ def verdict(table: DataFrame) -> Sequence[Finding]:
             "C7, beyond",
             f"Nor beyond: trained short, attention loses less than {THRESHOLDS['kept']:.0%} of its BLEU and of its "
             "accuracy.",
-            [lost_share(system, place, bleu) for system in (*SCORES, *also(SHORT)) for place in BEYOND]
+            [lost_share(system, place, bleu) for system in attentive(SHORT) for place in BEYOND]
             + [falls(system, LONG_COPY, LONGER_COPY) for system in with_attention],
             most=THRESHOLDS["kept"],
         ),
         judge.smaller(
             "C7, beyond, precision",
             f"What it loses there is length, not content: less than {THRESHOLDS['kept']:.0%} of its n-gram precision.",
-            [lost_share(system, place, precision) for system in (*SCORES, *also(SHORT)) for place in BEYOND],
+            [lost_share(system, place, precision) for system in attentive(SHORT) for place in BEYOND],
             most=THRESHOLDS["kept"],
         ),
         judge.larger(

@@ -13,23 +13,19 @@ give a sequence back reversed; no answer matters here, and every token is real. 
 varied: the width of heads, the batch, the size. PyTorch stands in docs/performance.md, and is no part of the verdict.
 """
 
-from __future__ import annotations
-
+import itertools
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from experiments.analysis import fairness, judge
 from experiments.analysis.finding import Finding
+from experiments.analysis.frames import DataFrame, LayerChart, Series
 from experiments.analysis.judge import Comparison
 from experiments.analysis.palette import Look
-from experiments.analysis.table import paired
+from experiments.analysis.table import by_seed, paired
 from experiments.questions.question import Probing, Run, over_seeds
-
-if TYPE_CHECKING:
-    from altair import LayerChart
-    from pandas import DataFrame, Series
 
 VERSION = 2
 HISTORY = {
@@ -143,21 +139,12 @@ def runs(scale: str) -> Iterator[Run]:
             "decoded": 4 if scale == "smoke" else 32,
             "size": 64 if scale == "smoke" else 0,
         }
-        overrides = sized[GRU] | {
-            "data.min_length": half,
-            "data.max_length": half,
-            "data.val_examples": 32,
-            "data.test_examples": 32,
-            "batch_size": cell.batch,
-            "steps": 1,
-            "schedule.warmup_steps": 0,
-            "every.eval": 1,
-            "eval_examples": 8,
-        }
-        probing = Probing("throughput", options=options, alone=True)
-        yield from over_seeds(
-            Run(_where(SYSTEMS[GRU]), cell._asdict(), overrides=overrides, probes=(probing,)), REPEATS[scale]
-        )
+        overrides = sized[GRU] | dict.fromkeys(("data.min_length", "data.max_length"), half)
+        overrides |= {"data.val_examples": 32, "data.test_examples": 32, "batch_size": cell.batch}
+        overrides |= {"steps": 1, "schedule.warmup_steps": 0, "every.eval": 1, "eval_examples": 8}
+        probes = (Probing("throughput", options=options, alone=True),)
+        run = Run(_where(SYSTEMS[GRU]), cell._asdict(), overrides=overrides, probes=probes)
+        yield from over_seeds(run, REPEATS[scale])
 
 
 def _where(system: System) -> str:
@@ -184,10 +171,10 @@ class Rates:
     def __init__(self, table: DataFrame):
         rows = table[table["measure"] == table["phase"] + "_tokens_per_second"]
         self._found = {
-            (Cell(phase, int(length), int(batch), size), system): np.log10(mine.groupby("seed")["value"].mean())
+            (Cell(phase, int(length), int(batch), size), system): np.log10(by_seed(mine))
             for (phase, length, batch, size, system), mine in rows.groupby([*Cell._fields, "part"])
         }
-        self._none = rows[:0].groupby("seed")["value"].mean()
+        self._none = by_seed(rows[:0])
         self.systems = {system for _, system in self._found}
 
     def __call__(self, cell: Cell, system: str) -> Series:
@@ -197,18 +184,12 @@ class Rates:
         """Powers of ten by which the Transformer gives more tokens a second, by repeat."""
         return paired(self(cell, transformer), self(cell, system))
 
-    def cells(self, phase: str) -> list[Cell]:
-        """Those that have been measured, by size, batch and length."""
+    def series(self, phase: str) -> list[tuple[str, list[Cell]]]:
+        """(name, the measured cells that differ in nothing but the length), by size and batch."""
         found = {cell for cell, _ in self._found if cell.phase == phase}
-        return sorted(found, key=lambda cell: (cell.size != SMALL, cell.batch, cell.length))
-
-
-def series(found: Sequence[Cell]) -> Iterator[tuple[str, list[Cell]]]:
-    """(name, the cells that differ in nothing but the length)."""
-    grouped: dict[str, list[Cell]] = {}
-    for cell in found:
-        grouped.setdefault(f"{cell.size}, batch {cell.batch}", []).append(cell)
-    yield from grouped.items()
+        ordered = sorted(found, key=lambda cell: (cell.size != SMALL, cell.batch, cell.length))
+        names = itertools.groupby(ordered, lambda cell: f"{cell.size}, batch {cell.batch}")
+        return [(name, list(mine)) for name, mine in names]
 
 
 def figure(table: DataFrame) -> Sequence[LayerChart]:
@@ -219,7 +200,7 @@ def figure(table: DataFrame) -> Sequence[LayerChart]:
     rates = Rates(table)
     logs: dict[str, Any] = {"log_x": True, "log_y": True}
     speeds, ratios, costs = [], [], []
-    for name, mine in series(rates.cells(TRAINING)):
+    for name, mine in rates.series(TRAINING):
         axes = charts.Axes(f"Training, {name}", "length (tokens)", "tokens per second", **logs)
         cells = [charts.Cell(of, cell.length, 10 ** rates(cell, of)) for of in LOOKS for cell in mine]
         speeds.append(charts.curves(cells, LOOKS, axes))
@@ -227,7 +208,7 @@ def figure(table: DataFrame) -> Sequence[LayerChart]:
         axes = charts.Axes(over, "length (tokens)", "times as fast", y_domain=(0.1, 20), **logs)
         cells = [charts.Cell(of, cell.length, 10 ** rates.over(cell, of)) for of in RNNS for cell in mine]
         ratios.append(charts.curves(cells, LOOKS, axes) + charts.level(1, "as fast") + charts.level(10, "ten times"))
-    for name, mine in series(rates.cells(DECODING)):
+    for name, mine in rates.series(DECODING):
         axes = charts.Axes(f"Decoding, {name}", "tokens read before", "microseconds per step of the batch", **logs)
         cells = [
             charts.Cell(of, cell.length, 1e6 * cell.batch / 10 ** rates(cell, of)) for of in LOOKS for cell in mine
@@ -245,7 +226,7 @@ def training(table: DataFrame) -> Sequence[LayerChart]:
 
 def verdict(table: DataFrame) -> Sequence[Finding]:
     rates = Rates(table)
-    trained, decoded = list(series(rates.cells(TRAINING))), list(series(rates.cells(DECODING)))
+    trained, decoded = rates.series(TRAINING), rates.series(DECODING)
 
     def ratios(end: int, systems: Sequence[str], transformer: str = TRANSFORMER) -> list[Comparison]:
         """A Transformer over each RNN that was measured at all, at the shortest (0) or longest (-1) length."""
@@ -267,14 +248,11 @@ def verdict(table: DataFrame) -> Sequence[Finding]:
             if len(mine) > 1
         ]
 
+    decoders = [system for system in (RNN, GRU, LSTM) if system in rates.systems]
     won = [
-        Comparison(
-            f"{system}, after {mine[-1].length} tokens, {name}",
-            -rates.over(mine[-1], system),
-        )
+        Comparison(f"{system}, after {mine[-1].length} tokens, {name}", -rates.over(mine[-1], system))
         for name, mine in decoded
-        for system in (RNN, GRU, LSTM)
-        if system in rates.systems
+        for system in decoders
     ]
     scanned = [system for system in RNNS if system != BY_CALL]
     return [
@@ -312,7 +290,7 @@ def verdict(table: DataFrame) -> Sequence[Finding]:
         judge.equivalent(
             "C20, flat",
             f"A token costs an RNN the same to decode after any context {POWERS}.",
-            [comparison for system in (RNN, GRU, LSTM) if system in rates.systems for comparison in growth(system)],
+            [comparison for system in decoders for comparison in growth(system)],
             margin=THRESHOLDS["flat"],
         ),
         judge.larger(
