@@ -66,12 +66,8 @@ def main(argv: Sequence[str]) -> int:
             raise NotADirectoryError(
                 f"--results = {options.results} is not a folder; give the one that holds QUESTION/SCALE"
             )
-        if options.out.is_dir():
-            raise IsADirectoryError(
-                f"--out = {options.out} is a folder; give a file, such as {options.out}/report.html"
-            )
         if options.out.exists() and not options.out.is_file():
-            raise ValueError(f"--out = {options.out} is a device or a pipe; give a file")
+            raise ValueError(f"--out = {options.out} is a folder, a device or a pipe; give a file")
         check_folder("--out", options.out.parent)
         text = page(options.scale, options.results)
         whole_file.write_text(options.out, text)

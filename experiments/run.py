@@ -31,7 +31,6 @@ import jax
 from experiments.analysis import moved, table
 from experiments.engine import publish, results, sitting, text_folder
 from experiments.engine.results import Folders, Store
-from experiments.engine.sitting import Sitting
 from experiments.engine.study import Study
 from experiments.page import question_page
 from experiments.questions import find
@@ -50,7 +49,7 @@ def compared(study: Study, committed: Sequence[Path]) -> list[str]:
     return moved.lines(before, after, results.OF_THE_MACHINE)
 
 
-def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Sitting]:
+def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(__doc__)
     parser.add_argument("question", nargs="?", default="", help="a name of experiments/questions")
     parser.add_argument("--scale", default="cpu", choices=SCALES)
@@ -62,11 +61,11 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Sitting]:
     options = parser.parse_args(argv)
     if argv and not options.question:
         parser.error(f"{argv[0]} is of a question; name one of {', '.join(claims())}")
-    return options, sitting.check(parser, options, "--budget")
+    return sitting.check(parser, options, "--budget")
 
 
 def main(argv: Sequence[str]) -> int:
-    options, asked = parse(argv)
+    options = parse(argv)
     if not options.question:
         print(*(f"{name:16} {claim}" for name, claim in claims().items()), sep="\n")
         return 0
@@ -79,7 +78,7 @@ def main(argv: Sequence[str]) -> int:
         study = Study(question, name, scale, folders.beside() if options.fresh else folders, **chosen)
         if options.fresh:
             study.learn(Store(folders))
-        if (outcome := sitting.sit(study, asked, options.runs, options.results)) is None:
+        if (outcome := sitting.sit(study, options, options.runs, options.results)) is None:
             return 0
         if said := publish.write(study):
             if not options.fresh:

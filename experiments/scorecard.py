@@ -10,8 +10,6 @@ table, figure and page, with chance and the committed GRU and Transformer beside
 Finished runs are kept: the same command goes on. `--against=TABLE` says how well these scores rank as another table's.
 """
 
-from __future__ import annotations
-
 # Before what takes time to import: Ctrl-C counts from now on.
 import training.machine.signals  # noqa: F401
 
@@ -23,13 +21,14 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 
 import data
 from data import whole_file
 from experiments.analysis import scores, table
+from experiments.analysis.frames import DataFrame
 from experiments.engine import publish, results, sitting, text_folder
 from experiments.engine.results import Folders
 from experiments.engine.schedule import complete
@@ -45,14 +44,10 @@ from experiments.engine.screening import (
     TEXT,
     Screening,
 )
-from experiments.engine.sitting import Sitting
 from experiments.engine.study import Study
 from experiments.page import templates
 from training.command.cli import Parser, user_errors
 from training.command.printed import print_rows
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 NAME = "scorecard"
 OVERRIDE = re.compile(r"--config\.(model\.[^=]+)=(.*)", re.DOTALL)
@@ -60,7 +55,7 @@ COMMITTED = results.PUBLISHED / NAME / "cpu"  # the references
 SPOKEN = f"over {2 * REVERSED} tokens, half of them read before the first is decoded, GRU and Transformer beside"
 
 
-def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Sitting]:
+def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(__doc__)
     parser.add_argument("models", nargs="+", metavar="MODEL", help="an architecture")
     parser.add_argument(
@@ -82,7 +77,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Sitting]:
     if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", options.seeds):
         parser.error(f"--seeds = {options.seeds} is no list of seeds; use 0, or 1,2,3,4,5")
     options.given, options.seeds = given, [int(seed) for seed in dict.fromkeys(options.seeds.split(","))]
-    return options, sitting.check(parser, options, "--limit")
+    return sitting.check(parser, options, "--limit")
 
 
 def no_text(folder: str) -> str:
@@ -154,21 +149,21 @@ def notes_on(asked: Screening, rows: DataFrame, options: argparse.Namespace) -> 
 
 
 def main(argv: Sequence[str]) -> int:
-    options, chosen = parse(argv)
+    options = parse(argv)
     jax.config.update("jax_platforms", "cpu")  # of this process, which counts; an accelerator is its jobs' alone
     with user_errors(), text_folder.named():
         if options.against and not options.against.is_file():
             raise FileNotFoundError(f"--against = {options.against} is not a file; give a table.parquet")
-        why = no_text(chosen.data)
-        shape: dict[str, Any] = {"minutes": options.length, "text": chosen.data, "no_text": why}
+        why = no_text(options.data)
+        shape: dict[str, Any] = {"minutes": options.length, "text": options.data, "no_text": why}
         asked = Screening(options.models, options.given, seeds=options.seeds, **shape)
         folders = Folders(options.runs, options.runs / asked.results, None)
         reads = any(run.axes["task"] == TEXT for run in asked.runs(SCORES))
-        texts = {SCORES: chosen.data if reads else "", SPEED: ""}
-        studies = [Study(asked, NAME, one, folders, text=texts[one], wandb=chosen.wandb) for one in asked.scales]
+        texts = {SCORES: options.data if reads else "", SPEED: ""}
+        studies = [Study(asked, NAME, one, folders, text=texts[one], wandb=options.wandb) for one in asked.scales]
         ended = []
         for study in studies:
-            outcome = sitting.sit(study, chosen, options.runs)
+            outcome = sitting.sit(study, options, options.runs)
             ended += [(study, outcome)] if outcome else []
             if outcome and outcome.stopped:
                 break

@@ -14,6 +14,7 @@ was asked: values, seeds, steps, budget, rates, measure, text.
 import training.machine.signals  # noqa: F401
 
 # isort: split
+import argparse
 import hashlib
 import math
 import re
@@ -21,7 +22,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 
@@ -30,7 +31,6 @@ from experiments.analysis import table
 from experiments.engine import publish, results, sitting, text_folder
 from experiments.engine.ablation import LONGEST, MEASURES, RATE, Ablation
 from experiments.engine.results import Folders
-from experiments.engine.sitting import Sitting
 from experiments.engine.study import Study
 from experiments.page import templates
 from training.command.cli import Parser, user_errors
@@ -42,21 +42,8 @@ BUDGET = re.compile(r"(\d+(?:\.\d+)?)([kM]?)")
 COUNTS = ("parameters", "without embeddings")  # columns of the summary whose thousands are told apart for a reader
 
 
-class Options(NamedTuple):
-    """The command line."""
-
-    config: Sequence[str]
-    vary: Sequence[str]
-    fixed: Mapping[str, str]  # values of all runs, by key
-    seeds: int
-    rates: str
-    budget: str
-    measure: str
-    runs: Path | None
-    sitting: Sitting
-
-
-def parse(argv: Sequence[str]) -> Options:
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The options, and as `fixed` the values of all runs by key."""
     parser = Parser(__doc__)
     parser.add_argument("--config", action="append", default=[], metavar="FILE:ARCHITECTURE")
     parser.add_argument("--vary", action="append", default=[], metavar="KEY=VALUE,VALUE", help="a key with its values")
@@ -68,18 +55,15 @@ def parse(argv: Sequence[str]) -> Options:
     )
     parser.add_argument("--runs", type=Path, help="folder of the runs; default: runs/ and a name that follows")
     sitting.add_options(parser, "--minutes")
-    fixed = {match[1]: match[2] for word in argv if (match := OVERRIDE.fullmatch(word))}
-    found = parser.parse_args([word for word in argv if not OVERRIDE.fullmatch(word)])
-    own = {name: getattr(found, name) for name in Options._fields if name not in ("fixed", "sitting")}
-    return Options(**own, fixed=fixed, sitting=sitting.check(parser, found, "--minutes"))
+    parser.set_defaults(fixed={match[1]: match[2] for word in argv if (match := OVERRIDE.fullmatch(word))})
+    options = parser.parse_args([word for word in argv if not OVERRIDE.fullmatch(word)])
+    return sitting.check(parser, options, "--minutes")
 
 
-def ablation(options: Options) -> Ablation:
+def ablation(options: argparse.Namespace) -> Ablation:
     """Raises ValueError for a sweep that cannot be run."""
     if not options.config:
         raise ValueError("--config is missing; give a file and an architecture, as in --config=configs/recall.py:gru")
-    if twice := [where for where in options.config if options.config.count(where) > 1]:
-        raise ValueError(f"--config = {twice[0]} is given twice; leave one out")
     varied: dict[str, list[str]] = {}
     for word in options.vary:
         key, _, values = word.partition("=")
@@ -97,10 +81,9 @@ def ablation(options: Options) -> Ablation:
     runs = options.seeds * math.prod(map(len, varied.values()))
     if runs > MOST_RUNS:
         raise ValueError(f"--seeds and --vary ask for {runs:,} runs of each config; use {MOST_RUNS:,} or fewer")
-    text, wandb = options.sitting.data, options.sitting.wandb
-    if text and "data.dir" in {*varied, *options.fixed}:
-        raise ValueError(f"--data = {text} and data.dir name the same folder; leave one out")
-    if wandb == "disabled" and (idle := next((key for key in options.fixed if key.startswith("wandb.")), "")):
+    if options.data and "data.dir" in {*varied, *options.fixed}:
+        raise ValueError(f"--data = {options.data} and data.dir name the same folder; leave one out")
+    if options.wandb == "disabled" and (idle := next((key for key in options.fixed if key.startswith("wandb.")), "")):
         raise ValueError(f"--config.{idle} does nothing without --wandb; add --wandb=auto, or leave it out")
     rates = sorted(map(_rate, _listed("--rates", options.rates))) if options.rates else []
     if len({*rates}) < len(rates):
@@ -108,15 +91,13 @@ def ablation(options: Options) -> Ablation:
     if rates and RATE in {*varied, *options.fixed}:
         raise ValueError(f"{RATE} is set and chosen by --rates; leave one of them out")
     chosen: dict[str, Any] = {"rates": rates, "budget": _budget(options.budget), "measure": options.measure}
-    return Ablation(options.config, varied, options.fixed, seeds=options.seeds, text=text, **chosen)
+    return Ablation(options.config, varied, options.fixed, seeds=options.seeds, text=options.data, **chosen)
 
 
 def _listed(what: str, text: str) -> list[str]:
     values = text.split(",")
     if not all(values):
         raise ValueError(f"{what} has an empty value; give some with commas between, such as {what.split()[-1]}=1,2,4")
-    if twice := [value for value in values if values.count(value) > 1]:
-        raise ValueError(f"{what} has {twice[0]} twice; leave one out")
     return values
 
 
@@ -138,7 +119,7 @@ def _budget(text: str) -> int:
     return round(size)
 
 
-def name_of(options: Options) -> str:
+def name_of(options: argparse.Namespace) -> str:
     """The name of the sweep: the folder of its runs and their group in wandb, with a hash if values are set for all
     runs."""
     configs = [f"{Path(file).stem}-{argument}" for file, _, argument in (c.rpartition(":") for c in options.config)]
@@ -183,9 +164,9 @@ def main(argv: Sequence[str]) -> int:
     with user_errors(), text_folder.named():
         asked, name = ablation(options), name_of(options)
         runs = options.runs or Path("runs") / name
-        folders, chosen = Folders(runs, runs / asked.results, None), options.sitting
-        study = Study(asked, name, "", folders, text=chosen.data, wandb=chosen.wandb)
-        if (outcome := sitting.sit(study, chosen, runs)) is None:
+        folders = Folders(runs, runs / asked.results, None)
+        study = Study(asked, name, "", folders, text=options.data, wandb=options.wandb)
+        if (outcome := sitting.sit(study, options, runs)) is None:
             return 0
         command = shlex.join(["python", "-m", "experiments.sweep", *argv])
         if said := write(study, asked, command):

@@ -38,14 +38,8 @@ CONFIG: dict[str, Any] = {
     "font": "DejaVu Sans, Verdana, sans-serif",
     "view": {"stroke": None},
     "title": {"anchor": "start", "frame": "group", "fontSize": 13, "subtitleColor": GREY},
-    "axis": {
-        "gridColor": "#E6E6E6",
-        "domainColor": GREY,
-        "tickColor": GREY,
-        "labelColor": GREY,
-        "titleFontWeight": 400,
-        "tickCount": 6,
-    },
+    "axis": {"gridColor": "#E6E6E6", "titleFontWeight": 400, "tickCount": 6}
+    | dict.fromkeys(("domainColor", "tickColor", "labelColor"), GREY),
     "legend": {
         "orient": "bottom",
         "title": None,

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from experiments.analysis.frames import DataFrame, Series
 from experiments.analysis.judge import Comparison
+from experiments.analysis.table import by_seed, select
 
 
 class Bleu:
@@ -17,8 +18,8 @@ class Bleu:
 
     def __init__(self, rows: DataFrame, measure: str = "bleu_lowercase"):
         """`measure` may be a part of BLEU that has draws as well, `ngram_precision`."""
-        rows = rows.query(f"measure == {measure!r}")
-        self.by_seed: Series = rows.query("part == ''").groupby("seed")["value"].mean()
+        rows = select(rows, measure=measure)
+        self.by_seed: Series = by_seed(rows, part="")
         self.drawn_ND: DataFrame = rows.query("part != ''").pivot(index="seed", columns="part", values="value")
         """The draws are of the same sentences for every system and seed."""
 

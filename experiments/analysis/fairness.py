@@ -4,7 +4,7 @@ import functools
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,12 +16,6 @@ from data.spec import Spec
 from models.options import flat
 from training.command import cli
 from training.step import params
-
-
-class Size(NamedTuple):
-    overrides: dict[str, Any]  # that give the model its width
-    num_params: int  # without embeddings
-    left_over: int  # of the budget
 
 
 def budget(budgets: Mapping[str, int], cell: Iterable[str]) -> int | None:
@@ -38,17 +32,18 @@ def non_embedding_params(model: ConfigDict, spec: Spec) -> int:
     return params.count(jax.eval_shape(drawn), embeddings=False)
 
 
-def fit(where: str, overrides: Mapping[str, Any], budget: int, *, multiple: int = 1) -> Size:
-    """The largest model of FILE:ARGUMENT with `overrides` that has at most `budget` parameters without embeddings.
+def fit(where: str, overrides: Mapping[str, Any], budget: int, *, multiple: int = 1) -> dict[str, Any]:
+    """The widths of the largest model of FILE:ARGUMENT with `overrides` that has at most `budget` parameters without
+    embeddings, as further overrides.
 
     First the width of everything is solved for, in steps of `multiple` and of what the heads need, with feed-forward
     layers four times as wide; then these grow into what is left. Raises ValueError where not even the narrowest fits.
     """
-    return _fit(where, json.dumps(dict(overrides)), budget, multiple)
+    return dict(_fit(where, json.dumps(dict(overrides)), budget, multiple))
 
 
 @functools.cache
-def _fit(where: str, overrides: str, budget: int, multiple: int) -> Size:
+def _fit(where: str, overrides: str, budget: int, multiple: int) -> dict[str, Any]:
     config = _sized(where, overrides, 0, None)
     name = config.model.name
     heads = math.lcm(*(value for key, value in flat(config.model).items() if key.endswith("num_heads")))
@@ -63,8 +58,8 @@ def _fit(where: str, overrides: str, budget: int, multiple: int) -> Size:
     if "mlp_dim" in config.model:
         one, two = at(width, 1), at(width, 2)
         mlp_dim = _largest(1 + (budget - one) // (two - one), lambda n: at(width, n) <= budget)
-    size, sized = at(width, mlp_dim), flat(_sized(where, overrides, width, mlp_dim).model)
-    return Size({f"model.{key}": sized[key] for key in sized if key in models.widths(name)}, size, budget - size)
+    sized = flat(_sized(where, overrides, width, mlp_dim).model)
+    return {f"model.{key}": sized[key] for key in sized if key in models.widths(name)}
 
 
 def _sized(where: str, overrides: str, width: int, mlp_dim: int | None) -> ConfigDict:

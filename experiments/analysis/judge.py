@@ -14,7 +14,7 @@ A comparison can also say nothing, for a reason that more seeds would not mend; 
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from experiments.analysis.finding import Effect, Finding, Outcome
 
 HOLDS, FAILS, OPEN, NOT_RUN = "holds", "fails", "open", "not run"
 FEWEST = 5  # seeds: fewer decide nothing
-
+ALPHA = 0.05  # of all comparisons of a claim together (Holm)
 
 Drawn = Sequence[Sequence[float]] | np.ndarray
 
@@ -47,20 +47,16 @@ class Comparison:
         return self.not_asked or ("" if len(self.differences) else NOT_RUN)
 
 
-def larger(
-    claim: str, statement: str, comparisons: Sequence[Comparison], *, least: float, alpha: float = 0.05
-) -> Finding:
+def larger(claim: str, statement: str, comparisons: Sequence[Comparison], *, least: float) -> Finding:
     """The claim that every difference is above 0, and at least `least`.
 
     Holds: p (Holm) < alpha against 0, and the mean is `least` or more. Fails: the mean is below `least`, and a test
     against `least` says so (p, Holm, < alpha).
     """
-    return _finding(claim, statement, comparisons, _larger(comparisons, least, alpha))
+    return _finding(claim, statement, comparisons, _larger(comparisons, least))
 
 
-def smaller(
-    claim: str, statement: str, comparisons: Sequence[Comparison], *, most: float, alpha: float = 0.05
-) -> Finding:
+def smaller(claim: str, statement: str, comparisons: Sequence[Comparison], *, most: float) -> Finding:
     """The claim that every difference is below `most`, however far below: a gain that brings nothing, a loss that costs
     nothing.
 
@@ -72,76 +68,74 @@ def smaller(
     ]
     effects = [
         dataclasses.replace(e, size=most - e.size, low=most - e.high, high=most - e.low, sentences=_drawn(c))
-        for e, c in zip(_larger(turned, 0.0, alpha), comparisons, strict=True)
+        for e, c in zip(_larger(turned, 0.0), comparisons, strict=True)
     ]
     return _finding(claim, statement, comparisons, effects)
 
 
-def equivalent(
-    claim: str, statement: str, comparisons: Sequence[Comparison], *, margin: float, alpha: float = 0.05
-) -> Finding:
+def equivalent(claim: str, statement: str, comparisons: Sequence[Comparison], *, margin: float) -> Finding:
     """The claim that no difference is as large as `margin`, either way.
 
     Holds: the equivalence test has p (Holm) < alpha. Fails: the mean lies outside the margin, and a test against the
     margin says so.
     """
-    return _finding(claim, statement, comparisons, _equivalent(comparisons, margin, alpha))
+    return _finding(claim, statement, comparisons, _equivalent(comparisons, margin))
 
 
-def _larger(comparisons: Sequence[Comparison], least: float, alpha: float) -> list[Effect]:
+def _larger(comparisons: Sequence[Comparison], least: float) -> list[Effect]:
     asked = [(np.asarray(c.differences, float), c.of_sentences) for c in comparisons if not c.silent]
-    each_alpha = alpha / max(len(asked), 1)
-    above_zero = iter(statistics.holm([statistics.paired_test(d, 0.0, v, each_alpha) for d, v in asked]))
-    below_least = iter(statistics.holm([statistics.paired_test(d, least, v, each_alpha) for d, v in asked]))
-    effects = []
-    for comparison in comparisons:
-        if comparison.silent:
-            effects.append(_effect(comparison, comparison.silent))
-            continue
-        differences_N = np.asarray(comparison.differences, float)
-        mean, p, p_least = _mean(differences_N), next(above_zero), next(below_least)
-        says, seeds = OPEN, None
-        if len(differences_N) < FEWEST:
-            seeds = FEWEST
-        elif mean >= least and p < alpha:
-            says = HOLDS
-        elif mean < least and p_least < alpha:
-            says = FAILS
-        else:
-            level = 0.0 if mean >= least else least
-            seeds = statistics.seeds_to_show(differences_N, level, each_alpha, comparison.of_sentences)
-        effects.append(_effect(comparison, says, p=p_least if says == FAILS else p, more_seeds=seeds))
-    return effects
+    each_alpha = ALPHA / max(len(asked), 1)
+    above_zero = statistics.holm([statistics.paired_test(d, 0.0, v, each_alpha) for d, v in asked])
+    below_least = statistics.holm([statistics.paired_test(d, least, v, each_alpha) for d, v in asked])
+
+    def needed(d_N: np.ndarray, of_sentences: float) -> int | None:
+        return statistics.seeds_to_show(d_N, 0.0 if d_N.mean() >= least else least, each_alpha, of_sentences)
+
+    return _judged(comparisons, above_zero, below_least, lambda mean: mean >= least, needed)
 
 
-def _equivalent(comparisons: Sequence[Comparison], margin: float, alpha: float) -> list[Effect]:
+def _equivalent(comparisons: Sequence[Comparison], margin: float) -> list[Effect]:
     asked = [(np.asarray(c.differences, float), c.of_sentences) for c in comparisons if not c.silent]
-    each_alpha = alpha / max(len(asked), 1)
-    within = iter(statistics.holm([statistics.equivalence_test(d, margin, v) for d, v in asked]))
-    nearest = [math.copysign(margin, _mean(d)) for d, _ in asked]
-    beyond = iter(
-        statistics.holm([statistics.paired_test(d, m, v, each_alpha) for (d, v), m in zip(asked, nearest, strict=True)])
+    each_alpha = ALPHA / max(len(asked), 1)
+    within = statistics.holm([statistics.equivalence_test(d, margin, v) for d, v in asked])
+    nearest = [math.copysign(margin, d.mean()) for d, _ in asked]
+    beyond = statistics.holm(
+        [statistics.paired_test(d, m, v, each_alpha) for (d, v), m in zip(asked, nearest, strict=True)]
     )
-    effects = []
+
+    def needed(d_N: np.ndarray, of_sentences: float) -> int | None:
+        if abs(mean := float(d_N.mean())) > margin:
+            return statistics.seeds_to_show(d_N, math.copysign(margin, mean), each_alpha, of_sentences)
+        return statistics.seeds_to_show_equivalence(d_N, margin, each_alpha, of_sentences)
+
+    return _judged(comparisons, within, beyond, lambda mean: abs(mean) <= margin, needed)
+
+
+def _judged(
+    comparisons: Sequence[Comparison],
+    p_holds: Sequence[float],
+    p_fails: Sequence[float],
+    enough: Callable[[float], bool],
+    needed: Callable[[np.ndarray, float], int | None],
+) -> list[Effect]:
+    """What each comparison says by its mean and its p that it holds, or that it fails; those p are of comparisons that
+    say something. `needed` is how many seeds would decide one that is open."""
+    tests, effects = zip(p_holds, p_fails, strict=True), []
     for comparison in comparisons:
         if comparison.silent:
             effects.append(_effect(comparison, comparison.silent))
             continue
-        differences_N = np.asarray(comparison.differences, float)
-        mean, p, p_beyond = _mean(differences_N), next(within), next(beyond)
-        says, seeds = OPEN, None
-        if len(differences_N) < FEWEST:
+        d_N, (p, p_fail) = np.asarray(comparison.differences, float), next(tests)
+        can_hold, says, seeds = enough(float(d_N.mean())), OPEN, None
+        if len(d_N) < FEWEST:
             seeds = FEWEST
-        elif p < alpha:
+        elif can_hold and p < ALPHA:
             says = HOLDS
-        elif abs(mean) > margin and p_beyond < alpha:
+        elif not can_hold and p_fail < ALPHA:
             says = FAILS
-        elif abs(mean) > margin:
-            level = math.copysign(margin, mean)
-            seeds = statistics.seeds_to_show(differences_N, level, each_alpha, comparison.of_sentences)
         else:
-            seeds = statistics.seeds_to_show_equivalence(differences_N, margin, each_alpha, comparison.of_sentences)
-        effects.append(_effect(comparison, says, p=p_beyond if says == FAILS else p, more_seeds=seeds))
+            seeds = needed(d_N, comparison.of_sentences)
+        effects.append(_effect(comparison, says, p=p_fail if says == FAILS else p, more_seeds=seeds))
     return effects
 
 
@@ -220,7 +214,3 @@ def _effect(comparison: Comparison, says: str, p: float | None = None, more_seed
     mean, low, high = statistics.t_interval(comparison.differences, of_sentences=comparison.of_sentences)
     seeds, drawn = len(comparison.differences), _drawn(comparison)
     return Effect(comparison.name, says, mean, low, high, seeds, p=p, more_seeds=more_seeds, sentences=drawn)
-
-
-def _mean(values_N: np.ndarray) -> float:
-    return float(values_N.mean()) if len(values_N) else math.nan

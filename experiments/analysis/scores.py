@@ -4,18 +4,13 @@ A score is that of the cell (as of one learning rate) with the lowest loss on va
 table whose runs were probed by distance or by length has scores: a scorecard's, or a question's.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from experiments.analysis.frames import DataFrame, LayerChart
 from experiments.analysis.palette import COLOURS, Look
-
-if TYPE_CHECKING:
-    from altair import LayerChart
-    from pandas import DataFrame
 
 FAR = 0.25  # of the distances: the furthest quarter
 BYTES = 256
@@ -80,7 +75,7 @@ def words(card: Card) -> list[dict[str, str]]:
     titles = [*(score.title for score in SCORES), *SPEEDS, MINUTES]
     return [
         {"architecture": name, **{title: _word(title, values.get(title)) for title in titles}}
-        for name, values in (card | level).items()
+        for name, values in {**card, **level}.items()
     ]
 
 

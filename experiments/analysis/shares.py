@@ -33,7 +33,7 @@ class Share(NamedTuple):
         return f"{self.system} {self.solved} of {self.seeds} seeds{after}"
 
 
-def more(claim: str, statement: str, pairs: Sequence[tuple[Share, Share]], *, alpha: float = 0.05) -> Finding:
+def more(claim: str, statement: str, pairs: Sequence[tuple[Share, Share]]) -> Finding:
     """The claim that, of each pair, the first solves it from more seeds than the second.
 
     Holds: p (Fisher, one-sided, Holm) < alpha. Fails: the second has as many or more. A system of fewer than
@@ -41,7 +41,7 @@ def more(claim: str, statement: str, pairs: Sequence[tuple[Share, Share]], *, al
     """
     asked = [(a, b) for a, b in pairs if a.seeds and b.seeds]
     p = dict(zip(asked, statistics.holm([statistics.fisher_test(a[1:3], b[1:3]) for a, b in asked]), strict=True))
-    effects = tuple(_effect(a, b, p.get((a, b), math.nan), alpha) for a, b in pairs)
+    effects = tuple(_effect(a, b, p.get((a, b), math.nan)) for a, b in pairs)
     said = "; ".join(dict.fromkeys(f"{one}" for pair in pairs for one in pair if one.seeds))
     outcome = judge.outcome_of(effects)
     tests = "; ".join(f"{one.name} {one.says}, p {one.p:.2g}" for one in effects if one.p is not None)
@@ -51,11 +51,11 @@ def more(claim: str, statement: str, pairs: Sequence[tuple[Share, Share]], *, al
     return Finding(claim, statement, outcome, because, effects)
 
 
-def _effect(a: Share, b: Share, p: float, alpha: float) -> Effect:
+def _effect(a: Share, b: Share, p: float) -> Effect:
     """The difference of the shares, with Newcombe's interval (1998, method 10)."""
     name, seeds = f"{a.system} over {b.system}", min(a.seeds, b.seeds)
     if not seeds:
         return Effect(name, judge.NOT_RUN, math.nan, math.nan, math.nan, seeds)
     size, low, high = statistics.share_difference(a[1:3], b[1:3])
-    says = judge.FAILS if a.solved / a.seeds <= b.solved / b.seeds else judge.HOLDS if p < alpha else judge.OPEN
+    says = judge.FAILS if a.solved / a.seeds <= b.solved / b.seeds else judge.HOLDS if p < judge.ALPHA else judge.OPEN
     return Effect(name, judge.OPEN if seeds < judge.FEWEST else says, size, low, high, seeds, p)

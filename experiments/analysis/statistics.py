@@ -33,9 +33,7 @@ class Interval(NamedTuple):
     high: float
 
 
-def t_interval(
-    values_N: Sequence[float] | np.ndarray, confidence: float = CONFIDENCE, of_sentences: float = 0.0
-) -> Interval:
+def t_interval(values_N: Sequence[float] | np.ndarray, of_sentences: float = 0.0) -> Interval:
     """Mean and two-sided t interval; infinitely wide for a single value, nan for none."""
     values_N = np.asarray(values_N, float)
     if not len(values_N):
@@ -44,7 +42,7 @@ def t_interval(
     if len(values_N) == 1:
         return Interval(mean, -math.inf, math.inf)
     of_seeds = float(values_N.var(ddof=1)) / len(values_N)
-    half = _quantile((1 - confidence) / 2, of_seeds, len(values_N), of_sentences)
+    half = _quantile((1 - CONFIDENCE) / 2, of_seeds, len(values_N), of_sentences)
     return Interval(mean, mean - half, mean + half)
 
 
@@ -63,10 +61,10 @@ def sentences_variance(drawn_ND: Sequence[Sequence[float]] | np.ndarray) -> floa
     return max(of_mean - (of_each - of_mean) / (n - 1), 0.0) if n > 1 else of_mean
 
 
-def sentences_interval(drawn_ND: Sequence[Sequence[float]] | np.ndarray, confidence: float = CONFIDENCE) -> Interval:
+def sentences_interval(drawn_ND: Sequence[Sequence[float]] | np.ndarray) -> Interval:
     """Of the mean over these seeds on other sentences: the percentiles of its resamples."""
     mean_D = np.asarray(drawn_ND, float).mean(axis=0)
-    low, high = np.quantile(mean_D, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(mean_D, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Interval(float(mean_D.mean()), float(low), float(high))
 
 
@@ -168,10 +166,10 @@ def fisher_test(a: tuple[int, int], b: tuple[int, int]) -> float:
     return float(stats.fisher_exact(table, alternative="greater").pvalue)
 
 
-def share_difference(a: tuple[int, int], b: tuple[int, int], confidence: float = CONFIDENCE) -> Interval:
+def share_difference(a: tuple[int, int], b: tuple[int, int]) -> Interval:
     """The share of (successes, trials) `a` less that of `b`, with Newcombe's interval (1998, method 10)."""
     p, q = a[0] / a[1], b[0] / b[1]
-    of_a, of_b = (stats.binomtest(*one).proportion_ci(confidence, method="wilson") for one in (a, b))
+    of_a, of_b = (stats.binomtest(*one).proportion_ci(CONFIDENCE, method="wilson") for one in (a, b))
     below = math.hypot(p - of_a.low, of_b.high - q)
     above = math.hypot(of_a.high - p, q - of_b.low)
     return Interval(p - q, p - q - below, p - q + above)

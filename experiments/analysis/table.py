@@ -22,30 +22,10 @@ from data import whole_file
 from experiments.analysis.frames import DataFrame, Series
 
 FORMAT = 2  # of the files; raise it when what a column means changes
-COLUMNS = (
-    "run",
-    "seed",
-    "role",
-    "tuned",
-    "probe",
-    "measure",
-    "part",
-    "place",
-    "step",
-    "value",
-    "answers",
-    "version",
-    "commit",
-    "began",
-    "device",
-    "versions",
-    "trees",
-    "config",
-    "text",
-    "probes",
-)
+MEASURED = ("run", "seed", "role", "tuned", "probe", "measure", "part", "place", "step", "value", "answers", "version")
+PARQUET_ONLY = ("commit", "began", "device", "versions", "trees", "config", "text", "probes")  # long
+COLUMNS = (*MEASURED, *PARQUET_ONLY)
 """Of every table; the others are the question's axes."""
-PARQUET_ONLY = COLUMNS[COLUMNS.index("commit") :]  # long, and for the engine
 NUMBERS = ("seed", "tuned", "place", "step", "value", "answers", "version")
 
 

@@ -16,10 +16,10 @@ from typing import Any
 import data
 import models
 from experiments.analysis import fairness
-from experiments.analysis.frames import DataFrame, LayerChart, Series
+from experiments.analysis.frames import DataFrame, LayerChart
 from experiments.analysis.palette import Look
 from experiments.analysis.statistics import t_interval
-from experiments.analysis.table import COLUMNS
+from experiments.analysis.table import COLUMNS, by_seed, select
 from experiments.engine import schedule
 from experiments.engine.version import Version
 from experiments.questions.question import Probing, Run, Tuning, Unclaimed, over_seeds
@@ -84,7 +84,7 @@ class Ablation(Unclaimed):
                 run = Run(where, axes, overrides=overrides, tuning=self._tuning, label=_label(axes))
                 if tuple(axes.values()) in seen:
                     same = ", ".join(f"{key} = {value!r}" for key, value in axes.items())
-                    raise ValueError(f"--vary asks twice for the runs with {same}; leave one out")
+                    raise ValueError(f"the sweep asks twice for the runs with {same}; leave one out")
                 seen.add(tuple(axes.values()))
                 self._runs += over_seeds(run, seeds)
         self.measure = measure or schedule.complete(self._runs[0].config, self._runs[0].overrides).best.metric
@@ -129,21 +129,21 @@ class Ablation(Unclaimed):
 
     def values(self, table: DataFrame) -> DataFrame:
         """The rows of the measure."""
-        return table[table["measure"] == (f"best_{self.measure}" if self.measure in VALIDATION else self.measure)]
+        return select(table, measure=f"best_{self.measure}" if self.measure in VALIDATION else self.measure)
 
     def summary(self, table: DataFrame) -> list[dict[str, str]]:
         """A row per cell, in the grid's order, in words: means with a 95 % interval over seeds."""
         return [self._row(mine) for _, mine in table.groupby("run", sort=False)]
 
     def _row(self, mine: DataFrame) -> dict[str, str]:
-        by_seed, mean = _of_seeds(self.values(mine)), mine.groupby("measure")["value"].mean()
-        measured, low, high = t_interval(by_seed.tolist())
+        value_N, mean = by_seed(self.values(mine)), mine.groupby("measure")["value"].mean()
+        measured, low, high = t_interval(value_N)
         minutes = (mean["training_seconds"] + mean["compile_seconds"]) / 60
         return {axis: _shown(mine[axis].iloc[0]) for axis in self.axes} | {
             self.measure: f"{measured:.4g}",
             "low": f"{low:.4g}" if math.isfinite(low) else "",
             "high": f"{high:.4g}" if math.isfinite(high) else "",
-            "seeds": str(len(by_seed)),
+            "seeds": str(len(value_N)),
             "learning rate": f"{json.loads(mine['config'].iloc[0])[RATE]:.3g}",
             "parameters": f"{mean['num_params']:.0f}",
             "without embeddings": f"{mean['num_params_non_embedding']:.0f}",
@@ -163,7 +163,7 @@ class Ablation(Unclaimed):
         }
         places, y = rows[x].unique().tolist(), self.measure.replace("_", " ")
         cells = [
-            charts.Cell(name, place, _of_seeds(here))
+            charts.Cell(name, place, by_seed(here))
             for name, mine in each.items()
             for place, here in mine.groupby(x, sort=False)
         ]
@@ -172,11 +172,6 @@ class Ablation(Unclaimed):
             return [charts.points(cells, looks, charts.Axes(title, x, y), order=places, beside=len(each) > 1)]
         wide = len(places) > 2 and min(places) > 0 and max(places) / min(places) > 4
         return [charts.curves(cells, looks, charts.Axes(title, x, y, log_x=wide, places=places))]
-
-
-def _of_seeds(rows: DataFrame) -> Series:
-    """The mean of each seed."""
-    return rows.groupby("seed")["value"].mean()
 
 
 def _series(rows: DataFrame, axes: Sequence[str]) -> Iterator[tuple[str, DataFrame]]:
@@ -203,7 +198,7 @@ def _sized(where: str, overrides: Mapping[str, Any], budget: int) -> dict[str, A
     if taken := [key for key in overrides if key.removeprefix("model.") in models.widths(name)]:
         raise ValueError(f"--budget = {budget} sets {taken[0]} of {name}; leave one of them out")
     sizing = {key: value for key, value in overrides.items() if key.startswith(("model.", "data."))}
-    return fairness.fit(where, sizing, budget).overrides
+    return fairness.fit(where, sizing, budget)
 
 
 def _argument(where: str, configs: Sequence[str]) -> str:

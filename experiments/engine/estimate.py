@@ -5,7 +5,7 @@ import functools
 import json
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -59,7 +59,7 @@ def _cost(values: str, fixed: bool) -> tuple[Cost, int]:
 
 
 class Rate(NamedTuple):
-    """How fast a committed run trained."""
+    """How fast a run trained."""
 
     model: str
     work: float  # FLOPs of a step
@@ -72,26 +72,22 @@ def committed() -> tuple[Rate, ...]:
     from pyarrow import parquet
 
     found: list[Rate] = []
-    key = ("run", "seed", "role", "config")
+    key, measures = ["run", "seed", "role", "config"], ["training_seconds", "flops_per_token", "tokens_seen"]
+    wanted = [("probe", "==", "run"), ("measure", "in", measures)]
     for path in sorted((ROOT / PUBLISHED).glob("*/*/table.parquet")):
-        wanted = [("probe", "==", "run"), ("measure", "in", ("training_seconds", "flops_per_token", "tokens_seen"))]
-        rows = parquet.read_table(path, columns=[*key, "measure", "value"], filters=wanted).to_pylist()
-        runs: dict[tuple, dict[str, float]] = {}
-        for row in rows:
-            runs.setdefault(tuple(row[name] for name in key), {})[row["measure"]] = row["value"]
-        for (*_, text), run in runs.items():
-            if len(run) == len(wanted[1][2]) and run["training_seconds"] >= LEAST_SECONDS:
-                config = json.loads(text)
-                work = (1 + BACKWARD) * run["flops_per_token"] * run["tokens_seen"]
+        rows = parquet.read_table(path, columns=[*key, "measure", "value"], filters=wanted).to_pandas()
+        for (*_, text), run in rows.pivot_table("value", key, "measure").dropna().iterrows():
+            if run["training_seconds"] >= LEAST_SECONDS:
+                config, work = json.loads(text), (1 + BACKWARD) * run["flops_per_token"] * run["tokens_seen"]
                 found.append(Rate(config["model.name"], work / config["steps"], work / run["training_seconds"]))
     return tuple(found)
 
 
-def assumed_speed(model: str, work: float) -> float:
-    """FLOP/s of training steps of so many FLOPs: the median of the committed runs whose steps are nearest in work, of
-    this kind of architecture where there are any."""
-    kind = model.partition("_")[0]
-    alike = [rate for rate in committed() if rate.model.partition("_")[0] == kind] or committed()
+def assumed_speed(model: str, work: float, recorded: Sequence[Rate] = ()) -> float:
+    """FLOP/s of training steps of so many FLOPs: the median of the recorded runs, or else the committed ones, whose
+    steps are nearest in work, of this kind of architecture where there are any."""
+    kind, known = model.partition("_")[0], recorded or committed()
+    alike = [rate for rate in known if rate.model.partition("_")[0] == kind] or known
     nearest = sorted(alike, key=lambda rate: abs(math.log(rate.work / work)))[:NEAREST]
     return statistics.median([rate.speed for rate in nearest] or [ASSUMED])
 
@@ -107,17 +103,17 @@ class Clock:
         self._whole: list[float] = []  # seconds of every recorded run
         self._rest: list[float] = []  # seconds of compiling, evaluating, saving and probing
         self._steps: dict[tuple[str, str], list[float]] = {}  # seconds per step, by cell and role; role "": any
-        self._rates: dict[str, list[float]] = {}  # FLOP/s by architecture; "": any
+        self._rates: list[Rate] = []
 
     def learn(self, record: Record) -> None:
         if (trained := record.measured("training_seconds")) > 0:
             self._whole.append(record.seconds)
             self._rest.append(record.seconds - trained)
+            steps = record.config["steps"]
             for role in (record.role, ""):
-                self._steps.setdefault((record.key.name, role), []).append(trained / record.config["steps"])
-            if flops_read := record.measured("flops_per_token") * record.measured("tokens_seen"):
-                for model in (record.config["model.name"], ""):
-                    self._rates.setdefault(model, []).append((1 + BACKWARD) * flops_read / trained)
+                self._steps.setdefault((record.key.name, role), []).append(trained / steps)
+            if work := (1 + BACKWARD) * record.measured("flops_per_token") * record.measured("tokens_seen"):
+                self._rates.append(Rate(record.config["model.name"], work / steps, work / trained))
 
     @property
     def basis(self) -> str:
@@ -127,15 +123,14 @@ class Clock:
         return f"assuming {ASSUMED_SECONDS:g} s per run" if self._timed else BY_COMMITTED
 
     def seconds(self, due: Due) -> float:
-        """Estimated from runs of the same cell and role, the same cell, the same architecture, or any."""
+        """Estimated from runs of the same cell and role, the same cell, or those alike in architecture and work."""
         if self._timed and (due.key.name, "") not in self._steps:
             return statistics.median(self._whole or [ASSUMED_SECONDS])
         rest = statistics.median(self._rest or [0.0])
         if known := self._steps.get((due.key.name, due.role)) or self._steps.get((due.key.name, "")):
             return statistics.median(known) * due.config.steps + rest
-        name, work = due.config.model.name, cost(due.config).flops
-        rates = self._rates.get(name) or self._rates.get("") or [assumed_speed(name, work / due.config.steps)]
-        return work / statistics.median(rates) + rest
+        work = cost(due.config).flops
+        return work / assumed_speed(due.config.model.name, work / due.config.steps, self._rates) + rest
 
     def total(self, runs: Iterable[Due]) -> float:
         return sum(map(self.seconds, runs))

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from data import whole_file
 from experiments.engine.process import LOG
@@ -48,20 +48,11 @@ def read(file: Path) -> Job:
     """Raises ValueError for a file that is not a job."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-        runs = tuple(
-            Spec(**{**one, "probes": tuple(Probing(**_tuples(probing)) for probing in one["probes"])})
-            for one in found["runs"]
-        )
+        probes = [tuple(Probing(**probing) for probing in one["probes"]) for one in found["runs"]]
+        runs = tuple(Spec(**{**one, "probes": mine}) for one, mine in zip(found["runs"], probes, strict=True))
         return Job(file.stem, file.parent, runs, found["alone"])
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"{file} is not a job; remove it") from None
-
-
-def _tuples(value: Any) -> Any:
-    """A value read from JSON, with tuples instead of lists, as in the options of a question."""
-    if isinstance(value, dict):
-        return {key: _tuples(one) for key, one in value.items()}
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def together(due: Iterable[Due], spec: Callable[[Due], Spec], slots: int) -> list[Job]:
@@ -96,10 +87,7 @@ class End(NamedTuple):
 class Executor(Protocol):
     """Where jobs run. `execute` gives it jobs and asks which are over; it does not know questions."""
 
-    @property
-    def slots(self) -> int:
-        """How many jobs run at a time."""
-        ...
+    slots: int  # how many jobs run at a time
 
     @property
     def running(self) -> Sequence[Job]:

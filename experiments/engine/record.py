@@ -1,4 +1,4 @@
-"""What is measured on every run: its size, its cost, and how its training went."""
+"""What is measured on every run besides its work and state (`of_model`): its size, and how its training went."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -7,21 +7,10 @@ from typing import Any
 
 from experiments.analysis.training_curves import LOSS
 from experiments.probes.measurement import Measurement
-from models import flops
 from training.run import metrics_file
-from training.run.restore import Restored
 
 LATE = 0.75  # of the steps; after that, a run that has converged gains little
 SOLVED = 0.99  # of the answers of validation; a run of two modes stays far below or passes this
-
-
-def of_model(run: Restored) -> Iterator[Measurement]:
-    """Size and cost, from shapes alone; `fairness.py` and `flops.py` say what is counted."""
-    spec = run.task.spec
-    tokens = spec.max_source_length + spec.max_target_length
-    yield Measurement("flops_per_token", flops.forward(run.model, spec) / tokens)
-    if run.model.decodes:
-        yield Measurement("state_bytes", flops.state_bytes(run.model, spec))
 
 
 def of_training(workdir: Path, summary: Mapping[str, Any]) -> Iterator[Measurement]:

@@ -87,23 +87,20 @@ def seconds(rows: Iterable[Mapping[str, Any]]) -> float:
 class Store:
     """The finished runs of a question at a scale, and which of them count."""
 
-    def __init__(self, folders: Folders, shown: str = ""):
-        """`shown` is "tables" or "runs" if only those are to be drawn, whatever machine they are of.
-
-        Raises ValueError for a file that is not a table, or of another format.
-        """
-        self.folders, self._shown = folders, shown
+    def __init__(self, folders: Folders, of_any_machine: bool = False):
+        """Runs that measure time count `of_any_machine` where they are only drawn. Raises ValueError for a file that is
+        not a table, or of another format."""
+        self.folders, self._of_any_machine = folders, of_any_machine
         self._records: dict[Key, list[Record]] = {}
         self._read: set[Path] = set()
         self._counted: dict[tuple[Key, int], Record] = {}  # by key and the config, of which there is one object
-        for path in reversed(folders.tables() if shown != "runs" else []):
+        for path in reversed(folders.tables()):
             self._add(table.read(path).to_dict("records"), path)
         self.refresh()
 
     def refresh(self) -> None:
         """Reads the runs that have finished since."""
-        there = self.folders.runs.glob(f"*/{trial.ROWS}") if self._shown != "tables" else ()
-        for path in sorted(set(there) - self._read):
+        for path in sorted({*self.folders.runs.glob(f"*/{trial.ROWS}")} - self._read):
             if rows := trial.read(path):
                 self._read.add(path)
                 self._add(rows, path)
@@ -136,8 +133,8 @@ class Store:
         return record.rows if record else None
 
     def _comparable(self, record: Record) -> bool:
-        anywhere = self._shown or record.source.parent == self.folders.published
-        return bool(anywhere) or f" x {_processor()} (" in record.rows[0]["device"]
+        anywhere = self._of_any_machine or record.source.parent == self.folders.published
+        return anywhere or f" x {_processor()} (" in record.rows[0]["device"]
 
     def outdated(self, due: Iterable[Due]) -> str:
         """Which runs of a table no longer count, and why, in one line; empty if all count."""

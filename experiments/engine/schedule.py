@@ -25,6 +25,7 @@ from training.command.config_file import override
 from training.command.validate import validate
 
 REPORT, TUNE = "report", "tune"
+FINALISTS = 2  # values that short trials choose for those at full length
 
 
 class Key(NamedTuple):
@@ -109,8 +110,8 @@ class _Search:
         """(the best value, or None while trials are missing; whether a value beyond it would have to be tried)."""
         tuning = self._tuning
         ranked, beyond = self._ranked(sorted(tuning.values), [], short=bool(tuning.overrides))
-        if ranked and tuning.overrides and tuning.finalists:
-            ranked, beyond = self._ranked(sorted(ranked[: tuning.finalists]), sorted(ranked), short=False)
+        if ranked and tuning.overrides:
+            ranked, beyond = self._ranked(sorted(ranked[:FINALISTS]), sorted(ranked), short=False)
         return (ranked[0] if ranked else None), beyond
 
     def _ranked(self, values: list[float], known: list[float], *, short: bool) -> tuple[list[float], bool]:

@@ -151,4 +151,4 @@ def _sized(where: str, given: Mapping[str, str], values: Mapping[str, Any]) -> d
     chosen = typed(where, given)
     if taken := [key for key in chosen if key.removeprefix("model.") in models.widths(where.rpartition(":")[2])]:
         raise ValueError(f"{taken[0]} follows from the budget of {BUDGET:,} parameters; leave it out")
-    return {**chosen, **fairness.fit(where, {**values, **chosen}, BUDGET).overrides}
+    return {**chosen, **fairness.fit(where, {**values, **chosen}, BUDGET)}

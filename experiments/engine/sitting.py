@@ -1,7 +1,6 @@
 """One sitting of a command that runs a study: its options, what it prints, and where jobs go."""
 
 import argparse
-import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -23,19 +22,6 @@ from training.run.checkpoint import Checkpoints
 UNFINISHED = os.EX_TEMPFAIL  # 75, by which schedulers and loops know that the same command goes on
 
 
-@dataclasses.dataclass(frozen=True)
-class Sitting:
-    """What the command line asks for."""
-
-    jobs: int
-    slurm: Path | None  # the file; None: this machine
-    cancel: bool
-    dry_run: bool
-    minutes: float
-    wandb: str
-    data: str
-
-
 def add_options(parser: Parser, minutes: str) -> None:
     """`minutes` is the name of the option for the time limit."""
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time; on a CPU they share out its cores")
@@ -48,8 +34,8 @@ def add_options(parser: Parser, minutes: str) -> None:
     parser.add_argument("--data", default="", help="folder of the text that the runs read; without it, downloaded")
 
 
-def check(parser: Parser, options: argparse.Namespace, minutes: str) -> Sitting:
-    """The values of the options of `add_options`. Ends the process with one line if they do not fit together."""
+def check(parser: Parser, options: argparse.Namespace, minutes: str) -> argparse.Namespace:
+    """The same options. Ends the process with one line if those of `add_options` do not fit together."""
     if options.jobs < 1:
         parser.error(f"--jobs = {options.jobs} is not a number of processes; use 1 or more")
     if options.jobs > (most := MOST["workers"]):
@@ -62,10 +48,10 @@ def check(parser: Parser, options: argparse.Namespace, minutes: str) -> Sitting:
         parser.error("--cancel is of jobs in Slurm; here, Ctrl-C saves and ends them")
     if not options.minutes >= 0:
         parser.error(f"{minutes} = {options.minutes} is not a number of minutes; use 0 (none) or more")
-    return Sitting(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Sitting)})
+    return options
 
 
-def sit(study: Study, asked: Sitting, *folders: Path) -> Outcome | None:
+def sit(study: Study, asked: argparse.Namespace, *folders: Path) -> Outcome | None:
     """Runs what is due; None if asked only to list or cancel. Raises ValueError in one line."""
     slots = 1 if study.alone else asked.jobs
     if asked.jobs > slots:

@@ -1,33 +1,18 @@
 """Which commit first held a question's present claim, prediction and thresholds? Is it older than the runs?"""
 
-import ast
 import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from experiments.questions import stated
 from training.machine.provenance import git
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("CLAIM", "SOURCE", "PREDICTION", "THRESHOLDS")
 
 
 class Origin(NamedTuple):
     commit: str
     date: datetime.datetime
-
-
-def stated(source: str) -> dict[str, Any]:
-    """The values of NAMES in a question's source. Raises ValueError if one is missing or not a literal."""
-    found = {}
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in NAMES:
-            try:
-                found[node.targets[0].id] = ast.literal_eval(node.value)
-            except ValueError:
-                raise ValueError(f"{node.targets[0].id} in line {node.lineno} is not a literal; write it out") from None
-    if missing := [name for name in NAMES if name not in found]:
-        raise ValueError(f"the question does not state its {missing[0]}")
-    return found
 
 
 def origin(path: Path) -> Origin | None:

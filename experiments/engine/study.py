@@ -21,15 +21,16 @@ class Study:
         text: str = "",
         only: str = "",
         wandb: str = "disabled",
-        shown: str = "",
+        of_any_machine: bool = False,
     ):
-        """`text` is the folder of the text, if it is not downloaded; `only` chooses runs; `shown` is `Store`'s.
+        """`text` is the folder of the text, if it is not downloaded; `only` chooses runs; for `of_any_machine`, see
+        `Store`.
 
         Raises ValueError for a grid, a probe, a choice or a table that cannot be used; nothing has been written.
         """
         self.question, self.name, self.scale, self.folders = question, name, scale, folders
         self._text, self._only, self._wandb = text, only, wandb
-        self.store = Store(folders, shown)
+        self.store = Store(folders, of_any_machine)
         everything = self.whole()
         self.alone = any(due.alone for due in (*everything.runs, *everything.waiting))
         self.clock = estimate.Clock(timed=self.alone)

@@ -24,11 +24,12 @@ from data.task import Task
 from experiments.analysis.table import FORMAT
 from experiments.engine import mirrored_probes, record, version
 from experiments.probes import PROBES
-from experiments.probes.measurement import Measurement
+from experiments.probes.measurement import Measurement, of_model
 from experiments.questions.question import Probing
 from models.contract import Architecture
 from training.machine import backend, provenance
 from training.mirrors.mirror import Mirror
+from training.run import metrics_file
 from training.run.restore import Restored, restore
 
 OF_RUN = "run"  # the probe's name in rows that every run has
@@ -63,7 +64,7 @@ def run(spec: Spec) -> bool:
     provenance.commit(), version.trees()  # as they are now, whatever is edited before the end
     notes = Notes(workdir / "probes.jsonl", spec.probes)
     first = Restored(config, *_build(config, workdir), 0)
-    size = list(record.of_model(first))
+    work = list(of_model(first.model, first.task.spec))
 
     def watch(model: Architecture, task: Task, step: int) -> Mapping[str, float]:
         notes.take(Restored(config, task, model, step), "evaluations")
@@ -86,7 +87,7 @@ def run(spec: Spec) -> bool:
         return False
     probing_since = time.perf_counter()
     best = restore(workdir, "best")
-    rows = [(OF_RUN, config.steps, one) for one in (*size, *record.of_training(workdir, summary))]
+    rows = [(OF_RUN, config.steps, one) for one in (*work, *record.of_training(workdir, summary))]
     rows += notes.rows()
     for probing in spec.probes:
         if "end" in probing.at:
@@ -126,7 +127,7 @@ class Notes:
                 found = [list(one) for one in PROBES[probing.probe](run, **probing.options)]
                 with self._path.open("a", encoding="utf-8") as file:
                     # The newline first: what a kill has torn stays a line of its own.
-                    file.write("\n" + json.dumps({"probe": probing.probe, "step": run.step, "found": found}))
+                    file.write("\n" + json.dumps({"kind": probing.probe, "step": run.step, "found": found}))
 
     def rows(self) -> Iterator[tuple[str, int, Measurement]]:
         for (probe, step), found in sorted(self._read().items()):
@@ -134,20 +135,7 @@ class Notes:
 
     def _read(self) -> dict[tuple[str, int], list]:
         """The last findings of each probe and step; a resumed run measures some of them again."""
-        if not self._path.exists():
-            return {}
-        whole = [line for text in self._path.read_bytes().split(b"\n") if (line := _line(text))]
-        return {(line["probe"], line["step"]): line["found"] for line in whole}
-
-
-def _line(text: bytes) -> dict[str, Any] | None:
-    try:
-        found = json.loads(text)
-        values = [Measurement(*one).value for one in found["found"]]
-    except (ValueError, KeyError, TypeError, RecursionError):  # torn, damaged or empty
-        return None
-    whole = isinstance(found["probe"], str) and isinstance(found["step"], int)
-    return found if whole and all(isinstance(value, int | float) for value in values) else None
+        return {(row["kind"], row["step"]): row["found"] for row in metrics_file.rows(self._path)}
 
 
 def write(spec: Spec, begun: str, rows: Sequence[tuple[str, int, Measurement]], probed: Mapping[str, str]) -> None:

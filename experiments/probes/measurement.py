@@ -1,8 +1,11 @@
 """What a probe is, and what it returns."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
+
+from models import flops
+from models.contract import Architecture, Spec
 
 
 class Measurement(NamedTuple):
@@ -21,3 +24,11 @@ Probe = Callable[..., Iterable[Measurement]]
 `run` is a `training.run.restore.Restored`: `config`, `task`, `model` (with the parameters to measure) and
 `step`. The probe changes none of them.
 """
+
+
+def of_model(model: Architecture, spec: Spec, part: str = "") -> Iterator[Measurement]:
+    """Work and state of a model, from shapes alone (`models/flops.py`)."""
+    tokens = spec.max_source_length + spec.max_target_length
+    yield Measurement("flops_per_token", flops.forward(model, spec) / tokens, part=part)
+    if model.decodes:
+        yield Measurement("state_bytes", flops.state_bytes(model, spec), part=part)

@@ -23,7 +23,7 @@ from data import pipeline
 from data.batch import Batch
 from experiments.probes import compiled
 from experiments.probes.by_call import ByCall
-from experiments.probes.measurement import Measurement
+from experiments.probes.measurement import Measurement, of_model
 from models import flops
 from models.contract import Architecture, Spec
 from training.command import cli
@@ -82,10 +82,7 @@ def measure(
         parts = params.flatten(model)
         yield Measurement("num_params", params.count(parts), part=name)
         yield Measurement("num_params_non_embedding", params.count(parts, embeddings=False), part=name)
-        tokens = spec.max_source_length + spec.max_target_length
-        yield Measurement("flops_per_token", flops.forward(model, spec) / tokens, part=name)
-        if model.decodes:
-            yield Measurement("state_bytes", flops.state_bytes(model, spec), part=name)
+        yield from of_model(model, spec, name)
     kind = jax.devices()[0].device_kind
     for phase in phases:
         programs: dict[str, Timed] = {}

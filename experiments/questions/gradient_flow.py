@@ -143,7 +143,7 @@ def runs(scale: str) -> Iterator[Run]:
 
 
 def _sized(where: str, system: System, scale: str) -> dict[str, Any]:
-    return {**system.values, **fairness.fit(where, system.values, BUDGETS[scale][""]).overrides}
+    return {**system.values, **fairness.fit(where, system.values, BUDGETS[scale][""])}
 
 
 def _small(system: System) -> dict[str, Any]:

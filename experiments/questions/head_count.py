@@ -84,19 +84,22 @@ HEADS = (1, 2, 4, 8, 16, 32)
 FEWER, MORE = (1, 2, 4), (16, 32)
 VASWANI = {1: (5.29, 24.9), 4: (5.00, 25.5), 8: (4.92, 25.8), 16: (4.91, 25.8), 32: (5.01, 25.4)}  # perplexity, BLEU
 CONFIGS = {TRANSLATION: "configs/multi30k.py:transformer", RECALL: "configs/recall.py:transformer_decoder"}
+MULTI30K = {
+    "cpu_devices": 1,
+    "data.tokenizer.normalization": "nmt_nfkc",  # as it was for all runs once
+    "data.num_buckets": 6,
+    "schedule.warmup_steps": 400,
+}
 MULTI30K_CPU: dict[str, Any] = {
+    **MULTI30K,
     "model.hidden_size": 128,
     "model.mlp_dim": 512,
     "model.num_layers": 2,
     "model.dropout_rate": 0.1,
-    "cpu_devices": 1,
     "data.tokenizer.vocab_size": 4000,
-    "data.tokenizer.normalization": "nmt_nfkc",  # as it was for all runs once
-    "data.num_buckets": 6,
     "data.max_length": 48,
     "tokens_per_batch": 1024,
     "steps": 3000,
-    "schedule.warmup_steps": 400,
     "optimizer.ema_decay": 0.98,
     "every.eval": 300,
 }
@@ -104,17 +107,14 @@ RECALL_SIZE = {"model.hidden_size": 128, "model.mlp_dim": 256, "model.num_layers
 RECALL_CPU = {**RECALL_SIZE, "data.source_length": 40, "data.val_examples": 512, "steps": 3000, "every.eval": 300}
 RECALL_GPU = {**RECALL_SIZE, "batch_size": 128, "steps": 3000, "every.eval": 1000}
 MULTI30K_GPU: dict[str, Any] = {
+    **MULTI30K,
     "model.hidden_size": 512,
     "model.mlp_dim": 2048,
     "model.num_layers": 3,
     "model.dtype": "bfloat16",
     "model.dropout_rate": 0.2,
-    "cpu_devices": 1,
     "tokens_per_batch": 4096,
-    "data.tokenizer.normalization": "nmt_nfkc",
-    "data.num_buckets": 6,
     "steps": 2500,
-    "schedule.warmup_steps": 400,
     "every.eval": 500,
 }
 ALIBI = "ALiBi"

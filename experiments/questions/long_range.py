@@ -116,7 +116,7 @@ def runs(scale: str) -> Iterator[Run]:
                 overrides["model.chrono_length"] = LENGTHS[scale][task]
             if model == "transformer_decoder":
                 overrides["model.num_layers"] = 2
-            overrides |= fairness.fit(where, overrides, BUDGETS[scale][""], multiple=multiple).overrides
+            overrides |= fairness.fit(where, overrides, BUDGETS[scale][""], multiple=multiple)
             tuning = Tuning((1e-3, 3e-3, 1e-2), extensions=2, overrides={"steps": steps // 4})
             run = controlled(Run(where, {"task": task, "system": system}, overrides=overrides, tuning=tuning))
             yield from over_seeds(run, 5)

@@ -93,7 +93,7 @@ def runs(scale: str) -> Iterator[Run]:
         where = f"configs/parity.py:{RNNS[system][0] if system in RNNS else 'transformer_decoder'},deletang"
         if system in TRANSFORMERS:
             overrides |= {"model.positions": TRANSFORMERS[system], "model.num_layers": layers, "model.num_heads": heads}
-        overrides |= fairness.fit(where, overrides, BUDGETS[scale][""]).overrides
+        overrides |= fairness.fit(where, overrides, BUDGETS[scale][""])
         rates = (3e-4, 1e-3, 3e-3) if cpu else (1e-4, 3e-4, 1e-3)
         tuning = Tuning(rates, extensions=2, overrides={"steps": short} if steps > short else {})
         run = Run(where, {"system": system, "control": NONE}, overrides=overrides, tuning=tuning)

@@ -25,8 +25,8 @@ class Tuning:
     last two values, at most `extensions` times; a best value that is on an edge even then is named.
 
     Trials are as long as the reported runs, or `overrides` makes them short. The best values of short trials are not
-    those of long runs: so the best `finalists` are tried at full length, then their neighbours until the best lies
-    between two, and the best of these is reported. With `finalists` = 0 short trials decide alone.
+    those of long runs: so the best two are tried at full length, then their neighbours until the best lies between two,
+    and the best of these is reported.
     """
 
     values: tuple[float, ...]  # ascending
@@ -35,7 +35,6 @@ class Tuning:
     metric: str = "loss"  # lowest; or token_accuracy or exact_match, highest
     extensions: int = 4
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of short trials, such as fewer steps
-    finalists: int = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,28 +85,17 @@ class Run:
 class Question(Protocol):
     """What a module of `experiments/questions/` holds."""
 
-    @property
-    def CLAIM(self) -> str: ...  # as taught
-    @property
-    def SOURCE(self) -> str: ...  # who teaches it, and what is known against it
-    @property
-    def VERSION(self) -> int: ...  # raised when code or settings change its numbers
-    @property
-    def HISTORY(self) -> Mapping[int, str]: ...  # a line a version: what changed; what was wrong, how it was found
-    @property
-    def UNDER_REVIEW(self) -> str: ...  # why its verdict is not shown for now; empty where it is
-    @property
-    def PREDICTION(self) -> str: ...  # written before the runs
-    @property
-    def THRESHOLDS(self) -> Mapping[str, float]: ...  # what counts as an effect, written before the runs
-    @property
-    def CUT(self) -> str: ...  # what scale `cpu` leaves out of the papers' settings
-    @property
-    def LIMITS(self) -> str: ...  # what the verdict does not show
-    @property
-    def BUDGETS(self) -> Mapping[str, Mapping[str, int]]: ...  # by scale: what models are sized to (`fairness.budget`)
-    @property
-    def PROBES(self) -> Sequence[Probing]: ...
+    CLAIM: str  # as taught
+    SOURCE: str  # who teaches it, and what is known against it
+    VERSION: int  # raised when code or settings change its numbers
+    HISTORY: Mapping[int, str]  # a line a version: what changed; what was wrong, how it was found
+    UNDER_REVIEW: str  # why its verdict is not shown for now; empty where it is
+    PREDICTION: str  # written before the runs
+    THRESHOLDS: Mapping[str, float]  # what counts as an effect, written before the runs
+    CUT: str  # what scale `cpu` leaves out of the papers' settings
+    LIMITS: str  # what the verdict does not show
+    BUDGETS: Mapping[str, Mapping[str, int]]  # by scale: what models are sized to (`fairness.budget`)
+    PROBES: Sequence[Probing]
 
     def runs(self, scale: str) -> Iterable[Run]:
         """The grid. Raises ValueError for a scale that the question does not have."""

@@ -122,7 +122,7 @@ def runs(scale: str) -> Iterator[Run]:
             # Sized on copying, which needs no text: what vocabularies differ in is the same for all.
             sizing = {key: value for key, value in values.items() if key.startswith("model.")}
             stand_in = f"configs/reverse.py:{MODELS[system]},permuted_copy"
-            values |= fairness.fit(stand_in, sizing, BUDGETS[scale][task], multiple=8).overrides
+            values |= fairness.fit(stand_in, sizing, BUDGETS[scale][task], multiple=8)
             # Attention aligns all at once, and in copying late: a short trial would choose what sinks fastest before.
             short = {"steps": values["steps"] // 2, "every.eval": values["steps"] // 4}
             tuning = Tuning((1e-3, 3e-3, 1e-2), extensions=1, overrides=short if task == TEXT else {})

@@ -156,7 +156,7 @@ def _sized(system: System, budget: int, scale: str) -> dict[str, Any]:
     values = {**system.values, "model.num_layers": 2}
     shape = {key: value for key, value in values.items() if key != "model.backend"}
     # Fused attention on a GPU takes heads whose width is a multiple of 8.
-    values |= fairness.fit(_where(system), shape, budget, multiple=32 if scale == "gpu" else 4).overrides
+    values |= fairness.fit(_where(system), shape, budget, multiple=32 if scale == "gpu" else 4)
     if scale == "gpu" and values.get("model.backend") != "cudnn":
         values["model.dtype"] = "bfloat16"
     return values

@@ -281,7 +281,7 @@ def test_a_pipe_is_no_place_for_the_page(tmp_path, capsys):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(SystemExit) as stopped:
         report.main([f"--out={tmp_path / 'pipe'}", f"--results={tmp_path}"])
-    assert stopped.value.code == 2 and "pipe is a device or a pipe; give a file" in capsys.readouterr().err
+    assert stopped.value.code == 2 and "pipe is a folder, a device or a pipe; give a file" in capsys.readouterr().err
 
 
 def test_a_damaged_verdict_is_one_line_with_its_path(tmp_path):

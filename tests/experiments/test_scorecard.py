@@ -2,7 +2,6 @@
 
 import json
 import math
-import types
 
 import pytest
 
@@ -21,9 +20,7 @@ BEST = {"gru_decoder": 0.5, "lstm_decoder": 0.9}
 @pytest.fixture
 def unsized(monkeypatch):
     """Widths as they are: to find those of a budget takes seconds."""
-    monkeypatch.setattr(
-        fairness, "fit", lambda where, overrides, budget: types.SimpleNamespace(overrides={"model.hidden_size": 8})
-    )
+    monkeypatch.setattr(fairness, "fit", lambda where, overrides, budget: {"model.hidden_size": 8})
 
 
 class Scored(Pretending):

@@ -174,14 +174,20 @@ def test_a_real_sweep(tmp_path, monkeypatch):
     [
         ([], "--config is missing"),
         ([f"--config={RECALL}:transformer"], "nothing varies; give --vary=KEY=VALUE,VALUE or several --config"),
-        ([f"--config={RECALL}:gru", f"--config={RECALL}:gru"], "is given twice; leave one out"),
+        (
+            [f"--config={RECALL}:gru", f"--config={RECALL}:gru"],
+            "asks twice for the runs with architecture = 'recall:gru'",
+        ),
         ([f"--config={RECALL}:gru", "--vary=model.num_headz=1,2"], "model.num_headz"),
         ([f"--config={RECALL}:transformer", "--vary=model.num_headz=1,2"], "did you mean model.num_heads?"),
         ([f"--config={RECALL}:transformer", "--vary=model.num_heads=1,x"], "model.num_heads = 'x' is not"),
         ([f"--config={RECALL}:transformer", "--vary=model.num_heads=1,3"], "num_heads = 3 does not divide"),
         ([f"--config={RECALL}:transformer", "--vary=model.num_heads"], "--vary = model.num_heads has an empty value"),
         ([f"--config={RECALL}:transformer", "--vary=model.num_heads=1,,2"], "has an empty value; give some"),
-        ([f"--config={RECALL}:transformer", "--vary=model.num_heads=1,1"], "has 1 twice; leave one out"),
+        (
+            [f"--config={RECALL}:transformer", "--vary=model.num_heads=1,1"],
+            "twice for the runs with num_heads = 1; leave",
+        ),
         ([f"--config={RECALL}:gru", "--vary=steps=1", "--vary=steps=2"], "--vary = steps is given twice"),
         ([f"--config={RECALL}:gru", "--vary=steps=1", "--config.steps=2"], "steps is varied and set"),
         ([f"--config={RECALL}:gru", "--vary=seed=1,2"], "use --seeds=N"),
@@ -241,7 +247,7 @@ def test_a_real_sweep(tmp_path, monkeypatch):
         ),
         (
             [f"--config={RECALL}:gru", "--vary=optimizer.learning_rate=0.001,1e-3"],
-            "--vary asks twice for the runs with learning_rate = 0.001; leave one out",
+            "the sweep asks twice for the runs with learning_rate = 0.001; leave one out",
         ),
         ([f"--config={RECALL}:gru", "--vary=deterministic=true,True"], "asks twice for the runs with deterministic"),
         (

@@ -65,7 +65,9 @@ def test_what_measures_time_has_a_process_of_its_own(tmp_path):
 def test_a_job_is_read_back_as_it_was_written(tmp_path):
     probes = (Probing("accuracy_by_length", options={"splits": ("test",), "beside": {"b": ("where", 1)}}),)
     job = Job("one", tmp_path, (spec(tmp_path / "run", probes=probes),), alone=True)
-    assert jobs.read(job.write()).runs[0].probes == probes and jobs.read(job.file).alone
+    read = jobs.read(job.write())
+    assert read.alone and [probing.probe for probing in read.runs[0].probes] == ["accuracy_by_length"]
+    assert read.runs[0].probes[0].options == {"splits": ["test"], "beside": {"b": ["where", 1]}}
     job.file.write_text("{}")
     with pytest.raises(ValueError, match=r"one.json is not a job; remove it"):
         jobs.read(job.file)
@@ -226,7 +228,7 @@ def test_probes_on_the_way_survive_a_resumption(tmp_path):
     assert steps == {0, 4, 8}
     path = tmp_path / "run" / "probes.jsonl"
     lines = path.read_text()
-    path.write_text(lines + "\n" + lines.splitlines()[-1] + "\n" + '{"probe": "torn')
+    path.write_text(lines + "\n" + lines.splitlines()[-1] + "\n" + '{"kind": "torn')
     notes = trial.Notes(path, probes)
     assert sorted({step for _, step, _ in notes.rows()}) == [0, 4, 8]
     notes.take(restored("copying", "rnn_decoder"), "evaluations")  # what comes after a torn line stands on its own

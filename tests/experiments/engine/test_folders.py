@@ -28,7 +28,7 @@ def test_of_the_programs_that_draw(tmp_path, capsys):
     (tmp_path / "file").write_text("mine")
     for main, argv, said in (
         (report.main, [f"--out={tmp_path}/file/page.html"], "--out = "),
-        (figure.main, ["parity", f"--results={tmp_path}/file/x", "--from-runs"], "cannot be written to"),
+        (figure.main, ["parity", f"--results={tmp_path}/file/x"], "cannot be written to"),
         (
             figure.main,
             ["parity", "--scale=smoke", f"--results={tmp_path}/nowhere"],
