@@ -126,7 +126,8 @@ class Screening(Unclaimed):
         shared: dict[str, Any] = {"batch_size": 32, "eval_examples": 0, **TASKS[task].values, "steps": steps}
         shared |= {"every.eval": -(-steps // EVALUATIONS), "schedule.warmup_steps": min(100, steps // 10)}
         shared |= _sized(where, self._given, self._values[task])
-        axes, probes = {"architecture": label, "task": task}, TASKS[task].probes
+        axes: dict[str, str | float] = {"architecture": label, "task": task}
+        probes = TASKS[task].probes
         return [
             Run(where, {**axes, "rate": rate}, seed=seed, overrides={**shared, RATE: rate}, probes=probes)
             for rate in TASKS[task].rates
@@ -142,7 +143,7 @@ class Screening(Unclaimed):
         values |= {"steps": 1, "every.eval": 1, "eval_examples": 8, **_examples(32, 32)}
         phases = ("training", "decoding") if models.MODELS[name].decodes else ("training",)
         options = {"label": label, "beside": beside, "phases": phases, "seconds": SECONDS, "size": 512}
-        axes = {"architecture": label, "task": SPEED, "rate": 0.0}
+        axes: dict[str, str | float] = {"architecture": label, "task": SPEED, "rate": 0.0}
         return Run(where[name], axes, overrides=values, probes=(Probing("throughput", options=options, alone=True),))
 
 

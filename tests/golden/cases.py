@@ -64,13 +64,13 @@ class Steps(NamedTuple):
     step: train_step.TrainStep
     first: train_step.State
     dials: Callable[[int], train_step.Dials]
-    batches: Callable[[int], Iterator[Mapping[str, jax.Array]]]  # from step k on
+    batches: Callable[[int], Iterator[Mapping[str, Any]]]  # from step k on
 
 
 def steps_of(run: Restored) -> Steps:
     devices, recipe, batching = mesh.make(), train_step.Recipe.of(run.config), pipeline.Batching.of(run.config)
 
-    def batches(start: int) -> Iterator[Mapping[str, jax.Array]]:
+    def batches(start: int) -> Iterator[Mapping[str, Any]]:
         made = pipeline.train_batches(run.task, batching, start=start)
         yield from (mesh.place(next(made), devices) for _ in range(start, STEPS + 1))
         made.close()

@@ -95,7 +95,8 @@ def by_definition(order: int, text):
             before[gram[1:]].add(gram[0])
         counts[k] = {g: grams[k][g] if g[0] == BOS else len(before[g]) for g in grams[k]}
     counts[order] = grams[order]
-    off, after = {}, defaultdict(dict)
+    off: dict[int, list] = {}
+    after: dict[tuple, dict] = defaultdict(dict)
     for k in counts:
         n = [list(counts[k].values()).count(i) for i in range(5)]
         y = n[1] / (n[1] + 2 * n[2]) if n[1] else 0
