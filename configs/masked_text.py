@@ -8,7 +8,7 @@
 
 FOLDER holds what the configs of shakespeare and multi30k read.
 
-Expected: docs/log.md, 2026-11-27.
+Expected: docs/log.md, 2026-11-27 (a short pre-training, which did not yet help enough to be shown).
 """
 
 from configs import common
