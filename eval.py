@@ -6,6 +6,8 @@ python eval.py --workdir=RUN --source=FILE --target=FILE                any pair
 python eval.py --workdir=RUN --input=- < FILE                           translates, line by line; with --nbest or
                                                                         --num_samples: LINE, SCORE, TEXT and tabs
 python eval.py --workdir=RUN --attention=FOLDER --split=val             attention pictures
+python eval.py --workdir=RUN --mix=OTHER_RUN                            a language model and another one mixed
+python eval.py --workdir=RUN --analogy=man:woman::boy                   what token embeddings know; also --neighbours
 """
 
 # Before what takes time to import: Ctrl-C counts from now on.
@@ -16,22 +18,23 @@ import contextlib
 import dataclasses
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from configs import common
-from data import checks, files, whole_file
+from data import checks, whole_file
 from data.batch import Batch
 from data.tasks.language import Language
 from data.tasks.translation import Translation
 from data.tokenizers import UNK
 from training.command.cli import check_folder, user_errors
 from training.command.eval_options import LESS_MEMORY, MAX_LEN, naming_data_dir, parse
-from training.evaluation import generate, mirrored, quality, scoring, untrained_positions
-from training.evaluation.generate import GREEDY, Beam, Decoding, Generator, named, source_batch
+from training.evaluation import embeddings, generate, mirrored, mixing, quality, scoring, untrained_positions
+from training.evaluation.generate import GREEDY, Beam, Decoding, Generator, named
+from training.evaluation.outputs import write_outputs
 from training.evaluation.own_text import Text, add_split, read_lines
 from training.evaluation.pictures import attention_names, picture
 from training.machine import backend
@@ -129,24 +132,6 @@ def _teacher_forced(scored: Iterable[scoring.Scored]) -> list[str]:
     return [lines[index] for index in sorted(lines)]
 
 
-def translate(task: Text, generate: Generator, lines: Iterable[str], max_len: int) -> Iterator[list[tuple[float, str]]]:
-    """Score and text of each output for each line as it comes: translations, or for a language model the line and at
-    most `max_len` further tokens."""
-    for number, line in enumerate(lines):
-        if isinstance(task, Language):
-            prompts = task.encode_target([line])
-            with still(f"line {number + 1}: outputs of at most {max_len} tokens"):
-                tokens, scores = generate.continuations(prompts, max_len, first=number)
-            texts = [line + task.continuation(prompts[0], ids) for ids in tokens]
-            yield [(float(score), text) for text, score in zip(texts, scores, strict=True)]
-        elif line.strip():
-            with still(f"line {number + 1}: decoding"):
-                tokens, scores = generate(source_batch(task, [line], first=number))
-            yield [(float(score), task.decode_target(ids)) for ids, score in zip(tokens, scores, strict=True)]
-        else:
-            yield [(0.0, "")]
-
-
 def draw(run: Restored, split: str, folder: Path, name: str) -> list[Path]:
     """Attention pictures of the first examples of a split, named by `name` and the example's number."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -158,22 +143,12 @@ def draw(run: Restored, split: str, folder: Path, name: str) -> list[Path]:
     return paths
 
 
-def write_outputs(
-    generate: Generator, task: Text, lines: Iterable[str], *, nbest: int, numbered: bool, max_len: int
-) -> None:
-    """To standard output: a line of text for each output, the best `nbest` (0: all, as they come), `numbered` with the
-    line that they are of and their score."""
-    for number, found in enumerate(translate(task, generate, lines, max_len), start=1):
-        if nbest:
-            found = sorted(found, key=lambda output: -output[0])[:nbest]
-        for score, text in found:
-            print(f"{number}\t{score:.4f}\t{files.one_line(text)}" if numbered else text, flush=True)
-
-
-def part_of(split: str, checkpoint: str, decoding: Decoding = BEAM, limit: int = 0, text: str = "") -> str:
+def part_of(
+    split: str, checkpoint: str, decoding: Decoding = BEAM, limit: int = 0, text: str = "", mix: str = ""
+) -> str:
     """The name of results: the split, and everything that differs from the defaults, so that no part replaces the
     whole, and no decoding or text replaces another."""
-    words = [split, text, "" if checkpoint == "best" else checkpoint, named(decoding) if decoding != BEAM else ""]
+    words = [split, text, "" if checkpoint == "best" else checkpoint, named(decoding) if decoding != BEAM else "", mix]
     return "-".join(filter(None, [*words, f"first{limit}" if limit else ""]))
 
 
@@ -221,6 +196,9 @@ def main(argv: Sequence[str]) -> None:
         backend.configure(options.workdir, config.keep_pages, config.cpu_devices, config.deterministic)
         with still("reading the run"):
             run = restore(options.workdir, options.checkpoint, data_dir=options.data_dir)
+        if options.neighbours or options.analogy or options.analogies:
+            print(*embeddings.answers(run, options), sep="\n")
+            return
         flag, file = next(((f, v) for f in ("source", "target", "input") if (v := getattr(options, f))), ("", ""))
         if file:
             if not isinstance(run.task, Text):
@@ -257,7 +235,9 @@ def main(argv: Sequence[str]) -> None:
             say(run)
             return
         with still(f"{split}: scoring and decoding"):
-            found, predictions = evaluate(run, split, decoding, limit=limit)
+            mix = mixing.mixed(options.mix, run) if options.mix else None
+            found, predictions = evaluate(mix.run if mix else run, split, decoding, limit=limit)
+            found["mix"] = mixing.alone(mix, run, list(run.batches(split, limit=limit)), found) if mix else {}
         text = other_text(run, options.workdir, split)
         found |= {"content_hash": run.task.content_hash(split).get(split, ""), "data_dir": options.data_dir}
         found |= {
@@ -268,7 +248,7 @@ def main(argv: Sequence[str]) -> None:
         }
         folder = options.workdir / "eval"
         folder.mkdir(exist_ok=True)
-        part = part_of(split, options.checkpoint, decoding, limit, text)
+        part = part_of(split, options.checkpoint, decoding, limit, text, mix.name if mix else "")
         whole_file.write_json(folder / f"{part}.json", found)
         path = folder / f"{part}.predictions.txt"
         whole_file.write_text(path, "".join(line + "\n" for line in predictions))
@@ -279,6 +259,8 @@ def main(argv: Sequence[str]) -> None:
     for name in (*shown, "at_decoding_limit"):
         if found[name] is not None:
             print(f"{name:16} {found[name]:.4g}")
+    for name, value in found["mix"].items():
+        print(f"{name.replace('_', ' '):24} {value:.4g}" if isinstance(value, float) else f"{name:24} {value}")
     print(folder / f"{part}.json")
 
 

@@ -496,13 +496,19 @@ USES = {  # each option of eval.py with those that it needs
     "num_samples": ["--input=-", "--sample", "--num_samples=1"],
     "nbest": ["--input=-", "--nbest=0"],
     "max_len": ["--input=-", "--max_len=200"],
+    "mix": ["--mix=other:0.5"],
+    "neighbours": ["--neighbours=dog"],
+    "analogy": ["--analogy=man:woman::boy"],
+    "analogies": ["--analogies"],
 }
 PARTS = {"split", "target", "source", "limit"}  # of an evaluation
 DRAWS = {"sample", "temperature", "top_k", "top_p", "seed", "num_samples"}
 LINES = {"input", "num_samples", "nbest", "max_len"}
 SEARCH = {"beam_size", "length_penalty"}
 EXCLUDING = [({"split"}, {"target", "source"}), (PARTS, LINES), ({"attention"}, LINES | DRAWS | SEARCH | {"limit"})]
-EXCLUDING += [(SEARCH, DRAWS)]
+EXCLUDING += [(SEARCH, DRAWS), ({"mix"}, LINES | {"attention"})]
+EXCLUDING += [({"neighbours", "analogy", "analogies"}, PARTS | LINES | DRAWS | SEARCH | {"attention", "mix"})]
+EXCLUDING += [({"neighbours"}, {"analogy", "analogies"}), ({"analogy"}, {"analogies"})]
 
 
 @pytest.mark.parametrize("one", USES)

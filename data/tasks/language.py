@@ -158,6 +158,12 @@ class Language(RunningText):
         """(N,) ids of the whole split, in the order of the text."""
         return self._encoded(split)
 
+    def same_tokens(self, other: "Language") -> bool:
+        """Whether the other task cuts every text into the same ids."""
+        ours, theirs = self._tokenizer, other._tokenizer
+        alike = type(ours) is type(theirs) and ours.state() == theirs.state()
+        return alike and self.lowercase == other.lowercase
+
     def num_tokens(self, split: str) -> int:
         """Weighted positions of an evaluation of the whole split."""
         return len(self._encoded(split))

@@ -25,6 +25,9 @@ DECODING: dict[str, tuple[float, float, float]] = {
 }
 """Options: (default, least, most)."""
 
+OF_EMBEDDINGS = ("neighbours", "analogy", "analogies")
+ELSE = ["split", "source", "target", "input", "attention", "limit", "mix", "sample", "beam_size", "length_penalty"]
+
 NEEDS = {"source": ["target"], "num_samples": ["input", "sample"], "nbest": ["input"], "max_len": ["input"]}
 NEEDS |= dict.fromkeys(("temperature", "top_k", "top_p", "seed"), ["sample"])
 WITHOUT = {
@@ -32,8 +35,15 @@ WITHOUT = {
     "input": ["target", "attention", "limit"],
     "attention": ["limit", "sample", "beam_size", "length_penalty"],
     "sample": ["beam_size", "length_penalty"],
+    "mix": ["input", "attention"],
 }
+WITHOUT |= {name: [*ELSE, *OF_EMBEDDINGS[at + 1 :]] for at, name in enumerate(OF_EMBEDDINGS)}
 """Which options would do nothing without others, and beside others."""
+
+OF_MIX = (
+    "mix with another run's probabilities, which count WEIGHT from 0 to 1 and this run's the rest; auto, or no WEIGHT, "
+    "takes the weight that is best on val"
+)
 
 LESS_MEMORY = (
     "lower --beam_size (1 is greedy), --num_samples or --max_len, or set JAX_PLATFORMS=cpu where the machine has more "
@@ -58,6 +68,10 @@ def parse(argv: Sequence[str], description: str = "") -> Asked:
     parser.add_argument("--target", help="reference lines; alone, the text that a language model is scored on")
     parser.add_argument("--input", help="translate these lines (a file, or - for standard input)")
     parser.add_argument("--attention", type=Path, help="folder for attention pictures of the split's first examples")
+    parser.add_argument("--mix", metavar="RUN[:WEIGHT]", help=OF_MIX)
+    parser.add_argument("--neighbours", metavar="WORD", help="the nearest words by the cosine of token embeddings")
+    parser.add_argument("--analogy", metavar="A:B::C", help="what is to C as B is to A, as in man:woman::boy")
+    parser.add_argument("--analogies", action="store_true", help="how many of fifty analogies of captions are answered")
     parser.add_argument("--limit", type=int, help="evaluate only the first so many, into SPLIT-firstN.json")
     parser.add_argument("--beam_size", type=int, help="1 is greedy (default: 5)")
     parser.add_argument("--length_penalty", type=float, help="exponent of ((5 + length) / 6) (default: 0.6)")

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-import eval
 import train
 from tests.training.runs import compiled_in_haste, config
+from training.evaluation import outputs
 from training.machine.watchdog import Watchdog, still
 
 
@@ -156,9 +156,9 @@ def test_a_start_and_a_decoded_line_that_take_long_say_so(tmp_path, monkeypatch,
     monkeypatch.setattr(train.data, "build", slow)
     with pytest.raises(ValueError, match="enough"):
         train.train(config("recall", "gru"), tmp_path / "run")
-    monkeypatch.setattr(eval, "source_batch", slow)
+    monkeypatch.setattr(outputs, "source_batch", slow)
     with pytest.raises(ValueError, match="enough"):
-        list(eval.translate(object(), None, ["one"], 7))
+        list(outputs.translate(object(), None, ["one"], 7))
     assert [line.split(":")[0] for line in told] == ["reading the data and building the model", "line 1"]
 
 
