@@ -5,19 +5,19 @@ and Ctrl-C let the step finish, and a second Ctrl-C does not wait. The exit stat
 number. If there is nothing to save, SIGTERM and SIGHUP end the process by themselves, with that same status.
 """
 
+# Before what takes time to import.
+from training.machine import at_once
+
+# isort: split
 import contextlib
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar
 
 from training.machine import last_words, lasting_streams, limits, xla_flags
-
-ROOT = Path(__file__).parents[2]
-PROGRAMS = ("train.py", "eval.py", "experiments", "benchmarks")
 
 Handler = Callable[[int, FrameType | None], Any] | int | None  # as `signal.signal` takes and returns it
 
@@ -98,15 +98,9 @@ def _is_child() -> bool:
     return there is not None and there.current_process().name != "MainProcess"
 
 
-def _is_program() -> bool:
-    """Whether this process is one of the project's programs, rather than a test or a notebook that imports them."""
-    file = Path(getattr(sys.modules["__main__"], "__file__", None) or "/").absolute()
-    return file.is_relative_to(ROOT) and file.relative_to(ROOT).parts[:1] in [(name,) for name in PROGRAMS]
-
-
 if _is_child():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-elif _is_program():
+elif at_once.is_program():
     signal.signal(signal.SIGINT, _end_at_once)
     last_words.install()
     lasting_streams.install()

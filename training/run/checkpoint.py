@@ -63,11 +63,15 @@ class Checkpoints:
 
     def __init__(self, folder: Path, keep: int | None):
         """Raises ValueError for a path whose checkpoints could not be read back."""
-        # Orbax looks for what it wrote by a pattern, to which brackets mean a choice; tensorstore turns \\ into /.
-        odd = [character for character in "[]\\" if character in str(folder.absolute())]
-        if odd and (keep is not None or "\\" in odd):
+        # Orbax looks for what it wrote by a pattern, to which brackets mean a choice; tensorstore turns \\ into / and
+        # reads UTF-8.
+        path = str(folder.absolute())
+        odd = [character for character in "[]\\" if character in path]
+        if path.encode(errors="replace").decode() != path:
+            odd.append("bytes that are no UTF-8")
+        if odd and (keep is not None or not {*odd} <= {*"[]"}):
             raise ValueError(
-                f"{folder.absolute()}: the path holds {' and '.join(odd)}, and checkpoints there cannot be read back; "
+                f"{path}: the path holds {' and '.join(odd)}, and checkpoints there cannot be read back; "
                 "give a folder without"
             )
         self.folder = folder

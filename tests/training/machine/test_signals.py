@@ -1,5 +1,6 @@
 """Being asked to end, and being left by whoever reads, at any moment: real processes."""
 
+import ast
 import errno
 import os
 import signal
@@ -51,6 +52,15 @@ def test_ctrl_c_while_a_run_starts_loses_nothing_and_is_one_line(tmp_path, libra
         assert "Traceback" not in " ".join(before)
         assert last.startswith("stopped at step ") and "the same command goes on from there" in last
         assert list((tmp_path / "runs" / "run" / "checkpoints").iterdir())
+
+
+def test_the_handler_stands_before_anything_that_takes_time_is_imported():
+    def imports(name):
+        tree = ast.parse((ROOT / "training" / "machine" / f"{name}.py").read_text())
+        return [ast.unparse(node) for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+
+    assert imports("signals")[0] == "from training.machine import at_once"
+    assert imports("at_once") == ["import os", "import signal", "import sys", "from types import FrameType"]
 
 
 PROGRAMS = {
