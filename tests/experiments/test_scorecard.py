@@ -201,7 +201,7 @@ def made(of: dict[str, dict[str, float]]):
 
 
 def test_ranks_agree_but_for_what_a_seed_cannot_tell():
-    ours = made({"recall": {"a": 0.11, "b": 0.13, "c": 0.5, "d": 1.0}, "adding": {"a": 0.1, "b": 0.9}})
+    ours = made({"recall": {"a": 0.13, "b": 0.14, "c": 0.5, "d": 1.0}, "adding": {"a": 0.1, "b": 0.9}})
     theirs = made({"recall": {"a": 0.14, "b": 0.13, "c": 0.7, "d": 0.99, "e": 1.0}, "adding": {"a": 0.1, "b": 0.9}})
     found = scores.agreement(ours, theirs)
     assert found["recall far"] == (pytest.approx(1.0), ["d", "c", "a", "b"])
