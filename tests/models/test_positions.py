@@ -213,16 +213,21 @@ def test_attention_with_trained_distances_is_the_plain_form_forward_and_backward
     assert all(np.abs(slope).max() > 1e-2 for slope in slopes[3:])
 
 
-@pytest.mark.parametrize("kind", POSITIONS)
-def test_a_shift_of_all_positions_changes_what_is_added_and_nothing_that_is_relative(kind, monkeypatch):
-    """Through encoder and decoder, with other positions than their masks have."""
+def transformer(kind):
+    """(graph, parameters of noise) of a Transformer of one layer over nine tokens."""
     config = models.configured("transformer")
     config.update(hidden_size=8, mlp_dim=8, num_heads=2, num_layers=1, positions=kind)
     spec = Spec("tokens", 9, 9, "tokens", 9, 5, 5, eos=2)
-    graph, params = nnx.split(models.build("transformer", config, spec, jax.random.key(0)))
+    graph, shapes = nnx.split(nnx.eval_shape(lambda: models.build("transformer", config, spec, jax.random.key(0))))
     rng = np.random.default_rng(0)
-    params = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32), params)
-    source, target = rng.integers(3, 9, (2, 5)), rng.integers(3, 9, (2, 5))
+    return graph, jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32), shapes)
+
+
+@pytest.mark.parametrize("kind", POSITIONS)
+def test_a_shift_of_all_positions_changes_what_is_added_and_nothing_that_is_relative(kind, monkeypatch):
+    """Through encoder and decoder, with other positions than their masks have."""
+    graph, params = transformer(kind)
+    source, target = np.random.default_rng(1).integers(3, 9, (2, 2, 5))
 
     @jax.jit
     def logits(by):
@@ -231,3 +236,31 @@ def test_a_shift_of_all_positions_changes_what_is_added_and_nothing_that_is_rela
 
     same = np.allclose(logits(0), logits(2), atol=1e-4)
     assert same == (kind not in ("sinusoidal", "learned"))
+
+
+@pytest.mark.parametrize("kind", POSITIONS)
+def test_padding_and_steps_after_a_prefix_change_nothing(kind):
+    """The contract's walk has one kind: here the source's padding stands on the right in two rows and on the left in
+    the same two, and prefixes are of one token and of two."""
+    graph, params = transformer(kind)
+    source, target = np.random.default_rng(1).integers(3, 9, (2, 2, 5))
+    right = np.arange(5) < np.array([[3], [2]])
+    source, mask = np.concatenate([source, np.roll(source, 2, axis=1)]), np.concatenate([right, np.roll(right, 2, 1)])
+    target, known_B = jnp.asarray(np.tile(target, (2, 1))), np.array([1, 2, 1, 2])
+
+    @jax.jit
+    def both(params):
+        model = nnx.merge(graph, params)
+        memory, state = model.start(source, mask, 3, prefix=target[:, :2], prefix_mask=np.arange(2) < known_B[:, None])
+
+        def step(state, t):
+            token_B = jnp.take_along_axis(target, (known_B + t)[:, None], axis=1)[:, 0]
+            return model.step(token_B, t, memory, state)[::-1]
+
+        return model(source, mask, target).logits, jax.lax.scan(step, state, jnp.arange(3))[1]
+
+    whole_BTV, stepped_TBV = both(params)
+    np.testing.assert_allclose(whole_BTV[:2], whole_BTV[2:], rtol=1e-5, atol=1e-4)
+    for row, known in enumerate(known_B):
+        np.testing.assert_allclose(stepped_TBV[:, row], whole_BTV[row, known : known + 3], rtol=1e-5, atol=1e-4)
+    assert np.abs(whole_BTV[0] - whole_BTV[1]).max() > 0.1

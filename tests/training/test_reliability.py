@@ -13,6 +13,8 @@ import pytest
 from tests.training.processes import command, rows, run, start, summary, write_text
 from tests.training.runs import here, trained
 from training.command import validate
+from training.machine import signals
+from training.run.ledger import Ledger
 
 
 @pytest.fixture(scope="module")
@@ -98,22 +100,39 @@ def test_another_seed_ends_with_other_parameters(undisturbed, text, capsys):
     assert summary(workdir)["params_sha256"] != summary(undisturbed)["params_sha256"]
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
-def test_a_stopped_run_saves_and_says_how_to_go_on(undisturbed, text, number, status):
-    """An unfinished run has a status that ends a shell's loop and keeps `train && eval` from going on."""
-    workdir = sibling(undisturbed, f"stopped{status}")
-    process = start(command(workdir, text))
-    wait_until(lambda: any(step >= 4 for step in steps_done(workdir)), process)
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == status, output
+def assert_stopped(workdir, output):
     assert "the same command goes on" in output
     assert not (workdir / "summary.json").exists()
     saved = max(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit())
     assert f"stopped at step {saved} as asked" in output
-    if number == signal.SIGTERM:  # what is saved goes on, whoever asked
-        trained(command(workdir, text))
-        assert summary(workdir)["params_sha256"] == summary(undisturbed)["params_sha256"]
+
+
+def test_a_stopped_run_saves_and_says_how_to_go_on(undisturbed, text):
+    """An unfinished run has a status that ends a shell's loop and keeps `train && eval` from going on."""
+    workdir = sibling(undisturbed, "stopped")
+    process = start(command(workdir, text))
+    wait_until(lambda: any(step >= 4 for step in steps_done(workdir)), process)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 143, output
+    assert_stopped(workdir, output)
+    trained(command(workdir, text))  # what is saved goes on, whoever asked
+    assert summary(workdir)["params_sha256"] == summary(undisturbed)["params_sha256"]
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
+def test_other_signals_stop_a_run_in_the_same_way(undisturbed, text, capsys, monkeypatch, number, status):
+    """In this process, which sends itself the signal as it writes its first row."""
+    workdir, row = sibling(undisturbed, f"stopped{status}"), Ledger.row
+
+    def asked(ledger, *given, **more):
+        signal.raise_signal(number)
+        return row(ledger, *given, **more)
+
+    monkeypatch.setattr(Ledger, "row", asked)
+    monkeypatch.setattr(signals.StopRequest, "received", None)
+    assert_stopped(workdir, here(command(workdir, text), capsys, status))
+    assert len(steps_done(workdir)) == 1
 
 
 def test_broken_checkpoint_gives_way_to_the_one_before(undisturbed, killed, text):
