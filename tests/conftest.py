@@ -5,6 +5,7 @@ tests that train or compile for many seconds carry the mark `slow`. `make test-f
 contract of all but two architectures; `pytest tests/models -k NAME` has that of any one.
 """
 
+import gc
 import os
 import signal
 import tempfile
@@ -40,6 +41,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)
+
+# Python looks for cycles after every 700 objects, of which tracing makes millions: a tenth of what tests cost.
+gc.set_threshold(50_000, 10, 10)
 
 TESTS = Path(__file__).parent
 PROCESSES = (  # files and folders most of whose tests start a process, a browser or a cluster
@@ -105,6 +109,10 @@ def one_context_lowers_every_program() -> None:
 
     context = mlir.make_ir_context()
     mlir.make_ir_context = lambda: context
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # modules and tests stay, and need no more looking at
 
 
 def pytest_unconfigure() -> None:
