@@ -103,13 +103,12 @@ def references(**shape: Any) -> tuple[list[dict[str, Any]], str]:
 
 
 def write(asked: Screening, rows: DataFrame, notes: list[str], folder: Path, command: str) -> list[Path]:
-    """Writes table, card, figure and page. Returns what to look at."""
+    """Writes card, figure and page. Returns what to look at."""
     from experiments.analysis import charts
 
     there = set(rows["part"]) | set(rows["architecture"])
     card = scores.card(rows, [*asked.labels, *(name for name in REFERENCES if name in there)], results.SECONDS)
     shown = scores.words(card)
-    publish.write_table(rows, folder)
     charts.save(scores.figure(card, scores.looks(asked.labels, FAMILIES)), folder)
     whole_file.write_text(folder / "commands.sh", f"#!/bin/sh\n{command}\n")
     whole_file.write_text(folder / "scorecard.csv", table.of_rows(shown).to_csv(index=False, lineterminator="\n"))
@@ -171,10 +170,12 @@ def main(argv: Sequence[str]) -> int:
             return 0
         mine = [row for study in studies for row in study.table()[1].to_dict("records")]
         if mine:
+            publish.write_table(table.of_rows(mine), folders.results)
             beside, said = references(**shape)
-            notes = [*notes_on(asked, table.of_rows(mine), options), *filter(None, [said])]
+            rows = table.of_rows([*mine, *beside])
+            notes = [*notes_on(asked, rows, options), *filter(None, [said])]
             command = shlex.join(["python", "-m", "experiments.scorecard", *argv])
-            print(*write(asked, table.of_rows([*mine, *beside]), notes, folders.results, command), sep="\n")
+            print(*write(asked, rows, notes, folders.results, command), sep="\n")
         return max(sitting.close(study, outcome) for study, outcome in ended)
 
 

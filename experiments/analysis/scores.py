@@ -99,7 +99,7 @@ def figure(card: Card, looks: Mapping[str, Look]) -> Sequence[LayerChart]:
     panels = []
     if shown := cells([score.title for score in share]):
         order = [score.title for score in share if score.title in {cell.x for cell in shown}]
-        axes = charts.Axes("Accuracy", "", "accuracy; crosses: chance", y_domain=(-0.02, 1.02))
+        axes = charts.Axes("Accuracy", "", "accuracy; dashed: chance", y_domain=(-0.02, 1.02))
         chance = {score.title: score.chance for score in share if score.title in order}
         panels.append(charts.points(shown, looks, axes, order=order, beside=True) + charts.line(chance, CHANCE))
     for title in ("bits per byte", *list(SPEEDS)[:3]):

@@ -44,16 +44,16 @@ def _examples(val: int, test: int) -> dict[str, int]:
 
 
 TASKS = {
-    "recall": Task(1500, FAST, {"data.source_length": 40, **_examples(512, 1024)}, (BY_DISTANCE,)),
+    "recall": Task(1000, FAST, {"data.source_length": 40, **_examples(512, 1024)}, (BY_DISTANCE,)),
     "selective_copying": Task(
-        1500, FAST, {"data.num_kept": 6, "data.num_blanks": 34, **_examples(512, 1024)}, (BY_DISTANCE,)
+        1000, FAST, {"data.num_kept": 6, "data.num_blanks": 34, **_examples(512, 1024)}, (BY_DISTANCE,)
     ),
-    "adding": Task(2000, FAST, {"data.length": 40, **_examples(1024, 2048)}, (BY_DISTANCE,)),
+    "adding": Task(1200, FAST, {"data.length": 40, **_examples(1024, 2048)}, (BY_DISTANCE,)),
     "induction_heads": Task(
-        1500, FAST, {"data.length": 32, "data.long_length": 128, **_examples(1024, 1024)}, (BY_DISTANCE, BEYOND)
+        800, FAST, {"data.length": 32, "data.long_length": 128, **_examples(1024, 1024)}, (BY_DISTANCE, BEYOND)
     ),
-    "parity": Task(2500, CAREFUL, {"data.long_length": 60, **_examples(1024, 1024)}, (BEYOND,)),
-    TEXT: Task(1000, FAST, {"data.tokenizer.name": "byte", "data.length": 64, "keep_pages": False}),
+    "parity": Task(1000, CAREFUL, {"data.long_length": 60, **_examples(1024, 1024)}, (BEYOND,)),
+    TEXT: Task(800, FAST, {"data.tokenizer.name": "byte", "data.length": 64, "keep_pages": False}),
 }
 REVERSED = 64  # symbols that are read and given back, where speed is measured
 SECONDS = 2.0  # of each program there
@@ -126,10 +126,9 @@ class Screening(Unclaimed):
         shared: dict[str, Any] = {"batch_size": 32, "eval_examples": 0, **TASKS[task].values, "steps": steps}
         shared |= {"every.eval": -(-steps // EVALUATIONS), "schedule.warmup_steps": min(100, steps // 10)}
         shared |= _sized(where, self._given, self._values[task])
-        axes: dict[str, str | float] = {"architecture": label, "task": task}
-        probes = TASKS[task].probes
+        axes: dict[str, str | int | float] = {"architecture": label, "task": task}
         return [
-            Run(where, {**axes, "rate": rate}, seed=seed, overrides={**shared, RATE: rate}, probes=probes)
+            Run(where, {**axes, "rate": rate}, seed=seed, overrides={**shared, RATE: rate}, probes=TASKS[task].probes)
             for rate in TASKS[task].rates
             for seed in self._seeds
         ]
