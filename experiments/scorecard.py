@@ -93,13 +93,15 @@ def no_text(folder: str) -> str:
 
 
 def references(**shape: Any) -> tuple[list[dict[str, Any]], str]:
-    """(the committed rows of the references that had the same tasks and steps, what to say if there are none)."""
+    """(the committed rows of the references that had the same tasks and steps, what to say of those that had not)."""
     of = Screening([*REFERENCES.values()], **shape)
     _, rows = Study(of, NAME, SCORES, Folders(COMMITTED, COMMITTED, COMMITTED), text=shape["text"]).table()
-    if not len(rows):
-        return [], f"The committed GRU and Transformer had other steps (those of --minutes={MINUTES:g}): not compared."
+    found = set(rows["architecture"]) if len(rows) else set()
+    said = [
+        f"{name}: no committed runs with these tasks and steps." for name in REFERENCES if REFERENCES[name] not in found
+    ]
     name_of = {model: name for name, model in REFERENCES.items()}
-    return rows.assign(architecture=rows["architecture"].map(name_of)).to_dict("records"), ""
+    return [row | {"architecture": name_of[row["architecture"]]} for row in rows.to_dict("records")], " ".join(said)
 
 
 def write(asked: Screening, rows: DataFrame, notes: list[str], folder: Path, command: str) -> list[Path]:

@@ -83,7 +83,13 @@ def test_a_card_shows_the_better_rate_chance_and_speeds_in_turn(tmp_path, scored
     assert rows["gru_decoder"]["bits per byte"] == "–" and rows["gru_decoder"]["minutes"] == "10.0"
     assert rows["GRU"]["training tokens/s"] == "2,000" and rows["Transformer"]["decoding µs"] == "2,000"
     said = capsys.readouterr().out
-    for words in ("One seed: a screening", "0.1 times those", "had other steps", NO_TEXT, "on 1 x abacus"):
+    for words in (
+        "One seed: a screening",
+        "0.1 times those",
+        "GRU: no committed runs with these tasks and steps.",
+        NO_TEXT,
+        "on 1 x abacus",
+    ):
         assert words in said
     (folder,) = tmp_path.glob("results-*")
     assert {path.name for path in folder.iterdir()} == {
