@@ -87,7 +87,7 @@ class Screening(Unclaimed):
         self._runs: dict[str, list[Run]] = {SCORES: [], SPEED: []}
         for name in architectures:
             choices.check("architecture", name, models.MODELS)
-            if getattr(models.MODELS[name], "counted", False):
+            if models.MODELS[name].counted:
                 raise ValueError(f"{name} is trained by counting, and a scorecard is of gradients; leave it out")
             label = " ".join([name, *(f"{key.removeprefix('model.')}={value}" for key, value in self._given.items())])
             self.labels.append(label)
