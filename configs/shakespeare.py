@@ -10,7 +10,7 @@ FOLDER holds input.txt or input.txt.gz; any other text is trained on with --conf
 The first 90 % are for training, the rest for validation, as in nanoGPT, whose small CPU setting reaches 1.88.
 
 Expected, in bits per byte of val (`eval.py`), in windows of 128 characters as they are here:
-  ngram, --config.model.order=1 to 6   4.83, 3.58, 2.95, 2.51, 2.29, 2.23; counted in 1 to 14 s
+  ngram, --config.model.order=1 to 6   4.83, 3.58, 2.95, 2.51, 2.29, 2.23; counted in 2 s at most
 The neural models have not been measured here; nanoGPT's 1.88 nats are 2.71 bits.
 """
 

@@ -32,7 +32,7 @@ def main() -> None:
     for name, architecture in models.MODELS.items():
         if getattr(architecture, "pattern", ()):
             continue  # `decoder` has a layer of each mixer
-        sources = ("none", "features", "tokens")[architecture.needs_source :]
+        sources: Any = ("none", "features", "tokens")[architecture.needs_source :]
         for source in sources if architecture.takes_source else ("none",):
             whole = source == "tokens"  # what follows the source's embedding is the same for the others
             size = {"tokens": V, "features": 3, "none": 0}[source]

@@ -51,11 +51,12 @@ def mixed(given: str, run: Restored) -> Mixed:
         other = restore(folder)
     except FileNotFoundError as error:
         raise FileNotFoundError(str(error).replace("--workdir", "--mix")) from None
-    for one in (run, other):
-        if not isinstance(one.task, Language):
-            name = one.config.model.name
-            raise ValueError(f"--mix = {given}: {name} on {one.config.task} is no language model; mix two that are")
-    if not run.task.same_tokens(other.task):
+    ours, theirs = run.task, other.task
+    if not isinstance(ours, Language) or not isinstance(theirs, Language):
+        one = other if isinstance(ours, Language) else run
+        name = one.config.model.name
+        raise ValueError(f"--mix = {given}: {name} on {one.config.task} is no language model; mix two that are")
+    if not ours.same_tokens(theirs):
         told = [f"{one.config.data.tokenizer.name}, {one.task.spec.target_size} tokens" for one in (other, run)]
         raise ValueError(
             f"--mix = {given}: its tokenizer ({told[0]}) is not this run's ({told[1]}), or learned from another text; "
