@@ -33,7 +33,9 @@ def main() -> None:
         if getattr(architecture, "pattern", ()):
             continue  # `decoder` has a layer of each mixer
         sources: Any = ("none", "features", "tokens")[architecture.needs_source :]
-        for source in sources if architecture.takes_source else ("none",):
+        if not architecture.takes_source:
+            sources = ("none",)
+        for source in sources:
             whole = source == "tokens"  # what follows the source's embedding is the same for the others
             size = {"tokens": V, "features": 3, "none": 0}[source]
             length = 0 if source == "none" else S
