@@ -31,7 +31,7 @@ class Score(NamedTuple):
 
 
 SCORES = (
-    Score("recall", "recall far", "far", 1 / 8),
+    Score("recall", "recall far", "far", 1 / 4),
     Score("selective_copying", "copying far", "far", 1 / 14),
     Score("adding", "adding far", "far", ADDING_CHANCE),
     Score("induction_heads", "induction far", "far", 1 / 15),
