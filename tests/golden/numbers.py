@@ -5,7 +5,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -77,8 +76,8 @@ def used() -> dict[str, dict[str, set[str]]]:
     return found
 
 
-def _unsized(where: str, overrides: Mapping[str, Any], *_: Any, **__: Any) -> SimpleNamespace:
-    return SimpleNamespace(overrides=dict(overrides))
+def _unsized(where: str, overrides: Mapping[str, Any], *_: Any, **__: Any) -> dict[str, Any]:
+    return {}
 
 
 def advice(kind: str, name: str) -> str:

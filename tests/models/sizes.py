@@ -192,12 +192,13 @@ MIXER_SIZES: dict[str, Callable[[Any], int]] = {
 }
 
 
-def mixer_stack(config, pattern: str, N: int, sides: int = 1, cross: int = 0) -> int:
+def mixer_stack(config, pattern: str, N: int, sides: int = 1, cross: bool = False) -> int:
     """Where both sides are seen, what is not attention is two, if so configured."""
     names = [pattern.split(",")[number % len(pattern.split(","))] for number in range(config.num_layers)]
     twice = 2 if sides == 2 and config.bidirectional else 1
     mixers = sum(MIXER_SIZES[name](config) * (1 if name == "attention" else twice) for name in names)
-    blocks = mixers + len(names) * (mlp(config) + 2 * norm(config) + cross * (attention(config) + norm(config)))
+    crossing = attention(config) + norm(config) if cross else 0
+    blocks = mixers + len(names) * (mlp(config) + 2 * norm(config) + crossing)
     acts = config.positions == "learned" or any(name.endswith("attention") for name in names)  # on scores, if at all
     return blocks + (table(config, N, sides) if acts else 0) + last_norm(config)
 
@@ -211,7 +212,7 @@ def decoder(config, spec) -> int:
 def two_mixer_stacks(config, spec) -> int:
     D = config.hidden_size
     encoder = mixer_stack(config, config.encoder_mixers, spec.max_source_length, sides=2)
-    decoder = mixer_stack(config, config.decoder_mixers, spec.max_target_length, cross=1)
+    decoder = mixer_stack(config, config.decoder_mixers, spec.max_target_length, cross=True)
     return inputs(config, spec, D) + encoder + decoder + head(config, spec, D, D)
 
 

@@ -42,12 +42,13 @@ def test_a_widened_product_keeps_its_sum_wide_and_its_gradients_narrow():
 STATES_IN_FLOAT32 = {"linear_attention_decoder", "delta_net_decoder", "mlstm_decoder"}  # and the keys that fill them
 
 
-@pytest.mark.parametrize("name", contract.NAMES)
+@pytest.mark.parametrize("name", contract.TRAINED)
 def test_bfloat16_architectures_multiply_bfloat16_matrices_forward_and_backward(name):
     """All but products with a vector, the additive score's v, and within heads those with a state in float32."""
-    graph, params = contract.abstract(name, "tokens", dtype="bfloat16")
+    kind = "aligned" if name in contract.READERS else "tokens"
+    graph, params = contract.abstract(name, kind, dtype="bfloat16")
     step = jax.grad(lambda params, batch: contract.loss_of(graph, params, None, batch)[0])
-    products = list(products_of(jax.make_jaxpr(step)(params, contract.batch("tokens")).jaxpr))
+    products = list(products_of(jax.make_jaxpr(step)(params, contract.batch(kind)).jaxpr))
     assert len(products) >= 3  # the output layer's, and its two gradients
     wide = [p for p in products if {str(v.aval.dtype) for v in p.invars} != {"bfloat16"}]
     if name in STATES_IN_FLOAT32:  # (batch, heads, ...), where projections have two axes or (batch, time, width)

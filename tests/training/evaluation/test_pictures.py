@@ -78,7 +78,8 @@ def figures(monkeypatch):
 def test_attention_is_found_where_there_is_any(name):
     spec = PAIRS if "sequence" in models.MODELS[name].layouts else TAGS
     names, kind = attention_names(build(name, spec)), name.removeprefix("linear_attention")  # which forms no weights
-    assert bool(names) == (name == "decoder" or "attention" in kind or "transformer" in kind)
+    attends = name in ("decoder", "encoder_decoder", "conv") or "attention" in kind or "transformer" in kind
+    assert bool(names) == attends
     if name == "transformer":
         assert names and all("cross_attention" in tap for tap in names)  # it shows where the translation comes from
 
