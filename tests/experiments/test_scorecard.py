@@ -75,7 +75,7 @@ def test_a_card_shows_the_better_rate_chance_and_speeds_in_turn(tmp_path, scored
     argv = ["gru_decoder", "lstm_decoder", f"--runs={tmp_path}", "--minutes=2"]
     assert scorecard.main(argv) == 0
     assert len(scored.seen) == 2 * (2 * (len(TASKS) - 1) + 1)  # two rates a task, no text, and one run of speed
-    assert {spec.config["steps"] for spec in scored.seen} == {1, 80, 100, 120}  # a tenth, and a speed's one
+    assert {spec.config["steps"] for spec in scored.seen} == {1, 80, 100, 120, 150}  # a tenth, and a speed's one
     rows = shown(tmp_path)
     assert list(rows) == ["gru_decoder", "lstm_decoder", "GRU", "Transformer", "chance"]
     assert rows["lstm_decoder"]["recall far"] == "0.90" and rows["gru_decoder"]["parity beyond"] == "0.50"
