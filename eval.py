@@ -202,7 +202,7 @@ def main(argv: Sequence[str]) -> None:
         flag, file = next(((f, v) for f in ("source", "target", "input") if (v := getattr(options, f))), ("", ""))
         if file:
             if not isinstance(run.task, Text):
-                raise ValueError(f"--{flag} = {file}: {run.config.task} is not text; use --split")
+                raise ValueError(f"--{flag} = {file}: {run.config.task} makes its own examples; use --split")
             if options.target:
                 split = add_split(run.task, options.source, options.target)
             if options.input:

@@ -463,8 +463,8 @@ def test_real_answers_have_no_perplexity(folder):
         ("language", ["--beam_size=2"], "--beam_size: nothing is decoded here; leave it out"),
         ("recall", ["--data_dir=."], "--data_dir = .: recall reads no files; leave it out"),
         ("recall", ["--split=train"], "never ends"),
-        ("recall", ["--input=-"], "--input = -: recall is not text"),
-        ("recall", ["--source=a", "--target=b"], "--source = a: recall is not text"),
+        ("recall", ["--input=-"], "--input = -: recall makes its own examples"),
+        ("recall", ["--source=a", "--target=b"], "--source = a: recall makes its own examples"),
     ],
 )
 def test_mistakes_end_in_one_line(request, capsys, run, words, said):
