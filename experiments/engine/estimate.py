@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 import data
 import models
-from experiments.engine.results import PUBLISHED, Record
+from experiments.engine.results import PUBLISHED, SECONDS, Record
 from experiments.engine.schedule import Due
 from experiments.engine.statement import ROOT
 from models import flops
@@ -64,6 +64,7 @@ class Rate(NamedTuple):
     model: str
     work: float  # FLOPs of a step
     speed: float  # FLOP/s
+    rest: float = 0.0  # seconds of compiling, evaluating, saving and probing
 
 
 @functools.cache
@@ -72,24 +73,26 @@ def committed() -> tuple[Rate, ...]:
     from pyarrow import parquet
 
     found: list[Rate] = []
-    key, measures = ["run", "seed", "role", "config"], ["training_seconds", "flops_per_token", "tokens_seen"]
-    wanted = [("probe", "==", "run"), ("measure", "in", measures)]
+    key, needed = ["run", "seed", "role", "config"], ["training_seconds", "flops_per_token", "tokens_seen"]
+    wanted = [("probe", "==", "run"), ("measure", "in", {*needed, *SECONDS})]
     for path in sorted((ROOT / PUBLISHED).glob("*/*/table.parquet")):
         rows = parquet.read_table(path, columns=[*key, "measure", "value"], filters=wanted).to_pandas()
-        for (*_, text), run in rows.pivot_table("value", key, "measure").dropna().iterrows():
-            if run["training_seconds"] >= LEAST_SECONDS:
+        for (*_, text), run in rows.pivot_table("value", key, "measure").dropna(subset=needed).iterrows():
+            if (trained := run["training_seconds"]) >= LEAST_SECONDS:
                 config, work = json.loads(text), (1 + BACKWARD) * run["flops_per_token"] * run["tokens_seen"]
-                found.append(Rate(config["model.name"], work / config["steps"], work / run["training_seconds"]))
+                rest = run.reindex(SECONDS).sum() - trained
+                found.append(Rate(config["model.name"], work / config["steps"], work / trained, rest))
     return tuple(found)
 
 
-def assumed_speed(model: str, work: float, recorded: Sequence[Rate] = ()) -> float:
-    """FLOP/s of training steps of so many FLOPs: the median of the recorded runs, or else the committed ones, whose
-    steps are nearest in work, of this kind of architecture where there are any."""
+def assumed(model: str, work: float, recorded: Sequence[Rate] = ()) -> tuple[float, float]:
+    """(FLOP/s of training steps of so many FLOPs, seconds of the rest): medians of the recorded runs, or else the
+    committed ones, whose steps are nearest in work, of this kind of architecture where there are any."""
     kind, known = model.partition("_")[0], recorded or committed()
     alike = [rate for rate in known if rate.model.partition("_")[0] == kind] or known
     nearest = sorted(alike, key=lambda rate: abs(math.log(rate.work / work)))[:NEAREST]
-    return statistics.median([rate.speed for rate in nearest] or [ASSUMED])
+    medians = [statistics.median(values) for values in zip(*((rate.speed, rate.rest) for rate in nearest), strict=True)]
+    return (medians[0], medians[1]) if medians else (ASSUMED, 0.0)
 
 
 class Clock:
@@ -130,7 +133,8 @@ class Clock:
         if known := self._steps.get((due.key.name, due.role)) or self._steps.get((due.key.name, "")):
             return statistics.median(known) * due.config.steps + rest
         work = cost(due.config).flops
-        return work / assumed_speed(due.config.model.name, work / due.config.steps, self._rates) + rest
+        speed, besides = assumed(due.config.model.name, work / due.config.steps, self._rates)
+        return work / speed + (rest if self._rest else besides)
 
     def total(self, runs: Iterable[Due]) -> float:
         return sum(map(self.seconds, runs))

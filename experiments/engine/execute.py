@@ -31,6 +31,7 @@ def execute(study: Study, executor: Executor, *, budget: float = 0.0) -> Outcome
             while True:
                 if not stopped and (stop.requested or time.monotonic() > deadline):
                     stopped = "stopped as asked" if stop.requested else "the budget is spent"
+                    bar.end()  # what is left to do is not what is waited for now
                     bar.say(f"{stopped}; {executor.stop()}")
                     remind = time.monotonic() + SILENT
                 if sitting.news(ended, stopped):
@@ -92,7 +93,8 @@ class _Sitting:
 
     def show(self) -> None:
         """Moves the bar, also by the steps of running jobs."""
-        done = sum(last_step(spec.rows.parent) / spec.config["steps"] for spec in self._running())
+        running = [spec for spec in self._running() if spec.workdir not in self._told]
+        done = sum(last_step(spec.rows.parent) / spec.config["steps"] for spec in running)
         part = min(1.0, done / max(self._left, 1)) * self._seconds
         runs = len(self._told) + self._left
         self._bar.show(len(self._told), runs, self._worked + part, self._seconds - part, self._executor.slots)

@@ -7,6 +7,7 @@ from typing import Any
 from training.run import metrics_file
 
 TAIL = 4096  # bytes of metrics.jsonl that hold its last line
+ROOM = "   "  # at the end of the line for the ^C that a terminal writes there; wrapped, it would leave the bar behind
 
 
 class Progress:
@@ -22,11 +23,15 @@ class Progress:
 
             columns = ("{task.description}", progress.BarColumn(), progress.TaskProgressColumn(), "{task.fields[left]}")
             self._bar = progress.Progress(*columns, console=Console(stderr=True), transient=True)
-            self._task = self._bar.add_task("", total=1.0, left="")
+            self._task = self._bar.add_task("starting", total=1.0, left="")
             self._bar.start()
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Takes the bar away; `say` goes on."""
         if self._bar:
             self._bar.stop()
 
@@ -39,7 +44,7 @@ class Progress:
     def show(self, done: int, runs: int, worked: float, left: float, slots: int) -> None:
         """`worked` and `left` are seconds if one run is done at a time."""
         if self._bar:
-            told = {"description": f"{done} of {runs} runs", "left": f"about {duration(left / slots)} left"}
+            told = {"description": f"{done} of {runs} runs", "left": f"about {duration(left / slots)} left{ROOM}"}
             self._bar.update(self._task, completed=worked, total=max(worked + left, 1e-9), **told)
 
 

@@ -46,16 +46,17 @@ def test_a_cell_takes_what_its_seeds_took():
 def test_a_first_run_takes_what_committed_ones_of_its_kind_and_size_did(monkeypatch):
     (first, _) = due("a", "gru")
     work = estimate.cost(first.config).flops / first.config.steps
-    assert estimate.Clock().seconds(first) == estimate.cost(first.config).flops / estimate.assumed_speed("gru", work)
+    speed, rest = estimate.assumed("gru", work)
+    assert estimate.Clock().seconds(first) == estimate.cost(first.config).flops / speed + rest and 1 < rest < 60
     assert "by committed runs of such architectures" in estimate.Clock().basis
-    alike = [estimate.Rate("gru_decoder", work * times, speed) for times, speed in ((0.9, 7.0), (1.2, 9.0), (1.0, 8.0))]
+    alike = [estimate.Rate("gru_decoder", work * n, s, s / 2) for n, s in ((0.9, 7.0), (1.2, 9.0), (1.0, 8.0))]
     others = [estimate.Rate("gru", 100 * work, 2e6)] * 9 + [estimate.Rate("transformer", work, 1e6)] * 9
     monkeypatch.setattr(estimate, "NEAREST", 3)
     monkeypatch.setattr(estimate, "committed", lambda: (*others, *alike))
-    assert estimate.assumed_speed("gru_attention", work) == 8.0
-    assert estimate.assumed_speed("lstm", 100 * work) == 2e6
+    assert estimate.assumed("gru_attention", work) == (8.0, 4.0)
+    assert estimate.assumed("lstm", 100 * work) == (2e6, 0.0)
     monkeypatch.setattr(estimate, "committed", lambda: ())
-    assert estimate.assumed_speed("gru", work) == estimate.ASSUMED
+    assert estimate.assumed("gru", work) == (estimate.ASSUMED, 0.0)
 
 
 def test_the_committed_tables_tell_of_every_kind():
