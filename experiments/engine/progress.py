@@ -7,7 +7,7 @@ from typing import Any
 from training.run import metrics_file
 
 TAIL = 4096  # bytes of metrics.jsonl that hold its last line
-ROOM = "   "  # at the end of the line for the ^C that a terminal writes there; wrapped, it would leave the bar behind
+WIDTH = 20  # characters of the bar: a line that fills the terminal is wrapped by its ^C, and stays behind
 
 
 class Progress:
@@ -21,7 +21,12 @@ class Progress:
             from rich import progress
             from rich.console import Console
 
-            columns = ("{task.description}", progress.BarColumn(), progress.TaskProgressColumn(), "{task.fields[left]}")
+            columns = (
+                "{task.description}",
+                progress.BarColumn(WIDTH),
+                progress.TaskProgressColumn(),
+                "{task.fields[left]}",
+            )
             self._bar = progress.Progress(*columns, console=Console(stderr=True), transient=True)
             self._task = self._bar.add_task("starting", total=1.0, left="")
             self._bar.start()
@@ -44,7 +49,7 @@ class Progress:
     def show(self, done: int, runs: int, worked: float, left: float, slots: int) -> None:
         """`worked` and `left` are seconds if one run is done at a time."""
         if self._bar:
-            told = {"description": f"{done} of {runs} runs", "left": f"about {duration(left / slots)} left{ROOM}"}
+            told = {"description": f"{done} of {runs} runs", "left": f"about {duration(left / slots)} left"}
             self._bar.update(self._task, completed=worked, total=max(worked + left, 1e-9), **told)
 
 
