@@ -3,7 +3,7 @@
     python -m experiments.run throughput --scale=cpu
 
 Decoder-only systems of one budget of parameters on one batch, measured in one process and in turn (the probe
-`throughput`); the repeats, each in a process of its own, take the place of seeds. Training: tokens a second over
+`throughput`); the repeats, each in a process of its own, take the place of seeds. Training: tokens per second over
 length, batch and size. Decoding: what one more token costs after so many have been read, without the reading.
 
 RNN back-ends. `scan`: ours, all steps in one compiled loop. `cuDNN`: a layer in one call, for the LSTM, on a GPU.
@@ -52,7 +52,7 @@ PREDICTION = (
     "the same after 16 and after 2,048 tokens, a Transformer at least 1.5 times as much, and more than the GRU."
 )
 THRESHOLDS = {
-    "tens": 1.0,  # powers of ten of the ratio of tokens a second: ten times
+    "tens": 1.0,  # powers of ten of the ratio of tokens per second: ten times
     "faster": 0.04,  # that count as faster at all: 1.1 times
     "flat": 0.08,  # within which a cost stays the same: 1.2 times
     "rising": 0.18,  # by which it rises: 1.5 times
@@ -166,7 +166,7 @@ def _sized(system: System, budget: int, scale: str) -> dict[str, Any]:
 
 
 class Rates:
-    """Powers of ten of the median tokens a second, by repeat, of each cell and system."""
+    """Powers of ten of the median tokens per second, by repeat, of each cell and system."""
 
     def __init__(self, table: DataFrame):
         rows = table[table["measure"] == table["phase"] + "_tokens_per_second"]
@@ -181,7 +181,7 @@ class Rates:
         return self._found.get((cell, system), self._none)
 
     def over(self, cell: Cell, system: str, transformer: str = TRANSFORMER) -> Series:
-        """Powers of ten by which the Transformer gives more tokens a second, by repeat."""
+        """Powers of ten by which the Transformer gives more tokens per second, by repeat."""
         return paired(self(cell, transformer), self(cell, system))
 
     def series(self, phase: str) -> list[tuple[str, list[Cell]]]:
@@ -258,7 +258,7 @@ def verdict(table: DataFrame) -> Sequence[Finding]:
     return [
         judge.larger(
             "C4, long",
-            "At the longest length a Transformer trains at ten times the tokens a second of a compiled RNN, or more "
+            "At the longest length a Transformer trains at ten times the tokens per second of a compiled RNN, or more "
             f"{POWERS}.",
             ratios(-1, scanned),
             least=THRESHOLDS["tens"],
@@ -301,7 +301,7 @@ def verdict(table: DataFrame) -> Sequence[Finding]:
         ),
         judge.larger(
             "C20, decoding",
-            f"After the longest context an RNN decodes more tokens a second than a Transformer {POWERS}.",
+            f"After the longest context an RNN decodes more tokens per second than a Transformer {POWERS}.",
             won,
             least=THRESHOLDS["faster"],
         ),
