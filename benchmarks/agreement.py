@@ -1,5 +1,7 @@
 """Loss and gradient of every architecture on this machine's device against its CPU's, in float32 and in bfloat16."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -54,18 +56,27 @@ class Agreement(Comparison):
     """The check before measurements on a GPU: if something disagrees, nothing is measured."""
 
     def measure(self) -> dict[str, Any]:
-        rows, failed = [], {}
-        for ours in self.contenders:
-            cudnn = "model.backend" in ours.values  # which has float32 alone
-            expected = compute(ours.but("on the CPU", **({"model__backend": "scan"} if cudnn else {})), "cpu")
-            for dtype in ("float32",) if cudnn else BOUNDS:
-                name = f"{ours.name} {dtype}"
-                try:
-                    here = compute(ours.but(name, model__dtype=dtype))
-                    rows.append({"program": name, "besides": compare(here, expected, dtype)})
-                except (RuntimeError, ValueError) as error:
-                    failed[name] = str(error)
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # compiling takes most of the time
+            found = list(pool.map(against_cpu, self.contenders))
+        rows = [
+            {"program": name, "besides": said} for one in found for name, said in one.items() if isinstance(said, dict)
+        ]
+        failed = {name: said for one in found for name, said in one.items() if isinstance(said, str)}
         return {"unit": self.unit, "programs": rows, "failed": failed}
+
+
+def against_cpu(ours: Contender) -> dict[str, dict[str, float] | str]:
+    """What `compare` says of one architecture in each dtype, by name; or why it failed."""
+    cudnn = "model.backend" in ours.values  # which has float32 alone
+    expected = compute(ours.but("on the CPU", **({"model__backend": "scan"} if cudnn else {})), "cpu")
+    found: dict[str, dict[str, float] | str] = {}
+    for dtype in ("float32",) if cudnn else BOUNDS:
+        name = f"{ours.name} {dtype}"
+        try:
+            found[name] = compare(compute(ours.but(name, model__dtype=dtype)), expected, dtype)
+        except (RuntimeError, ValueError) as error:
+            found[name] = str(error)
+    return found
 
 
 def agreement() -> Agreement:

@@ -72,7 +72,8 @@ class Running(Timed):
         self.contender = contender
         self.said: dict[str, float] = {}  # of itself
         self.answers: list[dict[str, float]] = []  # to each turn so far
-        name, variables = contender.program, os.environ | {"PYTHONPATH": str(ROOT)}
+        paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        name, variables = contender.program, os.environ | {"PYTHONPATH": paths}
         if name in WITH_TORCH and contender.setting == "tuned":
             variables |= {f"MALLOC_{key}": str(value) for key, value in KEEP_PAGES.items()}
         words = [PEERS_PYTHON if name in WITH_TORCH else sys.executable, "-m", "benchmarks.protocol"]
