@@ -17,12 +17,12 @@ from jax.core import ShapedArray
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
 from models.contract import Architecture, Spec
-from models.tiled_attention import untiled
+from models.countable import countable
 
 
 def count(function: Callable, *args: Any) -> int:
     """FLOPs of the products in function(*args); arguments may be shapes. Raises ValueError for a loop without end."""
-    with untiled():
+    with countable():
         return _of(jax.make_jaxpr(function)(*args).jaxpr)
 
 

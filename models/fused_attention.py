@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from models.countable import is_countable
 from models.cuda import compute_capability
 from models.positions import POSITIONS
 from models.shapes import Array, Float, Int
@@ -82,7 +83,7 @@ def attend_fused(
     lengths_B = None if fused.lengths_B is None else jnp.broadcast_to(fused.lengths_B, B)
     if lengths_B is None and S % 2 and not fused.causal:
         lengths_B = jnp.full(B, S, jnp.int32)  # so that the key added to make them even is not seen
-    kernel: Any = fused.kernel
+    kernel: Any = "xla" if is_countable() else fused.kernel
     context_BTHK = jax.nn.dot_product_attention(
         _even(query_BHTK.swapaxes(1, 2)),
         _even(key_BHSK.swapaxes(1, 2)),

@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from models import cudnn_lstm
 from models.cells import Carry, Cell, Gates, LSTMCell
+from models.countable import is_countable
 from models.dropout import dropout, fold
 from models.options import EVERY, Option, count, rate, width
 from models.scan import LinearFn, scan, scan_remat
@@ -165,8 +166,8 @@ class RecurrentStack(nnx.Module):
         tapper: Tapper,
         name: str,
     ):
-        """One layer in one direction, by the stack's back-end; with taps by a scan, which alone has steps to tap."""
-        if self.backend == "cudnn" and isinstance(cell, LSTMCell) and not tapper.taps:
+        """One layer in one direction, by the stack's back-end; with taps by a scan, as for counting: it has steps."""
+        if self.backend == "cudnn" and isinstance(cell, LSTMCell) and not (tapper.taps or is_countable()):
             length = inputs[0].shape[0]
             inputs_TBD = jnp.concatenate([jnp.broadcast_to(x, (length, *x.shape[1:])) for x in inputs], axis=-1)
             return cudnn_lstm.run_lstm(cell, inputs_TBD, mask_TB, carry, reverse=reverse)

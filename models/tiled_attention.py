@@ -12,9 +12,7 @@ blocks, also transposed, so that no product turns a tile round in memory.
 Dims: B batch, T queries, S keys, H heads, K head width, N blocks, t and s the queries and keys of one tile.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, PartitionSpec
 
+from models.countable import is_countable
 from models.shapes import Array, Bool, Float, Int
 
 SIDE = 128  # queries and keys of a tile; sequences up to here are one tile, and are left to the plain form
@@ -43,22 +42,9 @@ class Tiles(NamedTuple):
     bias: Bias | None = None  # of no parameters, since none would get gradients (`NoPositions.trains_bias`)
 
 
-_tiled = ContextVar("tiled", default=True)
-
-
 def worthwhile(T: int) -> bool:
     """Whether a sequence of T tokens is computed in tiles: on a CPU, from the second tile on."""
-    return T > SIDE and jax.default_backend() == "cpu" and _tiled.get()
-
-
-@contextmanager
-def untiled() -> Iterator[None]:
-    """Within, no attention is in tiles: of programs whose products are counted, which loops over data would hide."""
-    before = _tiled.set(False)
-    try:
-        yield
-    finally:
-        _tiled.reset(before)
+    return T > SIDE and jax.default_backend() == "cpu" and not is_countable()
 
 
 def attend_tiled(

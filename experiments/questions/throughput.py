@@ -63,9 +63,9 @@ CUT = (
     "one batch; 5 repeats, each in a fresh process."
 )
 LIMITS = (
-    "Two CPU cores, which a batch fills whatever the model: on an accelerator thousands of units wait for a "
-    "recurrence, and no GPU has been measured. Recurrences go through XLA's loop, not through fused kernels, and times "
-    "are of this code, whose attention works on one core at a time where sequences are long."
+    "Two CPU cores, which a batch fills whatever the model: on an accelerator thousands of units wait for a recurrence "
+    "(docs/performance.md has two cells on an H200). Recurrences go through XLA's loop, not through fused kernels, and "
+    "times are of this code, whose attention works on one core at a time where sequences are long."
 )
 
 

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
+import data
 import models
-from models import flops, tiled_attention
+from models import cudnn_lstm, flops, fused_attention, tiled_attention
 from models.cells import GRUCell, LSTMCell, TanhCell
 from tests.training import runs
 
@@ -66,8 +67,6 @@ def config(name: str):
 
 
 def built(name: str):
-    import data
-
     c = config(name)
     task = data.build(c.task, c.data)
     return models.build(name, c.model, task.spec, jax.random.key(0)), task.spec
@@ -92,6 +91,28 @@ def test_tiles_of_attention_are_counted_as_the_whole(monkeypatch):
     monkeypatch.setattr(tiled_attention, "SIDE", 16)
     assert tiled_attention.worthwhile(spec.max_source_length)
     assert flops.forward(model, spec) == whole and tiled_attention.worthwhile(spec.max_source_length)
+
+
+@pytest.mark.parametrize(
+    ("name", "kernel"),
+    [
+        ("transformer", {"fused_attention": "cudnn", "dtype": "bfloat16"}),
+        ("transformer_decoder", {"fused_attention": "xla"}),
+        ("lstm", {"backend": "cudnn"}),
+        ("lstm_decoder", {"backend": "cudnn"}),
+    ],
+)
+def test_a_kernel_of_a_vendor_is_counted_as_the_products_that_it_does(monkeypatch, name, kernel):
+    for module in (fused_attention, cudnn_lstm):
+        monkeypatch.setattr(module, "compute_capability", lambda: (9, 0))
+
+    def forward(**values):
+        c = config(name)
+        c.model.update(values | ({"positions": "rotary"} if "positions" in c.model else {}))
+        spec = data.build(c.task, c.data).spec
+        return flops.forward(nnx.eval_shape(lambda: models.build(name, c.model, spec, jax.random.key(0))), spec)
+
+    assert forward(**kernel) == forward()
 
 
 def test_a_recurrent_decoder():
