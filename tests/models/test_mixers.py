@@ -13,6 +13,7 @@ from flax import nnx
 
 import models
 from models.mixers import MIXERS
+from models.mixers.both_ways import BothWays
 from models.mixers.mixer import Span
 from models.positions import POSITIONS
 from models.taps import Tapper
@@ -223,6 +224,32 @@ def test_it_computes_in_bfloat16(case: str):
     y_BTD, expected_BTD = low(params, normal(2, B, T, D)), base(case)[0][1][0]
     assert y_BTD.dtype == jnp.bfloat16
     np.testing.assert_allclose(y_BTD.astype(jnp.float32), expected_BTD, atol=0.06 * np.abs(expected_BTD).max())
+
+
+def test_in_both_directions_each_row_is_read_from_either_end():
+    """By all that an encoder can have so, in one program, with the same parameters for both directions here."""
+    names = [name for name, kind in MIXERS.items() if not (kind.two_sided or kind.attends)]
+    length_B, x_BTD = np.array([T, 3, 1]), normal(2, B, T, D)
+    reversed_BTD = jnp.stack([x_BTD[b, [*range(n)[::-1], *range(n, T)]] for b, n in enumerate(length_B)])
+
+    def read(mixer, x_BTD, length_B=None):
+        span = span_of(jnp.zeros(1, jnp.int32), T, length_B)
+        return mixer(x_BTD, span, mixer.start_carry(len(x_BTD)), name="", tap=Tapper(None, ()))[0]
+
+    @jax.jit
+    def run(params, x_BTD, both_BTD):
+        found, expected = {}, {}
+        for name in names:
+            both = nnx.eval_shape(lambda name=name: BothWays(MIXERS[name], config_of(name), DEPTH, nnx.Rngs(params=1)))
+            both.forward = both.backward = mixer = nnx.merge(built(name)[0], params[name])
+            found[name], expected[name] = read(both, x_BTD, jnp.asarray(length_B)), read(mixer, both_BTD)
+        return found, expected
+
+    params = {name: built(name)[1] for name in names}
+    found, expected = run(params, x_BTD, jnp.concatenate([x_BTD, reversed_BTD]))
+    for name in names:
+        for b, n in enumerate(length_B):
+            close(found[name][b, :n], expected[name][b, :n] + expected[name][B + b, :n][::-1])
 
 
 @pytest.mark.parametrize("case", CASES)
