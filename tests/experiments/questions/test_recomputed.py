@@ -4,16 +4,17 @@ Nothing of experiments/ is asked for a number: what a system's effect is, and ev
 """
 
 import dataclasses
+import functools
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
 from experiments.questions import NAMES, find
 from tests.experiments.questions import test_parity
@@ -28,6 +29,7 @@ class Claim(NamedTuple):
     values: list[
         list[float]
     ]  # of each comparison, one a seed; of `more`, seeds that solve it and seeds, of both systems
+    drawn: Sequence[np.ndarray | None] = ()  # of each comparison, (seeds, draws) on resampled sentences
 
 
 def gradient_flow(table: pd.DataFrame) -> Iterator[tuple[str, Claim]]:
@@ -109,19 +111,105 @@ def parity(table: pd.DataFrame) -> Iterator[tuple[str, Claim]]:
     yield "control, rate", Claim("equivalent", 0.1, [from_chance(rotary, "twice the rate")])
 
 
+def sentence_length(table: pd.DataFrame) -> Iterator[tuple[str, Claim]]:
+    fixed, scores, short, long = "fixed vector", ["additive", "scaled dot"], 14.5, 55.0
+    everywhere, briefly = "to 60 words", "to 20 words"
+
+    def found(arm: str, system: str, place: float, measure: str, control: str = "none") -> np.ndarray:
+        """(seeds, 1 + draws): as measured, then each resample of the sentences, if there are any."""
+        mine = table[
+            (table.arm == arm) & (table.system == system) & (table.place == place) & (table.measure == measure)
+        ]
+        mine = mine[mine.control == control]
+        wide = mine.pivot(index="seed", columns="part", values="value")
+        return wide.reindex(columns=sorted(wide, key=lambda part: (len(part), part))).to_numpy()
+
+    def bleu(system: str, place: float, arm: str = everywhere, measure: str = "bleu_lowercase") -> np.ndarray:
+        return found(arm, system, place, measure)
+
+    def share_lost(system: str) -> np.ndarray:
+        return bleu(fixed, short) / bleu(system, short) - bleu(fixed, long) / bleu(system, long)
+
+    def copy_lost(system: str, near: float, far: float) -> np.ndarray:
+        near_N, far_N = (found("to 15 symbols", system, place, "token_accuracy") for place in (near, far))
+        return near_N - far_N
+
+    def beyond(measure: str) -> list[np.ndarray]:
+        pairs = [[bleu(one, n, arm, measure) for arm in (briefly, everywhere)] for one in scores for n in (24.5, long)]
+        return [1 - trained_briefly / whole for trained_briefly, whole in pairs]
+
+    def ahead(measure: str) -> list[np.ndarray]:
+        return [bleu(one, long, measure=measure) - bleu(fixed, long, measure=measure) for one in scores]
+
+    def kept(system: str) -> np.ndarray:
+        return bleu(system, long, briefly) / bleu(system, long)
+
+    def claims() -> Iterator[tuple[str, str, float, list[np.ndarray]]]:
+        copies = [*scores, "Transformer"]
+        yield "C6", "larger", 0.1, [share_lost("additive"), copy_lost(fixed, 3, 13)]
+        yield "C7", "larger", 2.0, ahead("bleu_lowercase")
+        yield "C7, precision", "larger", 2.0, ahead("ngram_precision")
+        yield "C7, by length", "larger", 0.1, [share_lost(one) for one in scores]
+        yield "C7, flat", "equivalent", 0.05, [copy_lost(one, 3, 13) for one in copies]
+        yield "C7, beyond", "smaller", 0.1, beyond("bleu_lowercase") + [copy_lost(one, 13, 28) for one in copies]
+        yield "C7, beyond, precision", "smaller", 0.1, beyond("ngram_precision")
+        yield "C7, beyond, against the fixed vector", "larger", 0.1, [kept("additive") - kept(fixed)]
+        yield "C7, scores", "equivalent", 2.0, [bleu("scaled dot", long) - bleu("additive", long)]
+        cut_off = [bleu(one, long, measure="at_decoding_limit") for one in (fixed, *scores)]
+        yield "control, decoding limit", "smaller", 0.05, cut_off
+        twice = {one: found(everywhere, one, long, "bleu_lowercase", "doubled steps") for one in (fixed, *scores)}
+        yield "levelled off", "equivalent", 2.0, [more[:, :1] - bleu(one, long)[:1, :1] for one, more in twice.items()]
+
+    for claim, kind, limit, each in claims():
+        drawn = [one[:, 1:] if one.shape[1] > 1 else None for one in each]
+        yield claim, Claim(kind, limit, [one[:, 0].tolist() for one in each], drawn)
+
+
 RECOMPUTED: dict[str, Callable[[pd.DataFrame], Iterator[tuple[str, Claim]]]] = {
     "gradient_flow": gradient_flow,
     "parity": parity,
+    "sentence_length": sentence_length,
 }
 
 
-def two_sided(values: list[float], against: float) -> float:
-    return float(stats.ttest_1samp(values, against).pvalue)
+def of_sentences(drawn_ND: np.ndarray | None) -> float:
+    """The variance of a mean over seeds that other sentences bring: what its draws vary by, without what differs by
+    seed and sentence at once, which more seeds would average out."""
+    if drawn_ND is None:
+        return 0.0
+    n, of_mean = len(drawn_ND), drawn_ND.mean(axis=0).var(ddof=1)
+    both_at_once = (drawn_ND.var(axis=1, ddof=1).mean() - of_mean) * n / (n - 1)
+    return float(max(of_mean - both_at_once / n, 0.0))
 
 
-def equivalence(values: list[float], margin: float) -> float:
-    above = stats.ttest_1samp(values, -margin, alternative="greater").pvalue
-    return float(max(above, stats.ttest_1samp(values, margin, alternative="less").pvalue))
+def tail(away: float, values: list[float], sentences: float) -> float:
+    """One-sided: half of Welch and Satterthwaite's p, half of Behrens and Fisher's, summed up."""
+    n = len(values)
+    seeds = float(np.var(values, ddof=1)) / n
+    welch = stats.t.sf(away / math.sqrt(seeds + sentences), (n - 1) * ((seeds + sentences) / seeds) ** 2)
+    if not sentences:
+        return float(welch)
+    given = stats.norm.sf(away / np.sqrt(seeds * (n - 1) / chi_squared(n - 1) + sentences))
+    return float(welch + given.mean()) / 2
+
+
+@functools.cache
+def chi_squared(freedom: int) -> np.ndarray:
+    return stats.chi2.ppf((np.arange(50_000) + 0.5) / 50_000, freedom)
+
+
+def two_sided(values: list[float], against: float, sentences: float = 0.0) -> float:
+    return 2 * tail(abs(np.mean(values) - against), values, sentences) if np.ptp(values) else 0.0
+
+
+def equivalence(values: list[float], margin: float, sentences: float = 0.0) -> float:
+    return tail(margin - abs(np.mean(values)), values, sentences) if np.ptp(values) else 0.0
+
+
+def interval(values: list[float], sentences: float) -> tuple[float, float]:
+    mean, widest = float(np.mean(values)), 100 * (np.std(values) + math.sqrt(sentences))
+    half = optimize.brentq(lambda away: tail(away, values, sentences) - 0.025, 0, widest) if np.ptp(values) else 0.0
+    return mean - half, mean + half
 
 
 def corrected(p: list[float]) -> list[float]:
@@ -136,16 +224,17 @@ def fisher(k: float, n: float, other: float, m: float) -> float:
     return float(stats.hypergeom.sf(k - 1, n + m, k + other, n))
 
 
-def p_of(claim: Claim, values: list[list[float]], says: str) -> list[float]:
-    """Of the test that decided, of each comparison that was asked."""
+def p_of(claim: Claim, asked: Mapping[int, float], says: str) -> list[float]:
+    """Of the test that decided, of each comparison that was asked; `asked` has their variances of sentences."""
+    each = [(claim.values[n], sentences) for n, sentences in asked.items()]
     if claim.kind == "more":
-        return corrected([fisher(*one) for one in values])
+        return corrected([fisher(*one) for one, _ in each])
     if claim.kind == "equivalent" and says != "fails":
-        return corrected([equivalence(one, claim.limit) for one in values])
+        return corrected([equivalence(one, claim.limit, v) for one, v in each])
     if claim.kind == "equivalent":
-        return corrected([two_sided(one, math.copysign(claim.limit, np.mean(one))) for one in values])
+        return corrected([two_sided(one, math.copysign(claim.limit, np.mean(one)), v) for one, v in each])
     against = claim.limit if claim.kind == "smaller" or says == "fails" else 0.0
-    return corrected([two_sided(one, against) for one in values])
+    return corrected([two_sided(one, against, v) for one, v in each])
 
 
 def of_this_version() -> list[str]:
@@ -172,22 +261,31 @@ def check(recomputed: Iterator[tuple[str, Claim]], judged: list[dict[str, Any]])
     for claim, expected in recomputed:
         effects = findings[claim]["effects"]
         assert len(effects) == len(expected.values), claim
-        asked = [values for values in expected.values if len(values)]
-        for effect, values in zip(effects, expected.values, strict=True):
-            if not len(values):
+        drawn = expected.drawn or [None] * len(effects)
+        asked = {n: of_sentences(drawn[n]) for n, values in enumerate(expected.values) if values}
+        for n, (effect, values) in enumerate(zip(effects, expected.values, strict=True)):
+            if not values:
                 assert effect["says"] not in ("holds", "fails")
                 continue
             if expected.kind == "more":
-                k, n, other, m = values
-                assert effect["size"] == pytest.approx(k / n - other / m) and effect["seeds"] == min(n, m)
-                assert effect["p"] == pytest.approx(p_of(expected, asked, "")[asked.index(values)])
+                k, m, other, of = values
+                assert effect["size"] == pytest.approx(k / m - other / of) and effect["seeds"] == min(m, of)
+                assert effect["p"] == pytest.approx(p_of(expected, asked, "")[list(asked).index(n)])
                 continue
             assert effect["seeds"] == len(values), (claim, effect["name"])
             assert effect["size"] == pytest.approx(np.mean(values), rel=1e-6)
             if len(values) > 1:
-                low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
-                assert (effect["low"], effect["high"]) == pytest.approx((low, high), rel=1e-6, abs=1e-9)
-                p = p_of(expected, asked, effect["says"])[asked.index(values)]
-                assert effect["p"] == pytest.approx(p, rel=1e-6), (claim, effect["name"])
+                near = 1e-2 if asked[n] else 1e-6  # many terms beside 400, whose tails are thinner
+                low, high = interval(values, asked[n])
+                assert (effect["low"], effect["high"]) == pytest.approx((low, high), rel=near, abs=near * (high - low))
+                p = p_of(expected, asked, effect["says"])[list(asked).index(n)]
+                assert (effect["p"] or 0.0) == pytest.approx(p, rel=near, abs=5e-4 if asked[n] else 1e-12), effect[
+                    "name"
+                ]
                 if effect["says"] != "open":
                     assert len(values) >= FEWEST and p < 0.05
+            if expected.drawn:
+                assert (effect["sentences"] is None) == (drawn[n] is None), (claim, effect["name"])
+            if drawn[n] is not None:
+                low, high = np.percentile(drawn[n].mean(axis=0), [2.5, 97.5])
+                assert effect["sentences"] == pytest.approx((low, high), rel=1e-6)
