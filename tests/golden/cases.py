@@ -18,6 +18,7 @@ from flax import nnx
 import data
 import models
 from data import pipeline
+from data.tasks.language import Language
 from experiments.probes import PROBES
 from models.decoding import METHODS
 from tests.training import runs
@@ -179,9 +180,12 @@ def architecture(name: str, texts: Texts, moved: float = 0.0) -> Numbers:
 def counting(name: str, texts: Texts) -> Numbers:
     """Nats a token of the text that was counted, and of others. No parameter can be moved: they follow from counts."""
     run = run_of("shakespeare", name, texts["shakespeare"], drawn=0.0)
+    assert isinstance(run.task, Language)
     counted = run.model.count(run.task.tokens("train"))
     rows = next(pipeline.eval_batches(run.task, "val", pipeline.Batching.of(run.config)))
-    logits_BTV = run.model(rows["source"], rows["source_mask"], jnp.asarray(rows["target_in"])).logits
+    logits_BTV = run.model(
+        jnp.asarray(rows["source"]), jnp.asarray(rows["source_mask"]), jnp.asarray(rows["target_in"])
+    ).logits
     loss_BT = optax.softmax_cross_entropy_with_integer_labels(logits_BTV, jnp.asarray(rows["target_out"]))
     return {"train": counted.nll, "val": float(jnp.average(loss_BT, weights=rows["target_weights"]))}
 

@@ -199,11 +199,11 @@ def chi_squared(freedom: int) -> np.ndarray:
 
 
 def two_sided(values: list[float], against: float, sentences: float = 0.0) -> float:
-    return 2 * tail(abs(np.mean(values) - against), values, sentences) if np.ptp(values) else 0.0
+    return 2 * tail(abs(float(np.mean(values)) - against), values, sentences) if np.ptp(values) else 0.0
 
 
 def equivalence(values: list[float], margin: float, sentences: float = 0.0) -> float:
-    return tail(margin - abs(np.mean(values)), values, sentences) if np.ptp(values) else 0.0
+    return tail(margin - abs(float(np.mean(values))), values, sentences) if np.ptp(values) else 0.0
 
 
 def interval(values: list[float], sentences: float) -> tuple[float, float]:
@@ -279,13 +279,12 @@ def check(recomputed: Iterator[tuple[str, Claim]], judged: list[dict[str, Any]])
                 low, high = interval(values, asked[n])
                 assert (effect["low"], effect["high"]) == pytest.approx((low, high), rel=near, abs=near * (high - low))
                 p = p_of(expected, asked, effect["says"])[list(asked).index(n)]
-                assert (effect["p"] or 0.0) == pytest.approx(p, rel=near, abs=5e-4 if asked[n] else 1e-12), effect[
-                    "name"
-                ]
+                close = pytest.approx(p, rel=near, abs=5e-4 if asked[n] else 1e-12)
+                assert (effect["p"] or 0.0) == close, (claim, effect["name"])
                 if effect["says"] != "open":
                     assert len(values) >= FEWEST and p < 0.05
             if expected.drawn:
                 assert (effect["sentences"] is None) == (drawn[n] is None), (claim, effect["name"])
-            if drawn[n] is not None:
-                low, high = np.percentile(drawn[n].mean(axis=0), [2.5, 97.5])
+            if (resampled := drawn[n]) is not None:
+                low, high = np.percentile(resampled.mean(axis=0), [2.5, 97.5])
                 assert effect["sentences"] == pytest.approx((low, high), rel=1e-6)
