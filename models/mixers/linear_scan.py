@@ -94,13 +94,8 @@ def in_chunks(
     xs: Any,
     mask_BT: Bool[Array, "B T"] | None,
     size: int,
-    *,
-    remat: bool = False,
 ) -> tuple[Any, Any]:
-    """(ys, carry) of `body(carry, x, real_BC)` over chunks of `size` tokens; the last is filled up with padding.
-
-    With `remat` the backward pass keeps the carries between chunks and computes each chunk anew.
-    """
+    """(ys, carry) of `body(carry, x, real_BC)` over chunks of `size` tokens; the last is filled up with padding."""
     B, T = jax.tree.leaves(xs)[0].shape[:2]
     size = min(size, T)
     more = -T % size
@@ -113,7 +108,6 @@ def in_chunks(
     def run(carry: Any, at: tuple[Any, Array]) -> tuple[Any, Array]:
         return body(carry, *at)
 
-    run = jax.checkpoint(run, prevent_cse=False) if remat else run
     carry, ys = jax.lax.scan(run, carry, jax.tree.map(split, (xs, real_BT)))
     return jax.tree.map(lambda y: y.swapaxes(0, 1).reshape(B, T + more, *y.shape[3:])[:, :T], ys), carry
 

@@ -1,6 +1,6 @@
 """Mamba: a state space whose rates, inputs and outputs are chosen by what is read (Gu & Dao 2023).
 
-Dims: B batch, T tokens, C tokens of a chunk, D model width, E inner width, N state of each channel, R rank.
+Dims: B batch, T tokens, D model width, E inner width, N state of each channel, R rank.
 """
 
 from typing import Any, NamedTuple
@@ -11,8 +11,9 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from models.layers import Linear
-from models.mixers.linear_scan import in_chunks, linear_scan, time_scale_bias, wide
+from models.mixers.linear_scan import time_scale_bias, wide
 from models.mixers.mixer import Mixer, Span
+from models.mixers.selective_scan import Selected, selective_scan
 from models.mixers.short_conv import ShortConv
 from models.options import Option, count
 from models.shapes import Array, Float
@@ -31,7 +32,7 @@ class Mamba(Mixer):
 
     x and z are linear maps of what enters, x then with a short convolution; b_t, c_t and delta_t = softplus(U r_t + u),
     where r_t is of low rank, are linear maps of x_t; A = -exp(log_rate), which starts at -1, ..., -N in every channel
-    (algorithm 2, section 3.4 and figure 3). States of all tokens exist within one chunk at a time.
+    (algorithm 2, section 3.4 and figure 3).
     """
 
     taps = {"mamba.hidden": (1,)}
@@ -57,7 +58,7 @@ class Mamba(Mixer):
             "mamba.expansion": count(2, "channels, in times model.hidden_size"),
             "mamba.kernel_size": count(4, "tokens that the convolution sees"),
             "mamba.rank": Option(0, "of the map to the channels' time steps; 0: a 16th of model.hidden_size", least=0),
-            "mamba.chunk": count(32, "tokens that training computes at once"),
+            "mamba.chunk": count(32, "tokens whose states training has at once"),
         }
 
     def start_carry(self, rows: int):
@@ -66,18 +67,11 @@ class Mamba(Mixer):
     def __call__(self, x_BTD: Array, span: Span, carry: Any, *, name: str, tap: Tapper, key: Array | None = None):
         inner_BTE, gate_BTE = jnp.split(self.core(x_BTD), 2, axis=-1)
         inner_BTE, inputs = self.conv(inner_BTE, carry.inputs, span.length_B)
+        parts = Selected(*self._parts(inner_BTE))
+        if span.mask_BT is not None:
+            parts = parts._replace(delta=jnp.where(span.mask_BT[..., None], parts.delta, 0))
         rate_EN = -jnp.exp(self.log_rate[...])
-
-        def chunk(state_BEN: Array, at: Any, real_BC: Array):
-            delta_BCE, inner_BCE, enter_BCN, leave_BCN = at
-            delta_BCE = jnp.where(real_BC[..., None], delta_BCE, 0)  # no time passes
-            keep_BCEN = jnp.exp(delta_BCE[..., None] * rate_EN)
-            enter_BCEN = (delta_BCE * inner_BCE)[..., None] * enter_BCN[:, :, None]
-            state_BCEN, state_BEN = linear_scan(keep_BCEN, enter_BCEN, state_BEN)
-            return state_BEN, jnp.einsum("BCEN,BCN->BCE", state_BCEN, leave_BCN)
-
-        parts = self._parts(inner_BTE)
-        mixed_BTE, state = in_chunks(chunk, carry.state, parts, span.mask_BT, self.chunk, remat=True)
+        mixed_BTE, state = selective_scan(parts, rate_EN, carry.state, self.chunk)
         hidden_BTE = tap(f"{name}mamba.hidden", self._gated(mixed_BTE, inner_BTE, gate_BTE))
         return self.output(hidden_BTE), Held(inputs, state)
 

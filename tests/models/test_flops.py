@@ -120,6 +120,16 @@ def test_a_recurrent_decoder():
     assert flops.forward(model, spec) == 68 * 2 * 3 * 2 * D * D + 2 * 8 * D * spec.output_size
 
 
+def test_a_selective_state_space():
+    """Its maps, the products with its state of 16 numbers for each of 2 D channels, and a feed-forward network."""
+    model, spec = built("mamba_decoder")
+    N, inner, rank, states = 68, 2 * D, D // 16, 16
+    maps = D * 2 * inner + inner * (rank + 2 * states) + rank * inner + inner * D + 2 * D * 4 * D
+    filled = 3 * 32  # tokens of whole chunks
+    expected = 2 * N * maps + 2 * filled * inner * states + 2 * 8 * D * spec.output_size
+    assert flops.forward(model, spec) == expected
+
+
 def test_attention_over_a_memory():
     """A step of the decoder has no loop, so that the compiler can be asked."""
     model, spec = built("gru_attention")

@@ -14,6 +14,7 @@ from models.mixers import MIXERS
 from models.mixers.delta_net import inverse
 from models.mixers.linear_scan import linear_scan
 from models.mixers.mixer import Span
+from models.mixers.selective_scan import Selected, selective_scan
 from models.positions import NoPositions
 from models.taps import Tapper
 
@@ -49,6 +50,35 @@ def test_the_scan_is_the_loop(T, rows):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
     h_BTD, last_BD = linear_scan(*arguments)
     np.testing.assert_array_equal(h_BTD[:, -1], last_BD)
+
+
+@pytest.mark.parametrize("T", [0, 1, 4, 9])  # nothing, less than a chunk, one, whole chunks and a rest
+def test_the_selective_scan_is_the_loop(T):
+    """In values and in all gradients, where no time passes and where all is forgotten too."""
+
+    def loop(parts, rate_EN, h_BEN):
+        out = []
+        for t in range(T):
+            now = Selected(*(part[:, t] for part in parts))
+            h_BEN = (
+                jnp.exp(now.delta[..., None] * rate_EN) * h_BEN + (now.delta * now.x)[..., None] * now.enter[:, None]
+            )
+            out.append(jnp.einsum("BEN,BN->BE", h_BEN, now.leave))
+        return jnp.stack(out, axis=1) if out else jnp.zeros((2, 0, 3)), h_BEN
+
+    def study(form):
+        def loss(*arguments):
+            y_BTE, h_BEN = form(*arguments)
+            return jnp.sin(2 * y_BTE + 0.3).sum() + jnp.cos(h_BEN).sum()
+
+        return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))
+
+    delta_BTE = RNG.uniform(size=(2, T, 3)) * RNG.choice([0, 1, 50], (2, T, 1))
+    parts = Selected(delta_BTE, *(RNG.normal(size=(2, T, n)) for n in (3, 5, 5)))
+    arguments = parts, -RNG.uniform(0.1, 5, (3, 5)), RNG.normal(size=(2, 3, 5))
+    arguments = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), arguments)
+    found, expected = study(lambda *xs: selective_scan(*xs, 4))(*arguments), study(loop)(*arguments)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected)
 
 
 @pytest.mark.parametrize("size", [1, 5, 8])
