@@ -12,15 +12,9 @@ import pytest
 from flax import nnx
 
 import models
-from data.spec import Spec
 from models.block import Mlp, norm_of
+from tests.models.promises import BOTH, MASK_BS, PROMISES, SOURCE_BS, SPEC, TARGET, TARGET_BT, V, close, forward
 
-V = 11
-SPEC = Spec("tokens", V, V, "tokens", V, 6, 7, shared_vocabulary=True, eos=2)
-RNG = np.random.default_rng(0)
-SOURCE_BS, TARGET_BT = RNG.integers(3, V, (3, 5)), RNG.integers(3, V, (3, 6))
-MASK_BS = np.arange(5) < np.array([5, 2, 0])[:, None]  # the last row has no source at all
-BOTH, TARGET = (jnp.asarray(SOURCE_BS), jnp.asarray(MASK_BS)), jnp.asarray(TARGET_BT)
 SMALL = {"hidden_size": 8, "mlp_dim": 12, "num_heads": 2, "local_attention.window": 3}
 HYBRID = {"mixers": "gru,local_attention,conv,attention", "num_layers": 4}
 
@@ -40,65 +34,15 @@ def made(name: str, *values):
     return graph, jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape) / 3, jnp.float32), shapes)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def compiled(graph, params, arguments, options):
-    return nnx.merge(graph, params)(*arguments, **options)
-
-
-def forward(made, *arguments, **options):
-    return compiled(*made, arguments, options)
-
-
-def close(a, b):
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5, rtol=1e-5), a, b)
-
-
 @pytest.fixture(scope="module")
 def hybrid():
     model = made("decoder", *HYBRID.items())
     return model, np.asarray(forward(model, SOURCE_BS, MASK_BS, TARGET_BT).logits)
 
 
-def test_padding_on_either_side_of_the_source_changes_nothing(hybrid):
-    model, logits = hybrid
-    pad = ((0, 0), (2, 1))
-    more = forward(model, np.pad(SOURCE_BS, pad, constant_values=9), np.pad(MASK_BS, pad), TARGET_BT)
-    close(more.logits, logits)
-    assert not np.allclose(forward(model, SOURCE_BS, np.ones_like(MASK_BS), TARGET_BT).logits, logits, atol=1e-3)
-
-
-def test_steps_after_any_prefix_give_the_teacher_forced_logits(hybrid):
-    (graph, params), logits = hybrid
-    known_B = np.array([3, 1, 0])  # how many tokens each row knows
-
-    @jax.jit
-    def run(params, prefix, mask):
-        model = nnx.merge(graph, params)
-        memory, state = model.start(*BOTH, 5, prefix, mask)
-        assert all(leaf.shape[0] == 3 for leaf in jax.tree.leaves((memory, state)))
-
-        def step(state, t):
-            token_B = jnp.take_along_axis(TARGET, known_B[:, None] + t, axis=1)[:, 0]
-            logits_BV, state = model.step(token_B, t, memory, state)
-            return state, logits_BV
-
-        return jax.lax.scan(step, state, jnp.arange(3))[1].swapaxes(0, 1)
-
-    for left in (True, False):  # the side on which the prefix is padded
-        prefix, mask = np.full((3, 4), 9), np.zeros((3, 4), bool)
-        for row, known in enumerate(known_B):
-            at = slice(4 - known, 4) if left else slice(0, known)
-            prefix[row, at], mask[row, at] = TARGET_BT[row, :known], True
-        steps = run(params, prefix, mask)
-        for row, known in enumerate(known_B):
-            close(steps[row], logits[row, known : known + 3])
-
-
-def test_chunks_with_a_carry_give_the_logits_of_the_whole(hybrid):
-    model, logits = hybrid
-    first = forward(model, SOURCE_BS, MASK_BS, TARGET_BT[:, :2])
-    second = forward(model, SOURCE_BS, MASK_BS, TARGET_BT[:, 2:], carry=first.carry)
-    close(np.concatenate([first.logits, second.logits], axis=1), logits)
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
+def test_what_every_stack_promises(hybrid, promise):
+    promise(*hybrid)
 
 
 def test_taps_are_where_their_tokens_are(hybrid):
@@ -215,7 +159,7 @@ def test_swiglu_and_rmsnorm_are_their_equations():
     config = config_of("decoder", activation="swiglu", norm_kind="rmsnorm", use_bias=False)
     mlp, norm = Mlp(config, nnx.Rngs(0)), norm_of(config)
     assert jax.tree.leaves(nnx.state(mlp))[0].ndim == 2 and len(jax.tree.leaves(nnx.state(mlp))) == 3
-    x_BTD = RNG.normal(size=(2, 3, 8))
+    x_BTD = np.random.default_rng(0).normal(size=(2, 3, 8))
     W, G, out = (np.asarray(layer.kernel[...], np.float64) for layer in (mlp.inner, mlp.gate, mlp.outer))
     gate = x_BTD @ G
     close(mlp(jnp.asarray(x_BTD, jnp.float32), None), (gate / (1 + np.exp(-gate)) * (x_BTD @ W)) @ out)

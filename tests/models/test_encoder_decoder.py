@@ -12,16 +12,23 @@ import pytest
 from flax import nnx
 
 import models
-from data.spec import Spec
 from models.mixers import MIXERS
+from tests.models.promises import (
+    BOTH,
+    MASK_BS,
+    PROMISES,
+    SOURCE_BS,
+    SPEC,
+    TARGET,
+    TARGET_BT,
+    close,
+    compiled,
+    forward,
+    stepped,
+)
 from tests.models.sizes import SIZES
 
-V, D = 11, 8
-SPEC = Spec("tokens", V, V, "tokens", V, 6, 7, shared_vocabulary=True, eos=2)
-RNG = np.random.default_rng(0)
-SOURCE_BS, TARGET_BT = RNG.integers(3, V, (3, 5)), RNG.integers(3, V, (3, 6))
-MASK_BS = np.arange(5) < np.array([5, 2, 0])[:, None]  # the last row has no source at all
-BOTH, TARGET = (jnp.asarray(SOURCE_BS), jnp.asarray(MASK_BS)), jnp.asarray(TARGET_BT)
+D = 8
 SMALL = {"hidden_size": D, "mlp_dim": 12, "num_heads": 2, "local_attention.window": 3}
 HYBRID = {"encoder_mixers": "gru,attention,conv", "decoder_mixers": "attention,lstm,local_attention", "num_layers": 3}
 
@@ -37,19 +44,6 @@ def made(*values):
     graph, shapes = nnx.split(nnx.eval_shape(lambda: models.build(config.name, config, SPEC, jax.random.key(0))))
     rng = np.random.default_rng(1)
     return graph, jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape) / 3, jnp.float32), shapes)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def compiled(graph, params, arguments, options):
-    return nnx.merge(graph, params)(*arguments, **options)
-
-
-def forward(made, *arguments, **options):
-    return compiled(*made, arguments, options)
-
-
-def close(a, b):
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5, rtol=1e-5), a, b)
 
 
 @pytest.fixture(scope="module")
@@ -81,19 +75,6 @@ def test_with_attention_throughout_it_is_the_transformer():
     close(nnx.to_pure_dict(slope), renamed(slope_there))
 
 
-def stepped(model, number, known_B=0, *prefix):
-    """Logits of so many steps, (B, number, V)."""
-    memory, state = model.start(*BOTH, number + 1, *prefix)
-    assert all(leaf.shape[0] == 3 for leaf in jax.tree.leaves((memory, state)))
-
-    def step(state, t):
-        place_B1 = jnp.broadcast_to(known_B + t, 3)[:, None]
-        logits_BV, state = model.step(jnp.take_along_axis(TARGET, place_B1, axis=1)[:, 0], t, memory, state)
-        return state, logits_BV
-
-    return jax.lax.scan(step, state, jnp.arange(number))[1].swapaxes(0, 1)
-
-
 def renamed(state):
     """A Transformer's parameters, or their gradients, under the names that they have here."""
     tree = nnx.to_pure_dict(state)
@@ -104,33 +85,9 @@ def renamed(state):
     return tree
 
 
-def test_padding_on_either_side_of_the_source_changes_nothing(hybrid):
-    model, logits = hybrid
-    pad = ((0, 0), (2, 1))
-    more = forward(model, np.pad(SOURCE_BS, pad, constant_values=9), np.pad(MASK_BS, pad), TARGET_BT)
-    close(more.logits, logits)
-    assert not np.allclose(forward(model, SOURCE_BS, np.ones_like(MASK_BS), TARGET_BT).logits, logits, atol=1e-3)
-
-
-def test_steps_after_any_prefix_give_the_teacher_forced_logits(hybrid):
-    (graph, params), logits = hybrid
-    known_B = np.array([3, 1, 0])  # how many tokens each row knows
-    run = jax.jit(lambda params, *prefix: stepped(nnx.merge(graph, params), 3, known_B, *prefix))
-    for left in (True, False):  # the side on which the prefix is padded
-        prefix, mask = np.full((3, 4), 9), np.zeros((3, 4), bool)
-        for row, known in enumerate(known_B):
-            at = slice(4 - known, 4) if left else slice(0, known)
-            prefix[row, at], mask[row, at] = TARGET_BT[row, :known], True
-        steps = run(params, prefix, mask)
-        for row, known in enumerate(known_B):
-            close(steps[row], logits[row, known : known + 3])
-
-
-def test_chunks_with_a_carry_give_the_logits_of_the_whole(hybrid):
-    model, logits = hybrid
-    first = forward(model, SOURCE_BS, MASK_BS, TARGET_BT[:, :3])
-    second = forward(model, SOURCE_BS, MASK_BS, TARGET_BT[:, 3:], carry=first.carry)
-    close(np.concatenate([first.logits, second.logits], axis=1), logits)
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
+def test_what_every_stack_promises(hybrid, promise):
+    promise(*hybrid)
 
 
 def test_taps_are_where_their_tokens_are(hybrid):

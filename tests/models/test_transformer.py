@@ -3,8 +3,6 @@
 `test_contract.py` asks what every architecture must do, in its default configuration.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,15 +13,12 @@ import models
 from data.spec import Spec
 from models import MODELS, build
 from models.positions import POSITIONS
+from tests.models import promises
+from tests.models.promises import BOTH, MASK_BS, PROMISES, SOURCE_BS, SPEC, TARGET, TARGET_BT, V
 from tests.models.sizes import SIZES
 
 NAMES = ("transformer", "transformer_decoder")
-VOCAB = 11
-SPEC = Spec("tokens", VOCAB, VOCAB, "tokens", VOCAB, 6, 7, shared_vocabulary=True, eos=2)
-RNG = np.random.default_rng(0)
-SOURCE_BS, TARGET_BT = RNG.integers(3, VOCAB, (3, 5)), RNG.integers(3, VOCAB, (3, 6))
-MASK_BS = np.arange(5) < np.array([5, 2, 0])[:, None]  # the last row has no source at all
-BOTH, TARGET = (jnp.asarray(SOURCE_BS), jnp.asarray(MASK_BS)), jnp.asarray(TARGET_BT)
+RNG = np.random.default_rng(1)
 
 
 def config_of(name, **values):
@@ -40,14 +35,8 @@ def make(name, spec=SPEC, **values):
     return nnx.merge(graphdef, jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32) / 3, params))
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def compiled(graphdef, params, arguments, options):
-    return nnx.merge(graphdef, params)(*arguments, **options)
-
-
 def forward(model, *arguments, **options):
-    """One compiled call, compiled once for each set of shapes."""
-    return compiled(*nnx.split(model), arguments, options)
+    return promises.forward(nnx.split(model), *arguments, **options)
 
 
 CASES = [("transformer_decoder", kind) for kind in POSITIONS]
@@ -61,60 +50,21 @@ def case(request):
     return model, np.asarray(forward(model, SOURCE_BS, MASK_BS, TARGET_BT).logits)
 
 
-def close(a, b):
-    np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5)
-
-
-def test_padding_on_either_side_of_the_source_changes_nothing(case):
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
+def test_what_every_stack_promises(case, promise):
     model, logits = case
-    pad = ((0, 0), (2, 1))
-    more = forward(model, np.pad(SOURCE_BS, pad, constant_values=9), np.pad(MASK_BS, pad), TARGET_BT)
-    close(more.logits, logits)
+    promise(nnx.split(model), logits)
+
+
+def test_one_layer_without_positions_sees_a_set(case):
+    model, logits = case
     swapped = np.asarray(forward(model, SOURCE_BS[:, [1, 0, 2, 3, 4]], MASK_BS, TARGET_BT).logits)
     blind = type(model.decoder.positions) is POSITIONS["none"]
-    assert np.allclose(swapped[0], logits[0], atol=1e-4) == blind  # one layer without positions sees a set
-
-
-def test_steps_after_any_prefix_give_the_teacher_forced_logits(case):
-    model, logits = case
-    graphdef, params = nnx.split(model)
-    known_B = np.array([3, 1, 0])  # how many tokens each row knows
-
-    @jax.jit
-    def run(params, prefix, mask):
-        model = nnx.merge(graphdef, params)
-        memory, state = model.start(*BOTH, 5, prefix, mask)
-        assert all(leaf.shape[0] == 3 for leaf in jax.tree.leaves((memory, state)))
-
-        def step(state, t):
-            token_B = jnp.take_along_axis(TARGET, known_B[:, None] + t, axis=1)[:, 0]
-            logits_BV, state = model.step(token_B, t, memory, state)
-            return state, logits_BV
-
-        return jax.lax.scan(step, state, jnp.arange(3))[1].swapaxes(0, 1)
-
-    for left in (True, False):  # the side on which the prefix is padded
-        prefix, mask = np.full((3, 4), 9), np.zeros((3, 4), bool)
-        for row, known in enumerate(known_B):
-            at = slice(4 - known, 4) if left else slice(0, known)
-            prefix[row, at], mask[row, at] = TARGET_BT[row, :known], True
-        steps = run(params, prefix, mask)
-        for row, known in enumerate(known_B):
-            close(steps[row], logits[row, known : known + 3])
-
-
-def test_chunks_with_a_carry_give_the_logits_of_the_whole(case):
-    model, logits = case
-    first = forward(model, SOURCE_BS, MASK_BS, TARGET_BT[:, :2])
-    second = forward(model, SOURCE_BS, MASK_BS, TARGET_BT[:, 2:], carry=first.carry)
-    close(np.concatenate([first.logits, second.logits], axis=1), logits)
-    other = forward(model, SOURCE_BS, MASK_BS, TARGET_BT[::-1, :2])
-    astray = forward(model, SOURCE_BS, MASK_BS, TARGET_BT[:, 2:], carry=other.carry)
-    assert not np.allclose(astray.logits, logits[:, 2:], atol=1e-3)
+    assert np.allclose(swapped[0], logits[0], atol=1e-4) == blind
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
-@pytest.mark.parametrize("spec", [SPEC, Spec("features", 3, VOCAB, "real", 1, 6, 7)], ids=["tied", "features"])
+@pytest.mark.parametrize("spec", [SPEC, Spec("features", 3, V, "real", 1, 6, 7)], ids=["tied", "features"])
 @pytest.mark.parametrize("name", NAMES)
 def test_number_of_parameters_is_the_closed_form(name, spec, norm):
     for positions in ("learned", "rotary", "relative", "t5", "shaw"):
@@ -128,18 +78,18 @@ def test_a_small_transformer_counted_by_hand():
     config = config_of("transformer", hidden_size=4, mlp_dim=6, num_layers=1)
     attention, mlp, norm = 4 * (4 * 4 + 4), 4 * 6 + 6 + 6 * 4 + 4, 8
     encoder, decoder = attention + mlp + 2 * norm + norm, 2 * attention + mlp + 3 * norm + norm
-    assert SIZES["transformer"](config, SPEC) == encoder + decoder + VOCAB * 4 + VOCAB
+    assert SIZES["transformer"](config, SPEC) == encoder + decoder + V * 4 + V
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_features_sources_and_language_models(name):
-    features = make(name, Spec("features", 3, VOCAB, "real", 1, 6, 7), num_layers=1)
+    features = make(name, Spec("features", 3, V, "real", 1, 6, 7), num_layers=1)
     source = RNG.normal(size=(3, 5, 3)).astype(np.float32)
     assert forward(features, source, MASK_BS, TARGET_BT).logits.shape == (3, 6, 1)
     if not MODELS[name].needs_source:
-        model = make(name, Spec("none", 0, VOCAB, "tokens", VOCAB, 0, 7), num_layers=1)
+        model = make(name, Spec("none", 0, V, "tokens", V, 0, 7), num_layers=1)
         output = forward(model, np.zeros((3, 0), np.int32), np.zeros((3, 0), bool), TARGET_BT)
-        assert output.logits.shape == (3, 6, VOCAB)
+        assert output.logits.shape == (3, 6, V)
 
 
 @pytest.mark.parametrize("name", NAMES)
