@@ -7,7 +7,6 @@ makes the batches and trains on none.
 import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -21,7 +20,6 @@ from data import pipeline
 from data.batch import Batch
 from data.tasks.translation import Translation
 from models import flops
-from models.contract import Architecture
 from training.evaluation.generate import Beam, Generator
 from training.machine import backend, mesh, provenance
 from training.machine.clock import Clock
@@ -38,7 +36,10 @@ class Ours(Program):
         backend.configure(folder / "run", config.keep_pages, config.cpu_devices, config.deterministic)
         tokenizer = Path(case.run or folder) / "tokenizer"
         self.task = data.build(config.task, config.data, tokenizer_dir=tokenizer)
-        self.model = restore.restore(Path(case.run), data_dir=config.data.dir).model if case.run else self.untrained()
+        if case.run:
+            self.model = restore.restore(Path(case.run), data_dir=config.data.dir).model
+        else:
+            self.model = models.build(config.model.name, config.model, self.task.spec, jax.random.key(config.seed))
         batching = self.batching = pipeline.Batching.of(config)
         self.plan = None if case.split else pipeline.train_plan(self.task, batching)
         self.clock, self.done = Clock({}), 0
@@ -53,11 +54,6 @@ class Ours(Program):
         leave(folder, config.to_json(), params.flatten(self.model), self.held_out[0])
         if isinstance(self.task, Translation):
             self.leave_text(self.task, tokenizer / "joint.model")
-
-    def untrained(self, **values: Any) -> Architecture:
-        config = self.config.model.copy_and_resolve_references()
-        config.update({key: value for key, value in values.items() if key in config})
-        return models.build(config.name, config, self.task.spec, jax.random.key(self.config.seed))
 
     def leave_text(self, task: Translation, tokenizer: Path) -> None:
         config, split = self.config.data, self.case.split
