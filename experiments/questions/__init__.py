@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from experiments.questions.question import Question
 
 STATED = ("CLAIM", "SOURCE", "PREDICTION", "THRESHOLDS")  # before the runs; each is a literal
-NAMES = ("long_range", "gradient_flow", "throughput", "head_count", "sentence_length", "parity")
+NAMES = ("long_range", "gradient_flow", "throughput", "head_count", "sentence_length", "parity", "mixers")
 
 
 class _Questions(Mapping[str, "Question"]):
