@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from data import TASKS
+from experiments.questions import NAMES
 from models import MODELS
+from tests.experiments.committed import RUN
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -34,6 +36,16 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 def test_linked_pages_exist(page):
     links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_table_of_questions():
+    """A question that has been run has its page there; of one that has not it is said. So no page is lost unseen."""
+    rows = [row for row in README.split("## Results\n")[1].splitlines() if row.startswith("| ")][1:]
+    linked = {row: re.findall(r"\[(\w+)\]\(([^)]+)\) \|$", row)[0] for row in rows}
+    assert sorted(name for name, _ in linked.values()) == sorted(NAMES)
+    for row, (name, page) in linked.items():
+        assert page == (f"docs/results/{name}.md" if name in RUN else f"experiments/questions/{name}.py")
+        assert ("not run yet" in row) == (name not in RUN)
 
 
 def test_every_page_is_linked_from_the_readme():

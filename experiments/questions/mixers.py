@@ -46,7 +46,8 @@ PREDICTION = (
     "one of softmax attention restores nothing: runs of 1,500 and 2,500 steps had .25 and .26. Copying: convolutions "
     "that see 9, 17 and 31 tokens are right on more than .9 at the last token that they see, and within .05 of chance "
     "(.125) one token beyond and at all beyond, after twice the steps too; a layer of attention above them is right "
-    "there."
+    "there. Partly informed: the short runs of seed 0 that found sizes and steps had shown one head at .83, 16 heads "
+    "at .23 and GRUs at .11 after 1,500 steps, and both kinds of layers with softmax attention at 1.00 (docs/log.md)."
 )
 THRESHOLDS = {
     "more": 0.1,  # in accuracy of recall, that more bytes bring
@@ -196,12 +197,13 @@ def chance(table: DataFrame, task: str) -> float:
 
 
 def figure(table: DataFrame) -> Sequence[LayerChart]:
-    """Recall against bytes, with the steps and twice; recall of every seed, and of controls; copying by distance."""
+    """Recall against bytes, with the steps, twice as many, and half the width; recall of every seed; copying by
+    distance."""
     from experiments.analysis import charts
 
     panels, guessed = [], charts.level(chance(table, RECALL), "the values, not their keys")
     grown = {NONE: "its steps", DOUBLED: "twice the steps", HALF: HALF}
-    looks = {said: Look("other", n) for n, said in enumerate(grown.values())}
+    looks = {"its steps": Look("other", 0), "twice the steps": Look("other", 1), HALF: Look("rnn", 2)}
     cells = [
         charts.Cell(said, float(size), values)
         for control, said in grown.items()
@@ -210,7 +212,10 @@ def figure(table: DataFrame) -> Sequence[LayerChart]:
         for size in by_seed(table, measure="state_bytes", system=name, control=control).unique()[:1]
     ]
     if cells:
-        axes = charts.Axes("Recall by state", "bytes of state", "accuracy", y_domain=(0, 1.02), log_x=True)
+        sizes = sorted({float(cell.x) for cell in cells})
+        axes = charts.Axes(
+            "Recall by state", "bytes of state", "accuracy", y_domain=(0, 1.02), log_x=True, places=sizes
+        )
         panels.append(charts.curves(cells, looks, axes) + guessed)
     every = [(name, recall(table, name)) for name, system in SYSTEMS.items() if system.task == RECALL]
     cells = [charts.Cell(name, name, values) for name, values in every if len(values)]
@@ -218,7 +223,7 @@ def figure(table: DataFrame) -> Sequence[LayerChart]:
         axes = charts.Axes("Recall by mixers", "", "accuracy", y_domain=(0, 1.02))
         panels.append(charts.points(cells, LOOKS, axes) + guessed + charts.level(THRESHOLDS["solved"], "solved"))
     if len(here := distances(table, COPYING)):
-        axes = charts.Axes("Copying by distance", "tokens back", "accuracy", y_domain=(0, 1.02))
+        axes = charts.Axes("Copying by distance", "tokens back", "accuracy", y_domain=(0, 1.12))  # fields on top
         panel = charts.curves(charts.cells_of(here), LOOKS, axes) + charts.level(chance(table, COPYING), "chance")
         for name, field in FIELDS.items():
             panel = panel + charts.limit(field - 0.5, f"{field}") if name in set(here["system"]) else panel
@@ -288,7 +293,7 @@ def verdict(table: DataFrame) -> Sequence[Finding]:
         shares.more(
             "hybrid",
             f"One layer of attention in four restores recall: with it more seeds recall {trained} than without.",
-            [(count(GRU_HYBRID), count(GRU)), (count(LINEAR_HYBRID), count(SMALL)), (count(ATTENTION), count(SMALL))],
+            [(count(GRU_HYBRID), count(GRU)), (count(LINEAR_HYBRID), count(SMALL))],
         ),
         judge.larger(
             "C5",
@@ -308,6 +313,12 @@ def verdict(table: DataFrame) -> Sequence[Finding]:
             "What convolutions do not see can be learned: with a layer of attention above them it is.",
             [Comparison(f"{CONV_HYBRID} over {CONV_9}", beyond)],
             least=THRESHOLDS["fall"],
+        ),
+        shares.more(
+            "control, softmax",
+            "What the smallest state loses can be learned at this size: with softmax attention in place of the linear "
+            "one more seeds recall.",
+            [(count(ATTENTION), count(SMALL))],
         ),
         judge.larger(
             "control, pairs",

@@ -95,7 +95,7 @@ def test_the_questions_to_look_at_are_named():
     def named(kind, name):
         return re.findall(r"experiments/questions/(\w+)\.py", numbers.advice(kind, name))
 
-    assert named("tasks", "recall") == ["long_range", "head_count"]
+    assert named("tasks", "recall") == ["long_range", "head_count", "mixers"]
     assert named("probes", "gradient_by_time") == ["gradient_flow"]
     assert named("architectures", "gru") == ["sentence_length"]
     assert "throughput" in named("architectures", "lstm_decoder")  # beside its run

@@ -14,10 +14,11 @@ from experiments.engine import results, schedule, version
 from experiments.engine.schedule import Due
 from experiments.engine.study import Study
 from experiments.engine.version import Version
-from experiments.questions import QUESTIONS, find
+from experiments.questions import find
 from experiments.questions.question import Probing, Run
 from models.options import flat
 from tests.data.texts import write_folder
+from tests.experiments import committed
 from training.command import cli
 from training.run import earlier, identity
 
@@ -138,12 +139,12 @@ def check_config(recorded: dict[str, Any]) -> None:
     assert whole.keys() == identity.values(flat(now), timed=True).keys()
 
 
-@pytest.mark.parametrize("name", sorted(QUESTIONS))
+@pytest.mark.parametrize("name", sorted(committed.RUN))
 def test_committed_runs_count(name, tmp_path):
     """A new config key makes none of them unfinished; raise the question's VERSION where its numbers change. What is of
     an earlier version is under review until this one has been run: its grid has gone, so of its rows only the configs
     are checked."""
-    everything = table.read(results.PUBLISHED / name / "cpu" / "table.parquet")
+    everything = table.read(committed.table(name))
     for text in everything["config"].unique():
         check_config(json.loads(text))
     if set(everything["version"]) != {find(name).VERSION}:
@@ -152,10 +153,10 @@ def test_committed_runs_count(name, tmp_path):
     study = Study(find(name), name, "cpu", results.Folders.of(name, "cpu", tmp_path, tmp_path))
     plan = study.plan()
     assert study.store.outdated(plan.due) == ""
-    committed = results.runs_of(everything)
+    counted = results.runs_of(everything)
     left = {(one.key.name, float(one.key.seed)) for one in (*plan.due, *plan.waiting) if one.role == schedule.REPORT}
     grid = {(one.name, float(one.seed)) for one in schedule.grid(find(name), "cpu")}
-    assert committed and grid - committed == left
+    assert counted and grid - counted == left
 
 
 def test_which_files_have_changed_is_one_line():

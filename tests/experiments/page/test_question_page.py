@@ -2,17 +2,15 @@
 
 import shutil
 import types
-from pathlib import Path
 
 import pytest
 
 from experiments.page import answer, question_page, section
 from experiments.questions import NAMES, find
+from tests.experiments.committed import RESULTS, RUN
 
-RESULTS = Path("docs/results")
 
-
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", RUN)
 def test_committed_pages_are_of_the_committed_results(name, tmp_path):
     shutil.copytree(RESULTS / name, tmp_path / name)
     path = question_page.write(name, find(name), "cpu", tmp_path)

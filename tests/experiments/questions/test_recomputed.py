@@ -8,7 +8,6 @@ import functools
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,10 +15,10 @@ import pandas as pd
 import pytest
 from scipy import optimize, stats
 
-from experiments.questions import NAMES, find
-from tests.experiments.questions import test_parity
+from experiments.questions import find
+from tests.experiments import committed
+from tests.experiments.questions import test_mixers, test_parity
 
-RESULTS = Path("docs/results")
 FEWEST = 5  # seeds
 
 
@@ -165,8 +164,55 @@ def sentence_length(table: pd.DataFrame) -> Iterator[tuple[str, Claim]]:
         yield claim, Claim(kind, limit, [one[:, 0].tolist() for one in each], drawn)
 
 
+def mixers(table: pd.DataFrame) -> Iterator[tuple[str, Claim]]:
+    linear = [f"linear attention, {heads}" for heads in ("16 heads", "4 heads", "1 head")]
+    fields = {f"convolutions, {field} tokens": field for field in (9, 17, 31)}
+    hybrids = {"3 GRU, 1 attention": "GRU", "linear attention, 1 attention": linear[0]}
+
+    def accuracy(system: str, control: str = "none", low: float = 0, high: float = 999) -> pd.Series:
+        mine = table[(table.system == system) & (table.control == control) & table.place.between(low, high)]
+        return mine[mine.measure == "token_accuracy"].groupby("seed").value.mean()
+
+    def less(a: pd.Series, b: pd.Series) -> list[float]:
+        return [a[seed] - b[seed] for seed in sorted(set(a.index) & set(b.index))]
+
+    def solved(*systems: tuple[str, str]) -> list[float]:
+        each = [accuracy(*one) for one in systems]
+        return [float(n) for one in each for n in ((one >= 0.9).sum(), len(one))] if all(map(len, each)) else []
+
+    steps_up = list(zip(linear[1:], linear[:-1], strict=True))
+    more = [less(accuracy(a), accuracy(b, control)) for control in ("none", "doubled steps") for a, b in steps_up]
+    yield "state, bytes", Claim("larger", 0.1, more)
+    trained = [less(accuracy(one, "doubled steps"), accuracy(one)) for one in linear[:2]]
+    yield "state, training", Claim("smaller", 0.1, trained)
+    yield "hybrid", Claim("more", 0.0, [solved((a, "none"), (b, "none")) for a, b in hybrids.items()])
+    yield "control, softmax", Claim("more", 0.0, [solved(("softmax attention", "none"), (linear[0], "none"))])
+    last = [less(accuracy(one, "none", f - 1, f - 1), accuracy(one, "none", f, f)) for one, f in fields.items()]
+    yield "C5", Claim("larger", 0.5, last)
+    beyond = [
+        (accuracy(one, control, field, end) - 0.125).tolist()
+        for one, field in fields.items()
+        for control in ("none", "doubled steps")
+        for end in (field, 999)
+    ]
+    yield "C5, beyond", Claim("equivalent", 0.05, beyond)
+    far = [accuracy(one, "none", 9) for one in ("3 convolutions, 1 attention", "convolutions, 9 tokens")]
+    yield "control, attention", Claim("larger", 0.5, [less(*far)])
+    few = [(accuracy(one, "2 pairs") - 0.9).tolist() for one in (linear[0], "GRU")]
+    yield "control, pairs", Claim("larger", 0.0, few)
+    yield "control, heads", Claim("larger", 0.1, [less(accuracy(linear[2]), accuracy(linear[2], "half the width"))])
+    rates = [less(accuracy(a, f"{b} the rate"), accuracy(a)) for a in linear[:2] for b in ("twice", "half")]
+    yield "control, rate", Claim("equivalent", 0.1, rates)
+    blind = [
+        (("3 GRU, 1 attention", f"positions {one}"), ("3 GRU, 1 attention", "sees 4 tokens"))
+        for one in ("rotary", "none")
+    ]
+    yield "control, attention's reach and positions", Claim("more", 0.0, [solved(*pair) for pair in blind])
+
+
 RECOMPUTED: dict[str, Callable[[pd.DataFrame], Iterator[tuple[str, Claim]]]] = {
     "gradient_flow": gradient_flow,
+    "mixers": mixers,
     "parity": parity,
     "sentence_length": sentence_length,
 }
@@ -238,15 +284,15 @@ def p_of(claim: Claim, asked: Mapping[int, float], says: str) -> list[float]:
 
 
 def of_this_version() -> list[str]:
-    tables = {name: pd.read_parquet(RESULTS / name / "cpu" / "table.parquet", columns=["version"]) for name in NAMES}
+    tables = {name: pd.read_parquet(committed.table(name), columns=["version"]) for name in committed.RUN}
     return [name for name, table in tables.items() if set(table["version"]) == {find(name).VERSION}]
 
 
 @pytest.mark.parametrize("name", of_this_version())
 def test_a_committed_verdict_follows_from_its_rows(name):
     assert name in RECOMPUTED, f"write here what {name} judges, from its rows alone"
-    table = pd.read_parquet(RESULTS / name / "cpu" / "table.parquet")
-    verdict = json.loads((RESULTS / name / "cpu" / "verdict.json").read_text())
+    table = pd.read_parquet(committed.table(name))
+    verdict = json.loads(committed.table(name).with_name("verdict.json").read_text())
     check(RECOMPUTED[name](table[table.role == "report"]), verdict["findings"])
 
 
@@ -254,6 +300,16 @@ def test_parity_is_recomputed_as_it_is_judged():
     """By made-up rows, of which some seeds fail: of the committed ones all do, or none."""
     table = test_parity.made_up({**test_parity.AS_PREDICTED, "tanh RNN": [(0.99, 0.99), *[(0.5, 0.5)] * 4]})
     check(parity(table), [dataclasses.asdict(one) for one in find("parity").verdict(table)])
+
+
+@pytest.mark.parametrize("short", [{}, {"linear attention, 1 attention": {"none": 0.26}}])
+def test_mixers_is_recomputed_as_it_is_judged(short):
+    """By made-up rows, before it has been run: as predicted, and with a hybrid that restores nothing."""
+    table = test_mixers.made_up(short)
+    judged = [dataclasses.asdict(one) for one in find("mixers").verdict(table)]
+    recomputed = list(mixers(table))
+    assert {claim for claim, _ in recomputed} == {one["claim"] for one in judged} - {"levelled off"}
+    check(iter(recomputed), judged)
 
 
 def check(recomputed: Iterator[tuple[str, Claim]], judged: list[dict[str, Any]]) -> None:
