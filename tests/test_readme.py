@@ -38,7 +38,7 @@ def test_linked_pages_exist(page):
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-def test_table_of_questions():
+def test_questions_are_listed_with_their_page_or_as_not_run():
     """A question that has been run has its page there; of one that has not it is said. So no page is lost unseen."""
     rows = [row for row in README.split("## Results\n")[1].splitlines() if row.startswith("| ")][1:]
     linked = {row: re.findall(r"\[(\w+)\]\(([^)]+)\) \|$", row)[0] for row in rows}
