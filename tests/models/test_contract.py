@@ -1,11 +1,14 @@
 """What every entry of MODELS promises, by walking the table; `models/contract.py` states it.
 
+Around the compiled programs everything is numpy: jax would compile each new operation and shape, for 25 ms.
+
 Dims: B batch, S source length, T target length, P prefix length, V outputs, W feature width.
 """
 
 import dataclasses
 import functools
 import itertools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +16,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from scipy.special import log_softmax
 
 import models
 from data.spec import Spec
@@ -78,6 +82,7 @@ def tiny(name: str, **changes):
     return config
 
 
+@functools.cache
 def abstract(name: str, kind: str, **changes):
     """(graph, shapes of the parameters), without drawing any."""
     config = tiny(name, **{"num_layers": LAYERS[kind]} | changes)
@@ -100,8 +105,8 @@ def noisy(params, scale: float, seed: int = 1):
     """The parameters, or zeros where they are only shapes, plus normal noise."""
     rng = np.random.default_rng(seed)
     return jax.tree.map(
-        lambda leaf: jnp.asarray(
-            (0 if isinstance(leaf, jax.ShapeDtypeStruct) else leaf) + scale * rng.normal(size=leaf.shape), jnp.float32
+        lambda leaf: np.asarray(
+            (0 if isinstance(leaf, jax.ShapeDtypeStruct) else leaf) + scale * rng.normal(size=leaf.shape), np.float32
         ),
         params,
     )
@@ -113,7 +118,7 @@ LEFT = {"source_left": 3, "target_right": 2, "filler": 5}
 
 def batch(
     kind: str, *, source_left: int = 0, source_right: int = 0, target_right: int = 0, filler: int = 7
-) -> dict[str, jax.Array]:
+) -> dict[str, np.ndarray]:
     """The same examples with more padding, which is filled with what must not matter."""
     rng = np.random.default_rng(0)
     length = 0 if kind == "none" else S
@@ -130,11 +135,11 @@ def batch(
         source, mask = np.pad(source, pad, constant_values=filler), np.pad(mask, pad[:2])
     pad = [(0, 0), (source_left, source_right) if kind == "aligned" else (0, target_right)]
     return {
-        "source": jnp.asarray(source, jnp.float32 if real else jnp.int32),
-        "mask": jnp.asarray(mask),
-        "target_in": jnp.asarray(np.pad(target_in, pad, constant_values=3), jnp.int32),
-        "target_out": jnp.asarray(np.pad(target_out, pad), jnp.int32),
-        "weights": jnp.asarray(np.pad(weights, pad)),
+        "source": np.asarray(source, np.float32 if real else np.int32),
+        "mask": np.asarray(mask),
+        "target_in": np.asarray(np.pad(target_in, pad, constant_values=3), np.int32),
+        "target_out": np.asarray(np.pad(target_out, pad), np.int32),
+        "weights": np.asarray(np.pad(weights, pad)),
     }
 
 
@@ -145,13 +150,19 @@ def loss_of(graph, params, taps, batch):
     return jnp.sum(losses_BT * batch["weights"]) / jnp.sum(batch["weights"]), output
 
 
+def fetched(function: Callable) -> Callable:
+    """The function as one compiled program whose results are numpy's."""
+    program = jax.jit(function)
+    return lambda *arguments: jax.device_get(program(*arguments))
+
+
 @functools.cache
 def study(name: str, kind: str, dtype: str = "float32"):
     """params, taps, batch -> ((loss, output), gradients with respect to params and taps, if it has any), compiled."""
     graph, _ = abstract(name, kind, dtype=dtype)
     if MODELS[name].counted:
-        return jax.jit(lambda *arguments: (loss_of(graph, *arguments), ({}, {})))
-    return jax.jit(jax.value_and_grad(functools.partial(loss_of, graph), argnums=(0, 1), has_aux=True))
+        return fetched(lambda *arguments: (loss_of(graph, *arguments), ({}, {})))
+    return fetched(jax.value_and_grad(functools.partial(loss_of, graph), argnums=(0, 1), has_aux=True))
 
 
 @functools.cache
@@ -160,7 +171,7 @@ def taps(name: str, kind: str) -> dict:
     graph, params = built(name, kind)
     ask = dict.fromkeys(nnx.merge(graph, params).tap_names())
     _, output = jax.eval_shape(functools.partial(loss_of, graph), params, ask, batch(kind, **RIGHT))
-    return {tap: jnp.zeros(value.shape, value.dtype) for tap, value in output.taps.items()}
+    return {tap: np.zeros(value.shape, value.dtype) for tap, value in output.taps.items()}
 
 
 @functools.cache
@@ -171,12 +182,11 @@ def base(name: str, kind: str):
 
 
 def dropped(name: str, remat: bool = False):
-    """(params, key -> (loss, logits) with dropout)."""
+    """Parameters, and (params, batch, key) -> (loss, logits) with dropout."""
     layers = 1 if name in ONE_LAYER_DROPS else 2
     graph, shapes = abstract(name, LIGHT[name], remat=remat, num_layers=layers, bidirectional=False)
-    data = batch(LIGHT[name])
 
-    def loss(params, key):
+    def loss(params, data, key):
         logits = nnx.merge(graph, params)(data["source"], data["mask"], data["target_in"], key=key).logits
         return optax.softmax_cross_entropy_with_integer_labels(logits, data["target_out"]).mean(), logits
 
@@ -186,7 +196,7 @@ def dropped(name: str, remat: bool = False):
 @functools.cache
 def with_dropout(name: str):
     params, loss = dropped(name)
-    return params, jax.jit(loss)
+    return params, jax.jit(loss), batch(LIGHT[name])
 
 
 def answers(kind: str, output, **padding):
@@ -229,14 +239,14 @@ def test_padding_changes_nothing(name, kind):
     """Nor any gradient, wherever it stands and whatever it holds."""
     (loss, output), (gradient, _) = base(name, kind)
     graph, params = built(name, kind)
-    bare_loss, bare_output = jax.jit(functools.partial(loss_of, graph))(params, {}, batch(kind))
+    bare_loss, bare_output = fetched(functools.partial(loss_of, graph))(params, {}, batch(kind))
     assert_close((bare_loss, answers(kind, bare_output)), (loss, answers(kind, output, **RIGHT)))
     if kind != "none":
         padded = batch(kind, **LEFT)
         (other_loss, other_output), (other_gradient, _) = study(name, kind)(params, taps(name, kind), padded)
         assert_close(answers(kind, other_output, **LEFT), answers(kind, output, **RIGHT))
         assert_close((other_loss, other_gradient), (loss, gradient))
-        seen = {**padded, "mask": jnp.ones_like(padded["mask"])}
+        seen = {**padded, "mask": np.ones_like(padded["mask"])}
         ((other_loss, _), _) = study(name, kind)(params, taps(name, kind), seen)
         assert abs(other_loss - loss) > 1e-4  # the mask matters, so this test can fail
 
@@ -264,7 +274,7 @@ def test_decoding_step_by_step_gives_the_teacher_forced_logits(name, kind):
     """After features too: the beams below start so."""
     graph, params = built(name, kind)
     (_, output), _ = base(name, kind)
-    logits = jax.jit(functools.partial(decode, graph))(params, batch(kind))
+    logits = fetched(functools.partial(decode, graph))(params, batch(kind))
     assert_close(logits, output.logits[:, :T])
     assert not np.allclose(logits[:, 1], logits[:, 2], atol=1e-3)
 
@@ -276,8 +286,8 @@ def test_decoding_after_a_prefix(name, kind):
     (_, output), _ = base(name, kind)
     known_B = np.array([2, 0, 1])
     mask_BP = np.arange(2) < known_B[:, None]
-    prefix_BP = jnp.where(mask_BP, batch(kind)["target_in"][:, :2], 5)
-    logits = jax.jit(functools.partial(decode, graph))(params, batch(kind), prefix_BP, jnp.asarray(mask_BP))
+    prefix_BP = np.where(mask_BP, batch(kind)["target_in"][:, :2], 5)
+    logits = fetched(functools.partial(decode, graph))(params, batch(kind), prefix_BP, mask_BP)
     for row, known in enumerate(known_B):
         assert_close(logits[row], output.logits[row, known : known + T - 2])
 
@@ -290,7 +300,8 @@ def test_no_target_position_sees_a_later_one(name):
     field = getattr(nnx.merge(graph, params), "receptive_field", None) or T
     data, logits = batch(kind, **RIGHT), base(name, kind)[0][1].logits
     for t in range(T):
-        other = data["target_in"].at[:, t].set(data["target_in"][:, t] % (V - 1) + 1)
+        other = data["target_in"].copy()
+        other[:, t] = other[:, t] % (V - 1) + 1
         (_, output), _ = study(name, kind)(params, taps(name, kind), {**data, "target_in": other})
         np.testing.assert_array_equal(output.logits[:, :t], logits[:, :t])
         assert np.all(np.abs(output.logits - logits)[:, t : t + field].max(-1) > 0), t
@@ -303,14 +314,14 @@ def test_it_overfits_one_batch(name):
     _, params = built(name, kind)
     data = batch(kind, **RIGHT)
     leaves, tree = jax.tree.flatten(params)
-    leaves = [0.5 * np.asarray(leaf) for leaf in leaves]
+    leaves = [0.5 * leaf for leaf in leaves]
     means, squares, losses = [0.0] * len(leaves), [0.0] * len(leaves), []
     for step in range(1, 201):
         (loss, _), (gradient, _) = study(name, kind)(jax.tree.unflatten(tree, leaves), taps(name, kind), data)
         losses.append(float(loss))
         if losses[-1] < 0.05:
             break
-        for at, slope in enumerate(map(np.asarray, jax.tree.leaves(gradient))):
+        for at, slope in enumerate(jax.tree.leaves(gradient)):
             means[at] = 0.9 * means[at] + 0.1 * slope
             squares[at] = 0.99 * squares[at] + 0.01 * slope**2
             size = np.sqrt(squares[at] / (1 - 0.99**step)) + 1e-8
@@ -342,19 +353,19 @@ def test_beams_agree_with_greedy_search_and_with_the_call(name, kind):
     graph, params = built(name, kind)
     data, limits = batch(kind), {"bos": 1, "eos": 2, "pad": 0, "max_len": T}
 
-    @jax.jit
-    def decode(params):
+    @fetched
+    def decode(params, data):
         inputs = nnx.merge(graph, params), data["source"], data["mask"]
         return greedy(*inputs, **limits), beam_search(*inputs, **limits, length_penalty=0.0, beam_size=3)
 
-    by_greed, by_three = decode(params)
+    by_greed, by_three = decode(params, data)
     assert (by_three.scores >= by_greed.scores - 1e-5).mean() > 0.5
     for found in (by_greed, by_three):
-        tokens_BN = np.asarray(found.tokens)
+        tokens_BN = found.tokens
         fed_BN = np.concatenate([np.ones((B, 1), np.int32), tokens_BN[:, :-1]], axis=1)
-        fed = {**batch(kind, **RIGHT), "target_in": jnp.pad(fed_BN, [(0, 0), (0, 2)])}
+        fed = {**batch(kind, **RIGHT), "target_in": np.pad(fed_BN, [(0, 0), (0, 2)])}
         (_, output), _ = study(name, kind)(params, taps(name, kind), fed)
-        gains_BNV = np.asarray(jax.nn.log_softmax(output.logits[:, :T]))
+        gains_BNV = log_softmax(output.logits[:, :T], axis=-1)
         gains_BN = np.take_along_axis(gains_BNV, tokens_BN[:, :, None], axis=2)[:, :, 0]
         ended_BN = np.cumsum(tokens_BN == 2, axis=1) - (tokens_BN == 2)  # what follows EOS has no part in the score
         np.testing.assert_allclose((gains_BN * (ended_BN == 0)).sum(1), found.scores, rtol=1e-4)
@@ -364,14 +375,13 @@ def test_beams_agree_with_greedy_search_and_with_the_call(name, kind):
 def test_room_for_more_tokens_is_zeros_at_the_end(name, kind):
     """So that a search can begin with little room and go on with more."""
     graph, params = built(name, kind)
-    data = batch(kind)
 
-    @jax.jit
-    def starts(params):
+    @fetched
+    def starts(params, data):
         model = nnx.merge(graph, params)
         return [model.start(data["source"], data["mask"], room)[1] for room in (2, 5)]
 
-    for small, large in zip(*map(jax.tree.leaves, starts(params)), strict=True):
+    for small, large in zip(*map(jax.tree.leaves, starts(params, batch(kind))), strict=True):
         assert small.ndim == large.ndim and max(large.shape, default=0) >= max(small.shape, default=0)
         filled = np.pad(small, [(0, b - a) for a, b in zip(small.shape, large.shape, strict=True)])
         np.testing.assert_array_equal(filled, large)
@@ -383,26 +393,27 @@ def test_remat_changes_nothing_but_memory(name):
 
     Each parameter's gradient is held against differences of the loss without remat, along a direction of length 1.
     """
-    (params, plain), key, rng = with_dropout(name), jax.random.key(1), np.random.default_rng(2)
-    remat = jax.jit(jax.value_and_grad(dropped(name, remat=True)[1], has_aux=True)).trace(params, key)
-    assert "remat" in str(remat.jaxpr) and "remat" not in str(plain.trace(params, key).jaxpr)
-    found, gradient = remat.lower().compile()(params, key)
-    assert_close(found, plain(params, key), atol=1e-6)
-    leaves, tree = jax.tree.flatten(jax.tree.map(np.asarray, params))
+    (params, plain, data), key, rng = with_dropout(name), jax.random.key(1), np.random.default_rng(2)
+    remat = jax.jit(jax.value_and_grad(dropped(name, remat=True)[1], has_aux=True)).trace(params, data, key)
+    assert "remat" in str(remat.jaxpr) and "remat" not in str(plain.trace(params, data, key).jaxpr)
+    found, gradient = jax.device_get(remat.lower().compile()(params, data, key))
+    assert_close(found, plain(params, data, key), atol=1e-6)
+    leaves, tree = jax.tree.flatten(params)
     for at, (path, slope) in enumerate(jax.tree_util.tree_leaves_with_path(gradient)):
         direction = rng.normal(size=slope.shape)
         direction = direction / np.linalg.norm(direction) + slope / max(np.linalg.norm(slope), 1e-3)
         direction = np.asarray(direction / np.linalg.norm(direction), np.float32)
-        moved = [[*leaves[:at], leaves[at] + by * direction, *leaves[at + 1 :]] for by in (-0.002, 0.002)]
-        below, above = (plain(jax.tree.unflatten(tree, arrays), key)[0] for arrays in moved)
+        moved = [[*leaves[:at], leaves[at] + np.float32(by) * direction, *leaves[at + 1 :]] for by in (-0.002, 0.002)]
+        below, above = (float(plain(jax.tree.unflatten(tree, arrays), data, key)[0]) for arrays in moved)
         expected, where = (above - below) / 0.004, jax.tree_util.keystr(path)
         np.testing.assert_allclose(np.vdot(slope, direction), expected, rtol=0.02, atol=5e-4, err_msg=where)
 
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_dropout_follows_its_key(name):
-    params, loss = with_dropout(name)
-    first, again, other, none = (loss(params, key and jax.random.key(key))[1] for key in (1, 1, 2, None))
+    params, loss, data = with_dropout(name)
+    keys = (key and jax.random.key(key) for key in (1, 1, 2, None))
+    first, again, other, none = (np.asarray(loss(params, data, key)[1]) for key in keys)
     np.testing.assert_array_equal(first, again)
     assert not np.allclose(first, other, atol=1e-3) and not np.allclose(first, none, atol=1e-3)
 

@@ -16,7 +16,7 @@ from models.attention_scores import masked_softmax
 from tests.models.sizes import SIZES
 from tests.models.test_contract import TOKENS, batch, decode, noisy, tiny
 
-DATA = batch("tokens")
+DATA = jax.tree.map(jnp.asarray, batch("tokens"))
 
 
 def configured(name: str, attention: dict | None = None, **changes):
@@ -31,7 +31,7 @@ def make(name: str, attention: dict | None = None, **changes):
     config = configured(name, attention, **changes)
     model = nnx.eval_shape(lambda: models.build(name, config, TOKENS, jax.random.key(0)))
     graph, shapes = nnx.split(model)
-    return nnx.merge(graph, noisy(shapes, 0.4))
+    return nnx.merge(graph, jax.tree.map(jnp.asarray, noisy(shapes, 0.4)))
 
 
 def forward(model, data=DATA, **arguments):
