@@ -106,10 +106,10 @@ class Store:
                 self._add(rows, path)
 
     def _add(self, rows: Iterable[dict[str, Any]], source: Path) -> None:
-        by_key: dict[Key, list[dict[str, Any]]] = {}
+        by_run: dict[tuple[Key, str], list[dict[str, Any]]] = {}  # two trials of one value differ in their steps
         for row in rows:
-            by_key.setdefault(_key(row), []).append(row)
-        for key, mine in by_key.items():
+            by_run.setdefault((_key(row), row["config"]), []).append(row)
+        for (key, _), mine in by_run.items():
             self._records.setdefault(key, []).insert(0, Record(key, mine, source))
 
     def __iter__(self) -> Iterator[Record]:
