@@ -6,7 +6,8 @@
 
 Recurrent encoders read in one direction. The setting `short` trains to 20 words; the test splits stay as they are.
 
-Expected: not measured yet.
+Expected: not measured with these values. With 300,000 parameters besides embeddings and 2,000 steps, translations of 50
+to 60 words reach 26 BLEU with gru_attention and 7.4 with gru (docs/results/sentence_length.md).
 """
 
 from configs import common, multi30k

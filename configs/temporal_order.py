@@ -3,7 +3,8 @@
     python train.py --config=configs/temporal_order.py:gru --workdir=runs/temporal-order-gru
     python train.py --config=configs/temporal_order.py:rnn,pascanu_100 --workdir=runs/temporal-order-rnn-100
 
-Expected: not measured yet.
+Expected (small, the first 1,024 validation examples, 2 cores shared with other work): accuracy 1.000 with gru and
+gru_attention after 1,500 steps, and with transformer after 3,000; chance 0.25.
 """
 
 from configs import common

@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(scope="package", autouse=True)
 def programs_are_kept_in_memory() -> Iterator[None]:
-    seconds = jax.config.jax_persistent_cache_min_compile_time_secs
+    seconds = jax.config.read("jax_persistent_cache_min_compile_time_secs")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", float("inf"))
     yield
     jax.config.update("jax_persistent_cache_min_compile_time_secs", seconds)
