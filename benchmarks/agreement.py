@@ -58,7 +58,7 @@ class Agreement(Comparison):
 
     @property
     def minutes(self) -> float:
-        return 4.0  # on an H200 beside 16 cores
+        return 4.0  # an estimate, for a GPU beside eight cores or more
 
     def measure(self) -> dict[str, Any]:
         # Compiling takes most of the time. Not threads: one's kernel spoils the CUDA graph that another records.
@@ -81,7 +81,7 @@ def against_cpu(ours: Contender) -> dict[str, dict[str, float] | str]:
         try:
             found[name] = compare(compute(ours.but(name, model__dtype=dtype)), expected, dtype)
         except (RuntimeError, ValueError) as error:
-            found[name] = str(error).splitlines()[0]
+            found[name] = next(iter(str(error).splitlines()), repr(error))
     return found
 
 

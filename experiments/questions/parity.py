@@ -58,7 +58,9 @@ CUT = (
 )
 LIMITS = (
     "What gradient descent finds from short strings, not what an architecture can express: there are Transformers that "
-    "compute parity. One size of model, no intermediate steps written out, and no curriculum of lengths."
+    "compute parity. At 41 to 60 bits the rotary one is right on .65 of the strings, of which a constant answer gets "
+    ".56: it is beyond 60 that it is at chance. One size of model, no intermediate steps written out, and no "
+    "curriculum of lengths."
 )
 
 RNNS = {

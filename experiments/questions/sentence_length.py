@@ -94,8 +94,8 @@ CUT = (
 )
 LIMITS = (
     "Long texts are captions joined: they ask for alignment, not for context. Budgets are small, search is greedy. "
-    "Nothing had levelled off: what is said of translation is said of 2,000 steps, after which the fixed vector, at 8 "
-    "BLEU whatever the length, has little to lose."
+    "In translation nothing had levelled off: what is said of it is said of 2,000 steps, after which the fixed vector, "
+    "at 8 BLEU whatever the length, has little to lose."
 )
 FIXED, ADDITIVE, TRANSFORMER = "fixed vector", "additive", "Transformer"
 SCALED = "scaled dot"

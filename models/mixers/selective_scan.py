@@ -81,9 +81,8 @@ def _backward(kept: tuple[Selected, Array, Array], d_out: tuple[Array, Array]) -
         d_enter_BN = (d_h_BNE * (now.delta * now.x)[:, None]).sum(2)
         d_both_BE = (d_h_BNE * now.enter[:, :, None]).sum(1)  # of delta x
         d_delta_BE = (d_power_BNE * rate_NE).sum(1) + d_both_BE * now.x
-        d_rate_BNE += (
-            d_power_BNE * now.delta[:, None]
-        )  # one for each row, so that devices that share a batch add up once, at the end
+        # One for each row, so that devices that share a batch add up once, at the end.
+        d_rate_BNE += d_power_BNE * now.delta[:, None]
         return (d_h_BNE * keep_BNE, d_rate_BNE), Selected(d_delta_BE, d_both_BE * now.delta, d_enter_BN, d_leave_BN)
 
     def chunk(carry: tuple[Array, Array], at: tuple[Selected, Array, Array]) -> tuple[tuple[Array, Array], Selected]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from experiments.questions import NAMES
 
-RESULTS = Path("docs/results")
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
 RUN = [name for name in NAMES if (RESULTS / name).exists() or (RESULTS / f"{name}.md").exists()]
 
 

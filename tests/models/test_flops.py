@@ -97,7 +97,6 @@ def test_tiles_of_attention_are_counted_as_the_whole(monkeypatch):
     ("name", "kernel"),
     [
         ("transformer", {"fused_attention": "cudnn", "dtype": "bfloat16"}),
-        ("transformer_decoder", {"fused_attention": "xla"}),
         ("lstm", {"backend": "cudnn"}),
         ("lstm_decoder", {"backend": "cudnn"}),
     ],

@@ -35,7 +35,7 @@ from experiments.questions.question import DOUBLED, NONE
 from tests.experiments import panels
 
 SEEDS = range(5)
-AS_PREDICTED = {
+ALL_HOLD = {
     SMALL: {NONE: 0.3, DOUBLED: 0.32, TWICE: 0.3, SLOWER: 0.29, FEW_PAIRS: 0.97},
     MIDDLE: {NONE: 0.6, DOUBLED: 0.62, TWICE: 0.6, SLOWER: 0.59},
     LARGE: {NONE: 0.9, DOUBLED: 0.91, HALF: 0.6},
@@ -52,7 +52,7 @@ def made_up(recalled=None, reach=None, seeds=SEEDS) -> DataFrame:
     rng, rows = np.random.default_rng(0), []
     cells = [
         (RECALL, system, control, dict.fromkeys((8.0, 12.0), level))
-        for system, controls in {**AS_PREDICTED, **(recalled or {})}.items()
+        for system, controls in {**ALL_HOLD, **(recalled or {})}.items()
         for control, level in controls.items()
     ]
     cells += [
@@ -96,7 +96,7 @@ def test_all_claims_can_hold():
 
 
 def test_a_state_that_training_fills_fails():
-    found = outcomes({SMALL: AS_PREDICTED[SMALL] | {DOUBLED: 0.7}})
+    found = outcomes({SMALL: ALL_HOLD[SMALL] | {DOUBLED: 0.7}})
     assert found["state, training"] is found["state, bytes"] is found["levelled off"] is Outcome.WITHIN_LIMITS
 
 
@@ -121,7 +121,7 @@ def test_a_convolution_that_sees_one_token_more_or_fewer_fails():
     ],
 )
 def test_a_confounder_shows(claim, system, changes):
-    found = outcomes({system: AS_PREDICTED[system] | changes})
+    found = outcomes({system: ALL_HOLD[system] | changes})
     assert found[claim] in (Outcome.NOT_SUPPORTED, Outcome.WITHIN_LIMITS)
 
 

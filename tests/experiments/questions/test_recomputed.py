@@ -304,7 +304,8 @@ def test_parity_is_recomputed_as_it_is_judged():
 
 @pytest.mark.parametrize("short", [{}, {"linear attention, 1 attention": {"none": 0.26}}])
 def test_mixers_is_recomputed_as_it_is_judged(short):
-    """By made-up rows, before it has been run: as predicted, and with a hybrid that restores nothing."""
+    """By made-up rows, before it has been run: with everything that it claims, and with a hybrid that restores
+    nothing, as predicted."""
     table = test_mixers.made_up(short)
     judged = [dataclasses.asdict(one) for one in find("mixers").verdict(table)]
     recomputed = list(mixers(table))
