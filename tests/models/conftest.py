@@ -5,10 +5,12 @@ from collections.abc import Iterator
 import jax
 import pytest
 
+SECONDS = "jax_persistent_cache_min_compile_time_secs"  # a program that compiles as long is written
+
 
 @pytest.fixture(scope="package", autouse=True)
 def programs_are_kept_in_memory() -> Iterator[None]:
-    seconds = jax.config.read("jax_persistent_cache_min_compile_time_secs")
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", float("inf"))
+    before = getattr(jax.config, SECONDS)
+    jax.config.update(SECONDS, float("inf"))
     yield
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", seconds)
+    jax.config.update(SECONDS, before)
