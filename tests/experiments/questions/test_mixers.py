@@ -76,6 +76,8 @@ def made_up(recalled=None, reach=None, seeds=SEEDS) -> DataFrame:
             ]
             kept = {SMALL: 1280.0, MIDDLE: 2816.0, LARGE: 8960.0}.get(system, 4096.0)
             rows.append({**run, "probe": "run", "measure": "state_bytes", "value": kept})
+            guessed = {RECALL: "chance_token_accuracy_in_context", COPYING: "chance_token_accuracy"}[task]
+            rows.append({**run, "probe": "accuracy_by_distance", "measure": guessed, "value": 0.125})
     return of_rows(rows)
 
 
