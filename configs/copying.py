@@ -3,7 +3,8 @@
     python train.py --config=configs/copying.py:gru --workdir=runs/copying-gru
     python train.py --config=configs/copying.py:lstm,urnn_200 --workdir=runs/copying-lstm-200
 
-Expected: not measured yet.
+Expected (small, 3,000 steps, the first 1,024 validation examples, 2 cores shared with other work): token accuracy 0.908
+with gru in 85 s, 1.000 with gru_attention in 128 s; transformer not measured to the end.
 """
 
 from configs import common
