@@ -64,25 +64,24 @@ class Agreement(Comparison):
         # Compiling takes most of the time. Not threads: one's kernel spoils the CUDA graph that another records.
         with ProcessPoolExecutor(min(8, os.cpu_count() or 1), get_context("spawn")) as pool:
             found = list(pool.map(against_cpu, self.contenders))
-        rows = [
-            {"program": name, "besides": said} for one in found for name, said in one.items() if isinstance(said, dict)
-        ]
-        failed = {name: said for one in found for name, said in one.items() if isinstance(said, str)}
+        rows = [{"program": name, "besides": said} for agreed, _ in found for name, said in agreed.items()]
+        failed = {name: why for _, mine in found for name, why in mine.items()}
         return {"unit": self.unit, "programs": rows, "failed": failed}
 
 
-def against_cpu(ours: Contender) -> dict[str, dict[str, float] | str]:
-    """What `compare` says of one architecture in each dtype, by name; or why it failed."""
+def against_cpu(ours: Contender) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
+    """By name, an architecture in each dtype: (what `compare` says, why others failed)."""
     cudnn = "model.backend" in ours.values  # which has float32 alone
     expected = compute(ours.but("on the CPU", **({"model__backend": "scan"} if cudnn else {})), "cpu")
-    found: dict[str, dict[str, float] | str] = {}
+    agreed: dict[str, dict[str, float]] = {}
+    failed: dict[str, str] = {}
     for dtype in ("float32",) if cudnn else BOUNDS:
         name = f"{ours.name} {dtype}"
         try:
-            found[name] = compare(compute(ours.but(name, model__dtype=dtype)), expected, dtype)
+            agreed[name] = compare(compute(ours.but(name, model__dtype=dtype)), expected, dtype)
         except (RuntimeError, ValueError) as error:
-            found[name] = next(iter(str(error).splitlines()), repr(error))
-    return found
+            failed[name] = next(iter(str(error).splitlines()), repr(error))
+    return agreed, failed
 
 
 def agreement() -> Agreement:
