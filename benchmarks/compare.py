@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +57,9 @@ class Comparison:
                     failed[contender.name] = str(error)
                     if not programs:  # the others would have nothing to begin with
                         break
-            if programs:
-                turns.measure(programs, self.seconds, self.steps, self.settle, self.warm_up, self.least)
-            rows = [self.row(program, programs[0]) for program in programs]
+            how = (self.seconds, self.steps, self.settle, self.warm_up, self.least)
+            taken = turns.measure([program.turn for program in programs], *how) if programs else []
+            rows = [self.row(program, programs[0], seconds) for program, seconds in zip(programs, taken, strict=True)]
             for row in rows if (folder / "references").exists() else ():
                 row["besides"] |= quality_of(folder, row["program"], rows[0]["program"])
         return {"unit": self.unit, "programs": rows, "failed": failed}
@@ -71,21 +71,20 @@ class Comparison:
         if self.bound is not None and not np.isclose(said["loss"], first["loss"], rtol=self.bound):
             raise RuntimeError(f"it has a loss of {said['loss']:.6f}, the first {first['loss']:.6f}")
 
-    def paces(self, program: Running, first: dict[str, float]) -> list[float]:
-        """Seconds per unit of each turn that counts. The first program reports what is the same in each step."""
-        kept = program.answers[-len(program.seconds) :]
-        return [turn["seconds"] / turn.get(self.unit, turn["steps"] * first.get(self.unit, 1)) for turn in kept]
+    def paces(self, taken: Sequence[Mapping[str, float]], first: Mapping[str, float]) -> list[float]:
+        """Seconds per unit of each turn. The first program reports what is the same in each step."""
+        return [turn["seconds"] / turn.get(self.unit, turn["steps"] * first.get(self.unit, 1)) for turn in taken]
 
-    def row(self, program: Running, first: Running) -> dict[str, Any]:
-        """The results of a program, which then quits."""
-        ours, paces = (self.paces(one, first.said) for one in (first, program))
-        p10, median, p90 = (program.quantile(share) for share in (0.1, 0.5, 0.9))
+    def row(self, program: Running, first: Running, seconds: Sequence[float]) -> dict[str, Any]:
+        """The results of a program, by the seconds of a step in each turn that counts; it then quits."""
+        ours, paces = (self.paces(one.answers[-len(seconds) :], first.said) for one in (first, program))
+        p10, median, p90 = (float(np.quantile(seconds, share)) for share in (0.1, 0.5, 0.9))
         besides = {"compiling, s": sum(turn.get("compile_seconds", 0.0) for turn in program.answers)}
         if self.steps and self.unit != "steps":
             besides["first turn, s"] = program.answers[0]["seconds"]
             besides[f"{self.unit} a step"] = median / float(np.median(paces))
         return {
-            "program": program.name,
+            "program": program.contender.name,
             "num_params": int(program.said["num_params"]),
             "loss": program.said["loss"],
             "rounds": len(paces),

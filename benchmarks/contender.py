@@ -14,7 +14,6 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from benchmarks.turns import Timed
 from training.command import cli
 from training.command.config_file import override
 from training.run import restore
@@ -64,16 +63,14 @@ def config_of(contender: Contender) -> ConfigDict:
     return config
 
 
-class Running(Timed):
+class Running:
     """A contender's process, until it is closed."""
 
     def __init__(self, contender: Contender, folder: Path):
-        super().__init__(contender.name, lambda: None, 0.0)
         self.contender = contender
         self.said: dict[str, float] = {}  # of itself
         self.answers: list[dict[str, float]] = []  # to each turn so far
-        paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-        name, variables = contender.program, os.environ | {"PYTHONPATH": paths}
+        name, variables = contender.program, dict(os.environ)
         if name in WITH_TORCH and contender.setting == "tuned":
             variables |= {f"MALLOC_{key}": str(value) for key, value in KEEP_PAGES.items()}
         words = [PEERS_PYTHON if name in WITH_TORCH else sys.executable, "-m", "benchmarks.protocol"]
@@ -93,9 +90,10 @@ class Running(Timed):
         self._errors.seek(0)
         raise RuntimeError((self._errors.read().decode(errors="replace").strip() or "it said nothing").splitlines()[-1])
 
-    def turn(self, calls: int) -> float:
-        self.answers.append({"steps": calls, **self.ask(f"step {calls}")})
-        return self.answers[-1]["seconds"] / calls
+    def turn(self, steps: int) -> float:
+        """Seconds of one of so many steps."""
+        self.answers.append({"steps": steps, **self.ask(f"step {steps}")})
+        return self.answers[-1]["seconds"] / steps
 
     def close(self) -> None:
         self._process.kill()

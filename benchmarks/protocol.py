@@ -22,8 +22,9 @@ from types import SimpleNamespace
 Answer = Mapping[str, float]
 
 
-def peak_resident_bytes(whose: int = resource.RUSAGE_SELF) -> int:
-    return resource.getrusage(whose).ru_maxrss * 1024
+def peak_resident_bytes() -> int:
+    """Of this process, or of the largest that it started."""
+    return 1024 * max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 class Program:

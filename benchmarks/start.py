@@ -4,22 +4,21 @@ Its settings: `cold` finds no compiled program, `warm` what its first start left
 """
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
-from benchmarks.protocol import Program, peak_resident_bytes
+from benchmarks.protocol import Program
 
 ONE_STEP = ("--config.steps=1", "--config.schedule.warmup_steps=1", "--config.wandb.mode=disabled")
 
 
 class Start(Program):
     def __init__(self, case: SimpleNamespace, folder: Path):
-        self.case, self.folder, self.said = case, folder, {"num_params": 0, "loss": 0.0}
-        self.peak_memory = lambda: peak_resident_bytes(resource.RUSAGE_CHILDREN)
+        super().__init__({"num_params": 0, "loss": 0.0}, lambda: None, lambda: None)
+        self.case, self.folder = case, folder
 
     def take(self, steps: int) -> dict[str, float]:
         """One start after the other. Raises RuntimeError where a run fails."""

@@ -133,10 +133,11 @@ def program(case: SimpleNamespace, folder: Path) -> Program:
     batch: dict[str, torch.Tensor] = {name: torch.from_numpy(array).to(device) for name, array in given.batch.items()}
     batch = {name: x.long() if x.dtype == torch.int32 else x for name, x in batch.items()}
 
+    kinds = {"transformer": Transformer, "transformer_decoder": Transformer, "gru_attention": AttentionSeq2Seq}
+
     def build(**changed: Any) -> nn.Module:
-        other = AttentionSeq2Seq if config.name == "gru_attention" else Stack
-        kind = Transformer if config.name.startswith("transformer") else other
-        model: nn.Module = kind(SimpleNamespace(**{**vars(config), **changed}), given.vocab)
+        values = SimpleNamespace(**{**vars(config), **changed})
+        model: nn.Module = kinds.get(config.name, Stack)(values, given.vocab)
         said["num_params"] = take(model, given.weights)
         return model.to(device)
 

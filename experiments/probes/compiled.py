@@ -1,7 +1,8 @@
-"""Compile time and memory of a program, and the speed of a large matrix product on this machine."""
+"""Compile time and memory of a program, its turns, and the speed of a large matrix product on this machine."""
 
+import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -9,8 +10,39 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
-from benchmarks.turns import Timed
+from benchmarks import turns
 from training.machine import backend, mesh
+
+
+@dataclasses.dataclass
+class Called:
+    """A program of this process, which takes turns with others; what a step of it is, and its seconds in each turn."""
+
+    call: Callable[[], Any]  # starts one or more steps and returns what to wait for
+    flops: float  # of a step's products
+    tokens: float = 0.0  # of a step
+    steps: int = 1  # of a call
+    compile_seconds: float = 0.0
+    program_bytes: float = 0.0  # arguments, results and temporaries of the compiled program
+    seconds: Sequence[float] = ()
+
+    def turn(self, calls: int) -> float:
+        """Seconds of one of so many calls."""
+        begun = time.perf_counter()
+        for _ in range(calls):
+            last = self.call()
+        jax.block_until_ready(last)
+        return (time.perf_counter() - begun) / calls
+
+    def quantile(self, share: float) -> float:
+        return float(np.quantile(self.seconds, share))
+
+
+def measure(programs: Sequence[Called], seconds: float) -> None:
+    """Gives each program its seconds, in rounds that last for so long."""
+    taken = turns.measure([program.turn for program in programs], seconds)
+    for program, of_calls in zip(programs, taken, strict=True):
+        program.seconds = [one / program.steps for one in of_calls]
 
 
 def compiled(
@@ -39,9 +71,9 @@ def program_bytes(program: jax.stages.Compiled) -> float:
     return float(whole - plan.alias_size_in_bytes)
 
 
-def matmul(size: int, dtype: DTypeLike, devices: Mesh) -> Timed:
+def matmul(size: int, dtype: DTypeLike, devices: Mesh) -> Called:
     """A product of square matrices, its rows shared among the devices: the speed that this machine can reach."""
     x = np.ones((size, size), dtype)
     rows, whole = mesh.put(x, mesh.by_rows(devices)), mesh.put(x, mesh.replicated(devices))
     program, taken, held = compiled(lambda a, b: a @ b, rows, whole)
-    return Timed("matmul", lambda: program(rows, whole), 2.0 * size**3, compile_seconds=taken, program_bytes=held)
+    return Called(lambda: program(rows, whole), 2.0 * size**3, compile_seconds=taken, program_bytes=held)

@@ -16,13 +16,12 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 import models
-from benchmarks import turns
 from benchmarks.chips import vendor_peak
-from benchmarks.turns import Timed
 from data import pipeline
 from data.batch import Batch
 from experiments.probes import compiled
 from experiments.probes.by_call import ByCall
+from experiments.probes.compiled import Called
 from experiments.probes.measurement import Measurement, of_model
 from models import flops
 from models.contract import Architecture, Spec
@@ -85,13 +84,13 @@ def measure(
         yield from of_model(model, spec, name)
     kind = jax.devices()[0].device_kind
     for phase in phases:
-        programs: dict[str, Timed] = {}
+        programs: dict[str, Called] = {}
         dtypes = {name: config.model.dtype for name, (config, _) in systems.items()}
         for name, (config, model) in systems.items():
             if phase == "training":
-                programs[name] = _training(name, spec, Recipe.of(config), model, batch, devices)
+                programs[name] = _training(spec, Recipe.of(config), model, batch, devices)
             elif model.decodes and spec.free_running:
-                programs[name] = _decoding(name, spec, model, batch, devices, decoded)
+                programs[name] = _decoding(spec, model, batch, devices, decoded)
             else:
                 whose = f"outputs of {config.model.name} on {config.task}"
                 raise ValueError(f"throughput: {whose} are not fed back; leave it out")
@@ -99,11 +98,11 @@ def measure(
             config, model = systems[of]
             trained = ByCall(model, config.model, spec, Recipe.of(config), batch)
             sizes = (programs[of].tokens, 1, trained.compile_seconds, trained.program_bytes)
-            programs[name] = Timed(name, trained.step, programs[of].flops, *sizes)  # the work is that of its scan
+            programs[name] = Called(trained.step, programs[of].flops, *sizes)  # the work is that of its scan
             dtypes[name] = dtypes[of]
         size = size or SIZE.get(jax.default_backend(), LARGE)
         products = {dtype: compiled.matmul(size, jnp.dtype(dtype), devices) for dtype in set(dtypes.values())}
-        turns.measure([*programs.values(), *products.values()], seconds)
+        compiled.measure([*programs.values(), *products.values()], seconds)
         place = float(batch["source_mask"].shape[1] + (batch["target_in"].shape[1] if phase == "training" else 0))
         for name, program in programs.items():
             product = products[dtypes[name]]
@@ -116,7 +115,7 @@ def measure(
     yield Measurement("peak_memory_bytes", provenance.device_memory_bytes())
 
 
-def _rows(program: Timed, product: Timed, peak: float | None) -> Iterator[tuple[str, float]]:
+def _rows(program: Called, product: Called, peak: float | None) -> Iterator[tuple[str, float]]:
     median, rate = program.quantile(0.5), product.flops / product.quantile(0.5)
     for ending, share in (("", 0.5), ("_p10", 0.1), ("_p90", 0.9)):
         yield f"step_seconds{ending}", program.quantile(share)
@@ -148,7 +147,7 @@ def _other(run: Restored, name: str, where: str, overrides: Mapping[str, Any]) -
     return config, models.build(config.model.name, config.model, run.task.spec, jax.random.key(config.seed))
 
 
-def _training(name: str, spec: Spec, recipe: Recipe, model: Architecture, batch: Batch, devices: Mesh) -> Timed:
+def _training(spec: Spec, recipe: Recipe, model: Architecture, batch: Batch, devices: Mesh) -> Called:
     """One update, as train.py makes it."""
     skeleton, arrays = params.Skeleton(model), mesh.place(batch, devices, recipe.optimizer.accumulation)
     weights = jax.tree.map(jnp.copy, params.flatten(model))  # they are given away
@@ -162,7 +161,7 @@ def _training(name: str, spec: Spec, recipe: Recipe, model: Architecture, batch:
         return metrics
 
     work = flops.count(lambda weights, arrays: train_step.forward(skeleton(weights), arrays).logits, weights, arrays)
-    return Timed(name, take, (1 + BACKWARD) * work, _tokens(batch, spec), 1, taken, size)
+    return Called(take, (1 + BACKWARD) * work, _tokens(batch, spec), 1, taken, size)
 
 
 def _tokens(batch: Batch, spec: Spec) -> float:
@@ -170,7 +169,7 @@ def _tokens(batch: Batch, spec: Spec) -> float:
     return float(batch["source_mask"].sum() + (batch["target_in"] != spec.pad).sum())
 
 
-def _decoding(name: str, spec: Spec, model: Architecture, batch: Batch, devices: Mesh, decoded: int) -> Timed:
+def _decoding(spec: Spec, model: Architecture, batch: Batch, devices: Mesh, decoded: int) -> Called:
     """Decodes `decoded` greedy tokens after the source; a step is one of them."""
     arrays = mesh.place(batch, devices)
     graph, weights = nnx.split(model)
@@ -195,4 +194,4 @@ def _decoding(name: str, spec: Spec, model: Architecture, batch: Batch, devices:
     token_B, t = jnp.full(arrays["source"].shape[0], spec.bos, jnp.int32), jnp.zeros((), jnp.int32)
     work = flops.count(lambda weights: nnx.merge(graph, weights).step(token_B, t, memory, state)[0], weights)
     rows = int((batch["index"] >= 0).sum())
-    return Timed(name, lambda: program(weights, memory, state), work, rows, decoded, taken, size)
+    return Called(lambda: program(weights, memory, state), work, rows, decoded, taken, size)

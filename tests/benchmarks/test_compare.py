@@ -41,13 +41,12 @@ def test_rates_count_what_programs_took_in(tmp_path):
     one = dataclasses.replace(tiny.case("gru_tiny"), steps=2)
     first, second = (object.__new__(Running) for _ in range(2))
     for program, seconds, tokens in ((first, 1.0, 100), (second, 2.0, 50)):
-        program.seconds = [seconds / 2] * 9
         turn = {"seconds": seconds, "tokens": tokens, "steps": 2}
         program.answers = [{"seconds": 9.0, "tokens": 1, "steps": 2}, *[turn] * 9]
         program.said = {"num_params": 1, "loss": 1.0}
-        program.name, program.contender = "a", one.contenders[0]
+        program.contender = one.contenders[0]
         program.ask = lambda command: {"peak_memory_bytes": 2.0**20}
-    row = one.row(second, first)
+    row = one.row(second, first, [1.0] * 9)
     assert row["ratio"] == row["ratio_low"] == row["ratio_high"] == pytest.approx(4.0)  # not 2: fewer tokens a step
     assert row["per_second"] == pytest.approx(25.0) and row["median_seconds"] == 1.0
     assert row["besides"] == {"first turn, s": 9.0, "tokens a step": pytest.approx(25.0)}

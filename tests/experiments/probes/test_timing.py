@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 
 from benchmarks import turns
-from benchmarks.turns import Timed
 from data import pipeline
-from experiments.probes import by_call
+from experiments.probes import by_call, compiled
 from experiments.probes import timing as probe
-from experiments.probes.compiled import compiled
+from experiments.probes.compiled import Called
 from tests.experiments.probes.restored import restored
 from tests.training import runs
 from training.machine import mesh
@@ -66,7 +65,7 @@ def test_nothing_is_read_from_the_cache_on_disk(tmp_path):
     before = jax.config.values["jax_compilation_cache_dir"]
     jax.config.update("jax_compilation_cache_dir", str(tmp_path))
     try:
-        compiled(lambda x: x @ x + 2, np.ones((3, 3), np.float32))
+        compiled.compiled(lambda x: x @ x + 2, np.ones((3, 3), np.float32))
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
     assert list(tmp_path.iterdir()) == [] and jax.config.values["jax_enable_compilation_cache"]
@@ -74,14 +73,14 @@ def test_nothing_is_read_from_the_cache_on_disk(tmp_path):
 
 def test_turns_alternate_and_warm_up_is_thrown_away():
     called: list[str] = []
-    programs = [Timed(name, lambda name=name: called.append(name), 1.0, steps=2) for name in "ab"]
+    programs = [Called(lambda name=name: called.append(name), 1.0, steps=2) for name in "ab"]
     turns.TURN_SECONDS, before = 0.0, turns.TURN_SECONDS
     try:
-        turns.measure(programs, 0.0)
+        compiled.measure(programs, 0.0)
     finally:
         turns.TURN_SECONDS = before
     rounds = turns.WARM_UP + turns.LEAST_ROUNDS
-    assert called == ["a", "b", "a", "b"] + ["a", "b"] * rounds
+    assert called == ["a", "a", "b", "b"] + ["a", "b"] * rounds
     assert len(programs[0].seconds) == turns.LEAST_ROUNDS
 
 
