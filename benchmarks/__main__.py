@@ -35,7 +35,7 @@ from training.machine import provenance
 
 def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[Comparison]]:
     """The options, and what is to be measured."""
-    parser = cli.Parser(__doc__)
+    parser = cli.Parser("python -m benchmarks", __doc__)
     parser.add_argument("cases", nargs="*", default=["steps"], metavar="CASE", help="or a suite; --dry-run lists cases")
     parser.add_argument("--peers", action="store_true", help="beside torch and Flax, or JoeyNMT")
     parser.add_argument("--data", type=Path, help="folder with Multi30k's train.de.gz, train.en.gz, val...")

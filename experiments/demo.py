@@ -78,7 +78,7 @@ def draw(results: dict[str, dict], chance: dict[str, float], folder: Path) -> No
 
 
 def main(argv: list[str]) -> None:
-    parser = Parser(__doc__)
+    parser = Parser("python -m experiments.demo", __doc__)
     parser.add_argument("--folder", type=Path, default=Path("runs/demo"), help="where the runs go")
     parser.add_argument("--steps", type=int, default=0, help="steps of training each; 0 for the config's")
     options = parser.parse_args(argv)

@@ -25,7 +25,7 @@ from training.command.cli import Parser, check_folder, user_errors
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = Parser(__doc__)
+    parser = Parser("python -m experiments.figure", __doc__)
     parser.add_argument("question", help="a name of experiments/questions")
     parser.add_argument("--scale", default="cpu", choices=SCALES)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs")

@@ -50,7 +50,7 @@ def _vega() -> str:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = Parser(__doc__)
+    parser = Parser("python -m experiments.report", __doc__)
     parser.add_argument("--scale", choices=SCALES, help="default: the largest that a question has")
     parser.add_argument("--results", type=Path, default=results.OWN, help="where the results are")
     parser.add_argument("--out", type=Path, help="the page; default: report.html among the results")

@@ -50,7 +50,7 @@ def compared(study: Study, committed: Sequence[Path]) -> list[str]:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = Parser(__doc__)
+    parser = Parser("python -m experiments.run", __doc__)
     parser.add_argument("question", nargs="?", default="", help="a name of experiments/questions")
     parser.add_argument("--scale", default="cpu", choices=SCALES)
     parser.add_argument("--only", default="", help="runs whose name holds this, or task=recall,system=gru")

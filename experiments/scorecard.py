@@ -56,7 +56,7 @@ SPOKEN = f"over {2 * REVERSED} tokens, half of them read before the first is dec
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = Parser(__doc__)
+    parser = Parser("python -m experiments.scorecard", __doc__)
     parser.add_argument("models", nargs="+", metavar="MODEL", help="an architecture")
     parser.add_argument(
         "--minutes", dest="length", type=float, default=MINUTES, help="of each on two cores; default 20"

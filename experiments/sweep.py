@@ -44,7 +44,7 @@ COUNTS = ("parameters", "without embeddings")  # columns of the summary whose th
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options, and as `fixed` the values of all runs by key."""
-    parser = Parser(__doc__)
+    parser = Parser("python -m experiments.sweep", __doc__)
     parser.add_argument("--config", action="append", default=[], metavar="FILE:ARCHITECTURE")
     parser.add_argument("--vary", action="append", default=[], metavar="KEY=VALUE,VALUE", help="a key with its values")
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 0 on")

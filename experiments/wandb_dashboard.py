@@ -150,7 +150,7 @@ def send(scale: str, project: str, entity: str) -> list[str]:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = Parser(__doc__)
+    parser = Parser("python -m experiments.wandb_dashboard", __doc__)
     parser.add_argument("--scale", default="cpu", choices=SCALES, help="whose runs the report shows")
     parser.add_argument("--project", default=PROJECT)
     parser.add_argument("--entity", default="", help="user or team; default: the account's own")

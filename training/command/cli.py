@@ -40,12 +40,12 @@ warnings.formatwarning = lambda message, *where, **line: f"warning: {' '.join(st
 
 
 class Parser(argparse.ArgumentParser):
-    """Of every program but train.py. A module's docstring is its help; a mistake is one line and status 2."""
+    """Of every program but train.py. A module's docstring is its help, which names the command as a user types it; a
+    mistake is one line and status 2."""
 
-    def __init__(self, description: str | None):
-        super().__init__(
-            description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-        )
+    def __init__(self, command: str, description: str | None):
+        as_written = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog=command, description=description, formatter_class=as_written, allow_abbrev=False)
 
     def parse_known_args(self, args=None, namespace=None):
         words = sys.argv[1:] if args is None else args

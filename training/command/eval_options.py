@@ -59,7 +59,7 @@ class Asked(NamedTuple):
 
 
 def parse(argv: Sequence[str], description: str = "") -> Asked:
-    parser = Parser(description)
+    parser = Parser("python eval.py", description)
     parser.add_argument("--workdir", type=Path, required=True, help="folder of the run")
     parser.add_argument("--split", help="split to evaluate; text tasks name theirs (default: val)")
     parser.add_argument("--checkpoint", default="best", choices=WHICH, help="average is of those kept (default: best)")

@@ -322,7 +322,7 @@ def test_what_is_missing_is_said(tmp_path, monkeypatch):
 def test_options_that_do_not_go_together(argv, said, capsys):
     from experiments.engine import sitting
 
-    parser = Parser("")
+    parser = Parser("a command", "")
     sitting.add_options(parser, "--minutes")
     with pytest.raises(SystemExit) as stopped:
         sitting.check(parser, parser.parse_args(argv), "--minutes")

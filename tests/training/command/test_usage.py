@@ -1,5 +1,6 @@
 """`--help` names every flag, config, architecture and key, with a comment each, and the overview is quick."""
 
+import importlib
 import subprocess
 import sys
 
@@ -42,6 +43,25 @@ def test_the_overview_names_what_there_is(capsys):
         f"configs/{p.name}" in said for p in usage.config_files()
     )
     assert usage.architectures() == list(MODELS) and ", ".join(MODELS) in said
+
+
+def commands() -> dict[str, str]:
+    """Module -> command, of every program of ours that reads its words with a `Parser`."""
+    found = {"eval": "python eval.py"}
+    for path in sorted((ROOT / "experiments").glob("*.py")) + sorted((ROOT / "benchmarks").glob("__main__.py")):
+        if "Parser(" in path.read_text(encoding="utf-8"):
+            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            found[module] = f"python -m {module.removesuffix('.__main__')}"
+    return found
+
+
+def test_help_names_a_command_as_it_is_typed(capsys):
+    assert len(commands()) >= 9
+    for module, command in commands().items():
+        with pytest.raises(SystemExit) as stopped:
+            importlib.import_module(module).main(["--help"])
+        said = capsys.readouterr().out
+        assert not stopped.value.code and said.startswith(f"usage: {command} ["), module
 
 
 @pytest.mark.processes
