@@ -20,8 +20,10 @@ from training.step.losses import cross_entropy
 B, S, T, V = 8, 24, 16, 64
 BOUNDS = {"float32": (1e-4, 0.99999), "bfloat16": (0.03, 0.99)}  # of the loss, relative; of the gradients' cosine
 
+Computed = tuple[float, np.ndarray]
 
-def compute(contender: Contender, platform: str | None = None) -> tuple[float, np.ndarray]:
+
+def compute(contender: Contender, platform: str | None = None) -> Computed:
     """(loss, gradient of all parameters, flat) on the first device of a platform, in float32 at the highest precision.
     Parameters and batch are drawn by numpy; sources are padded on both sides, and one is padding alone."""
     config = config_of(contender).model
@@ -42,7 +44,7 @@ def compute(contender: Contender, platform: str | None = None) -> tuple[float, n
     return float(value), np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(gradient)])
 
 
-def compare(found: tuple, expected: tuple, dtype: str) -> dict[str, float]:
+def compare(found: Computed, expected: Computed, dtype: str) -> dict[str, float]:
     """How far two results lie apart. Raises RuntimeError where that is beyond the bounds of `dtype`."""
     g, h = found[1].astype(np.float64), expected[1].astype(np.float64)
     loss, size = abs(found[0] / expected[0] - 1), float(np.linalg.norm(g) / np.linalg.norm(h))

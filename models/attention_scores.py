@@ -9,7 +9,7 @@ Dims: B batch, T queries, S memory slots, D query width, E memory width, A score
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -37,12 +37,14 @@ class Score(nnx.Module):
         """What `linear` multiplies queries with."""
         raise NotImplementedError
 
-    def constants(self, keys: Array) -> Any:
+    def constants(self, keys: Array) -> tuple[Array, ...]:
         """What else the scores read."""
         return ()
 
     @staticmethod
-    def scores(linear: LinearFn, constants: Any, query_BTD: Float[Array, "B T D"]) -> Float[Array, "B T S"]:
+    def scores(
+        linear: LinearFn, constants: tuple[Array, ...], query_BTD: Float[Array, "B T D"]
+    ) -> Float[Array, "B T S"]:
         raise NotImplementedError
 
     def plain(self, q: Float[Array, "D"], m: Float[Array, "E"]) -> Float[Array, ""]:
@@ -74,7 +76,7 @@ class AdditiveScore(Score):
         return keys, jnp.broadcast_to(self.vector[...], (keys.shape[0], self.vector.shape[0]))
 
     @staticmethod
-    def scores(linear: LinearFn, constants: Any, query_BTD: Array):
+    def scores(linear: LinearFn, constants: tuple[Array, ...], query_BTD: Array):
         keys_BSA, vector_BA = constants
         hidden_BTSA = jnp.tanh(linear("query", query_BTD)[:, :, None] + keys_BSA[:, None])
         return jnp.einsum("btsa,ba->bts", hidden_BTSA, vector_BA)
@@ -113,7 +115,7 @@ class DotScore(Score):
         return {"keys": Dense(jnp.swapaxes(keys, 1, 2))}
 
     @staticmethod
-    def scores(linear: LinearFn, constants: Any, query_BTD: Array):
+    def scores(linear: LinearFn, constants: tuple[Array, ...], query_BTD: Array):
         return linear("keys", query_BTD)
 
 
@@ -125,7 +127,7 @@ class ScaledDotScore(DotScore):
         return q @ m / jnp.sqrt(len(q))
 
     @staticmethod
-    def scores(linear: LinearFn, constants: Any, query_BTD: Array):
+    def scores(linear: LinearFn, constants: tuple[Array, ...], query_BTD: Array):
         return linear("keys", query_BTD) / query_BTD.shape[-1] ** 0.5
 
 

@@ -6,7 +6,7 @@
 Dims: B batch, S source length, T target length, N = S + T, P prefix length, D model width, V outputs.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax.numpy as jnp
 from flax import nnx
@@ -16,7 +16,7 @@ from models.block import BLOCK
 from models.contract import Output, Spec, Taps
 from models.dropout import fold
 from models.layers import Embedded, Inputs, OutputHead
-from models.mixer_stack import ADDED, MixerStack, named
+from models.mixer_stack import ADDED, Carry, MixerStack, States, named
 from models.mixers import MIXERS
 from models.options import EVERY, Option
 from models.positions import POSITIONS
@@ -69,7 +69,7 @@ class Decoder(MixerStack, Embedded):
         target_in: Array,
         *,
         key: Array | None = None,
-        carry: Any = None,
+        carry: Carry | None = None,
         taps: Taps | None = None,
     ):
         taps = Tapper(taps, self.tap_names()).taps
@@ -96,7 +96,7 @@ class Decoder(MixerStack, Embedded):
             _, carry, _ = self.read(x_BND, mask_BN, carry)
         return self.open(carry, max_len)
 
-    def step(self, token_B: Array, t: Array, memory: Any, state: Any):
+    def step(self, token_B: Array, t: Array, memory: Carry, state: States):
         x_BD, state = self.advance(self.inputs.embed_target(token_B), t, memory, state)
         return self.logits(x_BD), state
 

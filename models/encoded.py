@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from models.attention import CrossAttention, Keys, View
-from models.fused_attention import Fused
+from models.fused_attention import Fused, Kernel
 from models.padding import lengths_of, to_front
 from models.shapes import Array, Bool, Float, Int
 from models.tiled_attention import Tiles, worthwhile
@@ -36,7 +36,7 @@ class Encoded(NamedTuple):
             lengths_B = lengths_of(mask_BS)
         return cls(tuple(attention.keys(encoded_BSD) for attention in attentions), mask_BS, lengths_B)
 
-    def view(self, T: int, kernel: str | None, *, whole: bool) -> View:
+    def view(self, T: int, kernel: Kernel | None, *, whole: bool) -> View:
         """What T queries see of it: all that is real. A fused kernel or tiles take a `whole` target, nothing tapped."""
         fused = tiles = None
         if whole and kernel is not None and self.lengths is not None:

@@ -10,7 +10,7 @@ parameters of its own, and their outputs are added; with `bidirectional=false` i
 Dims: B batch, S source length, T target length, P prefix length, D model width, V outputs.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from flax import nnx
@@ -22,7 +22,7 @@ from models.contract import Output, Spec, Taps
 from models.dropout import fold
 from models.encoded import Encoded
 from models.layers import Embedded, Inputs, OutputHead
-from models.mixer_stack import Carry, MixerStack, named
+from models.mixer_stack import Carry, MixerStack, States, named
 from models.mixers import MIXERS
 from models.options import EVERY, Option
 from models.positions import POSITIONS
@@ -107,7 +107,7 @@ class EncoderDecoder(Embedded):
         memory, state = self.decoder.open(carry, max_len)
         return Memory(encoded, memory), state
 
-    def step(self, token_B: Array, t: Array, memory: Memory, state: Any):
+    def step(self, token_B: Array, t: Array, memory: Memory, state: States):
         x_BD = self.inputs.embed_target(token_B)
         x_BD, state = self.decoder.advance(x_BD, t, memory.prefix, state, memory.encoded)
         return self.logits(x_BD), state

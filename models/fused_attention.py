@@ -6,7 +6,7 @@ first so many keys, causally or not. A stack that uses one therefore moves each 
 Dims: B batch, T queries, S keys, H heads, K head width, D model width.
 """
 
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,18 +17,19 @@ from models.cuda import compute_capability
 from models.positions import POSITIONS
 from models.shapes import Array, Float, Int
 
+Kernel = Literal["cudnn", "xla"]
 CHOICES = ("auto", "never", "cudnn", "xla")
 
 
 class Fused(NamedTuple):
     """The visible part of a block of keys, as a fused kernel needs it."""
 
-    kernel: str  # "cudnn" or "xla"
+    kernel: Kernel
     lengths_B: Int[Array, "#B"] | None = None  # each row's first so many keys; None: all of them
     causal: bool = False  # query t sees no key after t
 
 
-def choose(config: ConfigDict) -> str | None:
+def choose(config: ConfigDict) -> Kernel | None:
     """The kernel for a stack with the values of `config`, by its `fused_attention`; None for our own attention.
 
     `auto` is cuDNN's where it can run, `never` our own, `cudnn` and `xla` (which runs anywhere, and serves to test
@@ -83,7 +84,7 @@ def attend_fused(
     lengths_B = None if fused.lengths_B is None else jnp.broadcast_to(fused.lengths_B, B)
     if lengths_B is None and S % 2 and not fused.causal:
         lengths_B = jnp.full(B, S, jnp.int32)  # so that the key added to make them even is not seen
-    kernel: Any = "xla" if is_countable() else fused.kernel
+    kernel: Kernel = "xla" if is_countable() else fused.kernel
     context_BTHK = jax.nn.dot_product_attention(
         _even(query_BHTK.swapaxes(1, 2)),
         _even(key_BHSK.swapaxes(1, 2)),

@@ -36,11 +36,15 @@ ADDED = ("none", "sinusoidal", "learned")  # the positions that need no attentio
 NO_TAPS = Tapper(None, ())
 
 
+States = tuple[Any, ...]
+"""What each mixer carries, or what it decodes with."""
+
+
 class Carry(NamedTuple):
     """What a chunk of a sequence leaves to the next."""
 
     count_B: Int[Array, "B"]  # tokens read
-    layers: tuple[Any, ...]  # each mixer's
+    layers: States
 
 
 class Layer(nnx.Module):
@@ -179,15 +183,15 @@ class MixerStack(nnx.Module):
     def start_carry(self, rows: int) -> Carry:
         return Carry(jnp.zeros(rows, jnp.int32), tuple(layer.mixer.start_carry(rows) for layer in self.layers))
 
-    def open(self, carry: Carry, max_len: int) -> tuple[Carry, tuple[Any, ...]]:
+    def open(self, carry: Carry, max_len: int) -> tuple[Carry, States]:
         """(memory, state) for at most `max_len` tokens more."""
         pairs = [layer.mixer.open(own, max_len) for layer, own in zip(self.layers, carry.layers, strict=True)]
         memories, states = zip(*pairs, strict=True)
         return Carry(carry.count_B, memories), states
 
     def advance(
-        self, x_BD: Float[Array, "B D"], t: Int[Array, ""], memory: Carry, state: Any, encoded: Encoded | None = None
-    ) -> tuple[Float[Array, "B D"], Any]:
+        self, x_BD: Float[Array, "B D"], t: Int[Array, ""], memory: Carry, state: States, encoded: Encoded | None = None
+    ) -> tuple[Float[Array, "B D"], States]:
         """What `read` gives for the `t`-th token (from 0) since `open`. Returns (hidden states, state)."""
         span, after = Span.of(memory.count_B + t, 1, None, self.positions), []
         x_BD = self.positions.add(x_BD[:, None], span.position_BT)[:, 0]

@@ -3,7 +3,7 @@
 Dims: B batch, T target length, V outputs.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ class Mixture(Architecture):
         target_in: Array,
         *,
         key: Array | None = None,
-        carry: Any = None,
+        carry: None = None,
         taps: Taps | None = None,
     ) -> Output:
         logits = [model(source, source_mask, target_in).logits for model in (self.first, self.second)]

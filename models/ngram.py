@@ -11,7 +11,7 @@ once, V outputs.
 """
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -71,7 +71,7 @@ class NGram(Architecture):
         target_in: Array,
         *,
         key: Array | None = None,
-        carry: Any = None,
+        carry: Array | None = None,
         taps: Taps | None = None,
     ) -> Output:
         tap = Tapper(taps, self.tap_names())
@@ -99,7 +99,7 @@ class NGram(Architecture):
 
         return (), jax.lax.scan(read, state_BC, (prefix.T, mask_BP.T))[0]
 
-    def step(self, token_B: Array, t: Array, memory: Any, state: Any):
+    def step(self, token_B: Array, t: Array, memory: tuple[()], state: Array):
         state_BC = self._read(token_B[:, None], state)[:, 0]
         return self.logits(state_BC), state_BC
 

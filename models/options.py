@@ -114,7 +114,7 @@ EVERY: dict[str, Option] = {
 """The keys of every architecture."""
 
 
-def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+def flat(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> dict[str, Any]:
     """`{"attention": {"size": 4}}` -> `{"attention.size": 4}`."""
     items: dict[str, Any] = {}
     for key, value in config.items():

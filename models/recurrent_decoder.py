@@ -7,7 +7,7 @@ Dims: B batch, S source length, T target length, P prefix length, N = S + T, E e
 width, V outputs.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax.numpy as jnp
 from flax import nnx
@@ -75,7 +75,7 @@ class RecurrentDecoder(Embedded):
         target_in: Array,
         *,
         key: Array | None = None,
-        carry: Any = None,
+        carry: tuple[Carry, ...] | None = None,
         taps: Taps | None = None,
     ):
         tapper = Tapper(taps, self.tap_names())
@@ -108,7 +108,7 @@ class RecurrentDecoder(Embedded):
         _, carries = self.run(embedded_BNE, mask_BN, self.decoder.zeros(source_mask.shape[0]))
         return (), carries
 
-    def step(self, token_B: Array, t: Array, memory: Any, state: Any):
+    def step(self, token_B: Array, t: Array, memory: tuple[()], state: tuple[Carry, ...]):
         hidden_BH, carries = self.decoder.step((self.inputs.embed_target(token_B),), state)
         return self.logits(hidden_BH), carries
 

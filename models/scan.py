@@ -208,7 +208,7 @@ def _known_product_forward(
     return known, (x, plus, transposed)
 
 
-def _known_product_backward(kept: Any, d_parts: tuple[Array, ...]):
+def _known_product_backward(kept: tuple[Array, Parts | None, Array], d_parts: tuple[Array, ...]):
     x, plus, transposed = kept
     d_product = d_parts[0] if len(d_parts) == 1 else jnp.concatenate(d_parts, axis=-1)
     wide = d_product.dtype

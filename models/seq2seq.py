@@ -173,7 +173,7 @@ class FixedContext(EncoderDecoder):
         target_in: Array,
         *,
         key: Array | None = None,
-        carry: Any = None,
+        carry: tuple[Carry, ...] | None = None,
         taps: Taps | None = None,
     ):
         tapper = Tapper(taps, self.tap_names())
@@ -197,7 +197,7 @@ class FixedContext(EncoderDecoder):
             _, carries = self.run(prefix, mask_PB, memory, carries)
         return memory, carries
 
-    def step(self, token_B: Array, t: Array, memory: Any, state: Any):
+    def step(self, token_B: Array, t: Array, memory: tuple[Array, ...], state: tuple[Carry, ...]):
         hidden_BH, carries = self.decoder.step((self.inputs.embed_target(token_B), *memory), state)
         return self.logits(self.read(hidden_BH, memory)), carries
 

@@ -30,6 +30,9 @@ from models.taps import Tapper
 
 WEIGHTS_TAP = "decoder.attention"  # (B, T, S)
 
+State = tuple[tuple[Carry, ...], Array]  # every layer's carry, and the attentional state
+Constants = tuple[tuple[Array, ...], Array]  # of the scores, and the source mask
+
 
 class AttentionSeq2Seq(EncoderDecoder):
     """Encoder-decoder with attention  (Bahdanau et al. 2015; Luong et al. 2015).
@@ -72,7 +75,7 @@ class AttentionSeq2Seq(EncoderDecoder):
         scores = self.score.weights(memory["keys"])
         return {**scores, "memory": Dense(memory["values"]), "combine": self.combine.dense()}
 
-    def constants(self, memory: Mapping[str, Array]) -> Any:
+    def constants(self, memory: Mapping[str, Array]) -> Constants:
         return self.score.constants(memory["keys"]), memory["mask"]
 
     def feeding_weights(self) -> dict[str, Dense]:
@@ -90,7 +93,7 @@ class AttentionSeq2Seq(EncoderDecoder):
         names = [[f"decoder.{number}.{part}" for part in kind.parts] for number, kind in enumerate(kinds)]
         _, wanted = scan_taps(tapper, self.scan_tap_names())
 
-        def step(linear: LinearFn, constants: Any, state: Any, x: Any):
+        def step(linear: LinearFn, constants: Constants, state: State, x: Any):
             projected, mask_B, keep, added = x
             carries, attentional_BH = state
             after: list[Carry] = []
@@ -120,7 +123,7 @@ class AttentionSeq2Seq(EncoderDecoder):
         target_in: Array,
         mask_TB: Array | None,
         memory: Mapping[str, Array],
-        state: Any,
+        state: State,
         *,
         key: Array | None = None,
         tapper: Tapper = NO_TAPS,
@@ -144,7 +147,7 @@ class AttentionSeq2Seq(EncoderDecoder):
         embedded_TBE: Array,
         mask_TB: Array | None,
         memory: Mapping[str, Array],
-        state: Any,
+        state: State,
         *,
         key: Array | None = None,
         tapper: Tapper = NO_TAPS,
@@ -175,7 +178,7 @@ class AttentionSeq2Seq(EncoderDecoder):
         target_in: Array,
         *,
         key: Array | None = None,
-        carry: Any = None,
+        carry: State | None = None,
         taps: Taps | None = None,
     ):
         tapper = Tapper(taps, self.tap_names())
@@ -197,7 +200,7 @@ class AttentionSeq2Seq(EncoderDecoder):
             _, state = self.run(prefix, None if prefix_mask is None else prefix_mask.T, memory, state)
         return memory, state
 
-    def step(self, token_B: Array, t: Array, memory: Any, state: Any):
+    def step(self, token_B: Array, t: Array, memory: Mapping[str, Array], state: State):
         embedded_BE = self.inputs.embed_target(token_B)
         linear, constants = linear_of(self.weights(memory) | self.feeding_weights()), self.constants(memory)
         if self.input_feeding:
@@ -218,7 +221,7 @@ class AttentionSeq2Seq(EncoderDecoder):
 def attend(
     scores: Callable[..., Array],
     linear: LinearFn,
-    constants: Any,
+    constants: Constants,
     query_BTH: Float[Array, "B T H"],
     added_BTS: Float[Array, "B T S"] | None = None,
 ) -> tuple[Float[Array, "B T H"], Float[Array, "B T S"]]:

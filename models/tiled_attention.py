@@ -32,6 +32,9 @@ LEAST = UNSEEN / 2  # the running maximum of a query that has seen nothing
 Bias = Callable[[Array, Array], Array | None]
 """(query_position_Bt, key_position_Bs) -> what is added to the scores (B, H, t, s), or None."""
 
+Kept = tuple[Array, Array, Array, Array | None, Array | None, Array, Array]
+"""For the gradient: query, key, value, hidden, position, context and the scores' logarithmic totals."""
+
 
 class Tiles(NamedTuple):
     """What the queries see of the keys of one sequence."""
@@ -98,12 +101,12 @@ def _forward(
     value: Array,
     hidden: Array | None,
     position: Array | None,
-) -> tuple[Array, Any]:
+) -> tuple[Array, Kept]:
     context, log_total = by_groups(partial(_context, causal, bias), query, key, value, hidden, position)
     return context, (query, key, value, hidden, position, context, log_total)
 
 
-def _backward(causal: bool, bias: Bias | None, kept: Any, gradient: Array) -> tuple[Array, Array, Array, None, None]:
+def _backward(causal: bool, bias: Bias | None, kept: Kept, gradient: Array) -> tuple[Array, Array, Array, None, None]:
     of_query, of_key, of_value = by_groups(partial(_gradients, causal, bias), *kept, gradient)
     return of_query, of_key, of_value, None, None
 

@@ -35,10 +35,10 @@ class BothWays(Mixer):
     def reach(self):
         return self.forward.reach
 
-    def start_carry(self, rows: int):
+    def start_carry(self, rows: int) -> tuple[()]:
         return ()
 
-    def __call__(self, x_BTD: Array, span: Span, carry: Any, *, name: str, tap: Tapper, key: Array | None = None):
+    def __call__(self, x_BTD: Array, span: Span, carry: tuple[()], *, name: str, tap: Tapper, key: Array | None = None):
         (B, T, _), back = x_BTD.shape, name + BACKWARD
         y_BTD, _ = self.forward(x_BTD, span, self.forward.start_carry(B), name=name, tap=tap, key=fold(key, 0))
         place_BT = jnp.broadcast_to(reversal(T, span.length_B), (B, T))

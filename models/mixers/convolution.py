@@ -3,8 +3,6 @@
 Dims: B batch, T tokens, N tokens kept, D model width, k taps of the kernel.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -47,17 +45,17 @@ class Conv(Mixer):
     def reach(self):
         return (self.kernel_size - 1) * self.dilation
 
-    def start_carry(self, rows: int):
+    def start_carry(self, rows: int) -> Array:
         return jnp.zeros((rows, self.reach, self.width), self.dtype)
 
-    def __call__(self, x_BTD: Array, span: Span, carry: Any, *, name: str, tap: Tapper, key: Array | None = None):
+    def __call__(self, x_BTD: Array, span: Span, carry: Array, *, name: str, tap: Tapper, key: Array | None = None):
         T = x_BTD.shape[1]
         both_BND = jnp.concatenate([carry, x_BTD.astype(self.dtype)], axis=1)
         inputs = [both_BND[:, i * self.dilation : i * self.dilation + T] for i in range(self.kernel_size)]
         hidden_BTD = tap(f"{name}conv.hidden", self._hidden(jnp.concatenate(inputs, axis=-1)))
         return self.output(hidden_BTD), ending(both_BND, self.reach, span.length_B)
 
-    def step(self, x_BD: Array, t: Array, span: Span, memory: Any, state: Any):
+    def step(self, x_BD: Array, t: Array, span: Span, memory: tuple[()], state: Array):
         at = (t - self.dilation * jnp.arange(self.kernel_size - 1, 0, -1)) % self.reach
         inputs_BkD = jnp.concatenate([state[:, at], x_BD.astype(self.dtype)[:, None]], axis=1)
         state = jax.lax.dynamic_update_slice_in_dim(state, inputs_BkD[:, -1:], t % self.reach, axis=1)

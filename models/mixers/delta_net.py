@@ -4,7 +4,7 @@ Dims: B batch, T tokens, C tokens of a chunk (t, s), D model width, H heads, K w
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -70,17 +70,17 @@ class DeltaNet(Mixer):
             "delta_net.chunk": count(32, "tokens that training computes at once"),
         }
 
-    def start_carry(self, rows: int):
+    def start_carry(self, rows: int) -> Held:
         state = jnp.zeros((rows, self.heads, self.width, self.width), jnp.float32)
         return Held(self.conv.start_carry(rows), state)
 
-    def __call__(self, x_BTD: Array, span: Span, carry: Any, *, name: str, tap: Tapper, key: Array | None = None):
+    def __call__(self, x_BTD: Array, span: Span, carry: Held, *, name: str, tap: Tapper, key: Array | None = None):
         qkv_BTD, inputs = self.conv(self.core(x_BTD), carry.inputs, span.length_B)
         parts = self._parts(qkv_BTD, x_BTD)
         held_BTHV, state = in_chunks(chunk, carry.state, parts, span.mask_BT, self.chunk)
         return self._read(held_BTHV, x_BTD, lambda hidden: tap(f"{name}delta_net.hidden", hidden)), Held(inputs, state)
 
-    def step(self, x_BD: Array, t: Array, span: Span, memory: Any, state: Any):
+    def step(self, x_BD: Array, t: Array, span: Span, memory: tuple[()], state: Held):
         qkv_BD, inputs = self.conv.step(self.core(x_BD), state.inputs)
         query_BHK, key_BHK, value_BHV, write_BH, log_kept_BH = self._parts(qkv_BD, x_BD)
         kept_BHKV = jnp.exp(log_kept_BH)[..., None, None] * state.state
@@ -127,7 +127,7 @@ def inverse(below: Float[Array, "... C C"]) -> Float[Array, "... C C"]:
     return inverted
 
 
-def chunk(state_BHKV: Array, at: Any, real_BC: Array):
+def chunk(state_BHKV: Array, at: tuple[Array, ...], real_BC: Array):
     """(state after a chunk, S_t^T q_t). With A_t the product of a up to t, u solves
 
     u_t + beta_t sum over s < t of (A_t / A_s) (k_t k_s) u_s = beta_t (v_t - A_t S_0^T k_t).

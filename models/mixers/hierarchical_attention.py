@@ -7,7 +7,7 @@ Dims: B batch, T tokens, G heads of keys, K head width, D model width, w block, 
 summarised before it, U = N w.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from flax import nnx
@@ -43,10 +43,10 @@ class HierarchicalAttention(Mixer):
     def options(cls):
         return ATTENTION | {"hierarchical_attention.block_size": count(64, "tokens that are summarised together")}
 
-    def start_carry(self, rows: int):
+    def start_carry(self, rows: int) -> Levels:
         return Levels(self.core.empty(rows, self.size), self.core.empty(rows, 0))
 
-    def __call__(self, x_BTD: Array, span: Span, carry: Any, *, name: str, tap: Tapper, key: Array | None = None):
+    def __call__(self, x_BTD: Array, span: Span, carry: Levels, *, name: str, tap: Tapper, key: Array | None = None):
         (B, T, _), w, M = x_BTD.shape, self.size, carry.means.key.shape[2]
         query_BHTK, own = self.core.project(x_BTD, span.rotate)
         begun_B, offset_B = jnp.broadcast_to(span.before_B // w, B), jnp.broadcast_to(span.before_B % w, B)
@@ -105,11 +105,11 @@ class HierarchicalAttention(Mixer):
         ends_BM = (jnp.reshape(first_B, (-1, 1)) + jnp.arange(M) + 1) * self.size - 1
         return View.of((jnp.arange(M) < whole_B[:, None])[:, None], span.positions, at_BT, ends_BM)
 
-    def open(self, carry: Any, max_len: int):
+    def open(self, carry: Levels, max_len: int):
         rows, room = len(carry.block.key), -(-(max_len + self.size - 1) // self.size)
         return carry.means, Levels(carry.block, self.core.empty(rows, room))
 
-    def step(self, x_BD: Array, t: Array, span: Span, memory: Any, state: Any):
+    def step(self, x_BD: Array, t: Array, span: Span, memory: Keys, state: Levels):
         w, now_B = self.size, span.before_B
         query, own = self.core.project(x_BD[:, None], span.rotate)
         slot_B, begun_B = now_B % w, (now_B - t) // w

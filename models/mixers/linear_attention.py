@@ -3,8 +3,6 @@
 Dims: B batch, T tokens, C tokens of a chunk (t queries, s keys), D model width, H heads, K head width, V = K + 1.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -48,11 +46,11 @@ class LinearAttention(Mixer):
             "linear_attention.chunk": count(64, "tokens that training computes at once"),
         }
 
-    def start_carry(self, rows: int):
+    def start_carry(self, rows: int) -> Array:
         return jnp.zeros((rows, self.heads, self.width, self.width + 1), jnp.float32)
 
-    def __call__(self, x_BTD: Array, span: Span, carry: Any, *, name: str, tap: Tapper, key: Array | None = None):
-        def chunk(state_BHKV: Array, at: Any, real_BC: Array):
+    def __call__(self, x_BTD: Array, span: Span, carry: Array, *, name: str, tap: Tapper, key: Array | None = None):
+        def chunk(state_BHKV: Array, at: tuple[Array, ...], real_BC: Array):
             query_BCHK, key_BCHK, value_BCHV = at
             key_BCHK = jnp.where(real_BC[:, :, None, None], key_BCHK, 0)
             weights_BHts = jnp.einsum("BtHK,BsHK->BHts", query_BCHK, key_BCHK) * jnp.tri(real_BC.shape[1])
@@ -63,7 +61,7 @@ class LinearAttention(Mixer):
         mixed_BTHV, carry = in_chunks(chunk, carry, self._projected(x_BTD), span.mask_BT, self.chunk)
         return self.output(tap(f"{name}linear_attention.hidden", mean(mixed_BTHV).astype(x_BTD.dtype))), carry
 
-    def step(self, x_BD: Array, t: Array, span: Span, memory: Any, state: Any):
+    def step(self, x_BD: Array, t: Array, span: Span, memory: tuple[()], state: Array):
         query_BHK, key_BHK, value_BHV = self._projected(x_BD)
         state = state + key_BHK[..., None] * value_BHV[..., None, :]
         mixed_BHV = jnp.einsum("BHK,BHKV->BHV", query_BHK, state)

@@ -5,12 +5,16 @@ Dims: B batch, T tokens, C tokens of a chunk, N chunks; `...` any more axes of t
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from models.shapes import Array, Bool, Float, Key, Num
+
+Carry = TypeVar("Carry")  # these three are trees of arrays
+X = TypeVar("X")
+Y = TypeVar("Y")
 
 
 def linear_scan(
@@ -75,7 +79,7 @@ def _forward(keep: Array, enter: Array):
     return h, (keep, h)
 
 
-def _backward(kept: Any, d_h: Array):
+def _backward(kept: tuple[Array, Array], d_h: Array):
     """d b_t = d h_t + a_{t+1} d b_{t+1} and d a_t = h_{t-1} d b_t."""
     keep, h = kept
     later = jnp.concatenate([keep[:, 1:], jnp.zeros_like(keep[:, :1])], axis=1)
@@ -89,12 +93,12 @@ from_zero.defvjp(_forward, _backward)
 
 
 def in_chunks(
-    body: Callable[[Any, Any, Bool[Array, "B C"]], tuple[Any, Any]],
-    carry: Any,
-    xs: Any,
+    body: Callable[[Carry, X, Bool[Array, "B C"]], tuple[Carry, Y]],
+    carry: Carry,
+    xs: X,
     mask_BT: Bool[Array, "B T"] | None,
     size: int,
-) -> tuple[Any, Any]:
+) -> tuple[Y, Carry]:
     """(ys, carry) of `body(carry, x, real_BC)` over chunks of `size` tokens; the last is filled up with padding."""
     B, T = jax.tree.leaves(xs)[0].shape[:2]
     size = min(size, T)
@@ -105,7 +109,7 @@ def in_chunks(
         x_BT = jnp.pad(x_BT, [(0, 0), (0, more), *[(0, 0)] * (x_BT.ndim - 2)])
         return x_BT.reshape(B, -1, size, *x_BT.shape[2:]).swapaxes(0, 1)
 
-    def run(carry: Any, at: tuple[Any, Array]) -> tuple[Any, Array]:
+    def run(carry: Carry, at: tuple[X, Array]) -> tuple[Carry, Y]:
         return body(carry, *at)
 
     carry, ys = jax.lax.scan(run, carry, jax.tree.map(split, (xs, real_BT)))

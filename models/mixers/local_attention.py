@@ -3,8 +3,6 @@
 Dims: B batch, T queries, S keys, R tokens that are kept, H heads of keys, K head width, D model width.
 """
 
-from typing import Any
-
 import jax.numpy as jnp
 from flax import nnx
 from ml_collections import ConfigDict
@@ -57,10 +55,10 @@ class LocalAttention(Mixer):
     def reach(self):
         return (self.window - 1) * self.dilation
 
-    def start_carry(self, rows: int):
+    def start_carry(self, rows: int) -> Keys:
         return self.core.empty(rows, 0)
 
-    def __call__(self, x_BTD: Array, span: Span, carry: Any, *, name: str, tap: Tapper, key: Array | None = None):
+    def __call__(self, x_BTD: Array, span: Span, carry: Keys, *, name: str, tap: Tapper, key: Array | None = None):
         T, before = x_BTD.shape[1], carry.key.shape[2]
         query_BHTK, own = self.core.project(x_BTD, span.rotate)
         keys = Keys(*(jnp.concatenate(pair, axis=2) for pair in zip(carry, own, strict=True)))
@@ -74,10 +72,10 @@ class LocalAttention(Mixer):
         last = Keys(*(ending(x, self.reach, span.length_B, axis=2) for x in self._kept(keys, before)))
         return self.core.output(join_heads(context_BHTK)), last
 
-    def open(self, carry: Any, max_len: int):
+    def open(self, carry: Keys, max_len: int):
         return (), self._kept(carry, carry.key.shape[2])
 
-    def step(self, x_BD: Array, t: Array, span: Span, memory: Any, state: Any):
+    def step(self, x_BD: Array, t: Array, span: Span, memory: tuple[()], state: Keys):
         R = self.reach
         query_BH1K, own = self.core.project(x_BD[:, None], span.rotate)
         age_1R = ((t - 1 - jnp.arange(R)) % R + 1)[None]  # in the ring, token t - 1 stands before t % R

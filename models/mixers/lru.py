@@ -4,7 +4,6 @@ Dims: B batch, T tokens, D model width, N complex numbers of state.
 """
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -58,16 +57,16 @@ class LRU(Mixer):
             "lru.max_phase": Option(2 * math.pi, "by which they turn at most in a token, at the start", least=1e-3),
         }
 
-    def start_carry(self, rows: int):
+    def start_carry(self, rows: int) -> Array:
         return jnp.zeros((rows, 2 * self.size), jnp.float32)
 
-    def __call__(self, x_BTD: Array, span: Span, carry: Any, *, name: str, tap: Tapper, key: Array | None = None):
+    def __call__(self, x_BTD: Array, span: Span, carry: Array, *, name: str, tap: Tapper, key: Array | None = None):
         keep_1TN = jnp.broadcast_to(self._kept(), (1, x_BTD.shape[1], self.size))
         h_BTN, last_BN = linear_scan(keep_1TN, self._entering(x_BTD), as_complex(carry), span.mask_BT)
         hidden_BTN = tap(f"{name}lru.hidden", as_real(h_BTN).astype(x_BTD.dtype))
         return self._read(hidden_BTN, x_BTD), as_real(last_BN)
 
-    def step(self, x_BD: Array, t: Array, span: Span, memory: Any, state: Any):
+    def step(self, x_BD: Array, t: Array, span: Span, memory: tuple[()], state: Array):
         state = as_real(self._kept() * as_complex(state) + self._entering(x_BD))
         return self._read(state.astype(x_BD.dtype), x_BD), state
 

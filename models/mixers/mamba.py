@@ -3,7 +3,7 @@
 Dims: B batch, T tokens, D model width, E inner width, N state of each channel, R rank.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -61,10 +61,10 @@ class Mamba(Mixer):
             "mamba.chunk": count(32, "tokens whose states training has at once"),
         }
 
-    def start_carry(self, rows: int):
+    def start_carry(self, rows: int) -> Held:
         return Held(self.conv.start_carry(rows), jnp.zeros((rows, self.size, self.states), jnp.float32))
 
-    def __call__(self, x_BTD: Array, span: Span, carry: Any, *, name: str, tap: Tapper, key: Array | None = None):
+    def __call__(self, x_BTD: Array, span: Span, carry: Held, *, name: str, tap: Tapper, key: Array | None = None):
         inner_BTE, gate_BTE = jnp.split(self.core(x_BTD), 2, axis=-1)
         inner_BTE, inputs = self.conv(inner_BTE, carry.inputs, span.length_B)
         parts = Selected(*self._parts(inner_BTE))
@@ -75,7 +75,7 @@ class Mamba(Mixer):
         hidden_BTE = tap(f"{name}mamba.hidden", self._gated(mixed_BTE, inner_BTE, gate_BTE))
         return self.output(hidden_BTE), Held(inputs, state)
 
-    def step(self, x_BD: Array, t: Array, span: Span, memory: Any, state: Any):
+    def step(self, x_BD: Array, t: Array, span: Span, memory: tuple[()], state: Held):
         inner_BE, gate_BE = jnp.split(self.core(x_BD), 2, axis=-1)
         inner_BE, inputs = self.conv.step(inner_BE, state.inputs)
         delta_BE, wide_BE, enter_BN, leave_BN = self._parts(inner_BE)

@@ -3,7 +3,7 @@
 Dims: B batch, T tokens, D model width, H state width.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -45,14 +45,14 @@ class Minimal(Mixer):
             f"{cls.group}.forget_bias": Option(0.0, "of keeping the state, at the start"),
         }
 
-    def start_carry(self, rows: int):
+    def start_carry(self, rows: int) -> Array:
         return jnp.zeros((rows, self.size), jnp.float32)
 
-    def __call__(self, x_BTD: Array, span: Span, carry: Any, *, name: str, tap: Tapper, key: Array | None = None):
+    def __call__(self, x_BTD: Array, span: Span, carry: Array, *, name: str, tap: Tapper, key: Array | None = None):
         h_BTH, carry = linear_scan(*self.gated(*self._projected(x_BTD)), carry, span.mask_BT)
         return self.output(tap(f"{name}{self.group}.hidden", h_BTH.astype(x_BTD.dtype))), carry
 
-    def step(self, x_BD: Array, t: Array, span: Span, memory: Any, state: Any):
+    def step(self, x_BD: Array, t: Array, span: Span, memory: tuple[()], state: Array):
         keep_BH, enter_BH = self.gated(*self._projected(x_BD))
         state = keep_BH * state + enter_BH
         return self.output(state.astype(x_BD.dtype)), state

@@ -3,7 +3,7 @@
 Dims: B batch, T tokens, C tokens of a chunk (t, s), D model width, H heads, K width of keys, V = K + 1.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -58,16 +58,16 @@ class MLSTM(Mixer):
             "mlstm.chunk": count(64, "tokens that training computes at once"),
         }
 
-    def start_carry(self, rows: int):
+    def start_carry(self, rows: int) -> Held:
         cell = jnp.zeros((rows, self.heads, self.width, self.width + 1), jnp.float32)
         return Held(cell, jnp.zeros((rows, self.heads), jnp.float32))
 
-    def __call__(self, x_BTD: Array, span: Span, carry: Any, *, name: str, tap: Tapper, key: Array | None = None):
+    def __call__(self, x_BTD: Array, span: Span, carry: Held, *, name: str, tap: Tapper, key: Array | None = None):
         (mixed_BTHV, m_BTH), carry = in_chunks(chunk, carry, self._parts(x_BTD), span.mask_BT, self.chunk)
         hidden_BTD = self._left(x_BTD, mixed_BTHV, m_BTH)
         return self.output(tap(f"{name}mlstm.hidden", hidden_BTD)), carry
 
-    def step(self, x_BD: Array, t: Array, span: Span, memory: Any, state: Any):
+    def step(self, x_BD: Array, t: Array, span: Span, memory: tuple[()], state: Held):
         query_BHK, key_BHK, value_BHV, enter_BH, forget_BH = self._parts(x_BD)
         m_BH = jax.lax.stop_gradient(jnp.maximum(forget_BH + state.m, enter_BH))
         kept_BHKV = jnp.exp(forget_BH + state.m - m_BH)[..., None, None] * state.cell
@@ -89,7 +89,7 @@ class MLSTM(Mixer):
         return context.reshape(*context.shape[:-2], -1).astype(x.dtype) * jax.nn.sigmoid(self.leave(x))
 
 
-def chunk(carry: Any, at: Any, real_BC: Array):
+def chunk(carry: Held, at: tuple[Array, ...], real_BC: Array):
     """(carry after a chunk, (C_t^T q_t with n_t q_t at its end, m_t)). With F_t the sum of log f up to t, what s left
     in the cell at t is i_s exp(F_t - F_s)."""
     query, key, value, enter, forget = (part.swapaxes(1, 2) for part in at)  # heads before tokens

@@ -3,7 +3,7 @@
 Dims: B batch, T tokens, S tokens read before, H heads of keys, K head width, D model width.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from flax import nnx
@@ -45,10 +45,10 @@ class Attention(Mixer):
     def options(cls):
         return ATTENTION
 
-    def start_carry(self, rows: int):
+    def start_carry(self, rows: int) -> Read:
         return Read(self.core.empty(rows, 0), jnp.zeros((rows, 0), bool))
 
-    def __call__(self, x_BTD: Array, span: Span, carry: Any, *, name: str, tap: Tapper, key: Array | None = None):
+    def __call__(self, x_BTD: Array, span: Span, carry: Read, *, name: str, tap: Tapper, key: Array | None = None):
         T, alone = x_BTD.shape[1], not carry.mask_BS.shape[1] and not tap.taps  # else there is more than one form does
         real_BT = jnp.ones((1, T), bool) if span.mask_BT is None else span.mask_BT
         fused = Fused(self.kernel, span.length_B, causal=span.causal) if alone and self.kernel is not None else None
@@ -61,10 +61,10 @@ class Attention(Mixer):
         y_BTD, keys = self.core(x_BTD, span.rotate, [*views, own], name, tap, past=past, key=key)
         return y_BTD, carry.extend(keys, real_BT)
 
-    def open(self, carry: Any, max_len: int):
+    def open(self, carry: Read, max_len: int):
         return carry, self.core.empty(len(carry.mask_BS), max_len)
 
-    def step(self, x_BD: Array, t: Array, span: Span, memory: Any, state: Any):
+    def step(self, x_BD: Array, t: Array, span: Span, memory: Read, state: Keys):
         slot_1S = jnp.arange(state.key.shape[2])[None]
         at_BS = span.position_BT - t + slot_1S
         past, views = self._past(span, memory)

@@ -3,13 +3,13 @@
 Dims: B batch, T tokens, D model width.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax.numpy as jnp
 from flax import nnx
 from ml_collections import ConfigDict
 
-from models.cells import Cell, GRUCell, LSTMCell, TanhCell
+from models.cells import Carry, Cell, GRUCell, LSTMCell, TanhCell
 from models.layers import Linear
 from models.mixers.mixer import Mixer, Span
 from models.recurrent import run_cell, swap
@@ -33,16 +33,16 @@ class Stepped(Mixer):
         # cuDNN's LSTM is left out: it shows nothing of its steps, and what is compared here are mixers.
         return {f"{cls.group}.{key}": option for key, option in cls.cell.options.items() if key != "backend"}
 
-    def start_carry(self, rows: int):
+    def start_carry(self, rows: int) -> Carry:
         return self.core.zeros(rows)
 
-    def __call__(self, x_BTD: Array, span: Span, carry: Any, *, name: str, tap: Tapper, key: Array | None = None):
+    def __call__(self, x_BTD: Array, span: Span, carry: Carry, *, name: str, tap: Tapper, key: Array | None = None):
         projected = self.core.project(swap(x_BTD))
         mask_TB = None if span.mask_BT is None else span.mask_BT.T
         hidden_TBD, carry = run_cell(self.core, projected, mask_TB, carry, tapper=tap, name=f"{name}{self.group}")
         return self.output(swap(hidden_TBD)), carry
 
-    def step(self, x_BD: Array, t: Array, span: Span, memory: Any, state: Any):
+    def step(self, x_BD: Array, t: Array, span: Span, memory: tuple[()], state: Carry):
         state = self.core.step(state, self.core.project(x_BD))
         return self.output(state[0]), state
 
