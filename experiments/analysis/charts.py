@@ -32,6 +32,7 @@ FAINT = 0.05  # opacity of what the legend has put aside
 DIGITS = 5  # significant ones, of what is drawn
 PADDING = 6  # pixels between the first and last place and the ends of an axis
 FEW = 5  # between the ends of a logarithmic scale whose ticks are left to Vega
+MANY = 1e4  # between the ends of one that has ticks at powers of ten alone
 TOLD = ("color", "strokeDash", "shape")  # channels that tell series apart
 CONFIG: dict[str, Any] = {
     "background": "transparent",
@@ -40,14 +41,7 @@ CONFIG: dict[str, Any] = {
     "title": {"anchor": "start", "frame": "group", "fontSize": 13, "subtitleColor": GREY},
     "axis": {"gridColor": "#E6E6E6", "titleFontWeight": 400, "tickCount": 6}
     | dict.fromkeys(("domainColor", "tickColor", "labelColor"), GREY),
-    "legend": {
-        "orient": "bottom",
-        "title": None,
-        "columns": 3,
-        "labelLimit": 220,
-        "symbolSize": 80,
-        "symbolOpacity": 1,
-    },
+    "legend": {"orient": "bottom", "columns": 3, "labelLimit": 220, "symbolSize": 80, "symbolOpacity": 1},
     "concat": {"spacing": 24},
 }
 
@@ -122,10 +116,16 @@ def curves(cells: Iterable[Cell], looks: Mapping[str, Look], axes: Axes) -> alt.
 
 
 def points(
-    cells: Iterable[Cell], looks: Mapping[str, Look], axes: Axes, *, order: Sequence[str] = (), beside: bool = False
+    cells: Iterable[Cell],
+    looks: Mapping[str, Look],
+    axes: Axes,
+    *,
+    order: Sequence[str] = (),
+    beside: bool = False,
+    behind: Sequence[alt.LayerChart] = (),
 ) -> alt.LayerChart:
     """Values at named places: the mean with its interval, every seed a dot. `beside` sets the series of a place side
-    by side."""
+    by side. Levels and lines that stand `behind` cover no mark with their names."""
     means, seeds = _frames(cells)
     places = list(order or dict.fromkeys(seeds["x"]))
     angle = -30 if max(map(len, places)) > 9 else 0
@@ -138,12 +138,14 @@ def points(
     panel.add(dots, "y", 0.45, panel.shape, tooltip=axes.of_seed, **aside)
     dots = alt.Chart(means).mark_point(clip=True, filled=True, size=60)
     panel.add(dots, "mean", 1, panel.shape, tooltip=axes.of_mean, **aside)
-    return panel.chart("Large marks are means over seeds, bars their 95 % intervals, and small marks single seeds.")
+    drawn = panel.chart("Large marks are means over seeds, bars their 95 % intervals, and small marks single seeds.")
+    drawn.layer = [*behind, *drawn.layer]
+    return drawn
 
 
 def scatter(frame: pd.DataFrame, looks: Mapping[str, Look], axes: Axes) -> alt.LayerChart:
     """A dot for each row of `series`, `x`, `y` and `name`."""
-    panel = _Panel(axes, looks, frame, alt.X("x:Q", title=axes.x))
+    panel = _Panel(axes, looks, frame, axes.along)
     told = ["name:N", alt.Tooltip("x:Q", title=axes.x), alt.Tooltip("y:Q", title=axes.y)]
     panel.add(alt.Chart(frame).mark_point(filled=True, size=45), "y", 0.8, panel.shape, tooltip=told)
     return panel.chart()
@@ -205,11 +207,13 @@ def _scale(log: bool, **options: Any) -> alt.Scale:
     return alt.Scale(**({"type": "log"} if log else {"zero": False}), **{"nice": False, "padding": PADDING} | options)
 
 
-def _ticks(log: bool, domain: Sequence[float] = (1e-4, 1e8), **options: Any) -> alt.Axis:
-    """On a logarithmic scale of several decades at 1, 2 and 5 of each power of ten."""
+def _ticks(log: bool, domain: Sequence[float] = (1, 1e4), **options: Any) -> alt.Axis:
+    """On a logarithmic scale at 1, 2 and 5 of each power of ten; on one of many decades, at the powers alone."""
     if log and domain[1] > FEW * domain[0]:
-        there = (digit * 10.0**power for power in range(-4, 8) for digit in (1, 2, 5))
-        options = {"values": [tick for tick in there if 0.5 * domain[0] < tick < 2 * domain[1]]} | options
+        digits = (1,) if domain[1] > MANY * domain[0] else (1, 2, 5)
+        there = [digit * 10.0**power for power in range(-12, 9) for digit in digits]
+        values = [tick for tick in there if 0.5 * domain[0] < tick < 2 * domain[1]]
+        options = {"values": values, "tickCount": len(values)} | options  # of more than the count Vega leaves out some
     return alt.Axis(**options)
 
 
@@ -238,10 +242,11 @@ def _reach(seeds: pd.DataFrame, means: pd.DataFrame | None, log: bool) -> list[f
     """The least and largest seed, and the ends of intervals within half of that range beyond: the interval of two seeds
     would leave no room for anything else."""
     low, high = seeds["y"].min(), seeds["y"].max()
-    if means is None or log or means["low"].isna().all():
+    if means is None or means["low"].isna().all():
         return [low, high]
-    room = (high - low) / 2
-    return [min(low, max(means["low"].min(), low - room)), max(high, min(means["high"].max(), high + room))]
+    room = math.sqrt(high / low) if log else (high - low) / 2
+    lowest, highest = (low / room, high * room) if log else (low - room, high + room)
+    return [min(low, max(means["low"].min(), lowest)), max(high, min(means["high"].max(), highest))]
 
 
 def _widths(means: pd.DataFrame, axes: Axes) -> pd.Series:
@@ -277,10 +282,10 @@ def level(y: float, name: str) -> alt.LayerChart:
 
 
 def limit(x: float, name: str) -> alt.LayerChart:
-    """A dashed vertical line."""
+    """A dashed vertical line, named above its end, where no mark is."""
     line = alt.Chart(pd.DataFrame({"x": [x]})).encode(x="x:Q")
-    said = _named(line.encode(y=alt.value(0)), name, align="left", dx=3, dy=8)
-    return _layered(line.mark_rule(color=GREY, strokeDash=[4, 3], clip=True), *said)
+    said = _named(line.encode(y=alt.value(0)), name, align="center", dy=-7)
+    return _layered(line.mark_rule(color=GREY, strokeDash=[4, 3], clip=True), said[-1])
 
 
 def shade(panel: alt.LayerChart, low: float, high: float, name: str) -> alt.LayerChart:

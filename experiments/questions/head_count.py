@@ -217,9 +217,9 @@ def figure(table: DataFrame) -> Sequence[LayerChart]:
             panels.append(charts.points(cells, looks, axes, order=heads) + beside)
     if any(len(cell.values) for cell in recalled):
         axes = charts.Axes("Recall: accuracy", "heads", "accuracy, test", y_domain=(0, 1.02))
-        panels.append(charts.points(recalled, looks, axes, order=heads))
-        if (guessed := chance(table)) is not None:
-            panels[-1] += charts.level(guessed, "the values, not their keys")
+        guessed = chance(table)
+        level = [] if guessed is None else [charts.level(guessed, "the values, not their keys")]
+        panels.append(charts.points(recalled, looks, axes, order=heads, behind=level))
     return [*panels, *_masks(table)]
 
 

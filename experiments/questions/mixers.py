@@ -223,9 +223,10 @@ def figure(table: DataFrame) -> Sequence[LayerChart]:
     cells = [charts.Cell(name, name, values) for name, values in every if len(values)]
     if cells:
         axes = charts.Axes("Recall by mixers", "", "accuracy", y_domain=(0, 1.02))
-        panels.append(charts.points(cells, LOOKS, axes) + guessed + charts.level(THRESHOLDS["solved"], "solved"))
+        levels = [guessed, charts.level(THRESHOLDS["solved"], "solved")]
+        panels.append(charts.points(cells, LOOKS, axes, behind=levels))
     if len(here := distances(table, COPYING)):
-        axes = charts.Axes("Copying by distance", "tokens back", "accuracy", y_domain=(0, 1.12))  # fields on top
+        axes = charts.Axes("Copying by distance", "tokens back", "accuracy", y_domain=(0, 1.02))
         panel = charts.curves(charts.cells_of(here), LOOKS, axes) + charts.level(chance(table, COPYING), "chance")
         for name, field in FIELDS.items():
             panel = panel + charts.limit(field - 0.5, f"{field}") if name in set(here["system"]) else panel

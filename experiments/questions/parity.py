@@ -149,7 +149,8 @@ def figure(table: DataFrame) -> Sequence[LayerChart]:
         ]
         if cells:
             axes = charts.Axes(f"{low + 1} to {high} bits", "", "accuracy", y_domain=(0, 1.02))
-            panels.append(charts.points(cells, looks, axes) + at_chance + charts.level(THRESHOLDS["solved"], "solved"))
+            levels = [at_chance, charts.level(THRESHOLDS["solved"], "solved")]
+            panels.append(charts.points(cells, looks, axes, behind=levels))
     return panels
 
 

@@ -74,14 +74,37 @@ def test_an_interval_has_the_part_of_the_sentences():
 
 
 def test_intervals_are_seen_whole_unless_they_would_leave_no_room():
-    free = Axes("accuracy", "x", "y")
+    free, logs = Axes("accuracy", "x", "y"), Axes("speed", "x", "y", log_y=True)
 
-    def domain(*cells):
-        return charts.points(cells, LOOKS, free).to_dict()["layer"][0]["encoding"]["y"]["scale"]["domain"]
+    def domain(*cells, axes=free):
+        return charts.points(cells, LOOKS, axes).to_dict()["layer"][0]["encoding"]["y"]["scale"]["domain"]
 
     sure, two = t_interval(SURE), t_interval([0.0, 1.0])
     assert domain(Cell("sure", "a", SURE)) == pytest.approx([sure.low, max(SURE)], abs=1e-4)
     assert two.high > 6 and domain(Cell("unsure", "a", [0.0, 1.0])) == [-0.5, 1.5]
+    assert domain(Cell("sure", "a", SURE), axes=logs) == pytest.approx([sure.low, max(SURE)], abs=1e-4)
+    assert domain(Cell("unsure", "a", [1.0, 4.0]), axes=logs) == [0.5, 8.0]
+
+
+def test_no_mark_is_hidden_by_the_name_of_a_line():
+    """A name has a halo, so it stands behind the marks of places, and that of a vertical line outside of the panel."""
+    chance = charts.level(0.5, "chance")
+    drawn = charts.points([Cell("sure", "a", SURE)], LOOKS, AXES, behind=[chance]).to_dict()["layer"]
+    assert [layer["mark"]["text"] for layer in drawn[0]["layer"][1:]] == ["chance"] * 2
+    assert {layer["mark"]["type"] for layer in drawn[1:]} == {"rule", "point"}
+    said = charts.limit(3, "here").to_dict()["layer"][-1]
+    assert said["encoding"]["y"]["value"] + said["mark"]["dy"] + said["mark"]["fontSize"] / 2 < 0
+
+
+def test_a_scale_of_many_decades_has_its_ticks_at_powers_of_ten():
+    def ticks(low, high):
+        cells = [Cell("sure", x, [y]) for x, y in ((1, low), (2, high))]
+        axes = Axes("loss", "x", "y", log_y=True)
+        return charts.curves(cells, LOOKS, axes).to_dict()["layer"][0]["encoding"]["y"]["axis"]
+
+    assert ticks(1e-5, 1)["values"] == pytest.approx([1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1])
+    few = ticks(1, 100)
+    assert few["values"] == [1, 2, 5, 10, 20, 50, 100] and few["tickCount"] == 7
 
 
 def test_one_seed_has_no_interval_and_none_is_no_place():
