@@ -3,11 +3,7 @@
 Dims: B batch, S source length, P prefix length, N decoded length, K beams, J candidates, V vocabulary.
 
 All are `lax.while_loop`s to be called under `jit`; `decoder` makes a jitted function of one. Tokens come
-without BOS, each row ending with its EOS and then padding. `eos=None` decodes `max_len` tokens of every
-row; `limit` is a length for each row, at most `max_len`. A known beginning is given as `prefix`, which
-starts as target_in does, with BOS; it is not repeated in the result and does not count as length.
-`expected_len` says how many tokens most rows take: the state has room for so many at first, since a cache costs
-what it could hold, and is enlarged to `max_len` when a row goes on.
+without BOS, each row ending with its EOS and then padding. What all of them are asked for is a `Wanted`.
 """
 
 import functools
@@ -26,6 +22,23 @@ from models.shapes import Array, Bool, Float, Int, Key, Num
 Choose = Callable[[Array, Array], Array]  # (step, logits (B, V)) -> the tokens (B)
 
 
+class Wanted(NamedTuple):
+    """What is to be decoded, in any way."""
+
+    bos: int
+    eos: int | None  # None: `max_len` tokens of every row
+    pad: int
+    max_len: int
+    # Of most rows: the state has room for so many tokens at first, since a cache costs what it could hold, and is
+    # enlarged to `max_len` when a row goes on.
+    expected_len: int | None = None
+    limit: Int[Array, "B"] | None = None  # a length for each row, at most `max_len`
+    # A known beginning, which starts as target_in does, with BOS. It is not repeated in the result and does not count
+    # as length.
+    prefix: Int[Array, "B P"] | None = None
+    prefix_mask: Bool[Array, "B P"] | None = None
+
+
 class Decoded(NamedTuple):
     tokens: Int[Array, "B N"]
     scores: Float[Array, "B"]  # log-probability; from a beam, divided by the length penalty
@@ -35,47 +48,32 @@ def greedy(
     model: Architecture,
     source: Num[Array, "B S"] | Float[Array, "B S W"],
     source_mask: Bool[Array, "B S"],
-    *,
-    bos: int,
-    eos: int | None,
-    pad: int,
-    max_len: int,
-    expected_len: int | None = None,
-    limit: Int[Array, "B"] | None = None,
-    prefix: Int[Array, "B P"] | None = None,
-    prefix_mask: Bool[Array, "B P"] | None = None,
+    wanted: Wanted,
 ) -> Decoded:
     """The most probable token at each position, the lowest id among equals."""
-    begun = _begin(model, source, source_mask, bos, max_len, expected_len, limit, prefix, prefix_mask)
-    return _one_by_one(model, begun, eos, pad, max_len, lambda t, logits_BV: jnp.argmax(logits_BV, axis=-1))
+    begun = _begin(model, source, source_mask, wanted)
+    return _one_by_one(model, begun, wanted, lambda t, logits_BV: jnp.argmax(logits_BV, axis=-1))
 
 
 def sample(
     model: Architecture,
     source: Num[Array, "B S"] | Float[Array, "B S W"],
     source_mask: Bool[Array, "B S"],
+    wanted: Wanted,
     *,
     key: Key[Array, "B"],
-    bos: int,
-    eos: int | None,
-    pad: int,
-    max_len: int,
-    expected_len: int | None = None,
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
-    limit: Int[Array, "B"] | None = None,
-    prefix: Int[Array, "B P"] | None = None,
-    prefix_mask: Bool[Array, "B P"] | None = None,
 ) -> Decoded:
     """Draws each token as `sample_tokens` does, each row with a key of its own: what a row gets does not depend on the
     others. Scores are under the model itself, at temperature 1."""
-    begun = _begin(model, source, source_mask, bos, max_len, expected_len, limit, prefix, prefix_mask)
+    begun = _begin(model, source, source_mask, wanted)
 
     def choose(t: Array, logits_BV: Array):
         return sample_tokens(jax.vmap(jax.random.fold_in, (0, None))(key, t), logits_BV, temperature, top_k, top_p)
 
-    return _one_by_one(model, begun, eos, pad, max_len, choose)
+    return _one_by_one(model, begun, wanted, choose)
 
 
 def sample_tokens(
@@ -111,18 +109,11 @@ def beam_search(
     model: Architecture,
     source: Num[Array, "B S"] | Float[Array, "B S W"],
     source_mask: Bool[Array, "B S"],
+    wanted: Wanted,
     *,
-    bos: int,
-    eos: int | None,
-    pad: int,
-    max_len: int,
-    expected_len: int | None = None,
     beam_size: int = 5,
     length_penalty: float = 0.6,
     num_best: int = 1,
-    limit: Int[Array, "B"] | None = None,
-    prefix: Int[Array, "B P"] | None = None,
-    prefix_mask: Bool[Array, "B P"] | None = None,
 ) -> Decoded:
     """The `num_best` best of the finished hypotheses by log P(Y) / ((5 + |Y|) / 6)^length_penalty.
 
@@ -138,7 +129,8 @@ def beam_search(
             f"beam_size = {beam_size}, length_penalty = {length_penalty}, num_best = {num_best}: use a beam of 1 or "
             "more, a penalty of 0 or more, and at most as many of the best as the beam has"
         )
-    begun = _begin(model, source, source_mask, bos, max_len, expected_len, limit, prefix, prefix_mask)
+    begun = _begin(model, source, source_mask, wanted)
+    eos, pad, max_len = wanted.eos, wanted.pad, wanted.max_len
     # Memory has no beam axis: all beams of a row read the same copy. In the state beams lead, as they do in
     # the products of `step`; with rows before them XLA turns every cache round in memory at each step.
     step_beams = jax.vmap(model.step, in_axes=(0, None, None, 0))
@@ -230,7 +222,11 @@ def decoder(
     method: str,
     mesh: Mesh | None = None,
     check: Callable[[jax.stages.Compiled], None] = lambda program: None,
-    **options: Any,
+    *,
+    bos: int,
+    eos: int | None,
+    pad: int,
+    **options: float,
 ) -> Callable[..., Decoded]:
     """Compiles one method: `decode = decoder("beam", bos=1, eos=2, pad=0, beam_size=5)`.
 
@@ -251,10 +247,10 @@ def decoder(
         arrays: dict[str, Array],
     ):
         def decode_rows(params: nnx.State, source: Array, source_mask: Array, arrays: dict[str, Array]):
-            model, (max_len, expected_len) = nnx.merge(graphdef, params), lengths
-            return METHODS[method](
-                model, source, source_mask, max_len=max_len, expected_len=expected_len, **options, **arrays
-            )
+            drawn = {"key": arrays["key"]} if "key" in arrays else {}
+            rows = (arrays.get(name) for name in ("limit", "prefix", "prefix_mask"))
+            wanted = Wanted(bos, eos, pad, *lengths, *rows)
+            return METHODS[method](nnx.merge(graphdef, params), source, source_mask, wanted, **options, **drawn)
 
         if mesh is None:
             return decode_rows(params, source, source_mask, arrays)
@@ -299,17 +295,13 @@ def _begin(
     model: Architecture,
     source: Array,
     source_mask: Array,
-    bos: int,
-    max_len: int,
-    expected_len: int | None,
-    limit: Array | None,
-    prefix: Array | None,
-    prefix_mask: Array | None,
+    wanted: Wanted,
 ) -> _Begun:
     """`start`, holding back each row's last prefix token: it is the first that `step` is fed."""
-    B = source_mask.shape[0]
+    B, bos, max_len, expected_len = source_mask.shape[0], wanted.bos, wanted.max_len, wanted.expected_len
+    prefix, prefix_mask = wanted.prefix, wanted.prefix_mask
     token_B = jnp.full(B, bos, jnp.int32)
-    limit_B = jnp.full(B, max_len, jnp.int32) if limit is None else jnp.minimum(limit, max_len)
+    limit_B = jnp.full(B, max_len, jnp.int32) if wanted.limit is None else jnp.minimum(wanted.limit, max_len)
     if prefix is not None and prefix.shape[1]:
         mask_BP = jnp.ones(prefix.shape, bool) if prefix_mask is None else prefix_mask
         last_B = prefix.shape[1] - 1 - jnp.argmax(mask_BP[:, ::-1], axis=1)
@@ -343,7 +335,7 @@ def _enlarge(x: Array, wanted: Any) -> Array:
     return jnp.pad(x, [(0, 0)] * beams + [(0, b - a) for a, b in zip(x.shape[beams:], wanted.shape, strict=True)])
 
 
-def _one_by_one(model: Architecture, begun: _Begun, eos: int | None, pad: int, max_len: int, choose: Choose) -> Decoded:
+def _one_by_one(model: Architecture, begun: _Begun, wanted: Wanted, choose: Choose) -> Decoded:
     class Loop(NamedTuple):
         t: Array
         done_B: Array
@@ -357,16 +349,16 @@ def _one_by_one(model: Architecture, begun: _Begun, eos: int | None, pad: int, m
 
     def advance(loop: Loop) -> Loop:
         logits_BV, state = model.step(loop.token_B, loop.t, begun.memory, loop.state)
-        token_B = jnp.where(loop.done_B, pad, choose(loop.t, logits_BV)).astype(jnp.int32)
+        token_B = jnp.where(loop.done_B, wanted.pad, choose(loop.t, logits_BV)).astype(jnp.int32)
         gain_B = _pick(logits_BV, token_B) - jax.nn.logsumexp(logits_BV, axis=-1)
         done_B = loop.done_B | (loop.t + 1 >= begun.limit)
-        if eos is not None:
-            done_B |= token_B == eos
+        if wanted.eos is not None:
+            done_B |= token_B == wanted.eos
         score_B = jnp.where(loop.done_B, loop.score_B, loop.score_B + gain_B)
         return Loop(loop.t + 1, done_B, state, token_B, score_B, loop.tokens_BN.at[:, loop.t].set(token_B))
 
     B = begun.token.shape[0]
-    tokens_BN = jnp.full((B, max_len), pad, jnp.int32)
+    tokens_BN = jnp.full((B, wanted.max_len), wanted.pad, jnp.int32)
     first = Loop(jnp.zeros((), jnp.int32), begun.limit <= 0, begun.state, begun.token, jnp.zeros(B), tokens_BN)
     loop = _run(begun, running, advance, first)
     return Decoded(loop.tokens_BN, loop.score_B)

@@ -20,7 +20,7 @@ import models
 from data import pipeline
 from data.tasks.language import Language
 from experiments.probes import PROBES
-from models.decoding import METHODS
+from models.decoding import METHODS, Wanted
 from tests.training import runs
 from training.machine import mesh
 from training.run.restore import Restored
@@ -154,8 +154,8 @@ def decoding(name: str, texts: Texts, moved: float = 0.0) -> Numbers:
 
         @jax.jit
         def decode(state, source, mask, graph=graph, spec=spec, key=key):
-            known = {"bos": spec.bos, "eos": spec.eos, "pad": spec.pad, "max_len": 12}
-            return METHODS[method](nnx.merge(graph, state), source, mask, **known, **options, **key).tokens
+            wanted = Wanted(spec.bos, spec.eos, spec.pad, max_len=12)
+            return METHODS[method](nnx.merge(graph, state), source, mask, wanted, **options, **key).tokens
 
         tokens_BN = np.asarray(decode(state, jnp.asarray(batch["source"]), jnp.asarray(batch["source_mask"])))
         found[model] = [" ".join(map(str, row)) for row in tokens_BN.tolist()]

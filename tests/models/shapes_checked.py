@@ -62,9 +62,9 @@ def main() -> None:
                 assert output.logits.shape == (*target_in.shape, V)
                 if not decodes:
                     return output.logits
-                options: dict = {"bos": 1, "eos": 2, "pad": 0, "max_len": 3, "prefix": target_in[:, :2]}
+                wanted = decoding.Wanted(bos=1, eos=2, pad=0, max_len=3, prefix=target_in[:, :2])
                 tokens = [
-                    method(model, arrays[0], arrays[1], **options).tokens
+                    method(model, arrays[0], arrays[1], wanted).tokens
                     for method in (decoding.greedy, decoding.beam_search)
                 ]
                 return output.logits, jnp.stack(tokens)

@@ -21,7 +21,7 @@ from scipy.special import log_softmax
 import models
 from data.spec import Spec
 from models import MODELS
-from models.decoding import beam_search, greedy
+from models.decoding import Wanted, beam_search, greedy
 from tests.models.sizes import SIZES
 
 B, S, T, V, W = 3, 4, 6, 9, 2
@@ -351,12 +351,12 @@ def test_it_runs_in_bfloat16(name):
 def test_beams_agree_with_greedy_search_and_with_the_call(name, kind):
     """A beam's score is what the teacher-forced call gives its tokens, whatever was reordered."""
     graph, params = built(name, kind)
-    data, limits = batch(kind), {"bos": 1, "eos": 2, "pad": 0, "max_len": T}
+    data, wanted = batch(kind), Wanted(bos=1, eos=2, pad=0, max_len=T)
 
     @fetched
     def decode(params, data):
         inputs = nnx.merge(graph, params), data["source"], data["mask"]
-        return greedy(*inputs, **limits), beam_search(*inputs, **limits, length_penalty=0.0, beam_size=3)
+        return greedy(*inputs, wanted), beam_search(*inputs, wanted, length_penalty=0.0, beam_size=3)
 
     by_greed, by_three = decode(params, data)
     assert (by_three.scores >= by_greed.scores - 1e-5).mean() > 0.5

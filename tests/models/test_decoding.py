@@ -12,7 +12,7 @@ import models
 from data.spec import Spec
 from models import build
 from models.contract import Architecture
-from models.decoding import METHODS, decoder, sample_tokens
+from models.decoding import METHODS, Wanted, decoder, sample_tokens
 
 PAD, BOS, EOS = 0, 1, 2
 V, STATES, ROWS = 5, 97, 12
@@ -48,9 +48,15 @@ def advance(number, token):
 
 
 def run(method, rows=slice(None), **options):
-    arrays = {name: options.pop(name) for name in ("limit", "prefix", "prefix_mask", "key") if name in options}
-    jitted = jax.jit(lambda source, mask, arrays: METHODS[method](Toy(), source, mask, **(IDS | options), **arrays))
-    return jax.tree.map(np.asarray, jitted(SOURCE[rows], MASK[rows], arrays))
+    known = IDS | {name: options.pop(name) for name in Wanted._fields if name in options}
+    arrays = {name: known.pop(name) for name in ("limit", "prefix", "prefix_mask") if name in known}
+    drawn = {"key": options.pop("key")} if "key" in options else {}
+
+    @jax.jit
+    def decode(source, mask, arrays, drawn):
+        return METHODS[method](Toy(), source, mask, Wanted(**known, **arrays), **options, **drawn)
+
+    return jax.tree.map(np.asarray, decode(SOURCE[rows], MASK[rows], arrays, drawn))
 
 
 def log_probs(row, tokens):
@@ -285,10 +291,10 @@ def test_little_room_at_first_changes_nothing(method):
 
 def test_mistakes_are_named():
     with pytest.raises(ValueError, match="method = 'beem' is not known; did you mean beam"):
-        decoder("beem")
+        decoder("beem", **IDS)
     with pytest.raises(ValueError, match="beam_size = 0"):
-        METHODS["beam"](Toy(), *BOTH, **IDS, max_len=3, beam_size=0)
+        METHODS["beam"](Toy(), *BOTH, Wanted(**IDS, max_len=3), beam_size=0)
     with pytest.raises(ValueError, match="top_p = 0"):
-        METHODS["sample"](Toy(), *BOTH, **IDS, max_len=3, key=KEYS, top_p=0)
+        METHODS["sample"](Toy(), *BOTH, Wanted(**IDS, max_len=3), key=KEYS, top_p=0)
     with pytest.raises(ValueError, match="num_best = 3"):
-        METHODS["beam"](Toy(), *BOTH, **IDS, max_len=3, beam_size=2, num_best=3)
+        METHODS["beam"](Toy(), *BOTH, Wanted(**IDS, max_len=3), beam_size=2, num_best=3)

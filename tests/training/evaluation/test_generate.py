@@ -14,7 +14,7 @@ import pytest
 
 import models
 from data.spec import Spec
-from models.decoding import greedy
+from models.decoding import Wanted, greedy
 from tests.training import runs
 from training.evaluation.generate import LONGER, Beam, Generator, Sample, _limit, source_batch
 
@@ -69,7 +69,7 @@ def test_greedy_outputs_are_those_of_decoding_and_stop_at_the_limit(gru):
     tokens = Generator(gru, WITH_EOS)(b).tokens
     source, mask = jnp.asarray(b["source"]), jnp.asarray(b["source_mask"])
     limit = jnp.array([5, 8, 2]) + LONGER
-    expected = greedy(gru, source, mask, bos=1, eos=2, pad=0, max_len=tokens.shape[1], limit=limit).tokens
+    expected = greedy(gru, source, mask, Wanted(1, 2, 0, tokens.shape[1], limit=limit)).tokens
     np.testing.assert_array_equal(tokens, expected)
     for row, most in zip(tokens, limit, strict=True):
         assert not row[most:].any()
