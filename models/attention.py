@@ -1,6 +1,6 @@
 """Multi-head dot-product attention with masks, taps and a cache of keys and values.
 
-Dims: B batch, T queries, S keys, H heads, K head width, D model width.
+Dims: B batch, T queries, S keys, H heads, K width of a head's queries and keys, V of its values, D model width.
 
 Heads lead time (`BHSK`) wherever keys are kept, so that every product is a batched matmul as it lies.
 """
@@ -28,7 +28,8 @@ from models.widened import widened
 ATTENTION: dict[str, Option] = {
     "num_heads": count(4, "heads of each attention; a divisor of hidden_size"),
     "num_kv_heads": Option(0, "heads of keys and values, a divisor of num_heads; 0: as many; 1: multi-query", least=0),
-    "attention_scale": Option(True, "scores are divided by the square root of a head's width"),
+    "key_size": Option(0, "width of a head's queries and keys; 0: hidden_size / num_heads, as of its values", least=0),
+    "attention_scale": Option(True, "scores are divided by the square root of the width of keys"),
     "attention_dropout_rate": rate("on attention weights"),
     "fused_attention": Option("auto", "attention in one kernel; auto: cuDNN's where it can run", choices=CHOICES),
 }
@@ -53,7 +54,7 @@ class Keys(NamedTuple):
     """Keys and values of one layer."""
 
     key: Float[Array, "B H S K"]
-    value: Float[Array, "B H S K"]
+    value: Float[Array, "B H S V"]
 
     def write(self, new: "Keys", slot: Int[Array, ""]) -> "Keys":
         """Puts the single key of `new` at `slot` of this cache."""
@@ -84,16 +85,16 @@ class View(NamedTuple):
 def plain(
     query_TK: Float[Array, "T K"],
     key_SK: Float[Array, "S K"],
-    value_SK: Float[Array, "S K"],
+    value_SV: Float[Array, "S V"],
     visible_TS: Bool[Array, "T S"],
-) -> Float[Array, "T K"]:
+) -> Float[Array, "T V"]:
     """One head of one example (Vaswani et al. 2017, equation 1), where each query sees a key.
 
     For a reader, and for the tests, which hold it equal to `attend` (tests/models/test_plain.py).
     """
     scores_TS = query_TK @ key_SK.T / jnp.sqrt(query_TK.shape[1])
     weights_TS = jax.nn.softmax(jnp.where(visible_TS, scores_TS, -jnp.inf), axis=1)
-    return weights_TS @ value_SK
+    return weights_TS @ value_SV
 
 
 def attend(
@@ -104,7 +105,7 @@ def attend(
     tap: Tapper,
     dropout_rate: float = 0.0,
     key: Key[Array, ""] | None = None,
-) -> Float[Array, "B H T K"]:
+) -> Float[Array, "B H T V"]:
     """`plain` for all heads and rows at once, softmax in float32.
 
     Keys come in blocks, each with its view, so that in decoding what never changes and what a beam
@@ -128,15 +129,15 @@ def attend(
     weights_BHTS = masked_softmax(_join(scores), _join(visible))
     weights_BHTS = dropout(tap(f"{name}attention", weights_BHTS), dropout_rate, key)
     weights_BHTS = weights_BHTS.astype(query_BHTK.dtype)
-    start, context_BHTK = 0, jnp.zeros((), query_BHTK.dtype)
+    start, context_BHTV = 0, jnp.zeros((), query_BHTK.dtype)
     for block, view in zip(blocks, views, strict=True):
         end = start + block.key.shape[2]
-        context_BHTK += mixed(weights_BHTS[..., start:end], block, view)
+        context_BHTV += mixed(weights_BHTS[..., start:end], block, view)
         start = end
     if tap.wants(f"{name}heads"):
-        gates_BH = tap(f"{name}heads", jnp.ones((B, query_BHTK.shape[1]), context_BHTK.dtype))
-        context_BHTK *= gates_BH[:, :, None, None]
-    return context_BHTK
+        gates_BH = tap(f"{name}heads", jnp.ones((B, query_BHTK.shape[1]), context_BHTV.dtype))
+        context_BHTV *= gates_BH[:, :, None, None]
+    return context_BHTV
 
 
 def masked_softmax(scores: Float[Array, "B H T S"], visible: Bool[Array, "#B #H #T S"]) -> Float[Array, "B H T S"]:
@@ -157,11 +158,11 @@ def scores_of(query_BHTK: Array, block: Keys, view: View) -> Array:
 
 def mixed(weights_BHTS: Array, block: Keys, view: View) -> Array:
     """The mixture of values, with the view's edges."""
-    context_BHTK = jnp.einsum("BHTS,BHSK->BHTK", weights_BHTS, block.value)
+    context_BHTV = jnp.einsum("BHTS,BHSV->BHTV", weights_BHTS, block.value)
     if view.edges is not None:
         weights_BHTN = _by_entry("BHTS,{}TSN->BHTN", weights_BHTS, view.edges)
-        context_BHTK += weights_BHTN @ view.edges.value_NK.astype(context_BHTK.dtype)
-    return context_BHTK
+        context_BHTV += weights_BHTN @ view.edges.value_NV.astype(context_BHTV.dtype)
+    return context_BHTV
 
 
 def _by_entry(form: str, x: Array, edges: Edges) -> Array:
@@ -198,6 +199,7 @@ class Projections(nnx.Module):
         num_heads: int,
         *,
         num_kv_heads: int = 0,
+        key_size: int = 0,
         scaled: bool = True,
         use_bias: bool = True,
         dropout_rate: float = 0.0,
@@ -205,12 +207,12 @@ class Projections(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.num_heads, self.num_kv_heads = num_heads, num_kv_heads or num_heads
-        self.head_dim = hidden_size // num_heads
+        self.value_size = hidden_size // num_heads
+        self.key_size = key_size or self.value_size
         self.scaled = scaled
         self.dropout_rate = dropout_rate
         self.dtype = dtype
-        kv_size = self.num_kv_heads * self.head_dim
-        self._draw(hidden_size, kv_size, {"use_bias": use_bias, "dtype": dtype, "rngs": rngs})
+        self._draw(hidden_size, {"use_bias": use_bias, "dtype": dtype, "rngs": rngs})
 
     @classmethod
     def from_config(cls, config: ConfigDict, rngs: nnx.Rngs):
@@ -218,6 +220,7 @@ class Projections(nnx.Module):
             config.hidden_size,
             config.num_heads,
             num_kv_heads=config.num_kv_heads,
+            key_size=config.key_size,
             scaled=config.attention_scale,
             use_bias=config.use_bias,
             dropout_rate=config.attention_dropout_rate,
@@ -225,18 +228,27 @@ class Projections(nnx.Module):
             rngs=rngs,
         )
 
-    def _draw(self, hidden_size: int, kv_size: int, options: dict[str, Any]) -> None:
+    def _draw(self, hidden_size: int, options: dict[str, Any]) -> None:
         """Makes the linear maps."""
         raise NotImplementedError
 
+    @property
+    def queries(self) -> tuple[int, int]:
+        """Heads of queries, and their width."""
+        return self.num_heads, self.key_size
+
+    @property
+    def keys_and_values(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Heads of keys and of values, and their widths."""
+        return (self.num_kv_heads, self.key_size), (self.num_kv_heads, self.value_size)
+
     def empty(self, rows: int, length: int) -> Keys:
         """Room for the keys of so many tokens."""
-        zeros_BHSK = jnp.zeros((rows, self.num_kv_heads, length, self.head_dim), self.dtype)
-        return Keys(zeros_BHSK, zeros_BHSK)
+        return Keys(*(jnp.zeros((rows, heads, length, size), self.dtype) for heads, size in self.keys_and_values))
 
     @property
     def scale(self) -> float:
-        return self.head_dim**-0.5 if self.scaled else 1.0
+        return self.key_size**-0.5 if self.scaled else 1.0
 
     def attend(
         self,
@@ -246,10 +258,10 @@ class Projections(nnx.Module):
         name: str,
         tap: Tapper,
         key: Key[Array, ""] | None,
-    ) -> Float[Array, "B H T K"]:
+    ) -> Float[Array, "B H T V"]:
         """`attend` with each head of keys for its group of queries, and without the scale where that is off."""
         if not self.scaled:
-            query_BHTK = query_BHTK * self.head_dim**0.5
+            query_BHTK = query_BHTK * self.key_size**0.5
         return attend(
             query_BHTK,
             [for_heads(block, self.num_heads) for block in blocks],
@@ -264,8 +276,8 @@ class Projections(nnx.Module):
 class SelfAttention(Projections):
     """Queries, keys and values from one sequence, through one fused projection (columns q, k, v)."""
 
-    def _draw(self, hidden_size: int, kv_size: int, options: dict[str, Any]):
-        widths = (hidden_size, kv_size, kv_size)
+    def _draw(self, hidden_size: int, options: dict[str, Any]):
+        widths = tuple(heads * size for heads, size in (self.queries, *self.keys_and_values))
         self.qkv = Linear(hidden_size, sum(widths), kernel_init=_stacked_glorot(*widths), **options)
         self.output = Linear(hidden_size, hidden_size, **options)
 
@@ -295,21 +307,21 @@ class SelfAttention(Projections):
         self, x_BTD: Float[Array, "B T D"], rotate: Callable[[Array], Array]
     ) -> tuple[Float[Array, "B H T K"], Keys]:
         """The queries and the keys of x."""
-        heads = (self.num_heads, self.num_kv_heads, self.num_kv_heads)
-        query_BHTK, key_BHTK, value_BHTK = split_heads(self.qkv(x_BTD), *heads)
-        return rotate(query_BHTK), Keys(rotate(key_BHTK), value_BHTK)
+        query_BHTK, key_BHTK, value_BHTV = split_heads(self.qkv(x_BTD), self.queries, *self.keys_and_values)
+        return rotate(query_BHTK), Keys(rotate(key_BHTK), value_BHTV)
 
 
 class CrossAttention(Projections):
     """Queries from the decoder; keys and values from the encoder, computed once for a whole decoding."""
 
-    def _draw(self, hidden_size: int, kv_size: int, options: dict[str, Any]):
-        self.query = Linear(hidden_size, hidden_size, **options)
-        self.kv = Linear(hidden_size, 2 * kv_size, kernel_init=_stacked_glorot(kv_size, kv_size), **options)
+    def _draw(self, hidden_size: int, options: dict[str, Any]):
+        widths = tuple(heads * size for heads, size in self.keys_and_values)
+        self.query = Linear(hidden_size, self.num_heads * self.key_size, **options)
+        self.kv = Linear(hidden_size, sum(widths), kernel_init=_stacked_glorot(*widths), **options)
         self.output = Linear(hidden_size, hidden_size, **options)
 
     def keys(self, encoded_BSD: Float[Array, "B S D"]) -> Keys:
-        return Keys(*split_heads(self.kv(encoded_BSD), self.num_kv_heads, self.num_kv_heads))
+        return Keys(*split_heads(self.kv(encoded_BSD), *self.keys_and_values))
 
     def __call__(
         self,
@@ -320,15 +332,18 @@ class CrossAttention(Projections):
         tap: Tapper,
         key: Key[Array, ""] | None = None,
     ) -> Float[Array, "B T D"]:
-        (query_BHTK,) = split_heads(self.query(x_BTD), self.num_heads)
+        (query_BHTK,) = split_heads(self.query(x_BTD), self.queries)
         return self.output(join_heads(self.attend(query_BHTK, (keys,), (view,), name, tap, key)))
 
 
-def split_heads(x_BTX: Float[Array, "B T X"], *heads: int) -> Sequence[Float[Array, "B H T K"]]:
-    """Splits the last axis into parts of so many heads each, all of one width."""
-    B, T, X = x_BTX.shape
-    x_BTHK = x_BTX.reshape(B, T, sum(heads), X // sum(heads))
-    return tuple(x_BTHK[:, :, start:end].swapaxes(1, 2) for start, end in pairwise(accumulate(heads, initial=0)))
+def split_heads(x_BTX: Float[Array, "B T X"], *parts: tuple[int, int]) -> Sequence[Float[Array, "B H T K"]]:
+    """Splits the last axis into parts, each of so many heads of such a width."""
+    B, T, _ = x_BTX.shape
+    ends = pairwise(accumulate((heads * size for heads, size in parts), initial=0))
+    return tuple(
+        x_BTX[:, :, start:end].reshape(B, T, heads, size).swapaxes(1, 2)
+        for (heads, size), (start, end) in zip(parts, ends, strict=True)
+    )
 
 
 def for_heads(keys: Keys, num_heads: int) -> Keys:

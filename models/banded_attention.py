@@ -3,8 +3,8 @@
 Queries go by in blocks of w. A block sees its own keys and those of the block before, which a scan passes on, and its
 scores are computed anew in the backward pass. With a dilation r, tokens that are r apart are a row of their own.
 
-Dims: B batch, T queries, S keys (those before the first query too), H heads of queries, G heads of keys, K head width,
-N blocks, w window, r dilation.
+Dims: B batch, T queries, S keys (those before the first query too), H heads of queries, G heads of keys, K head width
+(of values V), N blocks, w window, r dilation.
 """
 
 from typing import NamedTuple
@@ -39,7 +39,7 @@ def attend_banded(
     before_B: Int[Array, "#B"],
     band: Band,
     key: Key[Array, ""] | None = None,
-) -> Float[Array, "B H T K"]:
+) -> Float[Array, "B H T V"]:
     """The context of T queries, of which each row's first is its `before_B`-th token; the last T keys are theirs, and
     in front of them are none or `band.reach` from before."""
     B = len(query_BHTK)
@@ -55,7 +55,7 @@ def attend_banded(
 
 def _in_blocks(query_BHTK: Array, keys: Keys, before_B: Array, band: Band, key: Array | None) -> Array:
     """Weights are divided by their sum after the product with the values, which is smaller than they are."""
-    B, H, T, K = query_BHTK.shape
+    B, H, T, _ = query_BHTK.shape
     w, r = band.window, band.dilation
     N = -(-T // (w * r))
     more = N * w * r - T
@@ -63,8 +63,8 @@ def _in_blocks(query_BHTK: Array, keys: Keys, before_B: Array, band: Band, key: 
     def blocks(x_BHTK: Array, front: int) -> Array:
         """(N, B r, H, w, K)"""
         x_BHTK = jnp.pad(x_BHTK, [(0, 0), (0, 0), (front, more), (0, 0)])
-        x_BHNwrK = x_BHTK.reshape(B, x_BHTK.shape[1], -1, w, r, K)
-        return x_BHNwrK.transpose(2, 0, 4, 1, 3, 5).reshape(-1, B * r, x_BHTK.shape[1], w, K)
+        x_BHNwrK = x_BHTK.reshape(B, x_BHTK.shape[1], -1, w, r, x_BHTK.shape[3])
+        return x_BHNwrK.transpose(2, 0, 4, 1, 3, 5).reshape(-1, B * r, x_BHTK.shape[1], w, x_BHTK.shape[3])
 
     offset_Bw = (before_B[:, None, None] + jnp.arange(r)[:, None] + r * jnp.arange(w)).reshape(B * r, w)
     own_ww = jnp.tri(w, dtype=bool)[None]  # what is visible of one's own block; the rest is, of the one before
@@ -90,6 +90,6 @@ def _in_blocks(query_BHTK: Array, keys: Keys, before_B: Array, band: Band, key: 
 
     key_N, value_N = (blocks(x, w * r + T - x.shape[2]) for x in keys)  # a block from before, and then N
     xs = (jnp.arange(N), blocks(query_BHTK, 0), Keys(key_N[1:], value_N[1:]))
-    _, context_NBHwK = jax.lax.scan(of_block, Keys(key_N[0], value_N[0]), xs)
-    context_BHNwrK = context_NBHwK.reshape(N, B, r, H, w, K).transpose(1, 3, 0, 4, 2, 5)
-    return context_BHNwrK.reshape(B, H, N * w * r, K)[:, :, :T]
+    _, context_NBHwV = jax.lax.scan(of_block, Keys(key_N[0], value_N[0]), xs)
+    context_BHNwrV = context_NBHwV.reshape(N, B, r, H, w, -1).transpose(1, 3, 0, 4, 2, 5)
+    return context_BHNwrV.reshape(B, H, N * w * r, -1)[:, :, :T]

@@ -3,7 +3,7 @@
 Such a kernel never writes the weights (B, H, T, S) to memory. In return it takes no arbitrary mask: each row sees its
 first so many keys, causally or not. A stack that uses one therefore moves each row's real tokens to the front.
 
-Dims: B batch, T queries, S keys, H heads, K head width, D model width.
+Dims: B batch, T queries, S keys, H heads, K head width (of values V), D model width.
 """
 
 from typing import Literal, NamedTuple
@@ -64,41 +64,44 @@ def _beyond_cudnn(config: ConfigDict) -> str | None:
         return f"it needs compute capability 8.0 and the GPU has {capability[0]}.{capability[1]}; use auto or never"
     if config.dtype != "bfloat16":
         return f"it computes in half precision and model.dtype = {config.dtype!r}; use bfloat16"
-    head_dim, widest = config.hidden_size // config.num_heads, 256 if capability >= (9, 0) else 128
-    if head_dim % 8 or head_dim > widest:
+    value_size, widest = config.hidden_size // config.num_heads, 256 if capability >= (9, 0) else 128
+    rule = f"heads must be at most {widest} wide and a multiple of 8, and "
+    if value_size % 8 or value_size > widest:
         return (
-            f"heads must be at most {widest} wide and a multiple of 8, and model.hidden_size = {config.hidden_size} "
-            f"with model.num_heads = {config.num_heads} gives {head_dim}; use other heads"
+            f"{rule}model.hidden_size = {config.hidden_size} with model.num_heads = {config.num_heads} gives "
+            f"{value_size}; use other heads"
         )
+    if config.key_size % 8 or config.key_size > widest:
+        return f"{rule}model.key_size = {config.key_size}; use another one"
     return None
 
 
 def attend_fused(
     query_BHTK: Float[Array, "B H T K"],
     key_BHSK: Float[Array, "B H S K"],
-    value_BHSK: Float[Array, "B H S K"],
+    value_BHSV: Float[Array, "B H S V"],
     fused: Fused,
-) -> Float[Array, "B H T K"]:
+) -> Float[Array, "B H T V"]:
     """softmax(Q K^T / sqrt(K)) V over what `fused` shows; zeros in a row that has no keys."""
-    (B, _, T, _), S = query_BHTK.shape, key_BHSK.shape[2]
+    (B, _, T, K), (S, V) = query_BHTK.shape, value_BHSV.shape[2:]
     lengths_B = None if fused.lengths_B is None else jnp.broadcast_to(fused.lengths_B, B)
     if lengths_B is None and S % 2 and not fused.causal:
         lengths_B = jnp.full(B, S, jnp.int32)  # so that the key added to make them even is not seen
     kernel: Kernel = "xla" if is_countable() else fused.kernel
-    context_BTHK = jax.nn.dot_product_attention(
-        _even(query_BHTK.swapaxes(1, 2)),
-        _even(key_BHSK.swapaxes(1, 2)),
-        _even(value_BHSK.swapaxes(1, 2)),
+    context_BTHV = jax.nn.dot_product_attention(
+        *(_even(x.swapaxes(1, 2), max(K, V)) for x in (query_BHTK, key_BHSK, value_BHSV)),
+        scale=K**-0.5,
         is_causal=fused.causal,
         # What a kernel makes of a row without keys is its own affair, so it is shown one and its output not used.
         key_value_seq_lengths=None if lengths_B is None else jnp.maximum(lengths_B, 1),
         implementation=kernel,
-    )[:, :T]
+    )[:, :T, :, :V]
     if lengths_B is not None:
-        context_BTHK = jnp.where(lengths_B[:, None, None, None] > 0, context_BTHK, 0)
-    return context_BTHK.swapaxes(1, 2)
+        context_BTHV = jnp.where(lengths_B[:, None, None, None] > 0, context_BTHV, 0)
+    return context_BTHV.swapaxes(1, 2)
 
 
-def _even(x_BTHK: Float[Array, "B T H K"]) -> Float[Array, "B t H K"]:
-    """x with an even number of tokens: for gradients, jax 0.10 lets no other through to cuDNN."""
-    return jnp.pad(x_BTHK, [(0, 0), (0, x_BTHK.shape[1] % 2), (0, 0), (0, 0)])
+def _even(x_BTHK: Float[Array, "B T H K"], width: int) -> Float[Array, "B t H k"]:
+    """x with an even number of tokens, since for gradients jax 0.10 lets no other through to cuDNN, and of the width
+    that queries, keys and values share in a kernel; zeros change no product."""
+    return jnp.pad(x_BTHK, [(0, 0), (0, x_BTHK.shape[1] % 2), (0, 0), (0, width - x_BTHK.shape[3])])

@@ -114,8 +114,8 @@ class MixerStack(nnx.Module):
         kinds = [MIXERS[mixer] for mixer in mixers]
         acts = config.positions in ADDED or any(kind.attends for kind in kinds)
         positions = POSITIONS[config.positions if acts else "none"]
-        heads = config.get("num_heads", 1)
-        self.positions = positions(num_positions, config.hidden_size, heads, rngs, causal=causal)
+        heads, key_size = config.get("num_heads", 1), config.get("key_size", 0)
+        self.positions = positions(num_positions, config.hidden_size, heads, rngs, causal=causal, key_size=key_size)
         below: Counter[type[Mixer]] = Counter()
         layers = []
         for mixer, kind in zip(mixers, kinds, strict=True):

@@ -1,6 +1,6 @@
 """Positions in attention: none, sinusoidal, learned, rotary, ALiBi, relative, T5's or Shaw's.
 
-Dims: B batch, T queries, S keys, H heads, K head width, D model width, N entries of a table.
+Dims: B batch, T queries, S keys, H heads, K head width (of values V), D model width, N entries of a table.
 
 Each kind is one class with four places to act: on the embeddings (`add`), on queries and keys (`rotate`), on the
 scores (`bias`), or on what each query makes of each key (`edges`). Places come from masks, so padding on either side
@@ -30,7 +30,7 @@ class Edges(NamedTuple):
     """What is added to keys and values, by how far a key stands from the query."""
 
     key_NK: Float[Array, "N K"]
-    value_NK: Float[Array, "N K"]
+    value_NV: Float[Array, "N V"]
     entry_BTSN: Float[Array, "#B T S N"]  # 1 where the key takes entry n, else 0: sums over few entries are products
 
 
@@ -40,8 +40,17 @@ class NoPositions(nnx.Module):
     biased: ClassVar[bool] = False  # has a `bias` or `edges`, which no fused kernel takes
     trains_bias: ClassVar[bool] = False  # has parameters there, to which attention in tiles gives no gradients
 
-    def __init__(self, num_positions: int, hidden_size: int, num_heads: int, rngs: nnx.Rngs, causal: bool = True):
-        """`num_positions` is the longest length in training. Where `causal`, no query sees a key after it."""
+    def __init__(
+        self,
+        num_positions: int,
+        hidden_size: int,
+        num_heads: int,
+        rngs: nnx.Rngs,
+        causal: bool = True,
+        key_size: int = 0,
+    ):
+        """`num_positions` is the longest length in training. Where `causal`, no query sees a key after it. Keys are
+        `key_size` wide; 0: as wide as values, hidden_size / num_heads."""
 
     @property
     def trained(self) -> int | None:
@@ -80,7 +89,15 @@ class Learned(NoPositions):
     Positions beyond the table, which were never trained, share its last row.
     """
 
-    def __init__(self, num_positions: int, hidden_size: int, num_heads: int, rngs: nnx.Rngs, causal: bool = True):
+    def __init__(
+        self,
+        num_positions: int,
+        hidden_size: int,
+        num_heads: int,
+        rngs: nnx.Rngs,
+        causal: bool = True,
+        key_size: int = 0,
+    ):
         # The scale of the sinusoids' entries, so that the two kinds start alike.
         self.table_ND = nnx.Param(jax.random.normal(rngs.params(), (max(num_positions, 1), hidden_size)) * 0.5**0.5)
 
@@ -100,8 +117,20 @@ class Rotary(NoPositions):
     projections' columns, and contiguous in memory. Raises ValueError where K is odd.
     """
 
-    def __init__(self, num_positions: int, hidden_size: int, num_heads: int, rngs: nnx.Rngs, causal: bool = True):
-        if hidden_size // num_heads % 2:
+    def __init__(
+        self,
+        num_positions: int,
+        hidden_size: int,
+        num_heads: int,
+        rngs: nnx.Rngs,
+        causal: bool = True,
+        key_size: int = 0,
+    ):
+        if key_size % 2:
+            raise ValueError(
+                f"model.key_size = {key_size} is odd, which model.positions = rotary cannot pair; use {key_size + 1}"
+            )
+        if not key_size and hidden_size // num_heads % 2:
             fitting = [h for h in range(1, hidden_size + 1) if hidden_size % h == 0 and hidden_size // h % 2 == 0]
             raise ValueError(
                 f"model.num_heads = {num_heads} gives heads of odd width {hidden_size // num_heads}, which "
@@ -124,7 +153,15 @@ class Alibi(NoPositions):
 
     biased = True
 
-    def __init__(self, num_positions: int, hidden_size: int, num_heads: int, rngs: nnx.Rngs, causal: bool = True):
+    def __init__(
+        self,
+        num_positions: int,
+        hidden_size: int,
+        num_heads: int,
+        rngs: nnx.Rngs,
+        causal: bool = True,
+        key_size: int = 0,
+    ):
         self.num_heads = num_heads
 
     def bias(self, query_position_BT: Array, key_position_BS: Array):
@@ -144,11 +181,20 @@ class Relative(NoPositions):
     trains_bias = True
     most: ClassVar[int] = FARTHEST
 
-    def __init__(self, num_positions: int, hidden_size: int, num_heads: int, rngs: nnx.Rngs, causal: bool = True):
+    def __init__(
+        self,
+        num_positions: int,
+        hidden_size: int,
+        num_heads: int,
+        rngs: nnx.Rngs,
+        causal: bool = True,
+        key_size: int = 0,
+    ):
         self.causal, self.num_positions = causal, max(num_positions, 1)
-        self._draw(hidden_size, num_heads, rngs)
+        value_size = hidden_size // num_heads
+        self._draw(num_heads, key_size or value_size, value_size, rngs)
 
-    def _draw(self, hidden_size: int, num_heads: int, rngs: nnx.Rngs) -> None:
+    def _draw(self, num_heads: int, key_size: int, value_size: int, rngs: nnx.Rngs) -> None:
         self.table_HN = nnx.Param(jnp.zeros((num_heads, self._entries()), jnp.float32))
 
     @property
@@ -217,16 +263,17 @@ class Shaw(Relative):
 
     most = 16
 
-    def _draw(self, hidden_size: int, num_heads: int, rngs: nnx.Rngs) -> None:
-        shape = (self._entries(), hidden_size // num_heads)
-        self.key_NK, self.value_NK = (nnx.Param(glorot(rngs.params(), shape, jnp.float32)) for _ in range(2))
+    def _draw(self, num_heads: int, key_size: int, value_size: int, rngs: nnx.Rngs) -> None:
+        self.key_NK, self.value_NV = (
+            nnx.Param(glorot(rngs.params(), (self._entries(), size), jnp.float32)) for size in (key_size, value_size)
+        )
 
     def bias(self, query_position_BT: Int[Array, "#B T"], key_position_BS: Int[Array, "#B S"]) -> None:
         return None
 
     def edges(self, query_position_BT: Int[Array, "#B T"], key_position_BS: Int[Array, "#B S"]) -> Edges:
         entry_BTS = self._entry(query_position_BT, key_position_BS)
-        return Edges(self.key_NK[...], self.value_NK[...], jax.nn.one_hot(entry_BTS, self._entries()))
+        return Edges(self.key_NK[...], self.value_NV[...], jax.nn.one_hot(entry_BTS, self._entries()))
 
 
 POSITIONS: dict[str, type[NoPositions]] = {

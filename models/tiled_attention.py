@@ -9,7 +9,8 @@ is as large for 20,000 tokens as for 200.
 On a CPU a tile must stay in the cache, so rows of the batch go by in groups of few heads. Keys and values lie in
 blocks, also transposed, so that no product turns a tile round in memory.
 
-Dims: B batch, T queries, S keys, H heads, K head width, N blocks, t and s the queries and keys of one tile.
+Dims: B batch, T queries, S keys, H heads, K head width (of values V), N blocks, t and s the queries and
+keys of one tile.
 """
 
 from collections.abc import Callable
@@ -53,13 +54,13 @@ def worthwhile(T: int) -> bool:
 def attend_tiled(
     query_BHTK: Float[Array, "B H T K"],
     key_BHSK: Float[Array, "B H S K"],
-    value_BHSK: Float[Array, "B H S K"],
+    value_BHSV: Float[Array, "B H S V"],
     tiles: Tiles,
-) -> Float[Array, "B H T K"]:
+) -> Float[Array, "B H T V"]:
     """softmax(Q K^T / sqrt(K) + bias) V, softmax in float32; zeros where a query sees no key."""
     B, _, T, _ = query_BHTK.shape
     S = key_BHSK.shape[2]
-    query, key, value = (_padded(x, axis=2) for x in (query_BHTK, key_BHSK, value_BHSK))
+    query, key, value = (_padded(x, axis=2) for x in (query_BHTK, key_BHSK, value_BHSV))
     position = hidden = None
     if tiles.position_BS is not None:
         position = _padded(jnp.broadcast_to(tiles.position_BS, (B, S)))

@@ -104,8 +104,8 @@ class Stack(nnx.Module):
     def __init__(
         self, config: ConfigDict, name: str, num_positions: int, *, causal: bool, cross: bool = False, rngs: nnx.Rngs
     ):
-        D, H = config.hidden_size, config.num_heads
-        self.positions = POSITIONS[config.positions](num_positions, D, H, rngs, causal=causal)
+        D, H, K = config.hidden_size, config.num_heads, config.key_size
+        self.positions = POSITIONS[config.positions](num_positions, D, H, rngs, causal=causal, key_size=K)
         self.layers = nnx.List([Layer(config, cross, rngs) for _ in range(config.num_layers)])
         self.last_norm = norm_of(config) if config.norm == "pre" else None
         self.name = name

@@ -3,8 +3,8 @@
 It is the local and the memory-compressed attention of Liu et al. 2018 (section 4.2.5) in one softmax, with means for
 summaries. Time and scores are in proportion to T (w + T / w).
 
-Dims: B batch, T tokens, G heads of keys, K head width, D model width, w block, N blocks that a chunk lies in, M blocks
-summarised before it, U = N w.
+Dims: B batch, T tokens, G heads of keys, K head width (of values V), D model width, w block, N blocks that a chunk
+lies in, M blocks summarised before it, U = N w.
 """
 
 from typing import NamedTuple
@@ -79,11 +79,11 @@ class HierarchicalAttention(Mixer):
         self, query: Array, block: Keys, old: Keys, new: Keys, begun_B: Array, span: Span, key: Array | None
     ) -> Array:
         """Each block of queries is a row: it sees its own tokens, and the means of the blocks before."""
-        (B, H, U, K), w = query.shape, self.size
+        (B, H, U, _), w = query.shape, self.size
         N, M = U // w, old.key.shape[2]
 
         def rows(x: Array) -> Array:
-            return x.reshape(B, x.shape[1], N, w, K).swapaxes(1, 2).reshape(B * N, x.shape[1], w, K)
+            return x.reshape(B, x.shape[1], N, w, -1).swapaxes(1, 2).reshape(B * N, x.shape[1], w, x.shape[3])
 
         def each(x: Array) -> Array:
             return jnp.repeat(x, N, axis=0)
@@ -98,7 +98,7 @@ class HierarchicalAttention(Mixer):
         if M:
             blocks, views = [Keys(*map(each, old)), *blocks], [self._means(M, begun, at_Bw, span), *views]
         context = self.core.attend(rows(query), blocks, views, "", NO_TAPS, key)
-        return context.reshape(B, N, H, w, K).swapaxes(1, 2).reshape(B, H, U, K)
+        return context.reshape(B, N, H, w, -1).swapaxes(1, 2).reshape(B, H, U, context.shape[3])
 
     def _means(self, M: int, whole_B: Array, at_BT: Array, span: Span, first_B: Array | int = 0) -> View:
         """A view of M means, the first `whole_B` of which are there, beginning with block `first_B`."""

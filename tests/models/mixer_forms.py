@@ -2,7 +2,7 @@
 
 A form takes (parameters as nested dicts, config, depth, x (T, D)) and returns y (T, D). Positions are ALiBi's.
 
-Dims: T tokens, D model width, H heads, K head width.
+Dims: T tokens, D model width, H heads, K head width (of values V).
 """
 
 from collections.abc import Callable
@@ -15,21 +15,32 @@ from tests.models.scan_forms import SCANS, linear, sigmoid
 Form = Callable[[dict, Any, int, np.ndarray], np.ndarray]
 
 
+def projected(p, config, x):
+    """(width of keys, of values, (queries, keys, values)), the heads side by side."""
+    H, groups = config.num_heads, config.num_kv_heads or config.num_heads
+    V = x.shape[1] // H
+    K = config.key_size or V
+    return K, V, np.split(linear(p["core"]["qkv"], x), [H * K, (H + groups) * K], axis=1)
+
+
+def head(number, width):
+    return slice(number * width, (number + 1) * width)
+
+
 def attention(p, config, depth, x, sees=lambda distance: distance >= 0):
     """Vaswani et al. 2017, equation 1; Ainslie et al. 2023, section 2.2, for groups; Press et al. 2022, section 3."""
     T, D = x.shape
     H, groups = config.num_heads, config.num_kv_heads or config.num_heads
-    K, qkv = D // H, linear(p["core"]["qkv"], x)
-    q, k, v = qkv[:, :D], qkv[:, D : D + groups * K], qkv[:, D + groups * K :]
+    K, V, (q, k, v) = projected(p, config, x)
     context = np.zeros((T, D))
     for t in range(T):
         for h in range(H):
-            own, shared = slice(h * K, (h + 1) * K), slice(h * groups // H * K, (h * groups // H + 1) * K)
+            own, ours, of_key, of_value = head(h, K), head(h, V), head(h * groups // H, K), head(h * groups // H, V)
             seen = [s for s in range(T) if sees(t - s)]
             scale, slope = np.sqrt(K) if config.attention_scale else 1.0, 2.0 ** (-8 * (h + 1) / H)
-            scores = np.array([q[t, own] @ k[s, shared] / scale - slope * (t - s) for s in seen])
+            scores = np.array([q[t, own] @ k[s, of_key] / scale - slope * (t - s) for s in seen])
             weights = np.exp(scores)
-            context[t, own] = (weights / weights.sum()) @ v[seen, shared]
+            context[t, ours] = (weights / weights.sum()) @ v[seen, of_value]
     return linear(p["core"]["output"], context)
 
 
@@ -44,18 +55,17 @@ def hierarchical_attention(p, config, depth, x):
     """Liu et al. 2018, section 4.2.5, with means; one softmax over a query's own block and the means before it."""
     T, D = x.shape
     H, groups, w = config.num_heads, config.num_kv_heads or config.num_heads, config.hierarchical_attention.block_size
-    K, qkv = D // H, linear(p["core"]["qkv"], x)
-    q, k, v = qkv[:, :D], qkv[:, D : D + groups * K], qkv[:, D + groups * K :]
+    K, V, (q, k, v) = projected(p, config, x)
     context = np.zeros((T, D))
     for t in range(T):
         starts = range(0, t // w * w, w)
         levels = [(s + w - 1, k[s : s + w].mean(0), v[s : s + w].mean(0)) for s in starts]
         levels += [(s, k[s], v[s]) for s in range(t // w * w, t + 1)]
         for h in range(H):
-            own, shared = slice(h * K, (h + 1) * K), slice(h * groups // H * K, (h * groups // H + 1) * K)
+            own, ours, of_key, of_value = head(h, K), head(h, V), head(h * groups // H, K), head(h * groups // H, V)
             slope = 2.0 ** (-8 * (h + 1) / H)
-            weights = np.exp([q[t, own] @ key[shared] / np.sqrt(K) - slope * (t - at) for at, key, _ in levels])
-            context[t, own] = (weights / weights.sum()) @ np.array([value[shared] for _, _, value in levels])
+            weights = np.exp([q[t, own] @ key[of_key] / np.sqrt(K) - slope * (t - at) for at, key, _ in levels])
+            context[t, ours] = (weights / weights.sum()) @ np.array([value[of_value] for _, _, value in levels])
     return linear(p["core"]["output"], context)
 
 

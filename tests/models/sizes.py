@@ -72,8 +72,9 @@ def linear(in_size: int, out_size: int, use_bias: bool = True) -> int:
 def attention(config) -> int:
     """Queries, keys, values and the output; heads of keys may be fewer."""
     D, H = config.hidden_size, config.num_heads
-    kv_size = D // H * (config.num_kv_heads or H)
-    return linear(D, D + 2 * kv_size, config.use_bias) + linear(D, D, config.use_bias)
+    V, groups = D // H, config.num_kv_heads or H
+    K = config.key_size or V
+    return linear(D, H * K + groups * (K + V), config.use_bias) + linear(D, D, config.use_bias)
 
 
 def norm(config) -> int:
@@ -92,7 +93,8 @@ def table(config, positions: int, sides: int) -> int:
     longest = max(positions, 1)
     relative = 1 + sides * min(longest - 1, 128)
     entries = {"learned": longest * config.hidden_size, "relative": relative * config.get("num_heads", 1)}
-    shaw = 2 * (1 + sides * min(longest - 1, 16)) * (config.hidden_size // config.get("num_heads", 1))
+    V = config.hidden_size // config.get("num_heads", 1)
+    shaw = (1 + sides * min(longest - 1, 16)) * (V + (config.get("key_size", 0) or V))
     return (entries | {"t5": 32 * config.get("num_heads", 1), "shaw": shaw}).get(config.positions, 0)
 
 

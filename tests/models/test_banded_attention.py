@@ -25,7 +25,7 @@ def normal(seed: int, *shape: int):
 
 
 @pytest.mark.parametrize(("window", "dilation", "positions"), [(3, 1, "relative"), (2, 3, "shaw")])
-def test_a_band_is_a_mask_forward_and_backward(window, dilation, positions):
+def test_a_band_is_a_mask_forward_and_backward(window, dilation, positions, key_size=5):
     """The gradients of what is learned for each distance, of which there are five, are the same too."""
     reach = (window - 1) * dilation
     S = T + reach
@@ -33,7 +33,7 @@ def test_a_band_is_a_mask_forward_and_backward(window, dilation, positions):
     back_BTS = at_BT[:, :, None] - at_BS[:, None]
     seen = (back_BTS >= 0) & (back_BTS <= reach) & (back_BTS % dilation == 0) & (at_BS[:, None] >= 0)
 
-    graph, table = nnx.split(POSITIONS[positions](5, H * K, H, nnx.Rngs(0)))
+    graph, table = nnx.split(POSITIONS[positions](5, H * K, H, nnx.Rngs(0), key_size=key_size))
     table = jax.tree.map(lambda leaf: normal(3, *leaf.shape), table)
 
     def study(form):
@@ -42,10 +42,10 @@ def test_a_band_is_a_mask_forward_and_backward(window, dilation, positions):
             return jnp.sum(jnp.sin(2 * y + 0.3)), y
 
         evaluate = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 3), has_aux=True))
-        return evaluate(table, normal(0, B, H, T, K), normal(1, B, H, S, K), normal(2, B, H, S, K))
+        return evaluate(table, normal(0, B, H, T, key_size), normal(1, B, H, S, key_size), normal(2, B, H, S, K))
 
     def in_a_band(query, keys, places):
-        return attend_banded(query, keys, jnp.asarray(BEFORE_B), Band(window, dilation, K**-0.5, places))
+        return attend_banded(query, keys, jnp.asarray(BEFORE_B), Band(window, dilation, key_size**-0.5, places))
 
     def under_a_mask(query, keys, places):
         view = View.of(jnp.asarray(seen), places, jnp.asarray(at_BT), jnp.asarray(at_BS))

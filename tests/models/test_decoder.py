@@ -168,14 +168,19 @@ def test_swiglu_and_rmsnorm_are_their_equations():
 
 
 DRESSED = {"norm_kind": "rmsnorm", "activation": "swiglu", "use_bias": False, "num_kv_heads": 1, "positions": "rotary"}
+NARROW = {"key_size": 3, "positions": "shaw"}
 
 
-@pytest.mark.parametrize("name", ["transformer", "transformer_decoder", "decoder"])
-def test_current_practice_decodes_as_it_is_trained_and_has_the_closed_form_s_size(name):
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [(name, DRESSED) for name in ("transformer", "transformer_decoder", "decoder")] + [("transformer", NARROW)],
+    ids=["transformer", "transformer_decoder", "decoder", "narrow keys"],
+)
+def test_it_decodes_as_it_is_trained_and_has_the_closed_form_s_size(name, values):
     from tests.models.sizes import SIZES
 
-    graph, params = made(name, *DRESSED.items())
-    config = config_of(name, **DRESSED)
+    graph, params = made(name, *values.items())
+    config = config_of(name, **values)
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == SIZES[name](config, SPEC)
     logits = forward((graph, params), SOURCE_BS, MASK_BS, TARGET_BT).logits
 

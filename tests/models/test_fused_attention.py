@@ -35,18 +35,18 @@ def normal(seed, *shape, dtype=jnp.float32):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "causal", "lengths", "size"),  # cuDNN's wants sizes even
+    ("dtype", "causal", "lengths", "size", "wide"),  # cuDNN's wants sizes even; `wide` are the values
     [
-        *itertools.product(["float32"], [False, True], [None, LENGTHS], [7]),
-        ("float32", False, None, 6),
-        ("float32", True, LENGTHS, 6),
-        ("bfloat16", False, None, 6),
-        ("bfloat16", True, LENGTHS, 7),
+        *itertools.product(["float32"], [False, True], [None, LENGTHS], [7], [8]),
+        ("float32", False, None, 6, 16),
+        ("float32", True, LENGTHS, 6, 4),
+        ("bfloat16", False, None, 6, 8),
+        ("bfloat16", True, LENGTHS, 7, 16),
     ],
 )
-def test_the_kernel_gives_what_our_attention_gives(dtype, causal, lengths, size):
+def test_the_kernel_gives_what_our_attention_gives(dtype, causal, lengths, size, wide):
     """Outputs and gradients, with a row that has no keys."""
-    query, key, value, weight = (normal(n, 3, 2, size, 8, dtype=dtype) for n in range(4))
+    query, key, value, weight = (normal(n, 3, 2, size, K, dtype=dtype) for n, K in enumerate((8, 8, wide, wide)))
     visible = np.ones((3, 1, size), bool) if lengths is None else np.arange(size) < lengths[:, None, None]
     view = View(jnp.asarray(visible & (np.tri(size, dtype=bool) if causal else True)))
     fused = Fused("xla", None if lengths is None else jnp.asarray(lengths, jnp.int32), causal)
@@ -183,6 +183,7 @@ def config_of(**values):
         ({"dtype": "float32"}, (9, 0), "model.dtype = 'float32'; use bfloat16"),
         ({"num_heads": 32}, (9, 0), "model.num_heads = 32 gives 4"),
         ({"num_heads": 1, "hidden_size": 256}, (8, 0), "at most 128 wide"),
+        ({"key_size": 12}, (9, 0), "a multiple of 8, and model.key_size = 12"),
         ({"positions": "alibi"}, (9, 0), "model.positions = 'alibi'"),
         ({"positions": "t5"}, (9, 0), "model.positions = 't5' adds to scores in float32; use never"),
         ({"attention_dropout_rate": 0.1}, (9, 0), "model.attention_dropout_rate = 0.1; use 0.0"),

@@ -31,10 +31,14 @@ TINY = {
 }  # T tokens are several windows, or chunks
 CASES: dict[str, tuple[str, dict]] = {name: (name, {}) for name in MIXERS} | {
     "attention, one head of keys": ("attention", {"num_kv_heads": 1, "attention_scale": False, "use_bias": False}),
-    "local_attention, grouped, dilated": ("local_attention", {"num_kv_heads": 1, "local_attention.dilation": 2}),
+    "attention, narrow keys": ("attention", {"key_size": 3}),
+    "local_attention, grouped, dilated": (
+        "local_attention",
+        {"num_kv_heads": 1, "key_size": 6, "local_attention.dilation": 2},
+    ),
     "hierarchical_attention, grouped": (
         "hierarchical_attention",
-        {"num_kv_heads": 1, "hierarchical_attention.block_size": 3},
+        {"num_kv_heads": 1, "key_size": 3, "hierarchical_attention.block_size": 3},
     ),
     "conv, of two": ("conv", {"conv.kernel_size": 2, "conv.dilation": 3}),
     "linear_attention, relu": ("linear_attention", {"linear_attention.feature_map": "relu"}),
@@ -264,7 +268,7 @@ def test_bytes_of_state_as_a_function_of_the_context():
         found = {case: mixer_of(case).state_bytes(context) for case in CASES}
         assert found["attention"] == 2 * 4 * D * context
         assert found["attention, one head of keys"] == 4 * D * context
-        assert found["local_attention"] == 2 * 4 * D and found["local_attention, grouped, dilated"] == 2 * 4 * D
+        assert found["local_attention"] == 2 * 4 * D and found["local_attention, grouped, dilated"] == 2 * 4 * (6 + 4)
         assert found["hierarchical_attention"] == 2 * 4 * D * (2 + -(-(context + 1) // 2))
         assert found["rnn"] == found["gru"] == 4 * D and found["lstm"] == 8 * D
         assert found["conv"] == 4 * D * 2 * 2 and found["conv, of two"] == 4 * D * 3

@@ -15,7 +15,7 @@ from models.taps import Tapper
 from models.tiled_attention import Tiles, attend_tiled
 from training.command import cli
 
-B, H, K = 3, 2, 8
+B, H, K, V = 3, 2, 8, 6
 NO_BIAS = POSITIONS["none"](1, H * K, H, nnx.Rngs(0)).bias
 ALIBI = POSITIONS["alibi"](1, H * K, H, nnx.Rngs(0)).bias
 
@@ -56,7 +56,7 @@ def test_tiles_give_what_the_whole_matrix_gives(T, padding, causal, bias):
     position_BT = positions_of(mask_BT)
     visible_BTS = mask_BT[:, None, :] & (jnp.tri(T, dtype=bool) if causal else True)
     view = View(visible_BTS, bias(position_BT, position_BT))
-    arrays, weight_BHTK = [normal(n, B, H, T, K) for n in range(3)], normal(3, B, H, T, K)
+    arrays, weight_BHTV = [normal(n, B, H, T, width) for n, width in enumerate((K, K, V))], normal(3, B, H, T, V)
 
     def whole(query, key, value):
         return attend(query, [Keys(key, value)], [view], "", Tapper(None, ()))
@@ -64,8 +64,8 @@ def test_tiles_give_what_the_whole_matrix_gives(T, padding, causal, bias):
     def tiled(query, key, value):
         return attend_tiled(query, key, value, Tiles(mask_BT, position_BT, causal, bias))
 
-    expected = study(whole, arrays, weight_BHTK)
-    for found, right in zip(study(tiled, arrays, weight_BHTK), expected, strict=True):
+    expected = study(whole, arrays, weight_BHTV)
+    for found, right in zip(study(tiled, arrays, weight_BHTV), expected, strict=True):
         np.testing.assert_allclose(found, right, rtol=1e-5, atol=1e-5)
     if padding == "padded":
         assert (np.asarray(expected[0])[2] == 0).all()  # a row without keys

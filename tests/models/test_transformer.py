@@ -153,6 +153,7 @@ def test_post_norm_and_gelu_are_other_functions():
         ({"norm": "pree"}, "model.norm = 'pree' is not known; did you mean pre? choose from pre, post"),
         ({"activation": "gelo"}, "model.activation = 'gelo' is not known; did you mean gelu?"),
         ({"hidden_size": 36, "num_heads": 4, "positions": "rotary"}, "gives heads of odd width 9"),
+        ({"key_size": 7, "positions": "rotary"}, "model.key_size = 7 is odd, which model.positions = rotary cannot"),
     ],
 )
 @pytest.mark.parametrize("name", NAMES)
