@@ -23,8 +23,10 @@ from training.step import params
 NEAREST = 5  # committed runs that tell how fast a run will be, where none of its own is finished
 LEAST_SECONDS = 5.0  # of training, for a committed run to tell
 ASSUMED = 1e11  # FLOP/s without any: large products on two cores
+ACCELERATED, SHORTEST_STEP, REST = 2e13, 2e-3, 60.0  # the same of a GPU or TPU, and seconds of a step and of the rest
 ASSUMED_SECONDS = 30.0  # of a run that measures time
 BY_COMMITTED = "by committed runs of such architectures with steps of about as much work, whatever their machine"
+BY_GUESS = f"assuming {ACCELERATED / 1e12:g} TFLOP/s, {SHORTEST_STEP * 1e3:g} ms a step and {REST:g} s a run besides"
 BACKWARD = 2  # as much work as forward, so many times
 
 
@@ -69,16 +71,18 @@ class Rate(NamedTuple):
 
 @functools.cache
 def committed() -> tuple[Rate, ...]:
-    """Of every run in the committed tables, whatever its machine; those that hardly trained are left out."""
+    """Of every run in the committed tables on a platform (CPU, GPU, TPU) as this one, whatever its machine; those that
+    hardly trained are left out."""
     from pyarrow import parquet
 
     found: list[Rate] = []
-    key, needed = ["run", "seed", "role", "config"], ["training_seconds", "flops_per_token", "tokens_seen"]
+    key, needed = ["run", "seed", "role", "device", "config"], ["training_seconds", "flops_per_token", "tokens_seen"]
     wanted = [("probe", "==", "run"), ("measure", "in", {*needed, *SECONDS})]
+    platform = f"({jax.default_backend()},"
     for path in sorted((ROOT / PUBLISHED).glob("*/*/table.parquet")):
         rows = parquet.read_table(path, columns=[*key, "measure", "value"], filters=wanted).to_pandas()
-        for (*_, text), run in rows.pivot_table("value", key, "measure").dropna(subset=needed).iterrows():
-            if (trained := run["training_seconds"]) >= LEAST_SECONDS:
+        for (*_, device, text), run in rows.pivot_table("value", key, "measure").dropna(subset=needed).iterrows():
+            if platform in device and (trained := run["training_seconds"]) >= LEAST_SECONDS:
                 config, work = json.loads(text), (1 + BACKWARD) * run["flops_per_token"] * run["tokens_seen"]
                 rest = run.reindex(SECONDS).sum() - trained
                 found.append(Rate(config["model.name"], work / config["steps"], work / trained, rest))
@@ -92,7 +96,9 @@ def assumed(model: str, work: float, recorded: Sequence[Rate] = ()) -> tuple[flo
     alike = [rate for rate in known if rate.model.partition("_")[0] == kind] or known
     nearest = sorted(alike, key=lambda rate: abs(math.log(rate.work / work)))[:NEAREST]
     medians = [statistics.median(values) for values in zip(*((rate.speed, rate.rest) for rate in nearest), strict=True)]
-    return (medians[0], medians[1]) if medians else (ASSUMED, 0.0)
+    if medians:
+        return medians[0], medians[1]
+    return (ASSUMED, 0.0) if jax.default_backend() == "cpu" else (min(ACCELERATED, work / SHORTEST_STEP), REST)
 
 
 class Clock:
@@ -123,7 +129,9 @@ class Clock:
         """What the estimates are based on, in words."""
         if self._whole:
             return "by recorded runs"
-        return f"assuming {ASSUMED_SECONDS:g} s per run" if self._timed else BY_COMMITTED
+        if self._timed:
+            return f"assuming {ASSUMED_SECONDS:g} s per run"
+        return BY_COMMITTED if committed() or jax.default_backend() == "cpu" else BY_GUESS
 
     def seconds(self, due: Due) -> float:
         """Estimated from runs of the same cell and role, the same cell, or those alike in architecture and work."""

@@ -119,6 +119,11 @@ MULTI30K_GPU: dict[str, Any] = {
 }
 ALIBI = "ALiBi"
 LEVELLED = (1, BEST, 32)
+SHAPES: dict[str, dict[str, Any]] = {
+    **{f"keys of {width}": {"model.key_size": width} for width in (16, 32)},  # of 64, as in Vaswani et al.'s row B
+    **{f"{layers} + {layers} layers": {"model.num_layers": layers} for layers in (1, 2, 6)},  # of 3 + 3; their row C
+}
+"""What is varied at 8 heads, at scale gpu."""
 SMOKE: dict[str, dict[str, Any]] = {
     TRANSLATION: {
         "data.tokenizer.name": "char",
@@ -134,7 +139,8 @@ SMALL = {"model.hidden_size": 8, "model.num_layers": 1, "steps": 4, "schedule.wa
 
 
 def runs(scale: str) -> Iterator[Run]:
-    """smoke: translation with 8 heads, recall with 1 and 8. gpu: recall of 256 tokens, 16 pairs (Arora et al. 2023)."""
+    """smoke: translation with 8 heads, recall with 1 and 8. gpu: recall of 256 tokens, 16 pairs (Arora et al. 2023),
+    and translation with narrower keys, and with fewer and more layers."""
     if scale == "smoke":
         for task, heads in ((TRANSLATION, BEST), (RECALL, 1), (RECALL, BEST)):
             overrides = {**SMALL, **SMOKE[task], "model.num_heads": heads}
@@ -153,6 +159,9 @@ def runs(scale: str) -> Iterator[Run]:
                 yield doubled(run)
             if task == RECALL and heads in (1, BEST):
                 yield from over_seeds(changed(run, ALIBI, {"model.positions": "alibi"}), 5)
+            if (task, heads, scale) == (TRANSLATION, BEST, "gpu"):
+                for shape, values in SHAPES.items():
+                    yield from over_seeds(changed(run, shape, values), 5)
 
 
 # ---- what the table says ----
@@ -220,6 +229,12 @@ def figure(table: DataFrame) -> Sequence[LayerChart]:
         guessed = chance(table)
         level = [] if guessed is None else [charts.level(guessed, "the values, not their keys")]
         panels.append(charts.points(recalled, looks, axes, order=heads, behind=level))
+    shaped = [charts.Cell("here", name, paired(loss(table, BEST, name), loss(table, BEST))) for name in SHAPES]
+    if any(len(cell.values) for cell in shaped):
+        axes = charts.Axes(
+            "Multi30k, 8 heads in other shapes: loss, less that of 8 heads", "", "nats a target token, test"
+        )
+        panels.append(charts.points(shaped, looks, axes, order=list(SHAPES), behind=[charts.level(0, "")]))
     return [*panels, *_masks(table)]
 
 

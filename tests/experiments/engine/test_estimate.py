@@ -59,6 +59,13 @@ def test_a_first_run_takes_what_committed_ones_of_its_kind_and_size_did(monkeypa
     assert estimate.assumed("gru", work) == (estimate.ASSUMED, 0.0)
 
 
+def test_runs_on_a_cpu_tell_nothing_of_a_gpu(monkeypatch):
+    monkeypatch.setattr(estimate.jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(estimate, "committed", estimate.committed.__wrapped__)  # read anew
+    assert estimate.committed() == () and "assuming 20 TFLOP/s" in estimate.Clock().basis
+    assert estimate.assumed("gru", 1e9) == (1e9 / 2e-3, 60.0) and estimate.assumed("gru", 1e12) == (2e13, 60.0)
+
+
 def test_the_committed_tables_tell_of_every_kind():
     kinds = {rate.model.partition("_")[0] for rate in estimate.committed()}
     assert kinds == {"rnn", "lstm", "gru", "transformer"}

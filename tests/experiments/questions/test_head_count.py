@@ -167,6 +167,12 @@ def test_the_figure_sets_the_paper_beside_and_shows_the_best_run():
     assert panels.names(drawn[3]) == ["encoder", "decoder, self", "decoder, to the source"]
     theirs = next(one for one in panels.frames(drawn[1]) if set(one) == {"x", "y"})
     assert theirs["y"].tolist() == [-0.9, -0.3, 0.0, 0.0, -0.4]
+    shaped = table.query(f"task == {TRANSLATION!r} and heads == {BEST} and control == {NONE!r}")
+    shaped = shaped.assign(control="keys of 16")
+    drawn = head_count.figure(pd.concat([table, shaped.assign(value=shaped["value"] + 0.1)]))
+    assert panels.titles(drawn)[3] == "Multi30k, 8 heads in other shapes: loss, less that of 8 heads"
+    means = next(one for one in panels.frames(drawn[3]) if "mean" in one)
+    assert means["mean"].tolist() == pytest.approx([0.1])
 
 
 @pytest.mark.parametrize("scale", ["smoke", "cpu", "gpu"])
@@ -180,7 +186,8 @@ def test_the_grid(scale):
     for task in (TRANSLATION, RECALL):
         configs = [one.config for one in due if one.config.task == task and one.role == "report"]
         changed = {name for one in configs for name in one.model if one.model[name] != configs[0].model[name]}
-        assert changed <= {"num_heads", "positions"}
+        shapes = {"key_size", "num_layers"} if (task, scale) == (TRANSLATION, "gpu") else set()
+        assert shapes <= changed <= {"num_heads", "positions"} | shapes
         reported = {one.config.steps for one in due if one.config.task == task and one.run.axes["control"] == NONE}
         trials = {one.config.steps for one in due if one.config.task == task and one.role == "tune"}
         assert len(reported) == 1 and trials <= reported  # as long as the reported runs
