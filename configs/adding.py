@@ -12,9 +12,9 @@ from configs import common
 
 SMALL = {
     "length": 65,  # numbers in the list
-    "positions": "anywhere",  # of the two markers: anywhere, or one in each of the halves
-    "val_examples": 5120,  # of the split val
-    "test_examples": 5120,  # of the split test
+    "positions": "anywhere",  # where the two markers stand: anywhere, or one in each half
+    "val_examples": 5120,  # examples in the split val
+    "test_examples": 5120,  # examples in the split test
 }
 
 

@@ -13,69 +13,69 @@ from ml_collections import ConfigDict
 def base(task: str, name: str) -> ConfigDict:
     """The keys of every run, with defaults that train; `name` is an architecture."""
     config = ConfigDict()
-    config.task = task  # set by the file
-    config.seed = 0  # of parameters, dropout and the order of examples
-    config.steps = 2000  # updates
-    config.batch_size = 64  # examples; text tasks have tokens_per_batch instead
-    config.init_from = ""  # a run's folder, whose weights this one begins with, where names and shapes agree
+    config.task = task  # set by the config file
+    config.seed = 0  # seed of parameters, dropout and the order of examples
+    config.steps = 2000  # number of updates
+    config.batch_size = 64  # examples per batch; text tasks have tokens_per_batch instead
+    config.init_from = ""  # folder of a run whose weights this one starts with, where names and shapes agree
     config.model = ConfigDict({"name": name})
     config.data = ConfigDict()
     config.optimizer = ConfigDict(
         {
             "name": "adam",  # adam, adamw, sgd, adafactor
-            "learning_rate": 1e-3,  # at the peak of the schedule
-            "b1": 0.9,  # adam: decay of the mean of gradients
-            "b2": 0.98,  # adam: decay of the mean of their squares
-            "eps": 1e-9,  # adam
-            "weight_decay": 0.0,  # adamw
-            "momentum": 0.9,  # sgd
-            "clip_norm": 1.0,  # global norm; 0 for none
+            "learning_rate": 1e-3,  # peak of the schedule
+            "b1": 0.9,  # adam: decay of the gradients' mean
+            "b2": 0.98,  # adam: decay of the mean of the gradients' squares
+            "eps": 1e-9,  # adam: added to the denominator
+            "weight_decay": 0.0,  # adamw: decay of the weights
+            "momentum": 0.9,  # sgd: momentum
+            "clip_norm": 1.0,  # largest global norm of the gradient; 0: no clipping
             "accumulation": 1,  # micro-batches per step
-            "ema_decay": 0.0,  # of a moving average of the parameters; 0 for none
+            "ema_decay": 0.0,  # decay of a moving average of the parameters; 0: no average
         }
     )
     config.schedule = ConfigDict(
         {
             "name": "cosine",  # inverse_square_root, cosine, linear, constant
-            "warmup_steps": 100,  # of linear growth from 0
-            "final_fraction": 0.0,  # of the peak, where cosine and linear end
+            "warmup_steps": 100,  # steps of linear growth from 0
+            "final_fraction": 0.0,  # share of the peak at which cosine and linear end
         }
     )
-    config.label_smoothing = 0.0  # share of the target that is spread over all outputs
-    config.loss_positions = 0  # target positions whose logits exist at once, for large vocabularies; 0: all
+    config.label_smoothing = 0.0  # share of the target's probability that is spread over all outputs
+    config.loss_positions = 0  # target positions whose logits are computed at a time, for large vocabularies; 0: all
     config.early_stopping = ConfigDict(
         {
-            "patience": 0,  # evaluations without a better best; 0: never
+            "patience": 0,  # evaluations without improvement after which training stops; 0: never
         }
     )
     config.best = ConfigDict(
         {
-            "metric": "loss",  # loss, perplexity (lowest), token_accuracy, exact_match, bleu, chrf (highest)
+            "metric": "loss",  # chooses the best checkpoint: loss, perplexity, token_accuracy, exact_match, bleu, chrf
         }
     )
     config.every = ConfigDict(
         {
-            "log": 50,  # steps
-            "eval": 500,  # steps
-            "save": 500,  # steps
-            "decode": 0,  # steps, a multiple of eval: BLEU and chrF of greedy translations of validation; 0: never
+            "log": 50,  # steps between logged rows
+            "eval": 500,  # steps between evaluations
+            "save": 500,  # steps between checkpoints
+            "decode": 0,  # steps between greedy translations of validation (BLEU, chrF), a multiple of eval; 0: never
         }
     )
-    config.keep = 3  # newest checkpoints kept, beside the best
-    config.eval_examples = 0  # of the validation split at each evaluation; 0 for all
-    config.decode_examples = 500  # of the validation split at each of every.decode; 0 for all
-    config.cpu_devices = 1  # devices that a CPU is split into; a batch is shared out between them
-    config.keep_pages = False  # Linux CPUs: freed memory stays with the process; faster for large models, not for small
+    config.keep = 3  # number of newest checkpoints to keep, besides the best
+    config.eval_examples = 0  # validation examples at each evaluation; 0: all
+    config.decode_examples = 500  # validation examples that every.decode translates; 0: all
+    config.cpu_devices = 1  # devices to split a CPU into; they share each batch
+    config.keep_pages = False  # Linux CPUs: keep freed memory; faster for large models, not for small ones
     config.deterministic = False  # ask the compiler for deterministic GPU kernels
-    config.profile = False  # trace a few steps into RUN/profile
+    config.profile = False  # trace five steps into profile/ of the run's folder
     config.workers = 0  # processes that make batches; 0: threads
-    config.tracker = ConfigDict({"name": "wandb"})  # what mirrors the run: wandb, tensorboard, trackio
+    config.tracker = ConfigDict({"name": "wandb"})  # where the run is mirrored: wandb, tensorboard, trackio
     config.wandb = ConfigDict(
         {
             "mode": "auto",  # auto (online with credentials, else offline), online, offline, disabled
-            "project": "longreach",  # where runs are shown
-            "group": task,  # runs shown together
-            "name": name,  # of this run
+            "project": "longreach",  # project in wandb
+            "group": task,  # group of runs in wandb
+            "name": name,  # name of this run in wandb
         }
     )
     return config
@@ -88,11 +88,11 @@ PAIRS = {
         "joint": True,
         "normalization": "identity",  # text as written; unigram and bpe: nfkc, nmt_nfkc, nfkc_cf, nmt_nfkc_cf
     },
-    "lowercase": False,  # read everything in lower case
-    "max_length": 128,  # translation: tokens; longer training pairs are left out and counted
-    "train_examples": 0,  # the first so many; 0 for all
-    "num_buckets": 16,  # static shapes: each takes seconds to compile; fewer leave more padding
-    "cache_dir": "",  # of tokenizers; empty: ~/.cache/longreach
+    "lowercase": False,  # turn all text into lower case
+    "max_length": 128,  # most tokens of a training pair's side; longer pairs are left out and counted
+    "train_examples": 0,  # how many training examples to use, from the first on; 0: all
+    "num_buckets": 16,  # shapes of batches: each takes seconds to compile, and fewer mean more padding
+    "cache_dir": "",  # where tokenizers are cached; empty: ~/.cache/longreach
 }
 """Keys of the data of every task whose examples are a sentence and its translation."""
 
@@ -114,7 +114,7 @@ def translation(task: str, name: str, data: dict) -> ConfigDict:
     config.keep_pages = True
     config.model.num_layers = 2
     del config.batch_size
-    config.tokens_per_batch = 4096  # rows times the longer of source and target, at most
+    config.tokens_per_batch = 4096  # largest batch: rows times the longer of source and target
     config.data.update(PAIRS)
     config.data.update(data)
     config.label_smoothing = 0.1

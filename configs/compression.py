@@ -11,9 +11,9 @@ from configs import common
 
 SMALL = {
     "num_symbols": 15,  # kinds of symbols
-    "length": 16,  # tokens of the source: symbols, and one that ends them
-    "val_examples": 1024,  # of the split val
-    "test_examples": 2048,  # of the split test
+    "length": 16,  # tokens of the source: symbols, then one that marks the end
+    "val_examples": 1024,  # examples in the split val
+    "test_examples": 2048,  # examples in the split test
 }
 
 

@@ -10,12 +10,12 @@ with gru in 85 s, 1.000 with gru_attention in 128 s; transformer not measured to
 from configs import common
 
 SMALL = {
-    "num_symbols": 8,  # kinds of symbols that a block is of
-    "block_length": 5,  # symbols to give back
-    "num_blanks": 64,  # the last is the marker
-    "offset": "anywhere",  # of the block in the source: start or anywhere
-    "val_examples": 1024,  # of the split val
-    "test_examples": 4096,  # of the split test
+    "num_symbols": 8,  # kinds of symbols
+    "block_length": 5,  # symbols to repeat
+    "num_blanks": 64,  # blanks; the last one is the marker
+    "offset": "anywhere",  # where the block stands in the source: start or anywhere
+    "val_examples": 1024,  # examples in the split val
+    "test_examples": 4096,  # examples in the split test
 }
 
 

@@ -11,11 +11,11 @@ from configs import common
 
 SETTINGS = {
     "small": {
-        "min_length": 1,  # symbols at least
-        "max_length": 20,  # at most, but in the split test_long
-        "long_length": 100,  # above max_length: longer strings in the split test_long; 0 for none
-        "val_examples": 5120,  # of the split val
-        "test_examples": 5120,  # of the split test
+        "min_length": 1,  # fewest symbols
+        "max_length": 20,  # most symbols, except in the split test_long
+        "long_length": 100,  # most symbols in the split test_long, more than max_length; 0: no such split
+        "val_examples": 5120,  # examples in the split val
+        "test_examples": 5120,  # examples in the split test
     },
     # Trained to 40, tested to 500.
     "deletang": {

@@ -10,14 +10,14 @@ test, still learning, in 114 s of CPU time; chance 0.125.
 from configs import common
 
 SMALL = {
-    "num_key_tokens": 4,  # kinds of tokens that keys are of
-    "num_value_tokens": 8,  # and values
-    "max_key": 2,  # tokens of a key at most; in evaluation each has so many
-    "max_value": 2,  # tokens of a value at most
-    "length": 64,  # tokens of source and target at most, and the last one told
-    "source_length": 32,  # tokens of the source; no key in it is asked for
-    "val_examples": 1024,  # of the split val
-    "test_examples": 2048,  # of the split test
+    "num_key_tokens": 4,  # kinds of tokens in keys
+    "num_value_tokens": 8,  # kinds of tokens in values
+    "max_key": 2,  # most tokens in a key; in evaluation every key has this many
+    "max_value": 2,  # most tokens in a value
+    "length": 64,  # most tokens of source, target and last answer together
+    "source_length": 32,  # tokens of the source, which asks for nothing
+    "val_examples": 1024,  # examples in the split val
+    "test_examples": 2048,  # examples in the split test
 }
 
 

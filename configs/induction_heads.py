@@ -11,11 +11,11 @@ from configs import common
 
 SETTINGS = {
     "small": {
-        "num_symbols": 15,  # kinds of symbols beside the special token
-        "length": 64,  # tokens, the second special token among them
-        "long_length": 256,  # above length: that many tokens in the split test_long; 0 for none
-        "val_examples": 4464,  # of the split val
-        "test_examples": 4464,  # of the split test
+        "num_symbols": 15,  # kinds of symbols besides the special token
+        "length": 64,  # tokens, including the second special token
+        "long_length": 256,  # tokens in the split test_long, more than length; 0: no such split
+        "val_examples": 4464,  # examples in the split val
+        "test_examples": 4464,  # examples in the split test
     },
     # Gu and Dao 2023, as reimplementations have it: a vocabulary of 16, trained at 256. For tests beyond 4,096 set
     # data.long_length.

@@ -11,17 +11,17 @@ are one word, so that BLEU says nothing here: read exact_match.
 from configs import common
 
 SMALL = {
-    "source_languages": "en",  # with commas: digits, cs, de, en, es, fi, fr, it, nl, pl, pt, ru, sv, tr
-    "target_languages": "digits",  # of several, the source names the one that is asked for
-    "min_digits": 1,  # of a number at least
-    "max_digits": 7,  # at most, but in the split test_long; seven have all words of eight and nine
-    "long_digits": 9,  # above max_digits: longer numbers in the split test_long; 0 for none
-    "train_examples": 20000,  # of the split train
-    "val_examples": 1000,  # of the split val
-    "test_examples": 2000,  # of the split test, and of test_long
+    "source_languages": "en",  # separated by commas: digits, cs, de, en, es, fi, fr, it, nl, pl, pt, ru, sv, tr
+    "target_languages": "digits",  # likewise; with several, the source names the one to write
+    "min_digits": 1,  # fewest digits
+    "max_digits": 7,  # most digits, except in test_long; seven use every word that eight and nine need
+    "long_digits": 9,  # most digits in the split test_long, more than max_digits; 0: no such split
+    "train_examples": 20000,  # examples in the split train
+    "val_examples": 1000,  # examples in the split val
+    "test_examples": 2000,  # examples in the split test, and in test_long
     "tokenizer": {"name": "char", "vocab_size": 0},
     "max_length": 256,
-    "num_buckets": 6,  # static shapes: each takes seconds to compile; fewer leave more padding
+    "num_buckets": 6,  # shapes of batches: each takes seconds to compile, and fewer mean more padding
 }
 MANY = "cs,de,en,es,fi,fr,it,nl,pl,pt,ru,sv,tr"
 
@@ -38,7 +38,7 @@ def get_config(model):
     name, data = common.setting(model, SETTINGS)
     config = common.translation("language_of_numbers", name, data)
     config.steps = 1000
-    config.tokens_per_batch = 2048  # rows times the longer of source and target, at most
+    config.tokens_per_batch = 2048  # largest batch: rows times the longer of source and target
     config.model.hidden_size = 128
     config.optimizer.learning_rate = 3e-3
     config.label_smoothing = 0.0  # there is one right answer

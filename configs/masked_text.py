@@ -14,18 +14,18 @@ Expected: docs/log.md, 2026-11-27 (a short pre-training, which did not yet help 
 from configs import common
 
 SHARED = {
-    "dir": "",  # the folder of the text; empty: through TFDS
-    "lowercase": False,  # read everything in lower case
-    "mask_rate": 0.15,  # share of the tokens that are asked for
-    "train_examples": 0,  # the first so many documents; 0 for all
-    "cache_dir": "",  # of tokenizers; empty: ~/.cache/longreach
+    "dir": "",  # folder of the text; empty: download through TFDS
+    "lowercase": False,  # turn all text into lower case
+    "mask_rate": 0.15,  # share of the tokens to predict
+    "train_examples": 0,  # how many documents to train on, from the first on; 0: all
+    "cache_dir": "",  # where tokenizers are cached; empty: ~/.cache/longreach
 }
 SETTINGS = {
     "shakespeare": SHARED
     | {
         "corpus": "file",  # file, multi30k
-        "file": "input.txt",  # its name; of the corpus file
-        "language": "en",  # de, en, fr; of the corpus multi30k
+        "file": "input.txt",  # name of the file, for the corpus file
+        "language": "en",  # de, en, fr, for the corpus multi30k
         "tokenizer": {
             "name": "char",  # char (0: every character), byte, unigram, bpe
             "vocab_size": 0,

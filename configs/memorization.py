@@ -13,9 +13,9 @@ SMALL = {
     "num_keys": 32,  # kinds of keys, each with one value
     "num_values": 32,  # kinds of values
     "length": 32,  # tokens of source and target: a key, a place for its value, and so on
-    "source_length": 16,  # tokens of the source; their values are not asked for
-    "val_examples": 1024,  # of the split val
-    "test_examples": 2048,  # of the split test
+    "source_length": 16,  # tokens of the source, which asks for nothing
+    "val_examples": 1024,  # examples in the split val
+    "test_examples": 2048,  # examples in the split test
 }
 
 

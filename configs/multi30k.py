@@ -49,18 +49,18 @@ PRESETS: dict[str, dict] = {
 
 
 DATA = {
-    "dir": "",  # raw files, or where TFDS keeps data sets; empty: downloaded through TFDS
+    "dir": "",  # folder of the raw files, or of TFDS's data sets; empty: download through TFDS
     "source_language": "de",  # de, en or fr
     "target_language": "en",  # de, en or fr
     "tokenizer": {"vocab_size": 6000},
-    "lowercase": True,  # read everything in lower case
-    "num_buckets": 20,  # static shapes: each takes seconds to compile; 10 leave 11 % padding, 20 leave 7.5
+    "lowercase": True,  # turn all text into lower case
+    "num_buckets": 20,  # shapes of batches: each takes seconds to compile; 10 leave 11 % padding, 20 leave 7.5 %
 }
 
 
 def get_config(model):
     config = common.translation("multi30k", model, DATA)
-    config.tokens_per_batch = 1024  # rows times the longer of source and target, at most
+    config.tokens_per_batch = 1024  # largest batch: rows times the longer of source and target
     config.optimizer.ema_decay = 0.995
     config.best.metric = "token_accuracy"
     common.preset(config, PRESETS)

@@ -14,9 +14,9 @@ from configs import common, multi30k
 
 SETTINGS = {
     "all_lengths": {
-        "min_words": 10,  # of the source
-        "max_words": 60,  # of the source, in train and val
-        "test_words": 60,  # in the other splits
+        "min_words": 10,  # fewest words in the source
+        "max_words": 60,  # most words in the source, in train and val
+        "test_words": 60,  # most words in the source, in the other splits
     },
     "short": {"min_words": 10, "max_words": 20, "test_words": 60},
 }
@@ -37,13 +37,13 @@ PRESETS: dict[str, dict] = {
 def get_config(model):
     name, data = common.setting(model, SETTINGS)
     config = common.translation("multi30k_joined", name, multi30k.DATA | data)
-    config.tokens_per_batch = 1024  # rows times the longer of source and target, at most
+    config.tokens_per_batch = 1024  # largest batch: rows times the longer of source and target
     config.data.update(
         {
-            "train_passes": 2,  # how often the sentences are dealt out to examples, each time among others
-            "eval_passes": 3,  # the same in the other splits
-            "test_range": 10,  # words; each range of lengths of a test split is dealt from all of its sentences
-            "joins": 0,  # the seed of that
+            "train_passes": 2,  # how many examples each sentence is used in, each time with other neighbours
+            "eval_passes": 3,  # the same, in the other splits
+            "test_range": 10,  # words; each such range of lengths in a test split uses all of its sentences
+            "joins": 0,  # seed of the joining
             "tokenizer": {"vocab_size": 4000},
             "num_buckets": 12,
         }

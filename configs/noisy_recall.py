@@ -13,11 +13,11 @@ SMALL = {
     "num_keys": 8,  # kinds of keys
     "num_values": 8,  # kinds of values
     "num_noise": 8,  # kinds of noise tokens
-    "noise": 0.2,  # share of the places for a pair that hold noise
-    "length": 64,  # tokens of source and target, and the last value
-    "source_length": 32,  # tokens of the source; no key in it is asked for
-    "val_examples": 1024,  # of the split val
-    "test_examples": 2048,  # of the split test
+    "noise": 0.2,  # share of the places for pairs that hold noise instead
+    "length": 64,  # tokens of source, target and last value together
+    "source_length": 32,  # tokens of the source, which asks for nothing
+    "val_examples": 1024,  # examples in the split val
+    "test_examples": 2048,  # examples in the split test
 }
 
 

@@ -11,16 +11,16 @@ model that knows the values but not their keys.
 from configs import common
 
 SMALL = {
-    "num_pairs": 8,  # pairs of a key and its value to be read
+    "num_pairs": 8,  # pairs of a key and its value
     "min_pairs": 1,  # training draws from min_pairs to num_pairs; evaluation always has num_pairs
-    "num_queries": 8,  # keys that are asked for
+    "num_queries": 8,  # keys to answer with their values
     "num_keys": 32,  # kinds of keys
     "num_values": 32,  # kinds of values
-    "source_length": 72,  # tokens to read; pairs lie among blanks
-    "target_length": 8,  # as many as queries: they stand close together
-    "query_power": 1.0,  # of the gaps before queries, where the target is longer
-    "val_examples": 1152,  # of the split val
-    "test_examples": 4608,  # of the split test
+    "source_length": 72,  # tokens of the source: pairs, with blanks between them
+    "target_length": 8,  # tokens of the target; as many as queries leaves no gaps between them
+    "query_power": 1.0,  # power law of the gaps before queries, where the target is longer
+    "val_examples": 1152,  # examples in the split val
+    "test_examples": 4608,  # examples in the split test
 }
 
 

@@ -12,13 +12,13 @@ from configs import common
 SETTINGS = {
     "small": {
         "num_symbols": 26,  # kinds of symbols
-        "min_length": 16,  # symbols of a sequence at least
-        "max_length": 16,  # at most, but in the split test_long
-        "long_length": 0,  # above max_length: longer sequences in the split test_long
-        "order": "reversed",  # of the answer: reversed or same
+        "min_length": 16,  # fewest symbols
+        "max_length": 16,  # most symbols, except in the split test_long
+        "long_length": 0,  # most symbols in the split test_long, more than max_length; 0: no such split
+        "order": "reversed",  # order of the answer: reversed or same
         "permuted": False,  # rename each symbol by one fixed permutation
-        "val_examples": 1024,  # of the split val
-        "test_examples": 1024,  # of the split test
+        "val_examples": 1024,  # examples in the split val
+        "test_examples": 1024,  # examples in the split test
     },
     # Delétang et al. 2022, reverse string: two symbols, trained to 40, tested to 500.
     "deletang": {

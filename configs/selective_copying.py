@@ -11,10 +11,10 @@ from configs import common
 
 SMALL = {
     "num_symbols": 14,  # kinds of symbols
-    "num_kept": 8,  # symbols to give back
-    "num_blanks": 56,  # blanks that they lie among
-    "val_examples": 1024,  # of the split val
-    "test_examples": 2048,  # of the split test
+    "num_kept": 8,  # symbols to repeat
+    "num_blanks": 56,  # blanks between them
+    "val_examples": 1024,  # examples in the split val
+    "test_examples": 2048,  # examples in the split test
 }
 
 

@@ -51,17 +51,17 @@ def get_config(argument):
     config.model.num_layers = 2
     config.data.update(
         {
-            "dir": "",  # the folder of the text; empty: tiny_shakespeare through TFDS
-            "file": "input.txt",  # its name there
+            "dir": "",  # folder of the text; empty: download tiny_shakespeare through TFDS
+            "file": "input.txt",  # its name in the folder
             "tokenizer": {
                 "name": "char",  # char (0: every character), byte, unigram, bpe
                 "vocab_size": 0,
                 "normalization": "identity",  # text as written; unigram and bpe: nfkc, nmt_nfkc, nfkc_cf, nmt_nfkc_cf
             },
-            "lowercase": False,  # read everything in lower case
+            "lowercase": False,  # turn all text into lower case
             "length": 128,  # tokens of a window
-            "train_examples": 0,  # the first so many documents; 0 for all
-            "cache_dir": "",  # of tokenizers; empty: ~/.cache/longreach
+            "train_examples": 0,  # how many documents to train on, from the first on; 0: all
+            "cache_dir": "",  # where tokenizers are cached; empty: ~/.cache/longreach
         }
     )
     common.preset(config, {"transformer_decoder": dress})

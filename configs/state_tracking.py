@@ -11,12 +11,12 @@ from configs import common
 
 SMALL = {
     "group": "S3",  # S3, S5, A5 or Z60
-    "source_length": 12,  # elements that are read before the first answer
+    "source_length": 12,  # elements before the first answer
     "min_source_length": 1,  # training draws from min_source_length to source_length
-    "target_length": 20,  # elements with an answer each
-    "long_length": 100,  # above target_length: that many in the split test_long; 0 for none
-    "val_examples": 1024,  # of the split val
-    "test_examples": 2048,  # of the split test
+    "target_length": 20,  # elements that are answered
+    "long_length": 100,  # answers in the split test_long, more than target_length; 0: no such split
+    "val_examples": 1024,  # examples in the split val
+    "test_examples": 2048,  # examples in the split test
 }
 
 

@@ -11,9 +11,9 @@ from configs import common
 
 SMALL = {
     "length": 65,  # symbols of the sequence
-    "positions": "anywhere",  # of the two symbols: anywhere, or the windows of pascanu
-    "val_examples": 5120,  # of the split val
-    "test_examples": 5120,  # of the split test
+    "positions": "anywhere",  # where the two symbols stand: anywhere, or in the windows of pascanu
+    "val_examples": 5120,  # examples in the split val
+    "test_examples": 5120,  # examples in the split test
 }
 
 

@@ -11,12 +11,12 @@ A data set that cannot be prepared here is prepared elsewhere, and --config.data
 from configs import common
 
 DATA = {
-    "name": "ted_hrlr_translate/pt_to_en",  # of the data set, with its config
-    "dir": "",  # where TFDS keeps data sets, or the folder of one; empty: TFDS's own place
-    "source_language": "",  # translation; empty: the data set's own direction
+    "name": "ted_hrlr_translate/pt_to_en",  # the data set and its config
+    "dir": "",  # folder of TFDS's data sets, or of this one; empty: TFDS's default
+    "source_language": "",  # for translation; empty: the data set's own direction
     "target_language": "",  # the same
-    "feature": "text",  # of a text data set
-    "length": 256,  # text: tokens of a window
+    "feature": "text",  # which field holds the text, for a text data set
+    "length": 256,  # tokens of a window, for a text data set
 }
 
 

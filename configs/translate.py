@@ -10,15 +10,15 @@ Files with other names are given one by one: --config.data.train_source=FILE --c
 from configs import common
 
 DATA = {
-    "dir": "",  # the folder of the files
-    "source_language": "de",  # the endings of the files
-    "target_language": "en",  # the endings of the files
-    "train_source": "",  # a file named by itself, instead of one in dir
-    "train_target": "",  # a file named by itself, instead of one in dir
-    "val_source": "",  # a file named by itself, instead of one in dir
-    "val_target": "",  # a file named by itself, instead of one in dir
-    "test_source": "",  # a file named by itself, instead of one in dir
-    "test_target": "",  # a file named by itself, instead of one in dir
+    "dir": "",  # folder of the files
+    "source_language": "de",  # language, which is the ending of its files
+    "target_language": "en",  # language, which is the ending of its files
+    "train_source": "",  # a file of its own, instead of one in dir
+    "train_target": "",  # a file of its own, instead of one in dir
+    "val_source": "",  # a file of its own, instead of one in dir
+    "val_target": "",  # a file of its own, instead of one in dir
+    "test_source": "",  # a file of its own, instead of one in dir
+    "test_target": "",  # a file of its own, instead of one in dir
 }
 
 

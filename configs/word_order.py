@@ -20,15 +20,15 @@ def get_config(model):
     config.model.num_layers = 2
     config.data.update(
         {
-            "dir": "",  # raw files, or where TFDS keeps data sets; empty: downloaded through TFDS
+            "dir": "",  # folder of the raw files, or of TFDS's data sets; empty: download through TFDS
             "language": "en",  # de, en, fr
             "tokenizer": {"name": "unigram", "vocab_size": 4000, "normalization": "identity"},
-            "lowercase": True,  # read everything in lower case
-            "length": 64,  # tokens of a caption, at most
-            "swaps": 1,  # of neighbours in a changed caption; the more, the easier
-            "labelled_examples": 1000,  # captions to train on, the first so many; 0 for all
-            "train_examples": 0,  # of the text that a tokenizer learns from, the first so many captions; 0 for all
-            "cache_dir": "",  # of tokenizers; empty: ~/.cache/longreach
+            "lowercase": True,  # turn all text into lower case
+            "length": 64,  # most tokens in a caption
+            "swaps": 1,  # swaps of neighbouring words in a changed caption; more are easier to see
+            "labelled_examples": 1000,  # how many captions to train on, from the first on; 0: all
+            "train_examples": 0,  # how many captions the tokenizer learns from, from the first on; 0: all
+            "cache_dir": "",  # where tokenizers are cached; empty: ~/.cache/longreach
         }
     )
     config.optimizer.learning_rate = 5e-4

@@ -26,8 +26,8 @@ from training.command.cli import Parser, check_folder, user_errors
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser("python -m experiments.figure", __doc__)
-    parser.add_argument("question", help="a name of experiments/questions")
-    parser.add_argument("--scale", default="cpu", choices=SCALES)
+    parser.add_argument("question", help="its name, as experiments.run lists it")
+    parser.add_argument("--scale", default="cpu", choices=SCALES, help="size of the runs; default: cpu")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs")
     parser.add_argument("--results", type=Path, default=results.OWN, help="folder of tables and figures")
     return parser.parse_args(argv)

@@ -51,9 +51,9 @@ def _vega() -> str:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser("python -m experiments.report", __doc__)
-    parser.add_argument("--scale", choices=SCALES, help="default: the largest that a question has")
-    parser.add_argument("--results", type=Path, default=results.OWN, help="where the results are")
-    parser.add_argument("--out", type=Path, help="the page; default: report.html among the results")
+    parser.add_argument("--scale", choices=SCALES, help="size of the runs; default: the largest that a question has")
+    parser.add_argument("--results", type=Path, default=results.OWN, help="folder of the results")
+    parser.add_argument("--out", type=Path, help="file to write; default: report.html in the folder of the results")
     options = parser.parse_args(argv)
     options.scale, options.out = options.scale or "", options.out or options.results / "report.html"
     return options

@@ -51,9 +51,9 @@ def compared(study: Study, committed: Sequence[Path]) -> list[str]:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser("python -m experiments.run", __doc__)
-    parser.add_argument("question", nargs="?", default="", help="a name of experiments/questions")
-    parser.add_argument("--scale", default="cpu", choices=SCALES)
-    parser.add_argument("--only", default="", help="runs whose name holds this, or task=recall,system=gru")
+    parser.add_argument("question", nargs="?", default="", help="its name; without one, all are listed")
+    parser.add_argument("--scale", default="cpu", choices=SCALES, help="size of the runs; default: cpu")
+    parser.add_argument("--only", default="", help="only runs whose name contains this, or with task=recall,system=gru")
     parser.add_argument("--fresh", action="store_true", help="run everything again and compare with the results")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs")
     parser.add_argument("--results", type=Path, default=results.OWN, help="folder of tables and figures")

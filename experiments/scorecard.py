@@ -59,10 +59,16 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser("python -m experiments.scorecard", __doc__)
     parser.add_argument("models", nargs="+", metavar="MODEL", help="an architecture")
     parser.add_argument(
-        "--minutes", dest="length", type=float, default=MINUTES, help="of each on two cores; default 20"
+        "--minutes",
+        dest="length",
+        type=float,
+        default=MINUTES,
+        help="length of the training, as minutes for one model on two cores; default: 20",
     )
-    parser.add_argument("--seeds", default="0", help="such as 1,2,3,4,5; a screening has one")
-    parser.add_argument("--against", type=Path, metavar="TABLE", help="a table.parquet, of more seeds or steps")
+    parser.add_argument("--seeds", default="0", help="one seed or several, such as 1,2,3,4,5; default: 0")
+    parser.add_argument(
+        "--against", type=Path, metavar="TABLE", help="a table.parquet of more seeds or steps to compare ranks with"
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs") / NAME, help="folder of the runs")
     sitting.add_options(parser, "--limit")
     given = {match[1]: match[2] for word in argv if (match := OVERRIDE.fullmatch(word))}

@@ -45,15 +45,23 @@ COUNTS = ("parameters", "without embeddings")  # columns of the summary whose th
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options, and as `fixed` the values of all runs by key."""
     parser = Parser("python -m experiments.sweep", __doc__)
-    parser.add_argument("--config", action="append", default=[], metavar="FILE:ARCHITECTURE")
-    parser.add_argument("--vary", action="append", default=[], metavar="KEY=VALUE,VALUE", help="a key with its values")
-    parser.add_argument("--seeds", type=int, default=3, help="how many, from 0 on")
-    parser.add_argument("--rates", default="", help="learning rates, of which each cell reports its best on validation")
-    parser.add_argument("--budget", default="", help="parameters without embeddings, such as 100k, that widths follow")
     parser.add_argument(
-        "--measure", default="", choices=("", *MEASURES), help="drawn; default: the config's best.metric"
+        "--config", action="append", default=[], metavar="FILE:MODEL", help="what is trained; repeatable"
     )
-    parser.add_argument("--runs", type=Path, help="folder of the runs; default: runs/ and a name that follows")
+    parser.add_argument("--vary", action="append", default=[], metavar="KEY=VALUE,VALUE", help="repeatable")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds, counted from 0; default: 3")
+    parser.add_argument("--rates", default="", help="learning rates to tune: each cell reports its best on validation")
+    parser.add_argument("--budget", default="", help="most parameters without embeddings, such as 100k; sets widths")
+    parser.add_argument(
+        "--measure",
+        default="",
+        choices=("", *MEASURES),
+        metavar="MEASURE",
+        help=f"what is drawn: {', '.join(MEASURES)}; default: the config's best.metric",
+    )
+    parser.add_argument(
+        "--runs", type=Path, help="folder of the runs; default: a folder of runs/ named after the command"
+    )
     sitting.add_options(parser, "--minutes")
     parser.set_defaults(fixed={match[1]: match[2] for word in argv if (match := OVERRIDE.fullmatch(word))})
     options = parser.parse_args([word for word in argv if not OVERRIDE.fullmatch(word)])

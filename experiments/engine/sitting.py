@@ -24,14 +24,21 @@ UNFINISHED = os.EX_TEMPFAIL  # 75, by which schedulers and loops know that the s
 
 def add_options(parser: Parser, minutes: str) -> None:
     """`minutes` is the name of the option for the time limit."""
-    parser.add_argument("--jobs", type=int, default=1, help="processes at a time; on a CPU they share out its cores")
-    parser.add_argument("--cluster", default="", choices=("slurm",), help="where jobs go instead of this machine")
-    parser.add_argument("--slurm", type=Path, help="TOML: partition, minutes, gpus (experiments/engine/slurm.py)")
-    parser.add_argument("--cancel", action="store_true", help="cancel what is in Slurm, and run nothing")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time; on a CPU they share its cores")
+    parser.add_argument(
+        "--cluster", default="", choices=("slurm",), help="run the jobs there instead of on this machine"
+    )
+    parser.add_argument("--slurm", type=Path, help="TOML file: what a job requests (docs/howto/run_on_slurm.md)")
+    parser.add_argument("--cancel", action="store_true", help="cancel this command's jobs in Slurm and run nothing")
     parser.add_argument("--dry-run", action="store_true", help="list the runs with sizes and minutes")
-    parser.add_argument(minutes, dest="minutes", type=float, default=0.0, help="minutes, then it saves; 0: no end")
-    parser.add_argument("--wandb", default="disabled", choices=("disabled", "auto", "online", "offline"))
-    parser.add_argument("--data", default="", help="folder of the text that the runs read; without it, downloaded")
+    parser.add_argument(
+        minutes, dest="minutes", type=float, default=0.0, help="save and end after so many minutes; 0: never"
+    )
+    modes = ("disabled", "auto", "online", "offline")
+    parser.add_argument(
+        "--wandb", default="disabled", choices=modes, help="mirror the runs to wandb; default: disabled"
+    )
+    parser.add_argument("--data", default="", help="folder of the text that the runs read; default: download it")
 
 
 def check(parser: Parser, options: argparse.Namespace, minutes: str) -> argparse.Namespace:

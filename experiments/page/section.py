@@ -32,7 +32,7 @@ def section(answer: Answer) -> dict[str, Any]:
         "scale": answer.scale,
         "stated": verdict["statement"],
         "restated": restated(answer),
-        "done": f"{verdict['runs']} of the grid's {verdict['runs_of_the_grid']} runs are finished.",
+        "done": _done(verdict["runs"], verdict["runs_of_the_grid"]),
         "version": of,
         "outdated": outdated,
         "picture": _picture(answer.folder / "figure.png") if outdated else "",
@@ -54,6 +54,10 @@ def title(name: str, question: Question) -> str:
     """The question that the first line of its file asks; without one, its name."""
     first = (vars(question).get("__doc__") or name.replace("_", " ")).strip().splitlines()[0]
     return first[: first.find("?") + 1] or first
+
+
+def _done(runs: int, of: int) -> str:
+    return f"All {of} runs of the grid are finished." if runs == of else f"{runs} of the grid's {of} runs are finished."
 
 
 def _sentences(text: str) -> str:

@@ -110,13 +110,14 @@ STEPS = {TANH: 1500, GATED: 1500, ATTENTION: 600}
 MEDIAN = "gradient_norm_q50"
 LEAST = 1e-65  # the probe calls 0 what lies below
 CUT = (
-    "At cpu 74 tokens instead of 220 and 50,000 parameters; trained on one symbol after 6, 10, 20 or 40 blanks, as the "
-    "system learns it within 600 to 1,500 steps."
+    "Scale cpu has 74 tokens instead of 220, and 50,000 parameters. Training is on one symbol after 6, 10, 20 or "
+    "40 blanks, as many as the system learns within 600 to 1,500 steps."
 )
 LIMITS = (
-    "How large gradients are, not what they teach. Eight strings are all there are of one symbol, so nothing is said "
-    "of how anything generalises. Decades are of a curve's ends: between them the blanks of a trained Transformer, at "
-    "which nothing looks, have up to a decade less. At more than 74 tokens gates may lose what they keep here."
+    "This measures how large gradients are, not what they teach. One symbol makes only eight different strings, so "
+    "nothing follows about generalisation. Decades are counted between the ends of a curve: in between, the blanks "
+    "of a trained Transformer, which nothing attends to, have up to a decade less. Beyond 74 tokens gates may lose "
+    "what they keep here."
 )
 
 

@@ -71,13 +71,14 @@ PROBES = (
 )
 
 CUT = (
-    "At cpu width 128 and 2 + 2 layers, 3,000 steps of 1,024 tokens; recall of 8 pairs in 40 tokens, 3,000 steps; "
-    "trials as long as the reported runs; BLEU of masked heads on 200 sentences."
+    "Scale cpu has width 128, 2 + 2 layers and 3,000 steps of 1,024 tokens; recall has 8 pairs in 40 tokens and "
+    "3,000 steps. Trials are as long as the reported runs. BLEU of masked heads is of 200 sentences."
 )
 LIMITS = (
-    "One width on captions of 13 words: more heads are narrower heads here, so number and width are not told apart, "
-    "and these models have a fortieth of the parameters of Vaswani et al.'s. A head count that costs nothing here may "
-    "cost something where there is more to attend to. Masked heads say what a trained model uses, not what it needs."
+    "There is one width, on captions of 13 words. More heads are narrower heads here, so the effects of number and "
+    "width cannot be told apart. The models have a fortieth of the parameters of Vaswani et al.'s. A head count "
+    "that costs nothing here may cost something where there is more to attend to. Masking a head shows what a "
+    "trained model uses, not what it needs."
 )
 
 HEADS = (1, 2, 4, 8, 16, 32)

@@ -55,13 +55,14 @@ THRESHOLDS = {
 }
 PROBES = (Probing("accuracy_by_distance"),)
 CUT = (
-    "At cpu sequences of 66 to 80 tokens instead of 200 and more, 50,000 parameters, steps of 32 examples: 4,000, but "
-    "8,000 for adding and 12,000 for the Transformer's recall; trials of a quarter of the steps choose two rates, "
-    "which are tried at full length with their neighbours."
+    "Scale cpu has sequences of 66 to 80 tokens instead of 200 and more, 50,000 parameters, and 4,000 steps of 32 "
+    "examples (8,000 for adding, 12,000 for the Transformer's recall). Trials of a quarter of the steps choose two "
+    "rates; these and their neighbours are then tried at full length."
 )
 LIMITS = (
-    "One budget of parameters and steps, on tasks where nothing but distance is hard: a system that fails may learn "
-    "with more steps, another initialisation or a curriculum. At most 80 tokens; nothing is said of thousands."
+    "There is one budget of parameters and steps, and the tasks are hard in nothing but distance. A system that "
+    "fails may learn with more steps, another initialisation or a curriculum. Sequences have at most 80 tokens, so "
+    "nothing follows for thousands."
 )
 
 RNN, LSTM_0, LSTM_1, CHRONO, GRU = "tanh RNN", "LSTM, bias 0", "LSTM, bias 1", "LSTM, chrono", "GRU"

@@ -61,15 +61,15 @@ THRESHOLDS = {
 PROBES = (Probing("accuracy_by_distance"),)
 BUDGETS = {"cpu": {"": 65_000}, "gpu": {"": 265_000}}
 CUT = (
-    "At cpu 65,000 parameters and a width of 32, 8 pairs of 32 keys and values in 24 tokens, 4,000 steps of 32 "
-    "examples (copying: 1,000), where the papers have widths of 64 to 512, up to 64 pairs and 64 to 512 tokens."
+    "Scale cpu has 65,000 parameters, width 32, 8 pairs of 32 keys and values in 24 tokens, and 4,000 steps of 32 "
+    "examples (copying: 1,000). The papers have widths of 64 to 512, up to 64 pairs, and 64 to 512 tokens."
 )
 LIMITS = (
-    "One kind of state with three sizes, on a task where all that is hard is to keep pairs apart, and one order of "
-    "hybrid layers; a state that overwrites (the delta rule) or that is gated may hold more in as many bytes. "
-    "Softmax attention stands above convolutions of two tokens, as the linear one does: four layers of it alone were "
-    "at chance after 3,000 steps, at this size. That a convolution sees no further is how it is built; what is shown "
-    "is that it learns to see as far."
+    "There is one kind of state, in three sizes, on a task whose only difficulty is to keep pairs apart, and one "
+    "order of hybrid layers. A state that overwrites (the delta rule) or is gated may hold more in as many bytes. "
+    "Softmax attention stands above convolutions of two tokens, as linear attention does: at this size, four "
+    "layers of it alone were at chance after 3,000 steps. A convolution sees no further because it is built so; "
+    "what is shown is that it learns to see as far."
 )
 
 

@@ -53,14 +53,14 @@ TRAINED_TO, TESTED_TO, WIDTH = 40, 400, 20  # bits; of a range of lengths
 PROBES = (Probing("accuracy_by_length", options={"splits": ("test", "test_long"), "width": WIDTH}),)
 BUDGETS = {"cpu": {"": 50_000}, "gpu": {"": 250_000}}
 CUT = (
-    "At cpu 50,000 parameters, batches of 64 instead of 128, 5 seeds instead of 10, 4,000 steps instead of a million, "
-    "16,000 for the rotary Transformer; 400 bits instead of 500, and fewer test strings."
+    "Scale cpu has 50,000 parameters, batches of 64 instead of 128, 5 seeds instead of 10, 4,000 steps (16,000 for "
+    "the rotary Transformer) instead of a million, 400 bits instead of 500, and fewer test strings."
 )
 LIMITS = (
-    "What gradient descent finds from short strings, not what an architecture can express: there are Transformers that "
-    "compute parity. At 41 to 60 bits the rotary one is right on .65 of the strings, of which a constant answer gets "
-    ".56: it is beyond 60 that it is at chance. One size of model, no intermediate steps written out, and no "
-    "curriculum of lengths."
+    "This shows what gradient descent finds from short strings, not what an architecture can express: some "
+    "Transformers compute parity. At 41 to 60 bits the rotary Transformer is right on .65 of the strings, where a "
+    "constant answer gets .56; only beyond 60 bits is it at chance. There is one size of model, no intermediate "
+    "steps are written out, and lengths have no curriculum."
 )
 
 RNNS = {

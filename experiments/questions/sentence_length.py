@@ -88,14 +88,15 @@ PROBES = (
 )
 
 CUT = (
-    "At cpu 300,000 parameters besides embeddings, 2,000 steps of 1,024 tokens and 3,000 subwords in translation, "
-    "without the Transformer; 100,000 parameters and 3,000 steps in copying. Trials take all steps in copying; in "
-    "translation trials of half of them choose two rates, which are tried at full length with their neighbours."
+    "At scale cpu translation has 300,000 parameters without embeddings, 2,000 steps of 1,024 tokens and 3,000 "
+    "subwords, and leaves out the Transformer; copying has 100,000 parameters and 3,000 steps. In copying, trials "
+    "take all steps. In translation, trials of half of the steps choose two rates; these and their neighbours are "
+    "then tried at full length."
 )
 LIMITS = (
-    "Long texts are captions joined: they ask for alignment, not for context. Budgets are small, search is greedy. "
-    "In translation nothing had levelled off: what is said of it is said of 2,000 steps, after which the fixed vector, "
-    "at 8 BLEU whatever the length, has little to lose."
+    "Long texts are joined captions, which ask for alignment, not for context. Budgets are small and search is "
+    "greedy. In translation training had not levelled off: the findings are of 2,000 steps, after which the fixed "
+    "vector, at 8 BLEU whatever the length, has little to lose."
 )
 FIXED, ADDITIVE, TRANSFORMER = "fixed vector", "additive", "Transformer"
 SCALED = "scaled dot"

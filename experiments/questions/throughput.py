@@ -59,13 +59,14 @@ THRESHOLDS = {
 }
 PROBES = ()
 CUT = (
-    "At cpu lengths to 512 in training and 2,048 in decoding; 100,000 parameters, and 1 million at three lengths and "
-    "one batch; 5 repeats, each in a fresh process."
+    "Scale cpu has lengths up to 512 in training and 2,048 in decoding, 100,000 parameters (1 million at three "
+    "lengths and one batch), and 5 repeats, each in a fresh process."
 )
 LIMITS = (
-    "Two CPU cores, which a batch fills whatever the model: on an accelerator thousands of units wait for a recurrence "
-    "(docs/performance.md has two cells on an H200). Recurrences go through XLA's loop, not through fused kernels, and "
-    "times are of this code, whose attention works on one core at a time where sequences are long."
+    "There are two CPU cores, which a batch fills whatever the model. On an accelerator, thousands of units would "
+    "wait for a recurrence (docs/performance.md has two cells on an H200). Recurrences go through XLA's loop, not "
+    "through fused kernels. The times are of this code, whose attention uses one core at a time where sequences "
+    "are long."
 )
 
 

@@ -41,8 +41,8 @@ WITHOUT |= {name: [*ELSE, *OF_EMBEDDINGS[at + 1 :]] for at, name in enumerate(OF
 """Which options would do nothing without others, and beside others."""
 
 OF_MIX = (
-    "mix with another run's probabilities, which count WEIGHT from 0 to 1 and this run's the rest; auto, or no WEIGHT, "
-    "takes the weight that is best on val"
+    "mix this run's probabilities with another run's, which get the WEIGHT, from 0 to 1; auto or no WEIGHT takes the "
+    "best on val"
 )
 
 LESS_MEMORY = (
@@ -61,28 +61,44 @@ class Asked(NamedTuple):
 def parse(argv: Sequence[str], description: str = "") -> Asked:
     parser = Parser("python eval.py", description)
     parser.add_argument("--workdir", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--split", help="split to evaluate; text tasks name theirs (default: val)")
-    parser.add_argument("--checkpoint", default="best", choices=WHICH, help="average is of those kept (default: best)")
-    parser.add_argument("--data_dir", help="where the data lie, when not where they were in training")
-    parser.add_argument("--source", help="source lines to evaluate on, with --target, instead of a split")
-    parser.add_argument("--target", help="reference lines; alone, the text that a language model is scored on")
-    parser.add_argument("--input", help="translate these lines (a file, or - for standard input)")
-    parser.add_argument("--attention", type=Path, help="folder for attention pictures of the split's first examples")
+    parser.add_argument("--split", help="split to evaluate (default: val)")
+    parser.add_argument(
+        "--checkpoint", default="best", choices=WHICH, help="average: the mean of the checkpoints kept (default: best)"
+    )
+    parser.add_argument("--data_dir", help="folder of the data, if it is not where it was in training")
+    parser.add_argument("--source", help="file of source lines to evaluate on instead of a split; needs --target")
+    parser.add_argument("--target", help="file of reference lines; alone: text to score a language model on")
+    parser.add_argument("--input", help="file of lines to translate, or - for standard input")
+    parser.add_argument(
+        "--attention", type=Path, help="folder to write attention pictures of the split's first examples to"
+    )
     parser.add_argument("--mix", metavar="RUN[:WEIGHT]", help=OF_MIX)
-    parser.add_argument("--neighbours", metavar="WORD", help="the nearest words by the cosine of token embeddings")
-    parser.add_argument("--analogy", metavar="A:B::C", help="what is to C as B is to A, as in man:woman::boy")
-    parser.add_argument("--analogies", action="store_true", help="how many of fifty analogies of captions are answered")
-    parser.add_argument("--limit", type=int, help="evaluate only the first so many, into SPLIT-firstN.json")
-    parser.add_argument("--beam_size", type=int, help="1 is greedy (default: 5)")
+    parser.add_argument("--neighbours", metavar="WORD", help="print the nearest words by cosine of token embeddings")
+    parser.add_argument("--analogy", metavar="A:B::C", help="print what is to C as B is to A, as in man:woman::boy")
+    parser.add_argument(
+        "--analogies", action="store_true", help="count how many of fifty analogies of captions are answered"
+    )
+    parser.add_argument("--limit", type=int, help="evaluate only the first N examples, into SPLIT-firstN.json")
+    parser.add_argument("--beam_size", type=int, help="beams of the search; 1 is greedy (default: 5)")
     parser.add_argument("--length_penalty", type=float, help="exponent of ((5 + length) / 6) (default: 0.6)")
     parser.add_argument("--sample", action="store_true", help="draw tokens instead of searching")
-    parser.add_argument("--temperature", type=float, help="of --sample; 0 takes the maximum (default: 1)")
-    parser.add_argument("--top_k", type=int, help="of --sample; 0 for all (default: 0)")
-    parser.add_argument("--top_p", type=float, help="of --sample (default: 1)")
-    parser.add_argument("--seed", type=int, help="of --sample (default: 0)")
-    parser.add_argument("--num_samples", type=int, help="of --sample: draws for each line of --input (default: 1)")
-    parser.add_argument("--nbest", type=int, help="so many outputs for each line of --input, best first (default: 0)")
-    parser.add_argument("--max_len", type=int, help="tokens that a language model writes after --input (default: 200)")
+    parser.add_argument("--temperature", type=float, help="for --sample; 0 takes the likeliest token (default: 1)")
+    parser.add_argument("--top_k", type=int, help="for --sample: draw from the k likeliest tokens; 0: all (default: 0)")
+    parser.add_argument(
+        "--top_p",
+        type=float,
+        help="for --sample: draw from the likeliest tokens of this total probability (default: 1)",
+    )
+    parser.add_argument("--seed", type=int, help="for --sample: seed of the draws (default: 0)")
+    parser.add_argument("--num_samples", type=int, help="for --sample: outputs for each line of --input (default: 1)")
+    parser.add_argument(
+        "--nbest",
+        type=int,
+        help="outputs of the search for each line of --input, best first (default: 0, only the best)",
+    )
+    parser.add_argument(
+        "--max_len", type=int, help="most tokens that a language model writes after --input (default: 200)"
+    )
     options = parser.parse_args(argv)
     given = {name: value for name, value in vars(options).items() if value is not None and value is not False}
     check_options(parser, given)
