@@ -94,7 +94,7 @@ def parse(argv: Sequence[str], description: str = "") -> Asked:
     parser.add_argument(
         "--nbest",
         type=int,
-        help="outputs of the search for each line of --input, best first (default: 0, only the best)",
+        help="outputs of the search for each line of --input, best first; 0: the best alone (default: 0)",
     )
     parser.add_argument(
         "--max_len", type=int, help="most tokens that a language model writes after --input (default: 200)"

@@ -87,13 +87,15 @@ def test_comments_are_those_of_the_file_and_of_the_class_with_what_can_be_chosen
     assert "one of none, sinusoidal, learned, rotary, alibi, relative, t5, shaw" in lines["--config.model.positions"]
     assert "follows hidden_size, 4 times as wide" in lines["--config.model.mlp_dim"]
     assert "num_keys=4095 " in lines["--config.data.num_keys"]
-    assert lines["--config.data.query_power"].endswith("of the gaps before queries, where the target is longer")
-    assert lines["--config.optimizer.clip_norm"].endswith("global norm; 0 for none")
+    assert lines["--config.data.query_power"].endswith(
+        "power law of the gaps before queries, where the target is longer"
+    )
+    assert lines["--config.optimizer.clip_norm"].endswith("largest global norm of the gradient; 0: no clipping")
 
 
 def test_ones_own_file_is_read_too(capsys, tmp_path):
     own = tmp_path / "mine.py"
-    own.write_text((ROOT / "configs" / "parity.py").read_text().replace("# bits at least", "# as short as this"))
+    own.write_text((ROOT / "configs" / "parity.py").read_text().replace("# fewest bits", "# as short as this"))
     assert "as short as this" in helped(capsys, f"--config={own}:gru")
     with pytest.raises(SystemExit, match="2"):
         cli.parse([f"--config={own}:grru", "--help"])
