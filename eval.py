@@ -197,7 +197,7 @@ def main(argv: Sequence[str]) -> None:
         with still("reading the run"):
             run = restore(options.workdir, options.checkpoint, data_dir=options.data_dir)
         if options.neighbours or options.analogy or options.analogies:
-            print(*embeddings.answers(run, options), sep="\n")
+            print(*embeddings.answers(run, options.workdir, options.neighbours, options.analogy), sep="\n")
             return
         flag, file = next(((f, v) for f in ("source", "target", "input") if (v := getattr(options, f))), ("", ""))
         if file:

@@ -136,22 +136,19 @@ def write(asked: Screening, rows: DataFrame, notes: list[str], folder: Path, com
     return [folder / "figure.png", folder / "index.html"]
 
 
-def notes_on(asked: Screening, rows: DataFrame, options: argparse.Namespace) -> list[str]:
+def notes_on(asked: Screening, rows: DataFrame, seeds: int, minutes: float, against: Path | None) -> list[str]:
     """What a reader has to know of the card, a sentence each."""
-    seeds = len(options.seeds)
     of = "One seed: a screening, no result" if seeds == 1 else f"Means over {seeds} seeds"
     said = [f"{of}. At most {BUDGET:,} parameters without embeddings; the better of two learning rates on validation."]
-    if options.length != MINUTES:
-        said.append(
-            f"Steps of --minutes={options.length:g}: {options.length / MINUTES:.3g} times those of a whole card."
-        )
+    if minutes != MINUTES:
+        said.append(f"Steps of --minutes={minutes:g}: {minutes / MINUTES:.3g} times those of a whole card.")
     if machines := sorted(set(rows[rows["probe"] == "throughput"]["device"])):
         said.append(f"Speeds were measured in turn, {SPOKEN}, on {'; '.join(machines)}.")
     said += [f"{label} on {task}: {why}" for (label, task), why in asked.left_out.items()]
-    if options.against:
-        for title, (rho, both) in scores.agreement(rows, table.read(options.against)).items():
+    if against:
+        for title, (rho, both) in scores.agreement(rows, table.read(against)).items():
             known = "too few to rank" if math.isnan(rho) else f"Spearman {rho:.2f}"
-            said.append(f"{title}, against {options.against}: {known} ({', '.join(both)}; its best first).")
+            said.append(f"{title}, against {against}: {known} ({', '.join(both)}; its best first).")
     return said
 
 
@@ -181,7 +178,7 @@ def main(argv: Sequence[str]) -> int:
             publish.write_table(table.of_rows(mine), folders.results)
             beside, said = references(**shape)
             rows = table.of_rows([*mine, *beside])
-            notes = [*notes_on(asked, rows, options), *filter(None, [said])]
+            notes = [*notes_on(asked, rows, len(options.seeds), options.length, options.against), *filter(None, [said])]
             command = shlex.join(["python", "-m", "experiments.scorecard", *argv])
             print(*write(asked, rows, notes, folders.results, command), sep="\n")
         return max(sitting.close(study, outcome) for study, outcome in ended)

@@ -3,10 +3,10 @@
 Dims: V words, E embedding width.
 """
 
-import argparse
 import difflib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,13 +61,13 @@ def table_of(side: str, pieces: Sequence[str], vectors_VE: np.ndarray) -> Table:
     return Table(side, words, {word: place for place, word in enumerate(words)}, unit(vectors_VE[kept]))
 
 
-def answers(run: Restored, options: argparse.Namespace) -> list[str]:
-    """The lines that answer --neighbours, --analogy or --analogies; of the last, RUN/eval/analogies.json as well."""
-    if not options.analogies:
-        found = neighbours(run, options.neighbours) if options.neighbours else analogy(run, options.analogy)
+def answers(run: Restored, workdir: Path, word: str | None, asked: str | None) -> list[str]:
+    """The lines that answer --neighbours or --analogy; without either --analogies, into RUN/eval/analogies.json too."""
+    found = neighbours(run, word) if word else analogy(run, asked) if asked else None
+    if found is not None:
         return [f"{one.score:.3f}  {one.word}" for one in found]
     scored = score(run)
-    path = options.workdir / "eval" / "analogies.json"
+    path = workdir / "eval" / "analogies.json"
     path.parent.mkdir(exist_ok=True)
     whole_file.write_json(path, scored)
     rows = scored["relations"]
