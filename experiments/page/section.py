@@ -42,6 +42,7 @@ def section(answer: Answer) -> dict[str, Any]:
         "changed": version.since(answer.everything),
         "under_review": _sentences(question.UNDER_REVIEW),
         "findings": [_finding(one) for one in verdict["findings"]],
+        "published": None if outdated else question.published(reported),
         "panels": lambda: [] if outdated else [panel(one) for one in question.figure(reported)],
         "fairness": fairness(answer.everything, question.BUDGETS.get(answer.scale, {})),
         "table": (answer.folder / "table.parquet").as_posix(),

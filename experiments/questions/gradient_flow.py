@@ -376,3 +376,7 @@ def verdict(table: DataFrame) -> Sequence[Finding]:
         ),
         off,
     ]
+
+
+def published(table: DataFrame) -> None:
+    """No paper has this table."""

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from experiments.analysis.finding import Finding
 from experiments.analysis.frames import DataFrame, LayerChart
+from experiments.analysis.published import Published
 
 SCALES = ("smoke", "cpu", "gpu")  # seconds, for the tests; 2 cores and at most 3 hours; the papers' sizes on one GPU
 MOMENTS = ("start", "evaluations", "end")
@@ -113,6 +114,10 @@ class Question(Protocol):
         """A finding for each claim, from the table and nothing else."""
         ...
 
+    def published(self, table: DataFrame) -> Published | None:
+        """A paper's table beside ours; None where no paper has one."""
+        ...
+
 
 class Unclaimed:
     """Base of what the engine runs without a claim: a sweep, a scorecard. It gives `runs`."""
@@ -135,6 +140,9 @@ class Unclaimed:
 
     def verdict(self, table: DataFrame) -> Sequence[Finding]:
         return ()
+
+    def published(self, table: DataFrame) -> Published | None:
+        return None
 
 
 def over_seeds(run: Run, count: int) -> list[Run]:

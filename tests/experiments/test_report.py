@@ -18,6 +18,7 @@ from experiments import report
 from experiments.analysis import charts, judge, table
 from experiments.analysis.judge import Comparison
 from experiments.analysis.palette import Look
+from experiments.analysis.published import Published
 from experiments.analysis.table import of_rows
 from experiments.engine import publish as publishing
 from experiments.page import answer
@@ -99,6 +100,7 @@ def other_question():
         figure=points_figure,
         training=points_figure,
         verdict=verdict,
+        published=lambda shown: Published(NASTY, [{NASTY: NASTY}], NASTY),
     )
 
 

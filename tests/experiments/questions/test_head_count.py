@@ -175,6 +175,17 @@ def test_the_figure_sets_the_paper_beside_and_shows_the_best_run():
     assert means["mean"].tolist() == pytest.approx([0.1])
 
 
+def test_the_papers_row_stands_beside():
+    found = head_count.published(made_up(AS_TAUGHT, noise=0.0))
+    assert found is not None and [row["heads"] for row in found.rows] == [str(n) for n in HEADS]
+    assert [row["BLEU, theirs"] for row in found.rows] == ["-0.9", "–", "-0.3", "+0.0", "+0.0", "-0.4"]
+    assert [row["loss, theirs"] for row in found.rows][:4] == ["+0.073", "–", "+0.016", "+0.000"]
+    assert [row["loss, here"] for row in found.rows][:4] == ["+0.100", "+0.060", "+0.040", "+0.000"]
+    noisy = head_count.published(made_up(AS_TAUGHT))
+    assert noisy is not None and noisy.rows[0]["BLEU, here"].startswith("-3.0 (-3.")
+    assert head_count.published(made_up(AS_TAUGHT).query("task == 'recall'")) is None
+
+
 @pytest.mark.parametrize("scale", ["smoke", "cpu", "gpu"])
 def test_the_grid(scale):
     grid = schedule.grid(head_count, scale)

@@ -1,0 +1,51 @@
+"""A paper's table beside what was found here, as words: for the page of a question."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from experiments.analysis.judge import Comparison
+from experiments.analysis.statistics import t_interval
+
+UNKNOWN = "–"
+
+
+class Published(NamedTuple):
+    """A paper's table beside ours."""
+
+    title: str
+    rows: Sequence[Mapping[str, str]]  # by column
+    remark: str  # how sizes and data differ, and what can be concluded
+
+
+class Measure(NamedTuple):
+    """One quantity, by cell: what the paper has, and what the seeds here have."""
+
+    name: str
+    theirs: Mapping[int, float]
+    ours: Mapping[int, Comparison]
+    form: str  # of its numbers, such as +.1f
+
+
+def beside(title: str, axis: str, cells: Sequence[int], measures: Sequence[Measure], remark: str) -> Published | None:
+    """A row for each cell; a dash where the paper has none, and an interval where seeds give one. None without any of
+    our own numbers."""
+    if not any(len(one.differences) for measure in measures for one in measure.ours.values()):
+        return None
+    rows = []
+    for cell in cells:
+        row = {axis: f"{cell}"}
+        for name, theirs, ours, form in measures:
+            row[f"{name}, theirs"] = _number(theirs.get(cell, math.nan), form)
+            row[f"{name}, here"] = _interval(ours[cell], form)
+        rows.append(row)
+    return Published(title, rows, remark)
+
+
+def _number(value: float, form: str) -> str:
+    return format(value + 0.0, form) if math.isfinite(value) else UNKNOWN
+
+
+def _interval(found: Comparison, form: str) -> str:
+    mean, low, high = t_interval(found.differences, found.of_sentences)
+    return _number(mean, form) + (f" ({low:{form}} to {high:{form}})" if low < high < math.inf else "")
