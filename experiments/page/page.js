@@ -1,5 +1,7 @@
 "use strict";
 
+const NARROW = 380; // pixels of a panel
+
 // A chart's data come by columns, which is shorter; Vega wants a row an object.
 function expand(spec) {
   for (const [name, { columns, rows }] of Object.entries(spec.datasets)) {
@@ -25,8 +27,15 @@ function table(spec) {
   return scroll;
 }
 
+// A legend that is wider than its panel would be cut, as on a phone.
+function narrow(spec) {
+  const channels = spec.layer.flatMap((layer) => Object.values(layer.encoding ?? {}));
+  for (const { legend } of channels) if (legend) legend.columns -= 1;
+}
+
 async function draw(panel) {
   const spec = expand(JSON.parse(panel.querySelector("script").textContent));
+  if (panel.clientWidth < NARROW) narrow(spec);
   const details = panel.querySelector("details");
   details.querySelector("summary").textContent = `The numbers of “${spec.title.text}”`;
   details.append(table(spec));
