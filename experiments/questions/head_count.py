@@ -37,7 +37,7 @@ HISTORY = {
     2: "three rates at full length for every head count, five seeds, 3,000 steps; recall with rotary positions, "
     "ALiBi's slopes as a control; every reported run has its heads masked",
 }
-UNDER_REVIEW = "one learning rate for all head counts, from trials of 500 steps"
+UNDER_REVIEW = "all head counts had one learning rate, from trials of 500 steps"
 CLAIM = "Several heads see several relations; 8 is best, 16 or 32 bring nothing (C10)."
 SOURCE = (
     "Vaswani et al. 2017, section 3.2.2 and table 3, row A: BLEU 24.9, 25.5, 25.8, 25.8, 25.4 and perplexity 5.29, "

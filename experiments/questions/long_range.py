@@ -27,7 +27,7 @@ HISTORY = {
     2: "seeds that are right far away are counted; rates at full length; more steps of adding, and of recall for the "
     "Transformer",
 }
-UNDER_REVIEW = "means over a seed that failed"
+UNDER_REVIEW = "some means include a seed that failed"
 CLAIM = (
     "In an RNN information passes step by step and is lost the sooner, the further away it lies (C1); gates ease this, "
     "since part of the state flows almost linearly (C3); with attention length no longer hurts (C7)."

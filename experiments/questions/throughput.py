@@ -32,7 +32,7 @@ HISTORY = {
     1: "as first run, with an attention core at .35 to .68 of PyTorch's speed, found by timing both in turn; 3 repeats",
     2: "with the core that takes attention in blocks; heads narrow and wide; 5 repeats",
 }
-UNDER_REVIEW = "an attention core at half of PyTorch's speed"
+UNDER_REVIEW = "it timed attention that ran at half of PyTorch's speed"
 CLAIM = (
     "RNNs must wait for each step; attention computes all at once and is tens to hundreds of times faster (C4). In "
     "decoding recurrence wins: a token costs the same after any context, with attention the more, the longer it is "
