@@ -74,12 +74,12 @@ class Axes:
         return alt.X("x:Q", title=self.x, scale=_scale(self.log_x), axis=_ticks(self.log_x, **ticks))
 
     @property
-    def of_seed(self) -> list[Any]:
+    def of_seed(self) -> list[str | alt.Tooltip]:
         """The tooltip of a dot."""
         return ["series:N", alt.Tooltip("x:N", title=self.x), alt.Tooltip("y:Q", title=self.y), "seed:N"]
 
     @property
-    def of_mean(self) -> list[Any]:
+    def of_mean(self) -> list[str | alt.Tooltip]:
         ends = alt.Tooltip("interval:N", title="95 % interval")
         return ["series:N", alt.Tooltip("x:N", title=self.x), alt.Tooltip("mean:Q", title=self.y), ends, "seeds:N"]
 

@@ -2,9 +2,12 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from training.run import metrics_file
+
+if TYPE_CHECKING:
+    from rich import progress  # imported where there is a terminal
 
 TAIL = 4096  # bytes of metrics.jsonl that hold its last line
 WIDTH = 20  # characters of the bar: a line that fills the terminal is wrapped by its ^C, and stays behind
@@ -14,7 +17,7 @@ class Progress:
     """Use as a context manager. Work is counted in seconds, estimated from recorded runs."""
 
     def __init__(self) -> None:
-        self._bar: Any = None
+        self._bar: progress.Progress | None = None
 
     def __enter__(self) -> "Progress":
         if sys.stderr.isatty():
@@ -49,8 +52,13 @@ class Progress:
     def show(self, done: int, runs: int, worked: float, left: float, slots: int) -> None:
         """`worked` and `left` are seconds if one run is done at a time."""
         if self._bar:
-            told = {"description": f"{done} of {runs} runs", "left": f"about {duration(left / slots)} left"}
-            self._bar.update(self._task, completed=worked, total=max(worked + left, 1e-9), **told)
+            self._bar.update(
+                self._task,
+                completed=worked,
+                total=max(worked + left, 1e-9),
+                description=f"{done} of {runs} runs",
+                left=f"about {duration(left / slots)} left",
+            )
 
 
 def last_step(folder: Path) -> int:

@@ -293,7 +293,7 @@ def verdict(table: DataFrame) -> Sequence[Finding]:
     def group(name: str) -> list[str]:
         return [system for system in SYSTEMS if SYSTEMS[system].group == name]
 
-    def compared(curve: Curve, values: Any) -> Comparison:
+    def compared(curve: Curve, values: Series) -> Comparison:
         """Of the seeds that learned, where it was trained."""
         run = len(rows_of(table, curve)["seed"].unique())
         few = len(learned(table, curve)) if curve.setting == TRAINED else run

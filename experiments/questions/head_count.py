@@ -14,7 +14,7 @@ so one head has a shallow one alone, and a head count's effect can be one of rea
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -287,7 +287,9 @@ def training(table: DataFrame) -> Sequence[LayerChart]:
 
 
 def verdict(table: DataFrame) -> Sequence[Finding]:
-    def over(one: int, other: int, quantity: Any, unit: str, sign: int = 1, not_asked: str = "") -> Comparison:
+    def over(
+        one: int, other: int, quantity: Callable[..., Series], unit: str, sign: int = 1, not_asked: str = ""
+    ) -> Comparison:
         """One head count over another, positive where the one is better."""
         differences = sign * paired(quantity(table, one), quantity(table, other))
         return Comparison(f"{one} over {other}, {unit}", differences, not_asked)
@@ -322,7 +324,7 @@ def verdict(table: DataFrame) -> Sequence[Finding]:
             reason = "recall is solved, and a hundredth of its loss is nothing" if solved(BEST) else reason
         return Comparison(f"share of the heads, {task}", share_needed(table, task) - THRESHOLDS["most"], reason)
 
-    def within(task: str, quantity: Any) -> dict[str, float]:
+    def within(task: str, quantity: Callable[..., Series]) -> dict[str, float]:
         return {f"{n} heads, {task}": levelled.gain(quantity(table, n, DOUBLED), quantity(table, n)) for n in LEVELLED}
 
     off = levelled.levelled_off(within(TRANSLATION, loss), THRESHOLDS["gain_nats"], "the loss of translation")

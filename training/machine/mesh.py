@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -18,6 +18,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from data.batch import Batch, pad_rows
 from training.machine import peers
+
+Model = TypeVar("Model", bound=nnx.Module)
 
 SILENT = 30.0  # seconds for which nothing is said while the processes find each other
 
@@ -113,7 +115,7 @@ def place(batch: Batch, mesh: Mesh, micro_batches: int = 1) -> Mapping[str, jax.
     return arrays if jax.device_count() == 1 and jax.default_backend() == "cpu" else put(arrays, by_rows(mesh))
 
 
-def of_this_process(model: nnx.Module) -> Any:
+def of_this_process(model: Model) -> Model:
     """The model with arrays of this process alone, for work that the processes do not do in step."""
     if jax.process_count() == 1:
         return model

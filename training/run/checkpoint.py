@@ -19,6 +19,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from training.step.train_step import State
+
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax reports every file it touches, and what it raises too
 
 
@@ -98,7 +100,7 @@ class Checkpoints:
         """The steps that there are checkpoints of, in ascending order."""
         return sorted(self._manager.all_steps()) if self.folder.is_dir() else []
 
-    def save(self, step: int, state: Any, meta: dict) -> None:
+    def save(self, step: int, state: State, meta: dict) -> None:
         """Writes `state` and the JSON-able `meta`. Raises CheckpointError; earlier ones stay untouched."""
         if self._is_there(step, state):
             return
@@ -121,7 +123,7 @@ class Checkpoints:
             self.restore(step, state)
             self._reads_back = True
 
-    def _check_room(self, step: int, state: Any) -> None:
+    def _check_room(self, step: int, state: State) -> None:
         """Says in time that a disk is full; a write that fails half-way has Orbax's threads print tracebacks."""
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free = shutil.disk_usage(next(p for p in (self.folder, *self.folder.absolute().parents) if p.exists())).free
@@ -131,7 +133,7 @@ class Checkpoints:
                 "free); earlier ones are kept: free some disk and run the same command again"
             )
 
-    def restore(self, step: int, template: Any) -> tuple[Any, dict]:
+    def restore(self, step: int, template: State) -> tuple[State, dict]:
         """State with the structure and shardings of `template`, and meta.
 
         Raises CheckpointError where the bytes are damaged, MisfitError where they are whole and of other arrays.
@@ -161,13 +163,13 @@ class Checkpoints:
             raise CheckpointError(f"{self.folder / str(step)}: its arrays do not match their checksum")
         return state
 
-    def check_fits(self, template: Any) -> None:
+    def check_fits(self, template: State) -> None:
         """Raises MisfitError where the newest checkpoint is whole and holds other arrays than `template`."""
         with contextlib.suppress(CheckpointError):
             for step in self.steps()[-1:]:
                 self._read_meta(step, template)
 
-    def _read_meta(self, step: int, template: Any) -> dict:
+    def _read_meta(self, step: int, template: State) -> dict:
         """What was saved beside the arrays, and the arrays' checksum. Raises as `restore`."""
         path = self.folder / str(step)
         meta = self._read(step, meta=ocp.args.JsonRestore()).meta
@@ -202,7 +204,7 @@ class Checkpoints:
                 raise OSError(f"{path}: could not be read ({said}); {way_out}") from error
             raise CheckpointError(f"{path}: unreadable ({said})") from error
 
-    def restore_newest(self, template: Any) -> tuple[int, Any, dict] | None:
+    def restore_newest(self, template: State) -> tuple[int, State, dict] | None:
         """The newest whole checkpoint; damaged ones are set aside with a warning. None where none is left.
 
         Raises MisfitError where it holds other arrays than `template`.
@@ -215,7 +217,7 @@ class Checkpoints:
                 self._set_aside(step)
         return None
 
-    def _is_there(self, step: int, state: Any) -> bool:
+    def _is_there(self, step: int, state: State) -> bool:
         """Whether this very checkpoint was written before: a run killed after a save does its steps again, alike."""
         try:
             return step in self.steps() and checksum(self.restore(step, state)[0]) == checksum(state)

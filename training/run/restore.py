@@ -123,7 +123,7 @@ def _weights(workdir: Path, which: str, template: train_step.State | None) -> tu
         except CheckpointError as error:
             warnings.warn(f"{error}; left out", stacklevel=2)
         if states and which == "last":
-            return states[0].get("ema", states[0]["params"]), whole[0]
+            return states[0]["ema" if "ema" in states[0] else "params"], whole[0]
     if not states:
         raise CheckpointError(f"{folder}: no checkpoint is whole; try --checkpoint=best")
     if len(states) == 1:
