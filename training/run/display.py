@@ -69,8 +69,13 @@ SHOWN = (
 
 def describe(kind: str, step: int, steps: int, row: Row) -> str:
     """`step 500/2000 train  loss 1.234  ...` with the few numbers that a log wants."""
-    values = "  ".join(f"{name} {row[name]:.4g}" for name in SHOWN if name in row)
+    values = "  ".join(f"{name} {_number(row[name])}" for name in SHOWN if name in row)
     return f"step {step}/{steps} {kind}  {values}"
+
+
+def _number(value: float | int | str) -> str:
+    """Four digits, without a power of ten where it would be of a large number."""
+    return f"{value:,.0f}" if 1e4 <= float(value) < 1e9 else f"{value:.4g}"
 
 
 def start_progress(title: str, steps: int, first_step: int) -> tuple["Progress", "TaskID"]:

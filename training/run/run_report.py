@@ -45,5 +45,5 @@ def closing(summary: dict[str, Any], workdir: Path) -> str:
     best = summary["best"]
     return (
         f"done: best {best['metric']} {best[best['metric']]:.4g} at step {best['step']}, "
-        f"{summary['target_tokens_per_second']:,.0f} target tokens/s, {workdir / 'summary.json'}"
+        f"{summary['target_tokens_per_second']:,.0f} target tokens per second, {workdir / 'summary.json'}"
     )

@@ -84,7 +84,7 @@ def test_a_cut_last_line_is_tolerated(tmp_path, cut):
 def test_description_shows_the_few_numbers_a_log_wants():
     line = describe("train", 50, 600, ROW | {"gradient_norm/encoder": 9.0, "update_ratio": 9.0})
     assert line == (
-        "step 50/600 train  loss 1.25  learning_rate 0.001  target_tokens_per_second 1.235e+04  padding_share 0.05"
+        "step 50/600 train  loss 1.25  learning_rate 0.001  target_tokens_per_second 12,346  padding_share 0.05"
     )
     assert describe("val", 50, 600, {"loss": 2.0, "exact_match": 0.5}) == "step 50/600 val  loss 2  exact_match 0.5"
 
