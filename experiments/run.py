@@ -60,7 +60,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     sitting.add_options(parser, "--budget")
     options = parser.parse_args(argv)
     if argv and not options.question:
-        parser.error(f"{argv[0]} is of a question; name one of {', '.join(claims())}")
+        parser.error(f"{argv[0]} needs a question; name one of {', '.join(claims())}")
     return sitting.check(parser, options, "--budget")
 
 

@@ -25,8 +25,8 @@ LEAST_SECONDS = 5.0  # of training, for a committed run to tell
 ASSUMED = 1e11  # FLOP/s without any: large products on two cores
 ACCELERATED, SHORTEST_STEP, REST = 2e13, 2e-3, 60.0  # the same of a GPU or TPU, and seconds of a step and of the rest
 ASSUMED_SECONDS = 30.0  # of a run that measures time
-BY_COMMITTED = "by committed runs of such architectures with steps of about as much work, whatever their machine"
-BY_GUESS = f"assuming {ACCELERATED / 1e12:g} TFLOP/s, {SHORTEST_STEP * 1e3:g} ms a step and {REST:g} s a run besides"
+BY_COMMITTED = "by committed runs of such architectures with about as much work per step, on any machine"
+BY_GUESS = f"assuming {ACCELERATED / 1e12:g} TFLOP/s, {SHORTEST_STEP * 1e3:g} ms per step and {REST:g} s more per run"
 BACKWARD = 2  # as much work as forward, so many times
 
 

@@ -99,7 +99,7 @@ def _list(study: Study, left: list[Due], jobs: int) -> None:
     )
     total = study.clock.total(left)
     searched = any(one.role == schedule.TUNE and one.run.tuning and one.run.tuning.extensions for one in left)
-    more = "; trials that extend a grid come on top" * searched
+    more = ", without trials that extend a grid" * searched
     print(f"about {duration(total / jobs)} with --jobs={jobs}, {study.clock.basis}{more}")
 
 
@@ -121,7 +121,7 @@ def close(study: Study, outcome: Outcome) -> int:
         print(f"failed: {run}: {message}", file=sys.stderr)
     plan = study.plan()
     for cell, value in plan.on_edge.items():
-        print(f"on the edge: {cell} is best at {value:.3g}, beyond which nothing was tried", file=sys.stderr)
+        print(f"on the edge: {cell} is best at {value:.3g}, the last value that was tried", file=sys.stderr)
     if left := len(plan.due) + len(plan.waiting):
         why = f" ({outcome.stopped})" if outcome.stopped else ""
         runs = "1 run is" if left == 1 else f"{left} runs are"

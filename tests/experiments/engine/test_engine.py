@@ -300,7 +300,7 @@ def test_a_table_of_another_config_is_not_drawn(copy, capsys):
     [
         (["long_rang"], "question = 'long_rang' is not known; did you mean long_range?"),
         ([NAME, "--scale=huge"], "--scale"),
-        (["--scale=smoke"], "--scale=smoke is of a question; name one of long_range"),
+        (["--scale=smoke"], "--scale=smoke needs a question; name one of long_range"),
         (
             [NAME, "--scale=smoke", "--dry-run", "--runs=a[b]"],
             "the path holds [ and ], and checkpoints there cannot be",
