@@ -28,9 +28,11 @@ from models.widened import widened
 ATTENTION: dict[str, Option] = {
     "num_heads": count(4, "heads of each attention; a divisor of hidden_size"),
     "num_kv_heads": Option(0, "heads of keys and values, a divisor of num_heads; 0: as many; 1: multi-query", least=0),
-    "key_size": Option(0, "width of a head's queries and keys; 0: hidden_size / num_heads, as of its values", least=0),
-    "attention_scale": Option(True, "scores are divided by the square root of the width of keys"),
-    "attention_dropout_rate": rate("on attention weights"),
+    "key_size": Option(
+        0, "width of a head's queries and keys; 0: hidden_size / num_heads, as its values have", least=0
+    ),
+    "attention_scale": Option(True, "divide scores by the square root of the width of keys"),
+    "attention_dropout_rate": rate("dropout on attention weights"),
     "fused_attention": Option("auto", "attention in one kernel; auto: cuDNN's where it can run", choices=CHOICES),
 }
 """The keys of what attends."""

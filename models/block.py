@@ -41,10 +41,10 @@ NORMS: dict[str, type[LayerNorm] | type[RMSNorm]] = {"layernorm": LayerNorm, "rm
 
 BLOCK: dict[str, Option] = {
     "mlp_dim": width(4, "width of the feed-forward layers"),
-    "norm": Option("pre", "before a sublayer, or after the residual sum", choices=("pre", "post")),
+    "norm": Option("pre", "norms before a sublayer, or after the residual sum", choices=("pre", "post")),
     "norm_kind": Option("layernorm", "what a norm computes", choices=tuple(NORMS)),
-    "activation": Option("relu", "of the feed-forward layers; swiglu has a third matrix", choices=tuple(ACTIVATIONS)),
-    "use_bias": Option(True, "attention and feed-forward layers have biases"),
+    "activation": Option("relu", "in the feed-forward layers; swiglu has a third matrix", choices=tuple(ACTIVATIONS)),
+    "use_bias": Option(True, "whether attention and feed-forward layers have biases"),
 }
 """The keys of what surrounds a mixer."""
 

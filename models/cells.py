@@ -144,7 +144,7 @@ class LSTMCell(Cell):
     gates = 4
     parts = ("hidden", "cell")
     options = Cell.options | {
-        "forget_bias": Option(1.0, "of the forget gate at the start"),
+        "forget_bias": Option(1.0, "bias of the forget gate at the start"),
         "chrono_length": Option(0, "longest dependency, for chrono initialisation; 0: off", least=0),
         "backend": Option(
             "scan", "cudnn: a layer in one call, on an NVIDIA GPU, in float32", choices=("scan", "cudnn")

@@ -36,7 +36,7 @@ class Decoder(MixerStack, Embedded):
     def options(cls):
         kinds = [MIXERS[name] for name in cls.pattern or MIXERS]
         attends = any(kind.attends for kind in kinds)
-        mixers = Option("attention", "of the layers, in turn: such as gru,gru,gru,attention", tuple(MIXERS), many=True)
+        mixers = Option("attention", "of the layers in turn, such as gru,gru,gru,attention", tuple(MIXERS), many=True)
         positions = Option("rotary", "how order is known", choices=tuple(POSITIONS))
         added = Option("none", "what is added to the embeddings for their order", choices=ADDED)
         known = EVERY | ({} if cls.pattern else {"mixers": mixers}) | {"positions": positions if attends else added}

@@ -56,7 +56,7 @@ class EncoderDecoder(Embedded):
         known = EVERY | {
             "encoder_mixers": mixers("encoder"),
             "decoder_mixers": mixers("decoder"),
-            "bidirectional": Option(True, "what reads in one direction is two in the encoder, one from either end"),
+            "bidirectional": Option(True, "the encoder runs mixers that read one way twice, from either end"),
             "positions": Option("sinusoidal", "how order is known", choices=tuple(POSITIONS)),
         }
         for kind in MIXERS.values():

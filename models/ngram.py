@@ -42,7 +42,7 @@ class NGram(Architecture):
 
     @classmethod
     def options(cls) -> Options:
-        return {"order": Option(5, "tokens of an n-gram, the predicted one included", least=1, below=ORDERS + 1)}
+        return {"order": Option(5, "tokens of an n-gram, including the predicted one", least=1, below=ORDERS + 1)}
 
     def __init__(self, config: ConfigDict, spec: Spec, rngs: nnx.Rngs):
         self.order, self.vocab_size, self.bos = config.order, spec.output_size, spec.bos

@@ -105,11 +105,11 @@ def rate(comment: str) -> Option:
 
 EVERY: dict[str, Option] = {
     "hidden_size": count(128, "width of the layers"),
-    "num_layers": count(2, "layers, of an encoder and of a decoder each"),
-    "dropout_rate": rate("between layers"),
+    "num_layers": count(2, "layers; an encoder and a decoder have as many each"),
+    "dropout_rate": rate("dropout between layers"),
     "tie_embeddings": Option(True, "the output layer shares the target's embeddings, and the source's where ids agree"),
-    "remat": Option(False, "recompute activations in the backward pass: a third more time, for long sequences"),
-    "dtype": Option("float32", "of the computation; parameters are float32", choices=("float32", "bfloat16")),
+    "remat": Option(False, "recompute activations in the backward pass, for long sequences; takes a third more time"),
+    "dtype": Option("float32", "type of the computation; parameters are float32", choices=("float32", "bfloat16")),
 }
 """The keys of every architecture."""
 

@@ -108,9 +108,11 @@ class RecurrentStack(nnx.Module):
         recurrent = {
             "num_layers": count(1, EVERY["num_layers"].comment),  # one of cells reaches as far as two, in half the time
             "embed_size": width(1, "width of the embeddings"),
-            "input_dropout_rate": rate("on embeddings"),
-            "output_dropout_rate": rate("on what the output layer reads"),
-            "variational_dropout": Option(False, "one draw for all steps of a sequence, instead of one a step"),
+            "input_dropout_rate": rate("dropout on embeddings"),
+            "output_dropout_rate": rate("dropout on the input of the output layer"),
+            "variational_dropout": Option(
+                False, "draw dropout once for all steps of a sequence, instead of at every step"
+            ),
         }
         return EVERY | recurrent | kind.options
 

@@ -65,7 +65,7 @@ class EncoderDecoder(Embedded):
     @classmethod
     def options(cls):
         return RecurrentStack.options(cls.cell) | {
-            "bidirectional": Option(False, "the encoder reads in both directions, side by side"),
+            "bidirectional": Option(False, "the encoder reads in both directions"),
             "reverse_source": Option(False, "the encoder reads from the end (Sutskever et al. 2014)"),
         }
 

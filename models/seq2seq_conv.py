@@ -117,7 +117,7 @@ class Conv(Embedded):
     def options(cls):
         return EVERY | {
             "embed_size": width(1, "width of the embeddings, where attention compares"),
-            "kernel_size": Option(3, "inputs that an output of one convolution sees; odd", least=3),
+            "kernel_size": Option(3, "inputs that an output of one convolution sees, an odd number", least=3),
             "positions": Option("learned", "how order is known", choices=("none", "sinusoidal", "learned")),
         }
 

@@ -37,8 +37,8 @@ class Conv(Mixer):
     @classmethod
     def options(cls):
         return {
-            "conv.kernel_size": Option(3, "inputs that one output sees", least=2),
-            "conv.dilation": count(2, "times as far apart are they in each next convolution"),
+            "conv.kernel_size": Option(3, "inputs that an output of one convolution sees", least=2),
+            "conv.dilation": count(2, "factor by which they lie further apart in each next convolution"),
         }
 
     @property

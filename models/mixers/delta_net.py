@@ -65,8 +65,8 @@ class DeltaNet(Mixer):
     def options(cls):
         return {
             "delta_net.num_heads": count(4, "heads, each with a state of its width squared"),
-            "delta_net.gated": Option(False, "the state decays by what is read, and a gate is on the output"),
-            "delta_net.kernel_size": count(4, "tokens that the convolution before queries, keys and values sees"),
+            "delta_net.gated": Option(False, "the input decides how the state decays, and a gate scales the output"),
+            "delta_net.kernel_size": count(4, "tokens that the convolution in front of queries, keys and values sees"),
             "delta_net.chunk": count(32, "tokens that training computes at once"),
         }
 

@@ -42,7 +42,7 @@ class LinearAttention(Mixer):
     def options(cls):
         return {
             "linear_attention.num_heads": count(4, "heads, each with a state of its width squared"),
-            "linear_attention.feature_map": Option("elu", "of queries and keys; elu: elu(x) + 1", tuple(FEATURES)),
+            "linear_attention.feature_map": Option("elu", "map of queries and keys; elu: elu(x) + 1", tuple(FEATURES)),
             "linear_attention.chunk": count(64, "tokens that training computes at once"),
         }
 

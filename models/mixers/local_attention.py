@@ -47,8 +47,8 @@ class LocalAttention(Mixer):
     @classmethod
     def options(cls):
         return ATTENTION | {
-            "local_attention.window": Option(64, "keys that a query sees, its own too", least=2),
-            "local_attention.dilation": count(1, "tokens from one of them to the next"),
+            "local_attention.window": Option(64, "keys that a query sees, including its own", least=2),
+            "local_attention.dilation": count(1, "distance between these keys, in tokens"),
         }
 
     @property

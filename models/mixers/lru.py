@@ -49,12 +49,12 @@ class LRU(Mixer):
     @classmethod
     def options(cls):
         return {
-            "lru.expansion": count(1, "complex numbers of state, in times model.hidden_size"),
+            "lru.expansion": count(1, "complex numbers in the state, as a multiple of model.hidden_size"),
             "lru.min_radius": Option(
-                0.9, "of the ring on which they start: 0.9 forgets in ten tokens", least=0, below=1
+                0.9, "inner radius of the ring on which they start: 0.9 forgets in ten tokens", least=0, below=1
             ),
-            "lru.max_radius": Option(0.999, "of the ring on which they start: 0.999 forgets in a thousand", least=0),
-            "lru.max_phase": Option(2 * math.pi, "by which they turn at most in a token, at the start", least=1e-3),
+            "lru.max_radius": Option(0.999, "outer radius of that ring: 0.999 forgets in a thousand tokens", least=0),
+            "lru.max_phase": Option(2 * math.pi, "largest angle of a turn per token, at the start", least=1e-3),
         }
 
     def start_carry(self, rows: int) -> Array:

@@ -54,11 +54,11 @@ class Mamba(Mixer):
     @classmethod
     def options(cls):
         return {
-            "mamba.state_size": count(16, "numbers of state of each channel"),
-            "mamba.expansion": count(2, "channels, in times model.hidden_size"),
+            "mamba.state_size": count(16, "numbers in the state of each channel"),
+            "mamba.expansion": count(2, "channels, as a multiple of model.hidden_size"),
             "mamba.kernel_size": count(4, "tokens that the convolution sees"),
-            "mamba.rank": Option(0, "of the map to the channels' time steps; 0: a 16th of model.hidden_size", least=0),
-            "mamba.chunk": count(32, "tokens whose states training has at once"),
+            "mamba.rank": Option(0, "rank of the map to time steps; 0: a 16th of model.hidden_size", least=0),
+            "mamba.chunk": count(32, "tokens whose states training computes at once"),
         }
 
     def start_carry(self, rows: int) -> Held:

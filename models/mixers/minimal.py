@@ -41,8 +41,8 @@ class Minimal(Mixer):
     @classmethod
     def options(cls):
         return {
-            f"{cls.group}.expansion": count(1, "width of the state, in times model.hidden_size"),
-            f"{cls.group}.forget_bias": Option(0.0, "of keeping the state, at the start"),
+            f"{cls.group}.expansion": count(1, "width of the state, as a multiple of model.hidden_size"),
+            f"{cls.group}.forget_bias": Option(0.0, "bias towards keeping the state, at the start"),
         }
 
     def start_carry(self, rows: int) -> Array:
