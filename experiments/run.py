@@ -57,11 +57,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--fresh", action="store_true", help="run everything again and compare with the results")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs")
     parser.add_argument("--results", type=Path, default=results.OWN, help="folder of tables and figures")
-    sitting.add_options(parser, "--budget")
+    sitting.add_options(parser)
     options = parser.parse_args(argv)
     if argv and not options.question:
         parser.error(f"{argv[0]} needs a question; name one of {', '.join(claims())}")
-    return sitting.check(parser, options, "--budget")
+    return sitting.check(parser, options)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -60,7 +60,6 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("models", nargs="+", metavar="MODEL", help="an architecture")
     parser.add_argument(
         "--minutes",
-        dest="length",
         type=float,
         default=MINUTES,
         help="length of the training, as minutes for one model on two cores; default: 20",
@@ -70,7 +69,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "--against", type=Path, metavar="TABLE", help="a table.parquet of more seeds or steps to compare ranks with"
     )
     parser.add_argument("--runs", type=Path, default=Path("runs") / NAME, help="folder of the runs")
-    sitting.add_options(parser, "--limit")
+    sitting.add_options(parser)
     given = {match[1]: match[2] for word in argv if (match := OVERRIDE.fullmatch(word))}
     words = [word for word in argv if not OVERRIDE.fullmatch(word)]
     if other := next((word for word in words if word.startswith("--config")), ""):
@@ -78,12 +77,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(words)
     if twice := [name for name in options.models if options.models.count(name) > 1]:
         parser.error(f"{twice[0]} is named twice; leave one out")
-    if not 0 < options.length < 1e6:
-        parser.error(f"--minutes = {options.length} is not a length of training; use {MINUTES:g}, or 1 for a look")
+    if not 0 < options.minutes < 1e6:
+        parser.error(f"--minutes = {options.minutes} is not a length of training; use {MINUTES:g}, or 1 for a look")
     if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", options.seeds):
         parser.error(f"--seeds = {options.seeds} is no list of seeds; use 0, or 1,2,3,4,5")
     options.given, options.seeds = given, [int(seed) for seed in dict.fromkeys(options.seeds.split(","))]
-    return sitting.check(parser, options, "--limit")
+    return sitting.check(parser, options)
 
 
 def no_text(folder: str) -> str:
@@ -159,7 +158,7 @@ def main(argv: Sequence[str]) -> int:
         if options.against and not options.against.is_file():
             raise FileNotFoundError(f"--against = {options.against} is not a file; give a table.parquet")
         why = no_text(options.data)
-        shape: dict[str, Any] = {"minutes": options.length, "text": options.data, "no_text": why}
+        shape: dict[str, Any] = {"minutes": options.minutes, "text": options.data, "no_text": why}
         asked = Screening(options.models, options.given, seeds=options.seeds, **shape)
         folders = Folders(options.runs, options.runs / asked.results, None)
         reads = any(run.axes["task"] == TEXT for run in asked.runs(SCORES))
@@ -178,7 +177,10 @@ def main(argv: Sequence[str]) -> int:
             publish.write_table(table.of_rows(mine), folders.results)
             beside, said = references(**shape)
             rows = table.of_rows([*mine, *beside])
-            notes = [*notes_on(asked, rows, len(options.seeds), options.length, options.against), *filter(None, [said])]
+            notes = [
+                *notes_on(asked, rows, len(options.seeds), options.minutes, options.against),
+                *filter(None, [said]),
+            ]
             command = shlex.join(["python", "-m", "experiments.scorecard", *argv])
             print(*write(asked, rows, notes, folders.results, command), sep="\n")
         return max(sitting.close(study, outcome) for study, outcome in ended)

@@ -62,10 +62,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--runs", type=Path, help="folder of the runs; default: a folder of runs/ named after the command"
     )
-    sitting.add_options(parser, "--minutes")
+    sitting.add_options(parser)
     parser.set_defaults(fixed={match[1]: match[2] for word in argv if (match := OVERRIDE.fullmatch(word))})
     options = parser.parse_args([word for word in argv if not OVERRIDE.fullmatch(word)])
-    return sitting.check(parser, options, "--minutes")
+    return sitting.check(parser, options)
 
 
 def ablation(options: argparse.Namespace) -> Ablation:

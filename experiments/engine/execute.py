@@ -20,9 +20,9 @@ class Outcome(NamedTuple):
     stopped: str  # why it ended before everything was done, or nothing
 
 
-def execute(study: Study, executor: Executor, *, budget: float = 0.0) -> Outcome:
-    """`budget` is in minutes (0: none). If a run fails, the others go on."""
-    deadline = time.monotonic() + 60 * budget if budget else float("inf")
+def execute(study: Study, executor: Executor, *, minutes: float = 0.0) -> Outcome:
+    """Until all is done, or for so many minutes (0: without end). If a run fails, the others go on."""
+    deadline = time.monotonic() + 60 * minutes if minutes else float("inf")
     stopped, remind = "", float("inf")
     ended: list[End] = []
     try:
@@ -30,7 +30,7 @@ def execute(study: Study, executor: Executor, *, budget: float = 0.0) -> Outcome
             sitting = _Sitting(study, executor, bar)
             while True:
                 if not stopped and (stop.requested or time.monotonic() > deadline):
-                    stopped = "stopped as asked" if stop.requested else "the budget is spent"
+                    stopped = "stopped as asked" if stop.requested else "the time limit is reached"
                     bar.end()  # what is left to do is not what is waited for now
                     bar.say(f"{stopped}; {executor.stop()}")
                     remind = time.monotonic() + SILENT

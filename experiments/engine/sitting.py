@@ -22,8 +22,8 @@ from training.run.checkpoint import Checkpoints
 UNFINISHED = os.EX_TEMPFAIL  # 75, by which schedulers and loops know that the same command goes on
 
 
-def add_options(parser: Parser, minutes: str) -> None:
-    """`minutes` is the name of the option for the time limit."""
+def add_options(parser: Parser) -> None:
+    """Adds what every command that runs a study can be asked for."""
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time; on a CPU they share its cores")
     parser.add_argument(
         "--cluster", default="", choices=("slurm",), help="run the jobs there instead of on this machine"
@@ -32,7 +32,7 @@ def add_options(parser: Parser, minutes: str) -> None:
     parser.add_argument("--cancel", action="store_true", help="cancel this command's jobs in Slurm and run nothing")
     parser.add_argument("--dry-run", action="store_true", help="list the runs with sizes and minutes")
     parser.add_argument(
-        minutes, dest="minutes", type=float, default=0.0, help="save and end after so many minutes; 0: never"
+        "--time-limit", type=float, default=0.0, metavar="MINUTES", help="save and end after so long; 0: never"
     )
     modes = ("disabled", "auto", "online", "offline")
     parser.add_argument(
@@ -41,7 +41,7 @@ def add_options(parser: Parser, minutes: str) -> None:
     parser.add_argument("--data", default="", help="folder of the text that the runs read; default: download it")
 
 
-def check(parser: Parser, options: argparse.Namespace, minutes: str) -> argparse.Namespace:
+def check(parser: Parser, options: argparse.Namespace) -> argparse.Namespace:
     """The same options. Ends the process with one line if those of `add_options` do not fit together."""
     if options.jobs < 1:
         parser.error(f"--jobs = {options.jobs} is not a number of processes; use 1 or more")
@@ -53,8 +53,8 @@ def check(parser: Parser, options: argparse.Namespace, minutes: str) -> argparse
         parser.error(f"--jobs = {options.jobs} is of this machine; set parallel in {options.slurm}")
     if options.cancel and not options.cluster:
         parser.error("--cancel is of jobs in Slurm; here, Ctrl-C saves and ends them")
-    if not options.minutes >= 0:
-        parser.error(f"{minutes} = {options.minutes} is not a number of minutes; use 0 (none) or more")
+    if not options.time_limit >= 0:
+        parser.error(f"--time-limit = {options.time_limit} is not a number of minutes; use 0 (none) or more")
     return options
 
 
@@ -83,7 +83,7 @@ def sit(study: Study, asked: argparse.Namespace, *folders: Path) -> Outcome | No
     if not left:
         print(f"{study.all_finished()}; the results are written again", file=sys.stderr)
         return Outcome({}, "")
-    return execute(study, cluster or Local(min(slots, len(left))), budget=asked.minutes)
+    return execute(study, cluster or Local(min(slots, len(left))), minutes=asked.time_limit)
 
 
 def _list(study: Study, left: list[Due], jobs: int) -> None:

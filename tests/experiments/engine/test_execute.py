@@ -122,13 +122,13 @@ def test_success_is_rows_and_no_exit_status(tmp_path):
     assert "exit status 0" in outcome.failed["a seed 0"]
 
 
-def test_a_spent_budget_starts_nothing_more(tmp_path, capsys):
+def test_after_the_time_limit_nothing_more_starts(tmp_path, capsys):
     asked = study(tmp_path, cells("a", "b"))
-    outcome = execute(asked, Pretending(), budget=1e-9)
-    assert outcome.stopped == "the budget is spent" and outcome.failed == {} and asked.plan().due
-    assert "the budget is spent; nothing is saved" in capsys.readouterr().err
+    outcome = execute(asked, Pretending(), minutes=1e-9)
+    assert outcome.stopped == "the time limit is reached" and outcome.failed == {} and asked.plan().due
+    assert "the time limit is reached; nothing is saved" in capsys.readouterr().err
     assert sitting.close(asked, outcome) == 75  # try again later, to a scheduler
-    assert "not finished (the budget is spent); the same command goes on from here" in capsys.readouterr().err
+    assert "not finished (the time limit is reached); the same command goes on from here" in capsys.readouterr().err
     assert sitting.close(asked, execute(asked, Pretending())) == 0
 
 
@@ -145,7 +145,7 @@ def test_jobs_that_do_not_end_when_asked_are_named(tmp_path, capsys, monkeypatch
 
     monkeypatch.setattr(execute_module, "SILENT", 0.0)
     asked = study(tmp_path, cells("a", seeds=1))
-    assert execute(asked, Slow(), budget=1e-9).stopped
+    assert execute(asked, Slow(), minutes=1e-9).stopped
     said = capsys.readouterr().err
     assert said.count(" to save and end; Ctrl-C twice ends them by force") == 1
 

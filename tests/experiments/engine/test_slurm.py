@@ -323,8 +323,8 @@ def test_options_that_do_not_go_together(argv, said, capsys):
     from experiments.engine import sitting
 
     parser = Parser("a command", "")
-    sitting.add_options(parser, "--minutes")
+    sitting.add_options(parser)
     with pytest.raises(SystemExit) as stopped:
-        sitting.check(parser, parser.parse_args(argv), "--minutes")
+        sitting.check(parser, parser.parse_args(argv))
     error = capsys.readouterr().err
     assert stopped.value.code == 2 and said in error and error.count("\n") == 1
