@@ -206,19 +206,18 @@ def figure(table: DataFrame) -> Sequence[LayerChart]:
     panels, guessed = [], charts.level(chance(table, RECALL), "the values, not their keys")
     grown = {NONE: "its steps", DOUBLED: "twice the steps", HALF: HALF}
     looks = {"its steps": Look("other", 0), "twice the steps": Look("other", 1), HALF: Look("rnn", 2)}
-    cells = [
-        charts.Cell(said, float(size), values)
+    sized = [
+        (float(size), said, values)
         for control, said in grown.items()
         for name in STATES
         if len(values := recall(table, name, control))
         for size in by_seed(table, measure="state_bytes", system=name, control=control).unique()[:1]
     ]
-    if cells:
-        sizes = sorted({float(cell.x) for cell in cells})
-        axes = charts.Axes(
-            "Recall by state", "bytes of state", "accuracy", y_domain=(0, 1.02), log_x=True, places=sizes
-        )
-        panels.append(charts.curves(cells, looks, axes) + guessed)
+    if sized:
+        sizes = [f"{size:,.0f}" for size in sorted({size for size, _, _ in sized})]
+        cells = [charts.Cell(said, f"{size:,.0f}", values) for size, said, values in sized]
+        axes = charts.Axes("Recall by state", "bytes of state", "accuracy", y_domain=(0, 1.02))
+        panels.append(charts.points(cells, looks, axes, order=sizes, beside=True, behind=[guessed]))
     every = [(name, recall(table, name)) for name, system in SYSTEMS.items() if system.task == RECALL]
     cells = [charts.Cell(name, name, values) for name, values in every if len(values)]
     if cells:
