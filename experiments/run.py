@@ -78,7 +78,7 @@ def main(argv: Sequence[str]) -> int:
         study = Study(question, name, scale, folders.beside() if options.fresh else folders, **chosen)
         if options.fresh:
             study.learn(Store(folders))
-        if (outcome := sitting.sit(study, options, options.runs, options.results)) is None:
+        if (outcome := sitting.sit(study, sitting.Asked.of(options), options.runs, options.results)) is None:
             return 0
         if said := publish.write(study):
             if not options.fresh:

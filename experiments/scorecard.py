@@ -166,7 +166,7 @@ def main(argv: Sequence[str]) -> int:
         studies = [Study(asked, NAME, one, folders, text=texts[one], wandb=options.wandb) for one in asked.scales]
         ended = []
         for study in studies:
-            outcome = sitting.sit(study, options, options.runs)
+            outcome = sitting.sit(study, sitting.Asked.of(options), options.runs)
             ended += [(study, outcome)] if outcome else []
             if outcome and outcome.stopped:
                 break

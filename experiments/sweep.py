@@ -174,7 +174,7 @@ def main(argv: Sequence[str]) -> int:
         runs = options.runs or Path("runs") / name
         folders = Folders(runs, runs / asked.results, None)
         study = Study(asked, name, "", folders, text=options.data, wandb=options.wandb)
-        if (outcome := sitting.sit(study, options, runs)) is None:
+        if (outcome := sitting.sit(study, sitting.Asked.of(options), runs)) is None:
             return 0
         command = shlex.join(["python", "-m", "experiments.sweep", *argv])
         if said := write(study, asked, command):

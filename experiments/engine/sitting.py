@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from experiments.engine import estimate, jobs, schedule
 from experiments.engine.execute import Outcome, execute
@@ -20,6 +21,22 @@ from training.mirrors import wandb_account
 from training.run.checkpoint import Checkpoints
 
 UNFINISHED = os.EX_TEMPFAIL  # 75, by which schedulers and loops know that the same command goes on
+
+
+class Asked(NamedTuple):
+    """How a study is to be run: what `add_options` adds, without the folder of text, which is the study's."""
+
+    jobs: int
+    slurm: Path | None
+    cancel: bool
+    dry_run: bool
+    minutes: float
+    wandb: str
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> "Asked":
+        named = options.jobs, options.slurm, options.cancel, options.dry_run
+        return cls(*named, minutes=options.time_limit, wandb=options.wandb)
 
 
 def add_options(parser: Parser) -> None:
@@ -58,7 +75,7 @@ def check(parser: Parser, options: argparse.Namespace) -> argparse.Namespace:
     return options
 
 
-def sit(study: Study, asked: argparse.Namespace, *folders: Path) -> Outcome | None:
+def sit(study: Study, asked: Asked, *folders: Path) -> Outcome | None:
     """Runs what is due; None if asked only to list or cancel. Raises ValueError in one line."""
     slots = 1 if study.alone else asked.jobs
     if asked.jobs > slots:
@@ -83,7 +100,7 @@ def sit(study: Study, asked: argparse.Namespace, *folders: Path) -> Outcome | No
     if not left:
         print(f"{study.all_finished()}; the results are written again", file=sys.stderr)
         return Outcome({}, "")
-    return execute(study, cluster or Local(min(slots, len(left))), minutes=asked.time_limit)
+    return execute(study, cluster or Local(min(slots, len(left))), minutes=asked.minutes)
 
 
 def _list(study: Study, left: list[Due], jobs: int) -> None:
