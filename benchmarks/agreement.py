@@ -19,7 +19,6 @@ from training.step.losses import cross_entropy
 
 B, S, T, V = 8, 24, 16, 64
 BOUNDS = {"float32": (1e-4, 0.99999), "bfloat16": (0.03, 0.99)}  # of the loss, relative; of the gradients' cosine
-
 Computed = tuple[float, np.ndarray]
 
 

@@ -24,12 +24,12 @@ def step(model: str, batch: int, length: int, hidden: int, layers: int, vocab: i
 
 
 def mixers() -> list[Comparison]:
-    """Two layers of each mixer over long sequences, beside the stepped GRU and full attention. Half is source."""
-    beside, found = ("gru", "attention"), []
-    for length, name in itertools.product((512, 2048), (name for name in MIXERS if name not in beside)):
-        base = step("decoder", 8, length // 2, 128, 2, 64, model__mlp_dim=256)
-        programs = [base.but(mixer, model__mixers=mixer) for mixer in (name, *beside)]
-        found.append(Comparison(f"mixer_{name}_{length}", "a training step", programs, bound=None))
+    """Two layers of each mixer over long sequences, all in turn, the stepped GRU first. Half is source."""
+    names, found = ["gru", *(name for name in MIXERS if name != "gru")], []
+    for length, (what, setting) in itertools.product((512, 2048), (("training", "one_batch"), ("decoding", "decode"))):
+        base = step("decoder", 8, length // 2, 128, 2, 64, model__mlp_dim=256).beside("ours", setting)
+        programs = [base.but(name, model__mixers=name) for name in names]
+        found.append(Comparison(f"mixers_{what}_{length}", f"a step of {what}", programs, bound=None))
     return found
 
 

@@ -1,9 +1,10 @@
 """Our program for any config: the pipeline, model and step of `train.py`, the search of `eval.py`.
 
-Its settings: `default` trains, or translates a split; `one_batch` steps on the first batch again and again; `pipeline`
-makes the batches and trains on none.
+Its settings: `default` trains, or translates a split; `one_batch` steps on the first batch again and again, `decode`
+decodes it; `pipeline` makes the batches and trains on none.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -43,10 +44,10 @@ class Ours(Program):
         batching = self.batching = pipeline.Batching.of(config)
         self.plan = None if case.split else pipeline.train_plan(self.task, batching)
         self.clock, self.done = Clock({}), 0
-        several = self.plan is not None and len(self.plan.shapes) > 1
-        recipe = Recipe.of(config)
+        several, recipe = self.plan is not None and len(self.plan.shapes) > 1, Recipe.of(config)
         self.trainer = Trainer(self.model, self.task.spec, recipe, mesh.make(), self.clock, several_shapes=several)
-        if case.setting == "one_batch":
+        self.one_batch = case.setting in ("one_batch", "decode")  # whose rows are of the longest shape
+        if self.one_batch:
             self.held_out: list[Batch] = [next(pipeline.train_batches(self.task, batching))]
         else:
             limit = 0 if case.split else config.eval_examples
@@ -70,8 +71,9 @@ class Ours(Program):
 
     def describe(self) -> dict[str, float]:
         said = {"num_params": params.count(self.trainer.weights)}
-        if self.case.setting == "one_batch":  # each row is of the longest shape
-            said["flops"] = 3 * self.config.batch_size * flops.forward(self.model, self.task.spec)
+        if self.one_batch:
+            passes = 3 if self.case.setting == "one_batch" else 0  # forward, and twice as much backward
+            said["flops"] = passes * self.config.batch_size * flops.forward(self.model, self.task.spec)
             said["tokens"] = self.held_out[0]["target_out"].size
         return said | {"loss": self.trainer.evaluate(self.held_out)["loss"]}
 
@@ -79,6 +81,11 @@ class Ours(Program):
         """Seconds exclude compilation, which a running pipeline reports apart."""
         if self.case.split:
             return self.translate(steps)
+        if self.case.setting == "decode":  # as many tokens as the targets have
+            generate = Generator(self.model, dataclasses.replace(self.task.spec, eos=None))
+            for _ in range(steps):
+                generate(self.held_out[0])
+            return {}
         before = self.clock.seconds.get("compile", 0.0)
         batches: Iterator[Batch] = itertools.repeat(self.held_out[0])
         if self.case.setting != "one_batch":

@@ -83,8 +83,7 @@ def pipeline() -> list[Comparison]:
 def known(*, peers: bool, data: Path | None, run: Path | None) -> dict[str, list[Comparison]]:
     """Suites, and each of their cases; what shares are of comes before a step."""
     made = {"steps": steps(peers), "text": text(peers, data, run), "start": start(), "pipeline": pipeline()}
-    made["mixers"] = mixers()
-    made["gpu"] = [agreement(), *gpu_cases(peers)]
+    made |= {"mixers": mixers(), "gpu": [agreement(), *gpu_cases(peers)]}
     cases = {one.name: [one] for suite in made.values() for one in suite}
     return made | cases | {one.name: [made["steps"][0], one] for one in made["steps"]}
 

@@ -9,9 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 TURN_SECONDS = 0.15  # a turn takes as many calls as fill this
-LEAST_ROUNDS = 5
-WARM_UP = 1  # rounds thrown away
-
+LEAST_ROUNDS, WARM_UP = 5, 1  # that count, and before them that are thrown away
 Turn = Callable[[int], float]  # makes so many calls of a program; returns the seconds of one
 
 

@@ -119,13 +119,12 @@ class Transformer(nnx.Module):
         return self.dropout(self.embedding(ids) * size**0.5 + sinusoids(jnp.arange(ids.shape[1])[None], size))
 
     def __call__(self, source: jax.Array, target_in: jax.Array) -> jax.Array:
-        encoded = None
+        encoded, read = None, jnp.concatenate([source, target_in], axis=1)
         if self.encoder is not None:
-            encoded = self.embed(source)
+            encoded, read = self.embed(source), target_in
             for layer in self.encoder:
                 encoded = layer(encoded, None)
             encoded = self.last_norms["encoder"](encoded)
-        read = target_in if self.encoder is not None else jnp.concatenate([source, target_in], axis=1)
         x, causal = self.embed(read), nnx.make_causal_mask(read)
         for layer in self.decoder:
             x = layer(x, causal, encoded)
