@@ -15,6 +15,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
+from models.countable import is_countable
 from models.dropout import dropout
 from models.fused_attention import CHOICES, Fused, attend_fused
 from models.layers import Linear, glorot
@@ -118,7 +119,7 @@ def attend(
     gates of the heads, (B, H), all 1. Adding -1 to a gate masks that head (an array (H,) serves all rows),
     and the gradient with respect to a gate is the head's importance (Michel et al. 2019, equation 2).
     """
-    if views[0].fused is not None:
+    if views[0].fused is not None and not is_countable():
         (block,) = blocks
         return attend_fused(query_BHTK, block.key, block.value, views[0].fused)
     if views[0].tiles is not None and (key is None or dropout_rate == 0.0):

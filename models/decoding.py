@@ -268,8 +268,13 @@ def decoder(
         *,
         max_len: int,
         expected_len: int | None = None,
-        **arrays: Array,
+        limit: Array | None = None,
+        prefix: Array | None = None,
+        prefix_mask: Array | None = None,
+        key: Array | None = None,
     ) -> Decoded:
+        given = {"limit": limit, "prefix": prefix, "prefix_mask": prefix_mask, "key": key}
+        arrays = {name: x for name, x in given.items() if x is not None}
         (graphdef, params), lengths = nnx.split(model), (max_len, expected_len)
         leaves, tree = jax.tree.flatten((params, source, source_mask, arrays))
         kind = (graphdef, lengths, tree, *((x.shape, x.dtype, getattr(x, "sharding", None)) for x in leaves))

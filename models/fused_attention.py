@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from models.countable import is_countable
 from models.cuda import compute_capability
 from models.positions import POSITIONS
 from models.shapes import Array, Float, Int
@@ -87,14 +86,13 @@ def attend_fused(
     lengths_B = None if fused.lengths_B is None else jnp.broadcast_to(fused.lengths_B, B)
     if lengths_B is None and S % 2 and not fused.causal:
         lengths_B = jnp.full(B, S, jnp.int32)  # so that the key added to make them even is not seen
-    kernel: Kernel = "xla" if is_countable() else fused.kernel
     context_BTHV = jax.nn.dot_product_attention(
         *(_even(x.swapaxes(1, 2), max(K, V)) for x in (query_BHTK, key_BHSK, value_BHSV)),
         scale=K**-0.5,
         is_causal=fused.causal,
         # What a kernel makes of a row without keys is its own affair, so it is shown one and its output not used.
         key_value_seq_lengths=None if lengths_B is None else jnp.maximum(lengths_B, 1),
-        implementation=kernel,
+        implementation=fused.kernel,
     )[:, :T, :, :V]
     if lengths_B is not None:
         context_BTHV = jnp.where(lengths_B[:, None, None, None] > 0, context_BTHV, 0)

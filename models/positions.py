@@ -50,7 +50,13 @@ class NoPositions(nnx.Module):
         key_size: int = 0,
     ):
         """`num_positions` is the longest length in training. Where `causal`, no query sees a key after it. Keys are
-        `key_size` wide; 0: as wide as values, hidden_size / num_heads."""
+        `key_size` wide; 0: as wide as values, hidden_size / num_heads. Raises ValueError where the kind cannot serve
+        such heads."""
+        self.num_positions, self.num_heads, self.causal = max(num_positions, 1), num_heads, causal
+        self._begin(hidden_size, key_size, rngs)
+
+    def _begin(self, hidden_size: int, key_size: int, rngs: nnx.Rngs) -> None:
+        """Draws what is learned."""
 
     @property
     def trained(self) -> int | None:
@@ -89,17 +95,9 @@ class Learned(NoPositions):
     Positions beyond the table, which were never trained, share its last row.
     """
 
-    def __init__(
-        self,
-        num_positions: int,
-        hidden_size: int,
-        num_heads: int,
-        rngs: nnx.Rngs,
-        causal: bool = True,
-        key_size: int = 0,
-    ):
+    def _begin(self, hidden_size: int, key_size: int, rngs: nnx.Rngs) -> None:
         # The scale of the sinusoids' entries, so that the two kinds start alike.
-        self.table_ND = nnx.Param(jax.random.normal(rngs.params(), (max(num_positions, 1), hidden_size)) * 0.5**0.5)
+        self.table_ND = nnx.Param(jax.random.normal(rngs.params(), (self.num_positions, hidden_size)) * 0.5**0.5)
 
     @property
     def trained(self):
@@ -117,23 +115,15 @@ class Rotary(NoPositions):
     projections' columns, and contiguous in memory. Raises ValueError where K is odd.
     """
 
-    def __init__(
-        self,
-        num_positions: int,
-        hidden_size: int,
-        num_heads: int,
-        rngs: nnx.Rngs,
-        causal: bool = True,
-        key_size: int = 0,
-    ):
+    def _begin(self, hidden_size: int, key_size: int, rngs: nnx.Rngs) -> None:
         if key_size % 2:
             raise ValueError(
                 f"model.key_size = {key_size} is odd, which model.positions = rotary cannot pair; use {key_size + 1}"
             )
-        if not key_size and hidden_size // num_heads % 2:
+        if not key_size and hidden_size // self.num_heads % 2:
             fitting = [h for h in range(1, hidden_size + 1) if hidden_size % h == 0 and hidden_size // h % 2 == 0]
             raise ValueError(
-                f"model.num_heads = {num_heads} gives heads of odd width {hidden_size // num_heads}, which "
+                f"model.num_heads = {self.num_heads} gives heads of odd width {hidden_size // self.num_heads}, which "
                 f"model.positions = rotary cannot pair; use {' or '.join(map(str, fitting)) or 'other positions'}"
             )
 
@@ -153,17 +143,6 @@ class Alibi(NoPositions):
 
     biased = True
 
-    def __init__(
-        self,
-        num_positions: int,
-        hidden_size: int,
-        num_heads: int,
-        rngs: nnx.Rngs,
-        causal: bool = True,
-        key_size: int = 0,
-    ):
-        self.num_heads = num_heads
-
     def bias(self, query_position_BT: Array, key_position_BS: Array):
         slope_H = 2.0 ** (-8.0 * jnp.arange(1, self.num_heads + 1) / self.num_heads)
         distance_BTS = jnp.abs(query_position_BT[:, :, None] - key_position_BS[:, None, :])
@@ -181,21 +160,8 @@ class Relative(NoPositions):
     trains_bias = True
     most: ClassVar[int] = FARTHEST
 
-    def __init__(
-        self,
-        num_positions: int,
-        hidden_size: int,
-        num_heads: int,
-        rngs: nnx.Rngs,
-        causal: bool = True,
-        key_size: int = 0,
-    ):
-        self.causal, self.num_positions = causal, max(num_positions, 1)
-        value_size = hidden_size // num_heads
-        self._draw(num_heads, key_size or value_size, value_size, rngs)
-
-    def _draw(self, num_heads: int, key_size: int, value_size: int, rngs: nnx.Rngs) -> None:
-        self.table_HN = nnx.Param(jnp.zeros((num_heads, self._entries()), jnp.float32))
+    def _begin(self, hidden_size: int, key_size: int, rngs: nnx.Rngs) -> None:
+        self.table_HN = nnx.Param(jnp.zeros((self.num_heads, self._entries()), jnp.float32))
 
     @property
     def farthest(self) -> int:
@@ -263,9 +229,11 @@ class Shaw(Relative):
 
     most = 16
 
-    def _draw(self, num_heads: int, key_size: int, value_size: int, rngs: nnx.Rngs) -> None:
+    def _begin(self, hidden_size: int, key_size: int, rngs: nnx.Rngs) -> None:
+        value_size = hidden_size // self.num_heads
         self.key_NK, self.value_NV = (
-            nnx.Param(glorot(rngs.params(), (self._entries(), size), jnp.float32)) for size in (key_size, value_size)
+            nnx.Param(glorot(rngs.params(), (self._entries(), size), jnp.float32))
+            for size in (key_size or value_size, value_size)
         )
 
     def bias(self, query_position_BT: Int[Array, "#B T"], key_position_BS: Int[Array, "#B S"]) -> None:

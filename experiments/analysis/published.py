@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 from experiments.analysis.judge import Comparison
 from experiments.analysis.statistics import t_interval
-
-UNKNOWN = "–"
+from experiments.analysis.words import number
 
 
 class Published(NamedTuple):
@@ -36,16 +35,13 @@ def beside(title: str, axis: str, cells: Sequence[int], measures: Sequence[Measu
     for cell in cells:
         row = {axis: f"{cell}"}
         for name, theirs, ours, form in measures:
-            row[f"{name}, theirs"] = _number(theirs.get(cell, math.nan), form)
+            row[f"{name}, theirs"] = number(theirs.get(cell), form)
             row[f"{name}, here"] = _interval(ours[cell], form)
         rows.append(row)
     return Published(title, rows, remark)
 
 
-def _number(value: float, form: str) -> str:
-    return format(value + 0.0, form) if math.isfinite(value) else UNKNOWN
-
-
 def _interval(found: Comparison, form: str) -> str:
     mean, low, high = t_interval(found.differences, found.of_sentences)
-    return _number(mean, form) + (f" ({low:{form}} to {high:{form}})" if low < high < math.inf else "")
+    between = f" ({number(low, form)} to {number(high, form)})" if low < high < math.inf else ""
+    return number(mean, form) + between

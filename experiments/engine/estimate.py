@@ -25,7 +25,7 @@ LEAST_SECONDS = 5.0  # of training, for a committed run to tell
 ASSUMED = 1e11  # FLOP/s without any: large products on two cores
 ACCELERATED, SHORTEST_STEP, REST = 2e13, 2e-3, 60.0  # the same of a GPU or TPU, and seconds of a step and of the rest
 ASSUMED_SECONDS = 30.0  # of a run that measures time
-BY_COMMITTED = "by committed runs of such architectures with about as much work per step, on any machine"
+BY_COMMITTED = "by committed runs of such architectures with about as much work per step, on any"  # CPU or GPU
 BY_GUESS = f"assuming {ACCELERATED / 1e12:g} TFLOP/s, {SHORTEST_STEP * 1e3:g} ms per step and {REST:g} s more per run"
 BACKWARD = 2  # as much work as forward, so many times
 
@@ -78,11 +78,10 @@ def committed() -> tuple[Rate, ...]:
     found: list[Rate] = []
     key, needed = ["run", "seed", "role", "device", "config"], ["training_seconds", "flops_per_token", "tokens_seen"]
     wanted = [("probe", "==", "run"), ("measure", "in", {*needed, *SECONDS})]
-    platform = f"({jax.default_backend()},"
     for path in sorted((ROOT / PUBLISHED).glob("*/*/table.parquet")):
         rows = parquet.read_table(path, columns=[*key, "measure", "value"], filters=wanted).to_pandas()
         for (*_, device, text), run in rows.pivot_table("value", key, "measure").dropna(subset=needed).iterrows():
-            if platform in device and (trained := run["training_seconds"]) >= LEAST_SECONDS:
+            if _here(device) and (trained := run["training_seconds"]) >= LEAST_SECONDS:
                 config, work = json.loads(text), (1 + BACKWARD) * run["flops_per_token"] * run["tokens_seen"]
                 rest = run.reindex(SECONDS).sum() - trained
                 found.append(Rate(config["model.name"], work / config["steps"], work / trained, rest))
@@ -101,8 +100,13 @@ def assumed(model: str, work: float, recorded: Sequence[Rate] = ()) -> tuple[flo
     return (ASSUMED, 0.0) if jax.default_backend() == "cpu" else (min(ACCELERATED, work / SHORTEST_STEP), REST)
 
 
+def _here(device: str) -> bool:
+    """Whether that of a row is on such a platform (CPU, GPU, TPU) as this process."""
+    return f"({jax.default_backend()}," in device
+
+
 class Clock:
-    """How long runs take: as recorded runs did, of any version and machine, else by FLOPs and `committed` runs.
+    """How long runs take: as recorded ones on such a platform did, of any version, else by FLOPs and `committed` runs.
 
     A run that measures time (`timed`) takes as long as it is told to measure, however little it trains.
     """
@@ -115,7 +119,7 @@ class Clock:
         self._rates: list[Rate] = []
 
     def learn(self, record: Record) -> None:
-        if (trained := record.measured("training_seconds")) > 0:
+        if _here(record.device) and (trained := record.measured("training_seconds")) > 0:
             self._whole.append(record.seconds)
             self._rest.append(record.seconds - trained)
             steps = record.config["steps"]
@@ -131,7 +135,8 @@ class Clock:
             return "by recorded runs"
         if self._timed:
             return f"assuming {ASSUMED_SECONDS:g} s per run"
-        return BY_COMMITTED if committed() or jax.default_backend() == "cpu" else BY_GUESS
+        platform = jax.default_backend()
+        return f"{BY_COMMITTED} {platform.upper()}" if committed() or platform == "cpu" else BY_GUESS
 
     def seconds(self, due: Due) -> float:
         """Estimated from runs of the same cell and role, the same cell, or those alike in architecture and work."""

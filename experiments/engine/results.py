@@ -67,6 +67,10 @@ class Record(NamedTuple):
         return self.rows[0]["role"]
 
     @property
+    def device(self) -> str:
+        return self.rows[0]["device"]
+
+    @property
     def config(self) -> dict[str, Any]:
         return json.loads(self.rows[0]["config"])
 
@@ -134,7 +138,7 @@ class Store:
 
     def _comparable(self, record: Record) -> bool:
         anywhere = self._of_any_machine or record.source.parent == self.folders.published
-        return anywhere or f" x {_processor()} (" in record.rows[0]["device"]
+        return anywhere or f" x {_processor()} (" in record.device
 
     def outdated(self, due: Iterable[Due]) -> str:
         """Which runs of a table no longer count, and why, in one line; empty if all count."""

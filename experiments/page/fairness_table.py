@@ -8,15 +8,10 @@ from typing import Any
 from experiments.analysis.fairness import budget as of_cell
 from experiments.analysis.frames import DataFrame
 from experiments.analysis.table import axes_of
+from experiments.analysis.words import NONE, number
 
 SIZE = "num_params_non_embedding"
 CONVERGED = 0.01  # of the best validation loss that the last quarter of the steps may still have gained
-NONE = "–"
-
-
-def number(value: Any, form: str = ",.0f") -> str:
-    """The formatted number, or a dash if it is unknown."""
-    return NONE if value is None or not math.isfinite(value) else format(value, form)
 
 
 def fairness(everything: DataFrame, budgets: Mapping[str, int]) -> list[dict[str, str]]:

@@ -9,10 +9,11 @@ from typing import Any
 
 from experiments.analysis.finding import Outcome
 from experiments.analysis.frames import LayerChart
+from experiments.analysis.words import number
 from experiments.engine import results, version
 from experiments.engine.publish import TRAINING
 from experiments.page.answer import Answer, restated
-from experiments.page.fairness_table import fairness, number
+from experiments.page.fairness_table import fairness
 from experiments.questions.question import Question
 
 MARKS = {Outcome.SUPPORTED: "✓", Outcome.WITHIN_LIMITS: "◐", Outcome.NOT_SUPPORTED: "✗", Outcome.UNDECIDED: "?"}

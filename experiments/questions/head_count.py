@@ -77,10 +77,10 @@ CUT = (
     "3,000 steps. Trials are as long as the reported runs. BLEU of masked heads is of 200 sentences."
 )
 LIMITS = (
-    "There is one width, on captions of 13 words. More heads are narrower heads here, so the effects of number and "
-    "width cannot be told apart. The models have a fortieth of the parameters of Vaswani et al.'s. A head count "
-    "that costs nothing here may cost something where there is more to attend to. Masking a head shows what a "
-    "trained model uses, not what it needs."
+    "There is one width, on captions of 13 words. More heads are narrower heads, so the effects of number and width "
+    "cannot be told apart, except by the narrower keys of scale gpu. The models of scale cpu have a fortieth of the "
+    "parameters of Vaswani et al.'s. A head count that costs nothing here may cost something where there is more to "
+    "attend to. Masking a head shows what a trained model uses, not what it needs."
 )
 
 HEADS = (1, 2, 4, 8, 16, 32)
@@ -91,11 +91,11 @@ VASWANI_BLEU = {n: round(score - VASWANI[BEST][1], 2) for n, (_, score) in VASWA
 REMARK = (
     "Differences from 8 heads, the loss in nats. Theirs are of single runs of the base model: 6 + 6 layers of width "
     "512, 65 million parameters, 100,000 steps on 4.5 million pairs of sentences (WMT 2014, English to German), "
-    "perplexity by word piece and BLEU of newstest2013 by beam search. Ours are means over seeds with 95 % "
-    "intervals, of models with a fortieth of the parameters, on 29,000 captions of 13 words, by greedy search. So a "
-    "value of one says nothing of a value of the other. What can be compared is the shape: whether one head is "
-    "behind eight, and whether more than eight gain. BLEU differs by some tenths between seeds of one model, which "
-    "is as much as lies between 4 and 32 heads of theirs."
+    "perplexity by word piece and BLEU of newstest2013 by beam search. Ours are means over seeds with 95 % intervals, "
+    "of smaller models (a fortieth of the parameters at scale cpu, a third at gpu), on 29,000 captions of 13 words, by "
+    "greedy search. So a value of one says nothing of a value of the other. What can be compared is the shape: whether "
+    "one head is behind eight, and whether more than eight gain. BLEU differs by some tenths between seeds of one "
+    "model, which is as much as lies between 4 and 32 heads of theirs."
 )
 CONFIGS = {TRANSLATION: "configs/multi30k.py:transformer", RECALL: "configs/recall.py:transformer_decoder"}
 MULTI30K = {

@@ -266,6 +266,8 @@ def test_decoder_jits_a_whole_model_and_beams_reorder_its_caches():
     mask = jnp.arange(4) < jnp.array([4, 3, 2, 1, 4, 2])[:, None]
     decoded = decoder("beam", **IDS, beam_size=3, length_penalty=0.0)(model, source, mask, max_len=7)
     plain = decoder("greedy", **IDS)(model, source, mask, max_len=7)
+    with pytest.raises(TypeError, match="lmit"):
+        decoder("greedy", **IDS)(model, source, mask, max_len=7, lmit=np.full(len(source), 3))
     assert (np.asarray(decoded.scores) >= np.asarray(plain.scores) - 1e-5).mean() > 0.5
     # The score of each hypothesis is what the model gives it when it is fed whole: no cache was mixed up.
     tokens = np.asarray(decoded.tokens)

@@ -75,7 +75,7 @@ def describe(kind: str, step: int, steps: int, row: Row) -> str:
 
 def _number(value: float | int | str) -> str:
     """Four digits, without a power of ten where it would be of a large number."""
-    return f"{value:,.0f}" if 1e4 <= float(value) < 1e9 else f"{value:.4g}"
+    return f"{value:,.0f}" if 9999.5 <= float(value) < 1e9 else f"{value:.4g}"
 
 
 def start_progress(title: str, steps: int, first_step: int) -> tuple["Progress", "TaskID"]:

@@ -20,13 +20,16 @@ def due(system: str, model: str, **overrides):
     return [schedule.assumed(ASKED, one) for one in over_seeds(run, 2)]
 
 
-def record(due, seconds: float, role: str = REPORT, steps: int = 0, compiling: float = 0.0) -> Record:
+def record(
+    due, seconds: float, role: str = REPORT, steps: int = 0, compiling: float = 0.0, platform: str = "cpu"
+) -> Record:
     """As a finished run is recorded: its model does `FORWARD` FLOPs for each of a million tokens."""
     config = json.dumps({"steps": steps or due.config.steps, "model.name": due.config.model.name})
     measured = {"training_seconds": seconds, "flops_per_token": FORWARD, "tokens_seen": 1e6}
     measured |= {"compile_seconds": compiling}
     rows = [{"measure": name, "value": value, "probe": "run"} for name, value in measured.items()]
-    return Record(due.key, [row | {"role": role, "config": config} for row in rows], Path("rows.json"))
+    said = {"role": role, "config": config, "device": f"1 x a processor ({platform}, x86_64)"}
+    return Record(due.key, [row | said for row in rows], Path("rows.json"))
 
 
 def learned(*records: Record) -> estimate.Clock:
@@ -63,6 +66,8 @@ def test_runs_on_a_cpu_tell_nothing_of_a_gpu(monkeypatch):
     monkeypatch.setattr(estimate.jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(estimate, "committed", estimate.committed.__wrapped__)  # read anew
     assert estimate.committed() == () and "assuming 20 TFLOP/s" in estimate.Clock().basis
+    assert learned(record(due("a", "gru")[0], 50.0)).basis == estimate.BY_GUESS
+    assert learned(record(due("a", "gru")[0], 50.0, platform="gpu")).basis == "by recorded runs"
     assert estimate.assumed("gru", 1e9) == (1e9 / 2e-3, 60.0) and estimate.assumed("gru", 1e12) == (2e13, 60.0)
 
 
