@@ -20,6 +20,7 @@ from training.machine import signals
 from training.mirrors import wandb_account
 from training.run.checkpoint import Checkpoints
 
+ACCELERATORS = ("cuda", "gpu", "tpu")  # as JAX_PLATFORMS names them
 UNFINISHED = os.EX_TEMPFAIL  # 75, by which schedulers and loops know that the same command goes on
 
 
@@ -75,9 +76,16 @@ def check(parser: Parser, options: argparse.Namespace) -> argparse.Namespace:
     return options
 
 
+def at_once(timed: bool, jobs: int) -> int:
+    """How many jobs run at a time. Timed ones have a CPU to themselves, which preparing would take; an accelerator they
+    share while they prepare (`probes/quiet.py`), if JAX_PLATFORMS names it."""
+    prepares = any(name in os.environ.get("JAX_PLATFORMS", "") for name in ACCELERATORS)
+    return 1 if timed and not prepares else jobs
+
+
 def sit(study: Study, asked: Asked, *folders: Path) -> Outcome | None:
     """Runs what is due; None if asked only to list or cancel. Raises ValueError in one line."""
-    slots = 1 if study.alone else asked.jobs
+    slots = at_once(study.alone, asked.jobs)
     if asked.jobs > slots:
         said = f"{study.name} measures time, so one run at a time has the whole machine"
         print(f"--jobs = {asked.jobs}: {said}", file=sys.stderr)

@@ -4,6 +4,7 @@ A stopped run goes on from its checkpoint, and a run with rows is finished. What
 appended to `RUN/probes.jsonl`.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import json
@@ -23,7 +24,7 @@ from data import whole_file
 from data.task import Task
 from experiments.analysis.table import FORMAT
 from experiments.engine import mirrored_probes, record, version
-from experiments.probes import PROBES
+from experiments.probes import PROBES, quiet
 from experiments.probes.measurement import Measurement, of_model
 from experiments.questions.question import Probing
 from models.contract import Architecture
@@ -56,6 +57,11 @@ class Spec:
 
 def run(spec: Spec) -> bool:
     """Does the run; False if asked to stop before its end. Raises what training or a probe raises."""
+    with quiet.HERE.preparing() if any(one.alone for one in spec.probes) else contextlib.nullcontext():
+        return _run(spec)
+
+
+def _run(spec: Spec) -> bool:
     workdir = Path(spec.workdir)
     config = ConfigDict(json.loads(json.dumps(dict(spec.config)))).lock()
     if spec.in_haste:

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from benchmarks import turns
+from experiments.probes import quiet
 from training.machine import backend, mesh
 
 
@@ -39,8 +40,9 @@ class Called:
 
 
 def measure(programs: Sequence[Called], seconds: float) -> None:
-    """Gives each program its seconds, in rounds that last for so long."""
-    taken = turns.measure([program.turn for program in programs], seconds)
+    """Gives each program its seconds, in rounds that last for so long. No other timed run prepares or measures then."""
+    with quiet.HERE.measuring():
+        taken = turns.measure([program.turn for program in programs], seconds)
     for program, of_calls in zip(programs, taken, strict=True):
         program.seconds = [one / program.steps for one in of_calls]
 
