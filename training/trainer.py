@@ -82,9 +82,7 @@ class Trainer:
         say: Callable[[str], None],
     ) -> contextlib.AbstractContextManager[None]:
         """While the body runs, a thread compiles what batches like `coming` and `validation` need: `programs.ahead`."""
-        # Processes must compile in one order. A GPU tries kernels while it compiles, which spoils the CUDA graph that a
-        # step records meanwhile (docs/log.md, 2026-11-27).
-        if not self._several_shapes or jax.process_count() > 1 or jax.default_backend() == "gpu":
+        if not self._several_shapes or not programs.can_be_ahead():
             return contextlib.nullcontext()
         params, step = programs.abstract(self.state["params"]), programs.abstract(self.state["step"])
         seed = self._dials(0).seed

@@ -70,6 +70,12 @@ PATIENCE = 5.0
 """Seconds until it is said what the end of a run waits for."""
 
 
+def can_be_ahead() -> bool:
+    """Whether a thread may compile while another computes. Several processes must compile in one order; on a GPU XLA
+    tries kernels while it compiles, which spoils the CUDA graph that a step records (docs/log.md, 2026-11-27)."""
+    return jax.process_count() == 1 and jax.default_backend() != "gpu"
+
+
 @contextlib.contextmanager
 def ahead(
     prepare: Iterable[Callable[[], object]], unneeded: Callable[[], bool], say: Callable[[str], None]

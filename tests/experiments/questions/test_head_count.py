@@ -15,20 +15,20 @@ from tests.experiments import panels
 
 # By heads: loss of translation, BLEU, accuracy of recall.
 AS_TAUGHT = {
-    1: (1.80, 33.0, 0.60),
-    2: (1.76, 34.0, 0.80),
-    4: (1.74, 34.5, 0.90),
-    8: (1.70, 36.0, 0.95),
-    16: (1.70, 36.0, 0.95),
-    32: (1.70, 36.0, 0.95),
+    1: (1.80, 33.0, 0.20),
+    2: (1.76, 34.0, 0.20),
+    4: (1.74, 34.5, 0.20),
+    8: (1.70, 36.0, 0.99),
+    16: (1.70, 36.0, 0.99),
+    32: (1.70, 36.0, 0.99),
 }
 ALL_ALIKE = dict.fromkeys(HEADS, (1.70, 36.0, 0.99))
-MORE_IS_BETTER = {n: (2.0 - 0.1 * i, 30.0 + 2 * i, 0.3 + 0.1 * i) for i, n in enumerate(HEADS)}
+MORE_IS_BETTER = {n: (2.0 - 0.1 * i, 30.0 + 2 * i, 0.99 if n > BEST else 0.2) for i, n in enumerate(HEADS)}
 NEEDED, IDLE = 0.05, 0.0
 SEEDS = range(5)
 
 
-def made_up(levels, head=NEEDED, noise=0.001, seeds=SEEDS, more=0.0, slopes=0.9) -> DataFrame:
+def made_up(levels, head=NEEDED, noise=0.001, seeds=SEEDS, more=0.0, slopes=0.99) -> DataFrame:
     """Results at these levels, with a little noise by seed; each of 8 heads raises the loss by `head` when masked.
     Twice the steps lower the loss by `more`; with ALiBi 8 heads have the accuracy `slopes`, and one is at chance."""
     rng, rows = np.random.default_rng(0), []
@@ -55,13 +55,12 @@ def made_up(levels, head=NEEDED, noise=0.001, seeds=SEEDS, more=0.0, slopes=0.9)
                 at = {"probe": "accuracy_by_distance", "place": 10.0, "control": head_count.ALIBI}
                 add(recall | {"control": head_count.ALIBI}, "token_accuracy", slopes if heads == BEST else 0.125, **at)
             if heads == BEST:
-                for run in (text, recall):
-                    add(run, "loss", 1.7, probe="head_importance")
-                    for place in range(8):
-                        kind = ("encoder.0.heads", "decoder.0.heads", "decoder.0.cross_heads")[place % 3]
-                        there = {"probe": "head_importance", "part": f"{kind} {place}", "place": place}
-                        add(run, "loss_increase", head * 1.7, **there)
-                        add(run, "bleu_loss", 10 * head, 10, **there)
+                add(text, "loss", 1.7, probe="head_importance")
+                for place in range(8):
+                    kind = ("encoder.0.heads", "decoder.0.heads", "decoder.0.cross_heads")[place % 3]
+                    there = {"probe": "head_importance", "part": f"{kind} {place}", "place": place}
+                    add(text, "loss_increase", head * 1.7, **there)
+                    add(text, "bleu_loss", 10 * head, 10, **there)
     return of_rows(rows)
 
 
@@ -69,32 +68,36 @@ def outcomes(*args, **options) -> dict[str, Outcome]:
     return {finding.claim: finding.outcome for finding in head_count.verdict(made_up(*args, **options))}
 
 
+MORE_ON_RECALL = "more than 8, recall"
+
+
 def test_as_taught():
-    assert set(outcomes(AS_TAUGHT).values()) == {Outcome.SUPPORTED}
+    found = outcomes(AS_TAUGHT)
+    assert found.pop(MORE_ON_RECALL) is Outcome.NOT_SUPPORTED
+    assert set(found.values()) == {Outcome.SUPPORTED}
 
 
 def test_against_what_is_taught():
     found = outcomes(ALL_ALIKE, head=IDLE, more=0.1, slopes=0.125)
     assert found.pop("C10, 16 as good") is Outcome.SUPPORTED
     assert found.pop("control, slopes") is found.pop("levelled off") is Outcome.NOT_SUPPORTED
+    assert found.pop(MORE_ON_RECALL) is Outcome.NOT_SUPPORTED
     assert {claim: said for claim, said in found.items() if "nothing" not in claim} == dict.fromkeys(
         ("C10, several", "C10, several, BLEU", "C10, several, recall", "C10, masked"), Outcome.NOT_SUPPORTED
     )
     found = outcomes(MORE_IS_BETTER)
+    assert found[MORE_ON_RECALL] is Outcome.SUPPORTED
     assert {said for claim, said in found.items() if "nothing" in claim} == {Outcome.NOT_SUPPORTED}
     assert found["C10, 16 as good"] is Outcome.NOT_SUPPORTED
 
 
 def test_within_limits():
-    levels = {**AS_TAUGHT, 4: AS_TAUGHT[8], 32: (1.6, 38.0, 1.1)}
+    levels = {**AS_TAUGHT, 4: AS_TAUGHT[8], 32: (1.6, 38.0, 0.99)}
     found = outcomes(levels)
     assert found.pop("C10, masked") is found.pop("C10, 16 as good") is Outcome.SUPPORTED
     assert found.pop("control, slopes") is found.pop("levelled off") is Outcome.SUPPORTED
+    assert found.pop(MORE_ON_RECALL) is Outcome.NOT_SUPPORTED
     assert set(found.values()) == {Outcome.WITHIN_LIMITS}
-    halves = made_up(AS_TAUGHT), made_up(AS_TAUGHT, head=IDLE)
-    parts = [table.query(f"task == {task!r}") for table, task in zip(halves, (TRANSLATION, RECALL), strict=True)]
-    both = pd.concat(parts)
-    assert {one.claim: one.outcome for one in head_count.verdict(both)}["C10, masked"] is Outcome.WITHIN_LIMITS
 
 
 def test_what_had_not_levelled_off_is_said_within_its_budget():
@@ -125,25 +128,14 @@ def test_noise_is_undecided_and_says_how_many_seeds_would_decide():
     assert (by_claim["C10, nothing more"].seeds_to_decide or 1001) > len(SEEDS)
 
 
-def test_recall_that_nobody_learned_is_not_asked():
-    levels = {heads: (loss, bleu, 0.13) for heads, (loss, bleu, _) in AS_TAUGHT.items()}
-    found = {finding.claim: finding for finding in head_count.verdict(made_up(levels))}
-    for claim in ("C10, several, recall", "C10, nothing more, recall"):
-        assert found[claim].outcome is Outcome.UNDECIDED and "learned with neither" in found[claim].because
-    assert found["C10, masked"].outcome is Outcome.SUPPORTED
-
-
-def test_recall_that_is_solved_has_nothing_left_to_gain():
-    solved = {heads: (loss, bleu, 0.5 if heads < BEST else 0.999) for heads, (loss, bleu, _) in AS_TAUGHT.items()}
-    found = {finding.claim: finding for finding in head_count.verdict(made_up(solved))}
-    assert "nothing is left to gain: 16 over 8, accuracy" in found["C10, nothing more, recall"].because
-    assert found["C10, several, recall"].outcome is Outcome.SUPPORTED
-    assert "recall is solved" in found["C10, masked"].because and len(found["C10, masked"].effects) == 2
-
-
-def test_heads_that_did_not_learn_recall_do_not_bring_nothing():
-    found = {f.claim: f for f in head_count.verdict(made_up({**AS_TAUGHT, 32: (1.7, 36.0, 0.13)}))}
-    assert "recall is not learned with 32" in found["C10, nothing more, recall"].because
+def test_seeds_that_solve_recall_are_counted():
+    table = made_up(AS_TAUGHT)
+    failed = (table["task"] == RECALL) & (table["heads"] == BEST) & (table["seed"] < 2) & (table["control"] == NONE)
+    table["value"] = table["value"].where(~(failed & (table["measure"] == "token_accuracy")), 0.2)
+    found = {finding.claim: finding for finding in head_count.verdict(table)}
+    several = found["C10, several, recall"]
+    assert several.outcome is Outcome.UNDECIDED and "8 heads 3 of 5 seeds; 1 head 0 of 5 seeds" in several.because
+    assert "8 heads, ALiBi 5 of 5 seeds; 1 head, ALiBi 0 of 5 seeds" in found["control, slopes"].because
 
 
 def test_a_difference_is_shown_as_it_is():

@@ -117,3 +117,10 @@ def test_what_fails_ahead_is_told_to_whoever_needs_it():
         pass
     with pytest.raises(ValueError, match="no such shape"):
         programs(jnp.ones(()), arrays(3))
+
+
+@pytest.mark.parametrize(("platform", "processes", "allowed"), [("cpu", 1, True), ("cpu", 2, False), ("gpu", 1, False)])
+def test_nothing_is_compiled_ahead_on_a_gpu_or_beside_other_processes(monkeypatch, platform, processes, allowed):
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    monkeypatch.setattr(jax, "process_count", lambda: processes)
+    assert machine.can_be_ahead() == allowed
