@@ -2,6 +2,7 @@
 
 results/QUESTION/SCALE/   table.parquet table.csv figure.svg figure.png verdict.json commands.sh
 docs/results/...          the same, committed: its rows count as finished in a fresh clone, on any machine
+                          unfinished.parquet: those of a version that is still being run, of which nothing is shown
 runs/QUESTION/SCALE/      the runs' folders, each with its rows.json; `jobs/` has the logs
 .../SCALE/fresh/          in both places, what `--fresh` runs again
 """
@@ -24,6 +25,7 @@ from experiments.engine.statement import ROOT
 from experiments.engine.version import Version
 
 OWN, PUBLISHED = Path("results"), Path("docs/results")
+UNFINISHED = "unfinished.parquet"
 FRESH = "fresh"  # the folder of what is run again, below both of a question's
 SECONDS = ("training_seconds", "compile_seconds", "eval_seconds", "save_seconds", "probing_seconds")  # of a run
 OF_THE_MACHINE = (*SECONDS, "target_tokens_per_second")
@@ -46,6 +48,11 @@ class Folders(NamedTuple):
         """The user's own table and the committed one, if they exist."""
         there = (folder / "table.parquet" for folder in (self.results, self.published) if folder)
         return [path for path in there if path.is_file()]
+
+    def unfinished(self) -> list[Path]:
+        """The committed rows of a version that is still being run: a table of one's own, kept under another name."""
+        there = self.published and self.published / UNFINISHED
+        return [there] if there and there.is_file() else []
 
     def run(self, due: Due) -> Path:
         """The run's folder; each version has its own."""
@@ -98,7 +105,7 @@ class Store:
         self._records: dict[Key, list[Record]] = {}
         self._read: set[Path] = set()
         self._counted: dict[tuple[Key, int], Record] = {}  # by key and the config, of which there is one object
-        for path in reversed(folders.tables()):
+        for path in (*folders.unfinished(), *reversed(folders.tables())):
             self._add(table.read(path).to_dict("records"), path)
         self.refresh()
 

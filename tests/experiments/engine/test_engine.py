@@ -235,6 +235,19 @@ def test_committed_rows_count_beside_ones_own(copy, monkeypatch):
     assert run.main(words(copy)) == 0
 
 
+def test_committed_rows_of_a_version_that_is_still_being_run_count_and_show_nothing(copy, monkeypatch):
+    monkeypatch.setattr(experiments.engine.results, "PUBLISHED", copy / "published")
+    there = copy / "published" / NAME / "smoke"
+    there.mkdir(parents=True)
+    (results(copy) / "table.parquet").rename(there / "unfinished.parquet")
+    shutil.rmtree(copy / "runs")
+    shutil.rmtree(copy / "results")
+    assert experiments.engine.results.Folders.of(NAME, "smoke", copy / "runs", copy / "results").tables() == []
+    forbid(monkeypatch)
+    assert run.main(words(copy)) == 0
+    assert (results(copy) / "verdict.json").is_file()
+
+
 def test_trials_alone_are_kept_for_the_next_sitting_and_show_nothing(tmp_path, monkeypatch, capsys):
     small = {"steps": 4, "schedule.warmup_steps": 0, "every.eval": 4, "eval_examples": 32, "data.val_examples": 32}
     cell = Run("configs/temporal_order.py:rnn_decoder", {"system": "tanh RNN"}, overrides=small, tuning=Tuning((1e-3,)))
