@@ -31,7 +31,8 @@ class Local:
         for slot, job in zip(free, jobs, strict=False):
             started = process.start(job.write(), self._share)
             self._processes[slot] = job, started
-            if self.slots > 1 and hasattr(os, "sched_setaffinity"):  # before it imports anything that has threads
+            pinned = self.slots > 1 and not job.alone and hasattr(os, "sched_setaffinity")
+            if pinned:  # before it imports anything that has threads
                 cores = sorted(os.sched_getaffinity(0))
                 os.sched_setaffinity(started.pid, cores[slot % len(cores) :: self.slots] or cores)
 

@@ -25,7 +25,7 @@ from experiments.engine.statement import ROOT
 from experiments.engine.version import Version
 
 OWN, PUBLISHED = Path("results"), Path("docs/results")
-UNFINISHED = "unfinished.parquet"
+IN_PROGRESS = "unfinished.parquet"
 FRESH = "fresh"  # the folder of what is run again, below both of a question's
 SECONDS = ("training_seconds", "compile_seconds", "eval_seconds", "save_seconds", "probing_seconds")  # of a run
 OF_THE_MACHINE = (*SECONDS, "target_tokens_per_second")
@@ -50,8 +50,8 @@ class Folders(NamedTuple):
         return [path for path in there if path.is_file()]
 
     def unfinished(self) -> list[Path]:
-        """The committed rows of a version that is still being run: a table of one's own, kept under another name."""
-        there = self.published and self.published / UNFINISHED
+        """The committed rows of a version that is still being run: a copy of the user's own table."""
+        there = self.published and self.published / IN_PROGRESS
         return [there] if there and there.is_file() else []
 
     def run(self, due: Due) -> Path:

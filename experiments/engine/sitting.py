@@ -20,7 +20,7 @@ from training.machine import signals
 from training.mirrors import wandb_account
 from training.run.checkpoint import Checkpoints
 
-ACCELERATORS = ("cuda", "gpu", "tpu")  # as JAX_PLATFORMS names them
+GPUS = ("cuda", "gpu", "rocm")  # as JAX_PLATFORMS names them; a TPU takes one process
 UNFINISHED = os.EX_TEMPFAIL  # 75, by which schedulers and loops know that the same command goes on
 
 
@@ -42,7 +42,7 @@ class Asked(NamedTuple):
 
 def add_options(parser: Parser) -> None:
     """Adds what every command that runs a study can be asked for."""
-    parser.add_argument("--jobs", type=int, default=1, help="processes at a time; on a CPU they share its cores")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time; they share the machine's cores")
     parser.add_argument(
         "--cluster", default="", choices=("slurm",), help="run the jobs there instead of on this machine"
     )
@@ -76,18 +76,21 @@ def check(parser: Parser, options: argparse.Namespace) -> argparse.Namespace:
     return options
 
 
-def at_once(timed: bool, jobs: int) -> int:
-    """How many jobs run at a time. Timed ones have a CPU to themselves, which preparing would take; an accelerator they
-    share while they prepare (`probes/quiet.py`), if JAX_PLATFORMS names it."""
-    prepares = any(name in os.environ.get("JAX_PLATFORMS", "") for name in ACCELERATORS)
-    return 1 if timed and not prepares else jobs
+def at_once(study: Study, jobs: int) -> int:
+    """How many jobs run at a time. What is timed on a CPU runs alone, because other jobs would take its cores. On a GPU
+    that JAX_PLATFORMS names first, jobs prepare side by side and are timed one at a time (`probes/quiet.py`), unless
+    some of the study's runs are not timed: those would not wait."""
+    on_gpu = os.environ.get("JAX_PLATFORMS", "").split(",")[0] in GPUS
+    return jobs if not study.alone or (on_gpu and study.all_alone) else 1
 
 
 def sit(study: Study, asked: Asked, *folders: Path) -> Outcome | None:
     """Runs what is due; None if asked only to list or cancel. Raises ValueError in one line."""
-    slots = at_once(study.alone, asked.jobs)
+    slots = at_once(study, asked.jobs)
     if asked.jobs > slots:
-        said = f"{study.name} measures time, so one run at a time has the whole machine"
+        said = (
+            f"{study.name} measures time, so one run at a time has the whole machine (docs/howto/run_on_gpu_and_tpu.md)"
+        )
         print(f"--jobs = {asked.jobs}: {said}", file=sys.stderr)
     if asked.wandb != "disabled":
         wandb_account.mode_of(asked.wandb)

@@ -32,7 +32,8 @@ class Study:
         self._text, self._only, self._wandb = text, only, wandb
         self.store = Store(folders, of_any_machine)
         everything = self.whole()
-        self.alone = any(due.alone for due in (*everything.runs, *everything.waiting))
+        each = [due.alone for due in (*everything.runs, *everything.waiting)]
+        self.alone, self.all_alone = any(each), all(each)  # measure time
         self.clock = estimate.Clock(timed=self.alone)
         self.learn(self.store)
 

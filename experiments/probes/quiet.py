@@ -1,22 +1,24 @@
 """Timed runs side by side on an accelerator: any number of processes prepare, or one measures and the others wait.
 
-Preparing (to start, trace and compile) takes a minute of which the accelerator has no part but trials of kernels;
-measuring takes seconds, which those trials would disturb. The locks are files of this user on this machine, and a
-process that dies gives its own back.
+Preparing (to start, trace and compile) takes a minute in which the accelerator only tries kernels. Measuring takes
+seconds, which those trials would disturb. The locks are files of this user in the temporary folder; a process that dies
+gives its own back. Waiting counts as time of the run, not of what is measured.
 """
 
 import contextlib
 import fcntl
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 
 class Quiet:
-    """A room that many share to prepare in, and one has to itself to measure in; who waits for that closes the door."""
+    """A room that many share to prepare in and one has alone to measure in. Whoever waits to measure holds the door:
+    nobody else comes in to prepare."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path | None = None):
         self._folder = folder
         self._place: contextlib.ExitStack | None = None  # held while this process prepares
 
@@ -46,9 +48,17 @@ class Quiet:
 
     @contextlib.contextmanager
     def _held(self, name: str, how: int) -> Iterator[None]:
-        with (self._folder / f"longreach-{os.getuid()}-{name}.lock").open("a") as file:  # given back when it is closed
-            fcntl.flock(file, how)
-            yield
+        path = (self._folder or Path(tempfile.gettempdir())) / f"longreach-{os.getuid()}-{name}.lock"
+        with path.open("a") as file:
+            try:
+                fcntl.flock(file, how | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"waiting for other timed runs on this machine ({path})", file=sys.stderr, flush=True)
+                fcntl.flock(file, how)
+            try:
+                yield
+            finally:
+                fcntl.flock(file, fcntl.LOCK_UN)
 
 
-HERE = Quiet(Path(tempfile.gettempdir()))
+HERE = Quiet()

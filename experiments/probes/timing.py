@@ -59,7 +59,7 @@ def measure(
                                decoding, padding left out; B rows give B tokens per step
     PHASE_step_seconds         of an update (forward, backward, optimizer), or of one more token in all B rows, the
                                reading of the source left out; `answers` is the number of turns
-    PHASE_compile_seconds      past the cache
+    PHASE_compile_seconds      past the cache; beside other compilations where several jobs run on a GPU
     PHASE_flops                a step: products alone, the backward pass as twice the forward; causal attention counts
                                all keys
     PHASE_matmul_share         of the rate of a `size` x `size` product in the same dtype, measured in the same turns

@@ -49,7 +49,7 @@ class Probing:
     at: tuple[str, ...] = ("end",)
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     only: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # runs with these axes; all where it is empty
-    alone: bool = False  # it measures time: one run at a time, in a process of its own, with the whole machine
+    alone: bool = False  # it measures time: in a process of its own, one at a time
 
     def asks(self, axes: Mapping[str, Any]) -> bool:
         return all(axes.get(axis) == value for axis, value in self.only.items())

@@ -72,7 +72,8 @@ PATIENCE = 5.0
 
 def can_be_ahead() -> bool:
     """Whether a thread may compile while another computes. Several processes must compile in one order; on a GPU XLA
-    tries kernels while it compiles, which spoils the CUDA graph that a step records (docs/log.md, 2026-11-27)."""
+    tries kernels while it compiles, which spoils the CUDA graph that a step records (docs/log.md, "first time on a
+    GPU")."""
     return jax.process_count() == 1 and jax.default_backend() != "gpu"
 
 

@@ -4,11 +4,14 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 import pytest
 
-from experiments.engine import sitting
+from experiments.engine import sitting, trial
+from experiments.probes import compiled, quiet
 from experiments.probes.quiet import Quiet
+from experiments.questions.question import Probing
 
 
 class Other:
@@ -89,8 +92,69 @@ def test_a_process_that_is_killed_lets_others_in(tmp_path):
     waiting.end()
 
 
-@pytest.mark.parametrize(("platform", "slots"), [("", 1), ("cpu", 1), ("cuda", 4), ("cuda,cpu", 4)])
-def test_timed_runs_have_a_cpu_to_themselves_and_share_an_accelerator_to_prepare(monkeypatch, platform, slots):
+def test_an_error_gives_the_place_back(tmp_path):
+    room = Quiet(tmp_path)
+    for of in (room.preparing, room.measuring):
+        with pytest.raises(KeyError), of():
+            raise KeyError
+    other = Other(tmp_path, "measuring")
+    assert other.inside.wait(60)
+    other.end()
+
+
+def test_who_waits_says_so(tmp_path, capsys):
+    with Quiet(tmp_path).measuring():
+        other = Other(tmp_path, "preparing")
+        assert not other.inside.wait(1)
+        assert "waiting for other timed runs on this machine" in capsys.readouterr().err
+    assert other.inside.wait(60)
+    other.end()
+
+
+@pytest.mark.parametrize(
+    ("platform", "timed", "all_timed", "slots"),
+    [
+        ("", True, True, 1),
+        ("cpu,cuda", True, True, 1),  # computes on the CPU
+        ("tpu", True, True, 1),  # which takes one process
+        ("cuda,cpu", True, True, 4),
+        ("cuda", True, False, 1),  # what is not timed would not wait
+        ("", False, False, 4),
+    ],
+)
+def test_timed_runs_have_a_cpu_to_themselves_and_share_a_gpu_to_prepare(monkeypatch, platform, timed, all_timed, slots):
     monkeypatch.setenv("JAX_PLATFORMS", platform)
-    assert sitting.at_once(True, 4) == slots
-    assert sitting.at_once(False, 4) == 4
+    assert sitting.at_once(types.SimpleNamespace(alone=timed, all_alone=all_timed), 4) == slots
+
+
+def test_what_is_measured_is_measured_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(quiet, "HERE", Quiet(tmp_path))
+    others = []
+
+    def turn() -> float:
+        others.append(Other(tmp_path, "preparing"))
+        assert not others[-1].inside.wait(0.1)
+        return 0.0
+
+    compiled.measure([compiled.Called(turn, 1.0)], 0.0)
+    for one in others:
+        assert one.inside.wait(60)
+        one.end()
+    assert others
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_timed_run_prepares_beside_others_and_not_beside_a_measurement(tmp_path, monkeypatch, alone):
+    monkeypatch.setattr(quiet, "HERE", Quiet(tmp_path))
+    spec = types.SimpleNamespace(probes=(Probing("exposure", alone=alone),))
+    seen = []
+
+    def body(spec) -> bool:
+        other = Other(tmp_path, "measuring")
+        seen.append(other)
+        return not other.inside.wait(0.3)
+
+    monkeypatch.setattr(trial, "_run", body)
+    assert trial.run(spec) == alone
+    assert seen[0].inside.wait(60)
+    seen[0].end()

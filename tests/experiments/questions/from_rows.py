@@ -13,9 +13,8 @@ import pandas as pd
 class Claim(NamedTuple):
     kind: str  # larger, smaller, equivalent; more
     limit: float  # least, most or margin
-    values: list[
-        list[float]
-    ]  # of each comparison, one a seed; of `more`, seeds that solve it and seeds, of both systems
+    # Of each comparison, one a seed; of `more`, seeds that solve it and seeds, of both systems.
+    values: list[list[float]]
     drawn: Sequence[np.ndarray | None] = ()  # of each comparison, (seeds, draws) on resampled sentences
 
 

@@ -120,8 +120,19 @@ def test_mixers_is_recomputed_as_it_is_judged(short):
 
 
 def test_head_count_is_recomputed_as_it_is_judged():
-    """By made-up rows, before all of it has been run."""
+    """By made-up rows, before all of it has been run: other numbers of seeds solve recall with every head count, some
+    heads are needed, and there is another BLEU beside the one that counts."""
     table = test_head_count.made_up(test_head_count.AS_TAUGHT)
+    solving = {(1, "none"): 1, (2, "none"): 2, (4, "none"): 0, (8, "none"): 3, (16, "none"): 4, (32, "none"): 5}
+    solving |= {(1, "ALiBi"): 2, (8, "ALiBi"): 4}
+    answers = table["measure"] == "token_accuracy"
+    solved = table["seed"] < [solving.get(key, 0) for key in zip(table["heads"], table["control"], strict=True)]
+    table["value"] = table["value"].where(~answers, solved.map({True: 0.95, False: 0.85}))
+    idle = (table["measure"] == "loss_increase") & (table["place"] > 2 + table["seed"] % 3)
+    table["value"] = table["value"].where(~idle, 0.02 * 1.7 * (table["place"] % 2))
+    other = table[table["measure"] == "bleu_lowercase"]
+    cased = other.assign(measure="bleu", value=other["value"] - 3 * other["heads"])
+    table = pd.concat([table, cased], ignore_index=True)
     judged = [dataclasses.asdict(one) for one in find("head_count").verdict(table)]
     recomputed = list(head_count(table))
     assert {claim for claim, _ in recomputed} == {one["claim"] for one in judged} - {"levelled off"}
@@ -129,13 +140,18 @@ def test_head_count_is_recomputed_as_it_is_judged():
 
 
 def test_long_range_is_recomputed_as_it_is_judged():
-    """By made-up rows, before all of it has been run; one system learned nothing."""
-    curves = dict.fromkeys(find("long_range").SYSTEMS, (0.99, 0.99)) | {
-        "tanh RNN": (0.6, 0.2),
-        "LSTM, bias 0": (0.1, 0.1),
-    }
+    """By made-up rows, before all of it has been run; of tanh RNN and Transformer some seeds learn nothing, and some of
+    chrono's are right far away."""
+    curves = dict.fromkeys(find("long_range").SYSTEMS, (0.99, 0.99)) | {"LSTM, bias 0": (0.99, 0.85)}
+    curves |= {"tanh RNN": (0.6, 0.2), "Transformer": (0.99, 0.97)}
     table = test_long_range.made_up(curves, tasks=find("long_range").TASKS)
-    check(long_range(table), [dataclasses.asdict(one) for one in find("long_range").verdict(table)])
+    lost = table["system"].isin(["tanh RNN", "Transformer"]) & (table["seed"] < 2)
+    lost |= (table["system"] == "LSTM, chrono") & (table["seed"] < 1) | (table["system"] == "GRU") & (table["seed"] < 3)
+    table["value"] = table["value"].where(~(lost & (table["measure"] == "token_accuracy")), 0.13)
+    judged = [dataclasses.asdict(one) for one in find("long_range").verdict(table)]
+    recomputed = list(long_range(table))
+    assert {claim for claim, _ in recomputed} == {one["claim"] for one in judged} - {"levelled off"}
+    check(iter(recomputed), judged)
 
 
 def check(recomputed: Iterator[tuple[str, Claim]], judged: list[dict[str, Any]]) -> None:
