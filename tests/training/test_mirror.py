@@ -76,6 +76,17 @@ def test_an_id_that_wandb_would_refuse_is_replaced(tmp_path, kept):
     assert writer.ID.fullmatch(found) and writer.run_id(tmp_path) == found
 
 
+def test_what_fails_online_and_offline_is_said_once(tmp_path, monkeypatch, capsys):
+    def fails(**options):
+        raise RuntimeError("no such thing")
+
+    monkeypatch.setattr("wandb.init", fails)
+    with Mirror(tmp_path, runs.config("recall", "gru", wandb__mode="offline")) as mirror:
+        assert not mirror.listens
+    error = capsys.readouterr().err
+    assert error.count("no such thing") == 1 and "going on without it" in error and "going on offline" not in error
+
+
 def test_an_id_in_use_is_left_to_whoever_uses_it(tmp_path, capsys):
     config = runs.config("recall", "gru", wandb__mode="offline")
     (tmp_path / "wandb_id").write_text("taken")
@@ -108,6 +119,13 @@ def test_the_environment_says_the_mode_where_the_config_does_not(monkeypatch, tm
 def test_what_wandb_would_refuse_is_one_line_before_anything_is_built(values, said):
     with pytest.raises(ValueError, match=said):
         wandb_account.check(**{"mode": "offline", "project": "longreach", **values})
+
+
+def test_a_project_of_the_environment_that_wandb_would_refuse_is_one_line(monkeypatch):
+    monkeypatch.setenv("WANDB_PROJECT", "team/project")
+    with pytest.raises(ValueError, match="WANDB_PROJECT = 'team/project' holds /"):
+        wandb_account.check("offline", "longreach")
+    wandb_account.check("disabled", "longreach")
 
 
 def test_a_mode_of_the_environment_that_cannot_be(monkeypatch):

@@ -26,7 +26,7 @@ import models
 from models.options import KINDS, flat
 from training.command import hints, usage
 from training.command.config_file import load
-from training.command.validate import check_fit, check_given, validate
+from training.command.validate import check_fit, check_given, check_size, validate
 from training.machine import mesh, peers
 from training.run import memory
 
@@ -135,6 +135,9 @@ def parse(argv: Sequence[str], description: str = "") -> Options:
         _read(values, file, words, config)
         config = values.config
     given = [match[1] for word in words if (match := re.match(r"--?config\.([\w.]+)", word))]
+    with user_errors(file, config):
+        for key in given:  # before other keys follow them
+            check_size(key, flat(config).get(key))
     models.follow_width(name, config.model, width, given)
     if "schedule.warmup_steps" not in given:
         config.schedule.warmup_steps = min(config.schedule.warmup_steps, config.steps)
@@ -207,7 +210,8 @@ def _check_keys(file: str, words: Sequence[str], config: ConfigDict) -> None:
         key, value = match.groups()
         below = [leaf for leaf in leaves if leaf.startswith(f"{key}.")]
         if below:
-            way_out = f"use --config={file}:{value}" if key == "model" and value else f"set one of {', '.join(below)}"
+            named = key == "model" and value in models.MODELS
+            way_out = f"use --config={file}:{value}" if named else f"set one of {', '.join(below)}"
             raise ValueError(f"{file}: {key} = {value!r} is a group of keys; {way_out}")
         group = key.rpartition(".")[0] + "." if "." in key else ""
         siblings = [leaf for leaf in leaves if group and leaf.startswith(group)] or list(config)

@@ -65,6 +65,16 @@ def check_given(config: ConfigDict, given: Sequence[str]) -> None:
             raise ValueError(f"{key} does nothing: {config.model.name} is trained by counting, once; leave it out")
 
 
+def check_size(key: str, value: Any) -> None:
+    """Raises ValueError, in one line, for a number that is not finite or larger than any run can have."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{key} = {value} is not a finite number; give one")
+    if isinstance(value, int | float):
+        most = MOST.get(key, value if isinstance(value, float) else LARGEST)
+        if value > most:
+            raise ValueError(f"{key} = {value} is too large; use {most:.15g} or less")
+
+
 def validate(config: ConfigDict) -> None:
     """Raises ValueError, in one line, for the first value that no run can have."""
     _choice(config, "task", data.TASKS)
@@ -79,12 +89,7 @@ def validate(config: ConfigDict) -> None:
         if value is not None and value < least:
             raise ValueError(f"{key} = {value} is too small; use {least} or more")
     for key, value in flat(config).items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{key} = {value} is not a finite number; give one")
-        if isinstance(value, int | float):
-            most = MOST.get(key, value if isinstance(value, float) else LARGEST)
-            if value > most:
-                raise ValueError(f"{key} = {value} is too large; use {most:.15g} or less")
+        check_size(key, value)
     for key in POSITIVE:
         if not _at(config, key) > 0:
             raise ValueError(f"{key} = {_at(config, key)} is not positive; use a value above 0")

@@ -55,6 +55,8 @@ def check(mode: str, project: str) -> None:
     """Raises ValueError, in one line, for what wandb would refuse."""
     if mode_of(mode) != "disabled":
         check_project("wandb.project", project)
+        if of_environment := os.environ.get("WANDB_PROJECT"):  # wandb reads it beside ours
+            check_project("WANDB_PROJECT", of_environment)
 
 
 def check_project(key: str, project: str) -> None:

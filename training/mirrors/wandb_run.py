@@ -108,8 +108,9 @@ def start_wandb(workdir: Path, config: ConfigDict) -> WandbRun | None:
         return begin(mode)
     except Exception as error:  # no network, a key that is refused, an id that was deleted there or is in use here
         said = str(error).strip().splitlines()
-        print(f"wandb: {said[0] if said else type(error).__name__}; going on offline", file=sys.stderr, flush=True)
         taken = "in use" in str(error) or "deleted" in str(error)
         if not taken and not isinstance(error, ConnectionError):
             wandb.teardown()  # else the id of what could not begin stays in use
-        return begin("offline", fresh=taken)
+        run = begin("offline", fresh=taken)  # where this raises the same, it is said by who leaves wandb out
+        print(f"wandb: {said[0] if said else type(error).__name__}; going on offline", file=sys.stderr, flush=True)
+        return run

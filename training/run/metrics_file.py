@@ -36,4 +36,4 @@ def lost(path: Path, step: int, *, train: int, val: int) -> str:
     if not gone:
         return ""
     what = " and ".join(gone) if path.is_file() else "the file is gone, and with it its rows"
-    return f"{path}: up to step {step}, {what} are lost; training goes on, and so does the file"
+    return f"{path}: up to step {step}, {what} are lost"

@@ -67,9 +67,9 @@ def find(
         )
     written = {"train": len(ledger.step_seconds), "val": ledger.evaluations}
     if said := metrics_file.lost(workdir / "metrics.jsonl", done, **written):
-        warnings.warn(said, stacklevel=2)
-    if done < steps and ledger.best and not best.steps():
-        warnings.warn(f"{best.folder} is gone or empty; the best from here on is kept instead", stacklevel=2)
+        warnings.warn(said + "; training goes on, and so does the file" * (done < steps), stacklevel=2)
+    if best.restore_newest({"params": weights}) is None and done < steps and ledger.best:
+        warnings.warn(f"{best.folder} is gone, empty or damaged; the best from here on is kept instead", stacklevel=2)
         ledger.best = None
     found: dict[str, Any] | None = None
     if path.is_file() and (done == steps or ledger.out_of_patience(patience)):

@@ -241,6 +241,11 @@ COMMANDS = {
         "every.decode = 500: answers of shakespeare are no text to compare; use 0",
     ),
     "a key without --config": (recall("--steps=3"), "--steps is not a flag; did you mean --config.steps?"),
+    "a size that others follow": (
+        recall("--config.model.hidden_size=99999999999"),
+        "model.hidden_size = 99999999999 is too large",
+    ),
+    "a model that is none": (recall("--config.model=3"), "model = '3' is a group of keys; set one of model.activation"),
     "a model's key alone": (recall("--hidden_size=3"), "did you mean --config.model.hidden_size?"),
     "absl's own": (recall("--flagfile=missing"), "--flagfile is not a flag; set values as --config.KEY=VALUE"),
     "a word that is not a flag": (recall("seed=3"), "seed=3 is not a flag"),

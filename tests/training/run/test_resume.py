@@ -126,8 +126,17 @@ def test_what_another_version_counted_is_refused(workdir, monkeypatch):
     refused(workdir, r"checkpoints/8 counts .*, which this code does not", MisfitError)
 
 
-def test_lost_best_weights_are_said_and_the_next_best_kept(workdir):
-    shutil.rmtree(workdir / "best")
-    with pytest.warns(UserWarning, match=r"best is gone or empty; the best from here on is kept instead"):
+@pytest.mark.parametrize("damaged", ["all", "meta", "arrays"])
+def test_lost_best_weights_are_said_and_the_next_best_kept(workdir, damaged):
+    if damaged == "all":
+        shutil.rmtree(workdir / "best")
+    elif damaged == "meta":
+        next((workdir / "best").glob("*/meta/metadata")).write_text("{")
+    else:
+        for path in (workdir / "best").glob("*/state/d/*"):
+            path.write_bytes(b"\0" * path.stat().st_size)
+    with pytest.warns(UserWarning) as caught:
         again = train.train(config("recall", "gru", steps=10), workdir, accept_changes=True)
+    assert "best is gone, empty or damaged; the best from here on is kept instead" in str(caught[-1].message)
+    assert len(caught) == (1 if damaged == "all" else 2)
     assert again["best"]["step"] == 10 and Checkpoints(workdir / "best", 1).steps() == [10]
