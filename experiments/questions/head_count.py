@@ -83,10 +83,7 @@ LIMITS = (
     "There is one width, on captions of 13 words. More heads are narrower heads, so the effects of number and width "
     "cannot be told apart, except by the narrower keys of scale gpu. The models of scale cpu have a fortieth of the "
     "parameters of Vaswani et al.'s. A head count that costs nothing here may cost something where there is more to "
-    "attend to. Masking a head shows what a trained model uses, not what it needs. On recall 3,000 steps with rotary "
-    "positions are too few for most seeds: its counts say how soon it is learned. After twice as many one head had "
-    "learned it and 32 had not, a seed each. Part of the runs of scale cpu was made on a GPU, whose float32 products "
-    "are TF32."
+    "attend to. Masking a head shows what a trained model uses, not what it needs."
 )
 
 HEADS = (1, 2, 4, 8, 16, 32)
