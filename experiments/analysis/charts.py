@@ -1,8 +1,7 @@
 """The panels of a figure as Altair charts: a dot for every seed, means with 95 % intervals, and levels such as chance.
 
 On the page a panel has tooltips, and a click on a name in its legend shows that series. A question makes panels of
-`Cell`s and adds levels, ranges and reference lines with `+`. Altair is slow to import, so questions import this file
-where they draw.
+`Cell`s and adds levels, ranges and lines with `+`. Altair is slow to import, so questions import this where they draw.
 """
 
 import io
@@ -122,10 +121,11 @@ def points(
     *,
     order: Sequence[str] = (),
     beside: bool = False,
+    mean: bool = True,
     behind: Sequence[alt.LayerChart] = (),
 ) -> alt.LayerChart:
-    """Values at named places: the mean with its interval, every seed a dot. `beside` sets the series of a place side
-    by side. Levels and lines that stand `behind` cover no mark with their names."""
+    """Values at named places: the mean with its interval (unless `mean` is false), every seed a dot. `beside` sets the
+    series of a place side by side. What stands `behind` covers no mark with its name."""
     means, seeds = _frames(cells)
     places = list(order or dict.fromkeys(seeds["x"]))
     angle = -30 if max(map(len, places)) > 9 else 0
@@ -133,12 +133,13 @@ def points(
     alone = seeds.groupby("x")["series"].nunique().max() == 1  # then the axis names it
     panel = _Panel(axes, looks, seeds, x, means=means, legend=not alone)
     aside: dict[str, Any] = {"xOffset": alt.XOffset("series:N", scale=alt.Scale(domain=panel.names))} if beside else {}
+    means = means if mean else means[:0]
     panel.add(alt.Chart(means.dropna()).mark_rule(clip=True, strokeWidth=1.6), "low", 1, y2="high", **aside)
-    dots = alt.Chart(seeds).mark_point(clip=True, filled=True, size=22)
+    dots = alt.Chart(seeds).mark_point(clip=True, filled=True, size=22 if mean else 60)
     panel.add(dots, "y", 0.45, panel.shape, tooltip=axes.of_seed, **aside)
     dots = alt.Chart(means).mark_point(clip=True, filled=True, size=60)
     panel.add(dots, "mean", 1, panel.shape, tooltip=axes.of_mean, **aside)
-    drawn = panel.chart("Large marks are means over seeds, bars their 95 % intervals, and small marks single seeds.")
+    drawn = panel.chart("Large marks are means over seeds, bars their 95 % intervals, small marks seeds." * mean)
     drawn.layer = [*behind, *drawn.layer]
     return drawn
 
@@ -309,7 +310,8 @@ def line(of_x: Mapping[Any, float], name: str, colour: str = GREY) -> alt.LayerC
     frame = pd.DataFrame({"x": list(of_x), "y": list(of_x.values())})
     drawn = alt.Chart(frame).encode(x="x:N" if names else "x:Q", y="y:Q", tooltip=[alt.Tooltip("y:Q", title=name)])
     thin = drawn.mark_line(color=colour, strokeDash=[4, 2], strokeWidth=1, clip=True, opacity=0.7)
-    return _layered(thin, drawn.mark_point(color=colour, shape="cross", size=25)) if names else _layered(thin)
+    places = [drawn.mark_point(color=colour, shape="cross", size=25, clip=True)] if names else []
+    return _layered(thin, *places)
 
 
 # ---- the figure ----

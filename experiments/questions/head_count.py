@@ -26,6 +26,7 @@ from experiments.analysis.frames import DataFrame, LayerChart, Series
 from experiments.analysis.judge import Comparison
 from experiments.analysis.palette import Look
 from experiments.analysis.published import Measure, Published, beside
+from experiments.analysis.statistics import t_interval
 from experiments.analysis.table import by_seed, paired, select
 from experiments.questions.question import DOUBLED, NONE, Probing, Run, Tuning, changed, controlled, doubled, over_seeds
 
@@ -244,16 +245,20 @@ def figure(table: DataFrame) -> Sequence[LayerChart]:
         ("Multi30k: BLEU, less that of 8 heads", f"BLEU, greedy, {TEST}", scores, VASWANI_BLEU),
     ):
         if any(len(cell.values) for cell in cells):
-            axes = charts.Axes(title, "heads", y, note=f"grey: {theirs}")
+            ends = [t_interval(cell.values, of_sentences=cell.of_sentences)[1:] for cell in cells if len(cell.values)]
+            every = np.concatenate([list(row.values()), *(cell.values for cell in cells), *ends])
+            low, high = (float(end(every[np.isfinite(every)])) for end in (np.min, np.max))
+            room = 0.05 * (high - low)
+            axes = charts.Axes(title, "heads", y, note=f"grey: {theirs}", y_domain=(low - room, high + room))
             drawn = charts.points(cells, looks, axes, order=heads)
             panels.append(
                 drawn + charts.line({str(n): value for n, value in row.items()}, theirs) + charts.level(0, "")
             )
     if any(len(cell.values) for cell in recalled):
-        axes = charts.Axes("Recall: accuracy", "heads", "accuracy, test", y_domain=(0, 1.02))
+        axes = charts.Axes("Recall: accuracy of each seed", "heads", "accuracy, test", y_domain=(0, 1.02))
         guessed = chance(table)
         level = [] if guessed is None else [charts.level(guessed, "the values, not their keys")]
-        panels.append(charts.points(recalled, looks, axes, order=heads, behind=level))
+        panels.append(charts.points(recalled, looks, axes, order=heads, mean=False, behind=level))
     shaped = [charts.Cell("here", name, paired(loss(table, BEST, name), loss(table, BEST))) for name in SHAPES]
     if any(len(cell.values) for cell in shaped):
         axes = charts.Axes(
@@ -295,7 +300,8 @@ def _masks(table: DataFrame) -> list[LayerChart]:
 def training(table: DataFrame) -> Sequence[LayerChart]:
     """The fewest heads, eight and the most; six curves would hide one another."""
     looks = {str(heads): Look("transformer", n) for n, heads in enumerate(LEVELLED)}
-    return training_curves.panels(table, "heads", looks, by="task")
+    named = table.assign(heads=table["heads"].map("{:g}".format))
+    return training_curves.panels(named, "heads", looks, by="task")
 
 
 def verdict(table: DataFrame) -> Sequence[Finding]:

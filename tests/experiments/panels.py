@@ -19,7 +19,7 @@ def means(panel) -> DataFrame:
 
 def names(panel) -> list[str]:
     """Of the legend: the series that the panel has."""
-    (domain,) = {tuple(one["scale"]["domain"]) for one in _channels(panel.to_dict(), "color")}
+    (domain,) = {tuple(one["scale"]["domain"]) for one in channels(panel.to_dict(), "color")}
     return list(domain)
 
 
@@ -28,7 +28,7 @@ def texts(panel) -> set[str]:
     return {one["text"] for one in _dicts(panel.to_dict(), "text") if one.get("type") == "text"}
 
 
-def _channels(spec, channel: str):
+def channels(spec, channel: str):
     return [one[channel] for one in _dicts(spec, channel) if "scale" in (one[channel] or {})]
 
 

@@ -167,6 +167,23 @@ def test_the_figure_sets_the_paper_beside_and_shows_the_best_run():
     assert means["mean"].tolist() == pytest.approx([0.1])
 
 
+def test_theirs_and_ours_are_within_the_panels_and_recall_has_no_means():
+    drawn = head_count.figure(made_up(AS_TAUGHT))
+    for panel, row in zip(drawn[:2], (head_count.VASWANI_LOSS, head_count.VASWANI_BLEU), strict=True):
+        ((low, high),) = {tuple(one["scale"]["domain"]) for one in panels.channels(panel.to_dict(), "y")}
+        assert low < min(row.values()) and max(row.values()) < high
+        assert all(low < end < high for end in panels.means(panel)[["low", "high"]].to_numpy().ravel())
+    assert not any("interval" in frame for frame in panels.frames(drawn[2]))
+
+
+def test_curves_of_training_are_drawn():
+    table = made_up(AS_TAUGHT)
+    some = table[table["measure"] == "best_loss"].assign(measure="validation_loss")
+    curves = pd.concat([some.assign(place=place, value=9.0 - place / 100) for place in (100.0, 200.0)])
+    (drawn,) = head_count.training(pd.concat([table, curves]))
+    assert panels.names(drawn) == ["1", "8", "32"]
+
+
 def test_the_papers_row_stands_beside():
     found = head_count.published(made_up(AS_TAUGHT, noise=0.0))
     assert found is not None and [row["heads"] for row in found.rows] == [str(n) for n in HEADS]
