@@ -126,6 +126,8 @@ def test_what_another_version_counted_is_refused(workdir, monkeypatch):
     refused(workdir, r"checkpoints/8 counts .*, which this code does not", MisfitError)
 
 
+# A failed read leaves tasks of Orbax behind, whose loop is closed when they end.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("damaged", ["all", "meta", "arrays"])
 def test_lost_best_weights_are_said_and_the_next_best_kept(workdir, damaged):
     if damaged == "all":
@@ -137,6 +139,7 @@ def test_lost_best_weights_are_said_and_the_next_best_kept(workdir, damaged):
             path.write_bytes(b"\0" * path.stat().st_size)
     with pytest.warns(UserWarning) as caught:
         again = train.train(config("recall", "gru", steps=10), workdir, accept_changes=True)
-    assert "best is gone, empty or damaged; the best from here on is kept instead" in str(caught[-1].message)
-    assert len(caught) == (1 if damaged == "all" else 2)
+    said = " ".join(str(one.message) for one in caught)  # beside what Orbax leaves unfinished
+    assert "best is gone, empty or damaged; the best from here on is kept instead" in said
+    assert ("set aside" in said) == (damaged != "all")
     assert again["best"]["step"] == 10 and Checkpoints(workdir / "best", 1).steps() == [10]
