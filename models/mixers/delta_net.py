@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from models.attention import check_divides
 from models.block import RMSNorm
 from models.layers import Linear
-from models.mixers.linear_scan import heads_of, in_chunks, time_scale_bias, wide
+from models.mixers.linear_scan import heads_of, in_chunks, joined, time_scale_bias, wide
 from models.mixers.mixer import Mixer, Span
 from models.mixers.short_conv import ShortConv
 from models.options import Option, count
@@ -100,8 +100,7 @@ class DeltaNet(Mixer):
     def _read(
         self, held: Float[Array, "... H V"], x: Float[Array, "... D"], tap: Callable[[Array], Array] = lambda y: y
     ) -> Array:
-        normed = self.norm(held)
-        hidden = normed.reshape(*normed.shape[:-2], -1).astype(x.dtype)
+        hidden = joined(self.norm(held)).astype(x.dtype)
         if self.gate is not None:
             hidden *= jax.nn.silu(self.gate(x))
         return self.output(tap(hidden))

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from models.attention import check_divides
 from models.layers import Linear
-from models.mixers.linear_scan import heads_of, in_chunks, wide
+from models.mixers.linear_scan import heads_of, in_chunks, joined, wide
 from models.mixers.mixer import Mixer, Span
 from models.options import Option, count
 from models.shapes import Array, Float
@@ -75,5 +75,4 @@ class LinearAttention(Mixer):
 
 def mean(mixed: Float[Array, "... H V"]) -> Float[Array, "... D"]:
     """Sums of values divided by the sum of their weights, head beside head."""
-    context = mixed[..., :-1] / (mixed[..., -1:] + LEAST)
-    return context.reshape(*context.shape[:-2], -1)
+    return joined(mixed[..., :-1] / (mixed[..., -1:] + LEAST))

@@ -27,6 +27,8 @@ def linear_scan(
 
     No |a| may exceed 1, so that products of many stay finite.
     """
+    if not enter_BT.shape[1]:
+        return enter_BT, carry_B
     if mask_BT is not None:
         real_BT = mask_BT.reshape(mask_BT.shape + (1,) * (keep_BT.ndim - 2))
         keep_BT, enter_BT = jnp.where(real_BT, keep_BT, 1), jnp.where(real_BT, enter_BT, 0)
@@ -101,7 +103,7 @@ def in_chunks(
 ) -> tuple[Y, Carry]:
     """(ys, carry) of `body(carry, x, real_BC)` over chunks of `size` tokens; the last is filled up with padding."""
     B, T = jax.tree.leaves(xs)[0].shape[:2]
-    size = min(size, T)
+    size = min(size, max(T, 1))
     more = -T % size
     real_BT = jnp.broadcast_to(jnp.ones((1, T), bool) if mask_BT is None else mask_BT, (B, T))
 
@@ -123,6 +125,11 @@ def wide(*arrays: Array) -> tuple[Array, ...]:
 
 def heads_of(x: Float[Array, "... D"], heads: int) -> Float[Array, "... H K"]:
     return x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads)
+
+
+def joined(x: Float[Array, "... H V"]) -> Float[Array, "... D"]:
+    """Head beside head."""
+    return x.reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1])
 
 
 def time_scale_bias(key: Key[Array, ""], size: int) -> Float[Array, "size"]:

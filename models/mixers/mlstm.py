@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from models.attention import check_divides
 from models.layers import Linear
-from models.mixers.linear_scan import heads_of, in_chunks, wide
+from models.mixers.linear_scan import heads_of, in_chunks, joined, wide
 from models.mixers.mixer import Mixer, Span
 from models.options import count
 from models.shapes import Array, Float
@@ -85,8 +85,7 @@ class MLSTM(Mixer):
     def _left(self, x: Float[Array, "... D"], mixed: Float[Array, "... H V"], m: Float[Array, "... H"]) -> Array:
         """h from C^T q and n q, both divided by exp(m), as is the 1 that they are divided by at least."""
         total = jnp.maximum(jnp.abs(mixed[..., -1:]), jnp.exp(-m)[..., None])
-        context = mixed[..., :-1] / total
-        return context.reshape(*context.shape[:-2], -1).astype(x.dtype) * jax.nn.sigmoid(self.leave(x))
+        return joined(mixed[..., :-1] / total).astype(x.dtype) * jax.nn.sigmoid(self.leave(x))
 
 
 def chunk(carry: Held, at: tuple[Array, ...], real_BC: Array):

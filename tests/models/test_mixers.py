@@ -184,6 +184,22 @@ def test_chunks_and_steps_give_the_whole_s_numbers(case: str):
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_no_token_is_read_as_any_number_is(case: str):
+    """An empty source, or a prompt of nothing; decoding goes on as if it had not been there."""
+    mixer, x_BD = mixer_of(case), normal(3, B, D)
+    start = mixer.start_carry(B)
+    nothing_BTD, carry = mixer(
+        jnp.zeros((B, 0, D)), span_of(jnp.zeros(B, jnp.int32), 0), start, name="", tap=Tapper(None, ())
+    )
+    assert nothing_BTD.shape == (B, 0, D)
+
+    def first(carry):
+        return mixer.step(x_BD, jnp.asarray(0), span_of(jnp.zeros(B, jnp.int32), 1), *mixer.open(carry, 1))[0]
+
+    np.testing.assert_array_equal(first(carry), first(start))
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_it_sees_as_far_back_as_it_says_and_nothing_later(case: str):
     """By another vector at one place: y is the same to the bit before it, and where it is out of reach."""
     mixer, (_, (y_BTD, _)) = mixer_of(case), base(case)[0]
