@@ -124,7 +124,8 @@ class HierarchicalAttention(Mixer):
         if M := memory.key.shape[2]:
             blocks, views = [memory, *blocks], [self._means(M, begun_B, span.position_BT, span), *views]
         y_BH1K = self.core.attend(query, blocks, views, "", NO_TAPS, None)
-        full_B = jnp.where(slot_B == w - 1, whole_B, -1)  # nowhere, unless this token fills the block
+        nowhere = state.means.key.shape[2]
+        full_B = jnp.where(slot_B == w - 1, whole_B, nowhere)  # unless this token fills the block
         means = Keys(*(put(x, y.mean(2, keepdims=True), full_B) for x, y in zip(state.means, block, strict=True)))
         return self.core.output(join_heads(y_BH1K))[:, 0], Levels(block, means)
 
@@ -135,6 +136,8 @@ def pick(x_BGSK: Array, place_BU: Int[Array, "B U"]) -> Array:
 
 
 def put(x_BGSK: Array, new_BG1K: Array, slot_B: Int[Array, "B"]) -> Array:
-    """x with another token at one place of each row."""
-    here_BS = jnp.arange(x_BGSK.shape[2]) == slot_B[:, None]
-    return jnp.where(here_BS[:, None, :, None], new_BG1K.astype(x_BGSK.dtype), x_BGSK)
+    """x with another token at one place of each row, or nowhere where that lies behind its end.
+
+    A scatter, since a choice for every place would be fused with what makes the token, and turn it (rotary) S times.
+    """
+    return x_BGSK.at[jnp.arange(len(x_BGSK)), :, slot_B].set(new_BG1K[:, :, 0].astype(x_BGSK.dtype), mode="drop")
