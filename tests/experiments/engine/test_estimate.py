@@ -62,12 +62,18 @@ def test_a_first_run_takes_what_committed_ones_of_its_kind_and_size_did(monkeypa
     assert estimate.assumed("gru", work) == (estimate.ASSUMED, 0.0)
 
 
-def test_runs_on_a_cpu_tell_nothing_of_a_gpu(monkeypatch):
-    monkeypatch.setattr(estimate.jax, "default_backend", lambda: "gpu")
+def test_runs_on_one_platform_tell_nothing_of_another(monkeypatch):
+    """The committed tables have runs on CPUs and a GPU, none on a TPU."""
     monkeypatch.setattr(estimate, "committed", estimate.committed.__wrapped__)  # read anew
+    on_cpu = estimate.committed()
+    monkeypatch.setattr(estimate.jax, "default_backend", lambda: "gpu")
+    on_gpu = estimate.committed()
+    assert on_cpu and on_gpu and not set(on_cpu) & set(on_gpu)
+    assert learned(record(due("a", "gru")[0], 50.0)).basis == f"{estimate.BY_COMMITTED} GPU"
+    assert learned(record(due("a", "gru")[0], 50.0, platform="gpu")).basis == "by recorded runs"
+    monkeypatch.setattr(estimate.jax, "default_backend", lambda: "tpu")
     assert estimate.committed() == () and "assuming 20 TFLOP/s" in estimate.Clock().basis
     assert learned(record(due("a", "gru")[0], 50.0)).basis == estimate.BY_GUESS
-    assert learned(record(due("a", "gru")[0], 50.0, platform="gpu")).basis == "by recorded runs"
     assert estimate.assumed("gru", 1e9) == (1e9 / 2e-3, 60.0) and estimate.assumed("gru", 1e12) == (2e13, 60.0)
 
 

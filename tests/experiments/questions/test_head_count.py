@@ -181,7 +181,7 @@ def test_curves_of_training_are_drawn():
     some = table[table["measure"] == "best_loss"].assign(measure="validation_loss")
     curves = pd.concat([some.assign(place=place, value=9.0 - place / 100) for place in (100.0, 200.0)])
     (drawn,) = head_count.training(pd.concat([table, curves]))
-    assert panels.names(drawn) == ["1", "8", "32"]
+    assert panels.names(drawn) == ["1 head", "8 heads", "32 heads"]
 
 
 def test_the_papers_row_stands_beside():

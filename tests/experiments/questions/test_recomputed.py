@@ -177,7 +177,8 @@ def check(recomputed: Iterator[tuple[str, Claim]], judged: list[dict[str, Any]])
                 low, high = interval(values, asked[n])
                 assert (effect["low"], effect["high"]) == pytest.approx((low, high), rel=near, abs=near * (high - low))
                 p = p_of(expected, asked, effect["says"])[list(asked).index(n)]
-                close = pytest.approx(p, rel=near, abs=5e-4 if asked[n] else 1e-12)
+                rough = any(asked.values())  # by Holm's rule one p depends on the others
+                close = pytest.approx(p, rel=1e-2 if rough else 1e-6, abs=5e-4 if rough else 1e-12)
                 assert (effect["p"] or 0.0) == close, (claim, effect["name"])
                 if effect["says"] != "open":
                     assert len(values) >= FEWEST and p < 0.05
