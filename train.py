@@ -165,6 +165,8 @@ def train(
                             best.save(done, {"params": trainer.weights}, {"metrics": scores})
                     undrawn = tracker.mirrored
                 if now.save or ledger.out_of_patience(patience):
+                    trainer.wait()
+                    ledger.hold(done, clock.lap())
                     with clock.pause("save"):
                         newest.save(done, trainer.state, ledger.to_json())
                     if undrawn:  # since an evaluation; only what is saved cannot be lost by drawing
@@ -175,7 +177,8 @@ def train(
                 tracker.mirror()
 
             if done < config.steps and not ledger.out_of_patience(patience):
-                ledger.check(done)
+                trainer.wait()
+                ledger.hold(done, clock.lap())
                 newest.save(done, trainer.state, ledger.to_json())
                 tracker.say(f"stopped at step {done} as asked, and saved; the same command goes on from there")
                 return {}

@@ -84,8 +84,8 @@ def base(task: str, name: str) -> ConfigDict:
 PAIRS = {
     "tokenizer": {
         "name": "unigram",  # unigram, bpe, char, byte
-        "vocab_size": 8000,
-        "joint": True,
+        "vocab_size": 8000,  # entries, with <pad>, <s>, </s> and <unk>
+        "joint": True,  # one tokenizer for both languages
         "normalization": "identity",  # text as written; unigram and bpe: nfkc, nmt_nfkc, nfkc_cf, nmt_nfkc_cf
     },
     "lowercase": False,  # turn all text into lower case

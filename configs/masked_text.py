@@ -28,7 +28,7 @@ SETTINGS = {
         "language": "en",  # de, en, fr, for the corpus multi30k
         "tokenizer": {
             "name": "char",  # char (0: every character), byte, unigram, bpe
-            "vocab_size": 0,
+            "vocab_size": 0,  # entries; 0 where the kind decides: every character, or 256 bytes
             "normalization": "identity",  # text as written; unigram and bpe: nfkc, nmt_nfkc, nfkc_cf, nmt_nfkc_cf
         },
         "length": 128,  # tokens of a window

@@ -55,7 +55,7 @@ def get_config(argument):
             "file": "input.txt",  # its name in the folder
             "tokenizer": {
                 "name": "char",  # char (0: every character), byte, unigram, bpe
-                "vocab_size": 0,
+                "vocab_size": 0,  # entries; 0 where the kind decides: every character, or 256 bytes
                 "normalization": "identity",  # text as written; unigram and bpe: nfkc, nmt_nfkc, nfkc_cf, nmt_nfkc_cf
             },
             "lowercase": False,  # turn all text into lower case

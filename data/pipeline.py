@@ -9,6 +9,7 @@ examples, is three quarters of it.
 
 import dataclasses
 import itertools
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
@@ -28,6 +29,7 @@ ROW_MULTIPLE = 8
 PREFETCH = 16  # batches
 DRAWN_AT_ONCE = 256  # rows at least, where batches are smaller
 ENDLESS = 1 << 62
+FREED = "ignore:resource_tracker:UserWarning"  # at the end, of batches that workers have made and nobody takes
 
 Shape = tuple[int, int]  # S, T
 Made = TypeVar("Made")
@@ -165,6 +167,8 @@ def _stream(draw: Callable[[int, int], list[Made]], plan: Plan, start: int, stop
     dataset = grain.MapDataset.range(start, stop, together).map(make)
     ahead = max(2, PREFETCH // together)
     if workers:
+        if FREED not in sys.warnoptions:
+            sys.warnoptions.append(FREED)
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()  # Grain reads its own flags, also where no absl app runs
         read = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)

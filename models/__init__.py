@@ -104,6 +104,8 @@ def follow_width(name: str, config: ConfigDict, before: int, given: Collection[s
     """After an override of hidden_size, which was `before`: the widths of a model's config that followed it follow it
     still, unless they are `given` (as "model.mlp_dim")."""
     values = options.flat(config)
+    if not type(before) is type(values.get("hidden_size")) is int:
+        return  # no width, which is refused where values are checked
     following = {key: times for key, times in widths(name).items() if values.get(key) == times * before}
     left = {key: times * config.hidden_size for key, times in following.items() if f"model.{key}" not in given}
     config.update_from_flattened_dict(left)

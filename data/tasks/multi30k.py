@@ -33,7 +33,13 @@ def corpus(config: Mapping[str, Any], train_examples: int = 0) -> Corpus[Paralle
             return parallel_files(config, paths)
         from data.tfds_source import multi30k_corpus  # imports tensorflow_datasets
 
-        return multi30k_corpus(config["dir"], source, target, train_examples)
+        try:
+            return multi30k_corpus(config["dir"], source, target, train_examples)
+        except ValueError as error:
+            if not config["dir"]:
+                raise
+            missing = f"data.dir = {config['dir']} has no train.{source}[.gz], and no data set of TFDS"
+            raise ValueError(f"{missing}; {error}") from None
 
     return LateCorpus(open_corpus)
 

@@ -75,10 +75,13 @@ def publish(
     return findings
 
 
+SMOKE = "everything runs; there is no verdict, since so few steps and seeds show nothing"
+
+
 def said(question: Question, scale: str, findings: Sequence[Finding]) -> list[str]:
     """The outcome, for a terminal. A few steps of a few seeds only show that everything runs."""
     if scale == "smoke":
-        return ["everything runs; there is no verdict, since so few steps and seeds show nothing"]
+        return [SMOKE]
     return judge.lines(findings, question.UNDER_REVIEW)
 
 

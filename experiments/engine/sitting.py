@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -12,15 +13,17 @@ from experiments.engine.local import Local
 from experiments.engine.progress import duration
 from experiments.engine.schedule import Due
 from experiments.engine.slurm import Slurm, settings
+from experiments.engine.statement import ROOT
 from experiments.engine.study import Study
 from training.command.cli import FAILURE, Parser, check_folder
 from training.command.printed import print_rows
 from training.command.validate import MOST
-from training.machine import signals
+from training.machine import backend, signals
 from training.mirrors import wandb_account
 from training.run.checkpoint import Checkpoints
 
 GPUS = ("cuda", "gpu", "rocm")  # as JAX_PLATFORMS names them; a TPU takes one process
+ASK = "from training.command import cli; from training.machine import backend\nwith cli.user_errors(): backend.check()"
 UNFINISHED = os.EX_TEMPFAIL  # 75, by which schedulers and loops know that the same command goes on
 
 
@@ -96,6 +99,8 @@ def sit(study: Study, asked: Asked, *folders: Path) -> Outcome | None:
         wandb_account.mode_of(asked.wandb)
     for name, folder in zip(("--runs", "--results"), folders, strict=False):
         check_folder(name, folder)
+    if not asked.slurm and not asked.dry_run:
+        _check_devices()
     Checkpoints(study.folders.runs, keep=1)  # where some would not be read back, that is said now
     plan = study.plan()
     left = [*plan.due, *plan.waiting]
@@ -112,6 +117,16 @@ def sit(study: Study, asked: Asked, *folders: Path) -> Outcome | None:
         print(f"{study.all_finished()}; the results are written again", file=sys.stderr)
         return Outcome({}, "")
     return execute(study, cluster or Local(min(slots, len(left))), minutes=asked.minutes)
+
+
+def _check_devices() -> None:
+    """Raises ValueError, in one line, if jobs could not compute, which each of them would say. An accelerator is theirs
+    alone, so a process of its own asks for it."""
+    backend.check()
+    if os.environ.get("JAX_PLATFORMS", "cpu") != "cpu":
+        asked = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, cwd=ROOT)
+        if asked.returncode:
+            raise ValueError(asked.stderr.strip().splitlines()[-1].removeprefix("error: "))
 
 
 def _list(study: Study, left: list[Due], jobs: int) -> None:

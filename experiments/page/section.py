@@ -11,7 +11,7 @@ from experiments.analysis.finding import Outcome
 from experiments.analysis.frames import LayerChart
 from experiments.analysis.words import number
 from experiments.engine import results, version
-from experiments.engine.publish import TRAINING
+from experiments.engine.publish import SMOKE, TRAINING
 from experiments.page.answer import Answer, restated
 from experiments.page.fairness_table import fairness
 from experiments.questions.question import Question
@@ -42,6 +42,7 @@ def section(answer: Answer) -> dict[str, Any]:
         "trained": "" if outdated else _picture(answer.folder / f"{TRAINING}.png"),
         "changed": version.since(answer.everything),
         "under_review": _sentences(question.UNDER_REVIEW),
+        "smoke": _sentences(SMOKE) if answer.scale == "smoke" else "",
         "findings": [_finding(one) for one in verdict["findings"]],
         "published": None if outdated else question.published(reported),
         "panels": lambda: [] if outdated else [panel(one) for one in question.figure(reported)],

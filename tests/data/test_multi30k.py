@@ -70,7 +70,10 @@ def test_without_network_the_way_out_is_said_at_once(tmp_path, monkeypatch):
     from data import multi30k_builder as builder
 
     monkeypatch.setattr(builder, "REPOSITORY", "http://127.0.0.1:9/raw")
-    with pytest.raises(ValueError, match=r"cannot be downloaded here .*; point data\.dir at a folder that holds train"):
+    missing = rf"^data\.dir = {tmp_path} has no train\.de\[\.gz\], and no data set of TFDS; .*"
+    with pytest.raises(
+        ValueError, match=rf"{missing}cannot be downloaded here .*; point data\.dir at a folder that holds train"
+    ):
         make(tmp_path, tmp_path)
     assert list(tmp_path.rglob("*.array_record*")) == []
 

@@ -1,6 +1,9 @@
 """The pipeline: batch k is the same however it is come by."""
 
 import itertools
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from data.batch import filled_positions
 from data.pipeline import Batching, eval_batches, eval_plan, train_batches, train_plan
 from data.plan import BucketPlan
 from tests.data.texts import write_folder
+from tests.training.processes import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +77,35 @@ def test_resuming_gives_exactly_the_batches_to_come(task, config):
 @pytest.mark.processes
 def test_worker_processes_keep_the_order(task, config):
     assert_same(take(task, changed(config, workers=2), 7, start=2), take(task, config, 9)[2:])
+
+
+LEAVING = """
+import data
+from configs import recall
+from data import pipeline
+def main():
+    config = recall.get_config("gru")
+    config.workers = 1
+    batches = pipeline.train_batches(data.build(config.task, config.data), pipeline.Batching.of(config))
+    print(next(batches)["source"].shape)
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.processes
+def test_what_workers_have_made_ahead_is_freed_without_a_word(tmp_path):
+    program = tmp_path / "leaving.py"
+    program.write_text(LEAVING)
+    done = subprocess.run(
+        [sys.executable, program],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": "."},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("(")
 
 
 def test_seed_changes_contents_but_not_shapes(task, config):

@@ -246,6 +246,14 @@ def test_a_verdict_under_review_is_one_line_and_verdict_json_stays(tmp_path, mon
     assert (tmp_path / "results/other/cpu/verdict.json").read_text() == before
 
 
+def test_a_smoke_run_has_no_verdict(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(report, "QUESTIONS", {"other": other_question()})
+    publish(other_question(), "other", "smoke", of_other(), tmp_path / "results")
+    words = Outline(report.page("", Path("results"))).words
+    assert words.count("Everything runs; there is no verdict") == 2 and "undecided" not in words
+
+
 def test_committed_results_are_shown_where_there_are_no_others(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(report, "QUESTIONS", {"other": other_question()})

@@ -76,6 +76,14 @@ def test_an_id_that_wandb_would_refuse_is_replaced(tmp_path, kept):
     assert writer.ID.fullmatch(found) and writer.run_id(tmp_path) == found
 
 
+@pytest.mark.parametrize("given", ["", "a bad/id"])
+def test_an_id_of_the_environment_that_wandb_would_refuse_is_replaced(tmp_path, monkeypatch, capsys, given):
+    monkeypatch.setenv("WANDB_RUN_ID", given)
+    with Mirror(tmp_path, runs.config("recall", "gru", wandb__mode="offline")) as mirror:
+        assert mirror.listens
+    assert capsys.readouterr().err == "" and set(wandb_files.read(tmp_path).ids) == {writer.run_id(tmp_path)}
+
+
 def test_what_fails_online_and_offline_is_said_once(tmp_path, monkeypatch, capsys):
     def fails(**options):
         raise RuntimeError("no such thing")

@@ -22,11 +22,12 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+import data
 import models
 from models.options import KINDS, flat
 from training.command import hints, usage
 from training.command.config_file import load
-from training.command.validate import check_fit, check_given, check_size, validate
+from training.command.validate import LARGEST, check_fit, check_given, check_size, validate
 from training.machine import mesh, peers
 from training.run import memory
 
@@ -52,7 +53,9 @@ class Parser(argparse.ArgumentParser):
         for option, word in zip(("", *words), words, strict=False):
             if not word or re.fullmatch("--[^=]+=", word):  # as of a shell's variable that is not set
                 self.error(f"{word[:-1] or option or 'a word of the command'} is empty; give a value, or leave it out")
-        return super().parse_known_args([usage.at_home(word) for word in words], namespace)
+        with user_errors():
+            words = [usage.at_home(word) for word in words]
+        return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
         _exit(f"{message}; see --help", MISTAKE)
@@ -125,7 +128,9 @@ def parse(argv: Sequence[str], description: str = "") -> Options:
     """
     usage.answer(argv, description)
     values = _flags()
-    where, words = _take_config([usage.at_home(word) for word in argv if word not in (*usage.WORDS, "--print_config")])
+    with user_errors():
+        words = [usage.at_home(word) for word in argv if word not in (*usage.WORDS, "--print_config")]
+    where, words = _take_config(words)
     file, _ = usage.split(where)
     with user_errors(file):
         config = load(where)
@@ -148,7 +153,7 @@ def parse(argv: Sequence[str], description: str = "") -> Options:
         if config.model.name != name:
             raise ValueError(f"model.name = {config.model.name!r} is set by the argument; use --config={file}:MODEL")
         if config.task != task:
-            raise ValueError(f"task = {config.task!r} is set by the file; use --config=configs/{config.task}.py:{name}")
+            raise ValueError(f"task = {config.task!r} is set by the file; use {_file_of(config.task, file)}:{name}")
         check_given(config, given)
         validate(config)
         if "--print_config" in argv:
@@ -242,13 +247,18 @@ def _read(values: flags.FlagValues, file: str, words: Sequence[str], config: Con
         raise ValueError(f"{left[0]} is not a flag; set values as --config.KEY=VALUE and the run's folder as --workdir")
 
 
+def _file_of(task: str, file: str) -> str:
+    """--config of a task, or that of the run where there is no such task."""
+    return f"--config={f'configs/{task}.py' if task in data.TASKS else file}"
+
+
 def _as_kind(text: str, now: Any) -> str:
     """The nearest valid choice to a value of the wrong type."""
     if isinstance(now, bool):
         return "use true or false"
     with contextlib.suppress(ValueError, OverflowError):
-        if isinstance(now, int):
-            return f"did you mean {round(float(text))}?"
+        if isinstance(now, int) and abs(near := round(float(text))) <= LARGEST:
+            return f"did you mean {near}?"
     return f"it is {now!r} now" if now is not None else "use 0 or more"
 
 

@@ -56,8 +56,8 @@ def _get_config(file: str) -> Callable[[str], Any]:
         here = Path.cwd() == usage.ROOT
         folder = "configs" if here else str(usage.CONFIGS)
         there = [f"{folder}/{one.name}" for one in usage.config_files()]
-        near = difflib.get_close_matches(file if here else f"{usage.ROOT}/{file}", there, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
+        near = difflib.get_close_matches(path.stem, [one.stem for one in usage.config_files()], n=1)
+        hint = f"did you mean {folder}/{near[0]}.py? " if near else ""
         where = "" if here or path.is_absolute() else f" in {Path.cwd()}"
         raise FileNotFoundError(f"--config = {file} is not a file{where}; {hint}choose from {', '.join(there)}")
     spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
@@ -106,7 +106,9 @@ def _at(config: ConfigDict, key: str) -> str:
         if name not in value:
             raise ValueError(f"{key} is missing; start from common.base(task, model) of configs/")
         value = value[name]
-    return str(value)
+    if not isinstance(value, str):
+        raise ValueError(f"{key} = {value!r} is not text; start from common.base(task, model) of configs/")
+    return value
 
 
 def _reference(file: str, task: str, name: str) -> dict[str, Any]:

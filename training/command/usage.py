@@ -55,9 +55,11 @@ def split(where: str) -> tuple[str, str]:
 
 def at_home(word: str) -> str:
     """A word of a command whose value is a path in the home folder, or that folder; a shell leaves the ~ in
-    `--workdir=~/x`. A config's value `~` is no path."""
+    `--workdir=~/x`. A config's value `~` is no path. Raises ValueError where nobody knows that folder."""
     found = re.fullmatch(r"(--?[\w.-]+=)?(~/.*)", word) or re.fullmatch(r"(--?(?!config\.)[\w-]+=)(~)", word)
     flag, path = found.groups() if found else (word, "")
+    if found and os.path.expanduser(path) == path:
+        raise ValueError(f"{word}: there is no home folder, as HOME is not set; give the whole path")
     return (flag or "") + os.path.expanduser(path)
 
 
@@ -108,8 +110,8 @@ def comments_of(file: Path) -> dict[str, str]:
 
 
 def _keys(tree: ast.Module) -> Iterator[tuple[str, int]]:
-    """(dotted key, the line that it ends on) of `config.KEY = ...` and of dicts; a dict that is given to no group of
-    the config, such as a setting, is of the data."""
+    """(dotted key, the line that it ends on) of `config.KEY = ...` and of dicts. A dict that is given to no group of
+    the config is of the data, and so is each of a table of dicts, which are settings."""
     groups: dict[int, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and (name := ast.unparse(node.targets[0])).startswith("config."):
@@ -117,6 +119,10 @@ def _keys(tree: ast.Module) -> Iterator[tuple[str, int]]:
             yield key, node.end_lineno or 0
             groups |= {id(inner): f"{key}." for inner in ast.walk(node.value) if isinstance(inner, ast.Dict)}
         elif isinstance(node, ast.Dict) and node.lineno != node.end_lineno:
+            table = all(isinstance(value, ast.Dict) for value in node.values)
             for word, value in zip(node.keys, node.values, strict=True):
                 if isinstance(word, ast.Constant):
-                    yield groups.get(id(node), "data.") + str(word.value), value.end_lineno or 0
+                    key = groups.get(id(node), "data.") + str(word.value)
+                    yield key, value.end_lineno or 0
+                    if isinstance(value, ast.Dict) and not table:
+                        groups[id(value)] = f"{key}."

@@ -36,4 +36,5 @@ def write_outputs(
         if nbest:
             found = sorted(found, key=lambda output: -output[0])[:nbest]
         for score, text in found:
-            print(f"{number}\t{score:.4f}\t{files.one_line(text)}" if numbered else text, flush=True)
+            line = files.one_line(text)
+            print(f"{number}\t{score:.4f}\t{line}" if numbered else line, flush=True)

@@ -49,17 +49,33 @@ def device_bytes() -> int:
     return int(min(there, limits.address_space(), limits.group_memory())) // len(devices)
 
 
-def configure(workdir: Path, keep_pages: bool, cpu_devices: int, deterministic: bool) -> None:
-    """Sets host memory, number of CPU devices, compilation cache and deterministic kernels.
-
-    XLA_FLAGS and JAX_COMPILATION_CACHE_DIR of the environment are kept. Raises ValueError, in one line, if the
-    environment asks for something that is missing or not supported here.
-    """
+def check() -> None:
+    """Raises ValueError, in one line, if the environment asks for something that is missing or not supported here."""
     for name, needed in COMPUTED_WITH.items():
         value = getattr(jax.config, name)
         value = getattr(value, "value", value)
         if value not in (needed, None):
             raise ValueError(f"{name.upper()} = {value} is not supported; unset it in the environment")
+    devices()
+
+
+def devices() -> list[jax.Device]:
+    """What JAX computes on. Raises ValueError, in one line, if that is not there."""
+    try:
+        return jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        if not (asked := os.environ.get("JAX_PLATFORMS")):
+            raise ValueError(f"JAX finds no device: {error}; set JAX_PLATFORMS=cpu to do without") from None
+        raise ValueError(
+            f"JAX_PLATFORMS = {asked!r} is not to be had on this machine; use cpu, or unset it to take what there is"
+        ) from None
+
+
+def configure(workdir: Path, keep_pages: bool, cpu_devices: int, deterministic: bool) -> None:
+    """Sets host memory, number of CPU devices, compilation cache and deterministic kernels.
+
+    XLA_FLAGS and JAX_COMPILATION_CACHE_DIR of the environment are kept. Raises as `check`.
+    """
     if sys.platform == "linux" and keep_pages:
         # XLA's CPU backend allocates its buffers anew at every step; faulting in the pages of large ones costs a
         # tenth of a step and more. Small ones have no such cost, and one heap for all threads slows them.
@@ -85,11 +101,4 @@ def configure(workdir: Path, keep_pages: bool, cpu_devices: int, deterministic: 
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     if deterministic:
         os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
-    try:
-        jax.devices()
-    except (RuntimeError, AssertionError) as error:
-        if not (asked := os.environ.get("JAX_PLATFORMS")):
-            raise ValueError(f"JAX finds no device: {error}; set JAX_PLATFORMS=cpu to do without") from None
-        raise ValueError(
-            f"JAX_PLATFORMS = {asked!r} is not to be had on this machine; use cpu, or unset it to take what there is"
-        ) from None
+    check()

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import jax
 
+from training.machine import backend
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
@@ -45,7 +47,7 @@ def git(*words: str, root: Path = ROOT) -> str:
 @functools.cache
 def processor() -> str:
     """The name of the accelerator, or of the CPU."""
-    first = jax.devices()[0]
+    first = backend.devices()[0]
     if first.platform != "cpu":
         return first.device_kind
     told = Path("/proc/cpuinfo")
@@ -62,7 +64,7 @@ def versions() -> dict[str, str]:
 
 def device() -> dict[str, str | int]:
     """Kind and number of devices and processes, on which exact resuming depends."""
-    first = jax.devices()[0]
+    first = backend.devices()[0]
     return {
         "platform": first.platform,
         "kind": first.device_kind,

@@ -1,5 +1,6 @@
 """The wandb run of a folder, by the library's own writer: online, or offline for `wandb sync`."""
 
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ class WandbRun:
     def __init__(self, run: Any):
         self._run = run
         run.define_metric("step")
-        run.define_metric("*", step_metric="step")
+        run.define_metric("*", step_metric="step", step_sync=False)  # else a row without gets the last one seen
 
     def log(self, step: int, row: Row) -> None:
         self._run.log({**row, "step": step})
@@ -40,7 +41,7 @@ class WandbRun:
         columns = [x, *(column for column in rows[0] if column != x)]
         table = wandb.Table(columns=list(columns), data=[[row.get(column) for column in columns] for row in rows])
         self._run.define_metric(x)
-        self._run.define_metric(f"{name}/*", step_metric=x)
+        self._run.define_metric(f"{name}/*", step_metric=x, step_sync=False)
         self._run.log({f"{name}/plot": wandb.plot.line(table, x, columns[1], title=f"{name}: {columns[1]}")})
         for row in rows:
             points = {f"{name}/{column}": value for column, value in row.items() if column != x and value is not None}
@@ -79,6 +80,8 @@ def start_wandb(workdir: Path, config: ConfigDict) -> WandbRun | None:
         import wandb
     except ImportError:
         raise NotInstalled("wandb is not installed: metrics go to metrics.jsonl alone") from None
+    run_id(workdir)  # now the folder has that of WANDB_RUN_ID, which wandb would read too, and refuse if it is none
+    os.environ.pop("WANDB_RUN_ID", None)
     settings = wandb.Settings(
         silent=True,
         console="off",

@@ -65,10 +65,10 @@ class Checkpoints:
 
     def __init__(self, folder: Path, keep: int | None):
         """Raises ValueError for a path whose checkpoints could not be read back."""
-        # Orbax looks for what it wrote by a pattern, to which brackets mean a choice; tensorstore turns \\ into / and
-        # reads UTF-8.
+        # Orbax looks for what it wrote by a pattern, to which brackets mean a choice, and takes `gs:/` for a bucket;
+        # tensorstore turns \\ into / and reads UTF-8.
         path = str(folder.absolute())
-        odd = [character for character in "[]\\" if character in path]
+        odd = [part for part in ("[", "]", "\\", "gs:/") if part in path]
         if path.encode(errors="replace").decode() != path:
             odd.append("bytes that are no UTF-8")
         if odd and (keep is not None or not {*odd} <= {*"[]"}):

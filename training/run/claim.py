@@ -89,9 +89,12 @@ def _is_process(number: int) -> bool:
 
 
 def _write(file: TextIO, text: str) -> None:
-    file.truncate(0)
-    file.write(text)
-    file.flush()
+    try:
+        file.truncate(0)
+        file.write(text)
+        file.flush()
+    except OSError as error:  # a full disk, which names no file
+        raise OSError(error.errno, f"{file.name}: could not be written ({error.strerror}); free some disk") from None
 
 
 def _read(file: TextIO) -> Holder | None:

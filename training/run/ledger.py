@@ -13,7 +13,7 @@ from data.batch import Batch, filled_positions
 from training.machine import provenance
 
 ACTIVITIES = ("training", "compile", "eval", "save")
-
+AVERAGED = ("loss", "nll", "token_accuracy")  # over the steps of a logged row
 
 Metrics = Mapping[str, jax.Array | np.ndarray]  # scalars of one step, that the device may still be working on
 
@@ -28,7 +28,7 @@ class NonFiniteError(FloatingPointError):
 
 @dataclasses.dataclass
 class Ledger:
-    """Totals over the whole run, and the window since the last logged row."""
+    """Totals over the whole run, and those of the window since the last logged row, as far as they were saved."""
 
     source_tokens: int = 0  # without padding
     target_tokens: int = 0  # positions that count in the loss
@@ -41,10 +41,14 @@ class Ledger:
     best: dict[str, float] | None = None
     evaluations: int = 0  # 0 in checkpoints of earlier code, which did not count them
     stale_evaluations: int = 0  # since the best
+    window: dict[str, float] = dataclasses.field(default_factory=dict)  # sums over its steps
+    window_steps: int = 0
+    window_seconds: float = 0.0  # of training
+    mark: list[int] = dataclasses.field(default_factory=list)  # target tokens, filled and positions where it begins
 
     def __post_init__(self) -> None:
-        self._window: list[Metrics] = []
-        self._mark = (self.target_tokens, self.filled, self.positions)
+        self._new: list[Metrics] = []  # of the window's further steps
+        self.mark = self.mark or [self.target_tokens, self.filled, self.positions]
 
     def count(self, batch: Batch, metrics: Metrics) -> None:
         """Takes one step's batch and metrics; nothing waits for the device."""
@@ -53,30 +57,41 @@ class Ledger:
         self.target_tokens += target
         self.filled += filled_positions(batch)
         self.positions += batch["source_mask"].size + batch["target_in"].size
-        self._window.append(metrics)
+        self._new.append(metrics)
+
+    def hold(self, step: int, seconds: float) -> Mapping[str, np.ndarray] | None:
+        """Adds the steps up to `step`, which took `seconds` of training, to what a checkpoint keeps; returns the
+        metrics of the last. Waits for the device. Raises NonFiniteError naming the first bad step."""
+        new = self.check(step)
+        for metrics in new:
+            for name in AVERAGED:
+                self.window[name] = self.window.get(name, 0.0) + float(metrics[name])
+        self.window_steps += len(new)
+        self.window_seconds += seconds
+        self._new = []
+        return new[-1] if new else None
 
     def row(self, step: int, seconds: float, *, perplexity: bool) -> dict[str, float]:
-        """The row to log for the window that ends with `step`, which took `seconds` of training.
+        """The row to log for the window that ends with `step`, whose new steps took `seconds` of training.
 
-        Loss, nll and accuracy are means over the window; norms and learning rate are its last step's. Waits for the
-        device. Raises NonFiniteError naming the first bad step.
+        Loss, nll and accuracy are means over the window; norms and learning rate are its last step's. Raises as `hold`.
         """
-        window = self.check(step)
-        mean = {name: float(np.mean([m[name] for m in window])) for name in ("loss", "nll", "token_accuracy")}
-        last = {name: float(value) for name, value in window[-1].items() if name not in mean}
-        target_tokens, filled, positions = self._mark
-        self.step_seconds.append(seconds / len(window))
+        latest = self.hold(step, seconds) or {}
+        mean = {name: self.window[name] / self.window_steps for name in AVERAGED}
+        last = {name: float(value) for name, value in latest.items() if name not in mean}
+        target_tokens, filled, positions = self.mark
+        self.step_seconds.append(self.window_seconds / self.window_steps)
         row = mean | last | ({"perplexity": math.exp(min(mean["nll"], 700.0))} if perplexity else {})
         row |= {
-            "target_tokens_per_second": (self.target_tokens - target_tokens) / seconds,
-            "step_seconds": seconds / len(window),
+            "target_tokens_per_second": (self.target_tokens - target_tokens) / self.window_seconds,
+            "step_seconds": self.step_seconds[-1],
             "padding_share": 1 - (self.filled - filled) / (self.positions - positions),
             "device_memory_bytes": provenance.device_memory_bytes(),
         }
         # What was not training, since the run began.
         row |= {f"{activity}_seconds": self.seconds.get(activity, 0.0) for activity in ACTIVITIES[1:]}
-        self._window = []
-        self._mark = (self.target_tokens, self.filled, self.positions)
+        self.window, self.window_steps, self.window_seconds = {}, 0, 0.0
+        self.mark = [self.target_tokens, self.filled, self.positions]
         return row
 
     def counted_row(self, nll: float, seconds: float, *, perplexity: bool) -> dict[str, float]:
@@ -87,16 +102,16 @@ class Ledger:
         return row | speed | {"device_memory_bytes": provenance.device_memory_bytes()}
 
     def check(self, step: int) -> list[Mapping[str, np.ndarray]]:
-        """The metrics of the steps since the last row, up to `step`, fetched.
+        """The metrics of the steps since the last row or save, up to `step`, fetched.
 
         Raises NonFiniteError naming the first bad step.
         """
-        window = jax.tree.map(np.asarray, self._window)  # an eighth of the time that device_get takes
-        for number, metrics in enumerate(window, start=step - len(window) + 1):
+        new = jax.tree.map(np.asarray, self._new)  # an eighth of the time that device_get takes
+        for number, metrics in enumerate(new, start=step - len(new) + 1):
             for name in ("loss", "gradient_norm", "update_ratio"):  # the last is known where a state is saved
                 if not math.isfinite(metrics[name]):
                     raise NonFiniteError(number, name, float(metrics[name]))
-        return window
+        return new
 
     def note_evaluation(self, step: int, metrics: dict[str, float], metric: str) -> bool:
         """Keeps the best evaluation by `metric`; True when this is it. A tie keeps the earlier one."""

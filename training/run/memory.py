@@ -1,6 +1,7 @@
 """Checks that a run fits the machine before anything is allocated, and explains it when memory runs out later."""
 
 import contextlib
+import warnings
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ import models
 from data.pipeline import Batching
 from data.spec import Spec
 from data.task import Task
+from models import options
 from training.machine.backend import device_bytes
 from training.step import params, train_step
 from training.step.train_step import Recipe
@@ -38,7 +40,8 @@ def check_parameters(model: ConfigDict, recipe: Recipe, spec: Spec) -> None:
             built = models.build(model.name, config, spec, jax.random.key(recipe.seed))
             return train_step.initial_state(params.flatten(built), recipe.optimizer)
 
-        state = jax.eval_shape(start)
+        with warnings.catch_warnings(action="ignore"):  # of sizes beyond 32 bits, which are refused below
+            state = jax.eval_shape(start)
         size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves((state, state["params"])))
         return np.array([params.count(state["params"]), size])
 
@@ -51,11 +54,27 @@ def check_parameters(model: ConfigDict, recipe: Recipe, spec: Spec) -> None:
         found = sizes(layers)
     num_params, needed = found.tolist()
     if needed > there:
+        key, value = _largest_size(model)
+        lower = dict.fromkeys((f"model.{key}", "model.hidden_size", "model.num_layers"))
         raise ValueError(
-            f"model.hidden_size = {model.hidden_size} and the other sizes make "
+            f"model.{key} = {value} and the other sizes make "
             f"{num_params:,} parameters: with gradients and optimizer {needed / 1e9:,.1f} "
-            f"{_has(there)}; lower model.hidden_size, model.num_layers or the vocabulary"
+            f"{_has(there)}; lower {', '.join(lower)} or the vocabulary"
         )
+
+
+def _largest_size(model: ConfigDict) -> tuple[str, int]:
+    """The key of a model, and its value, that exceeds by most what it is where nothing is said."""
+    values, known = options.flat(model), models.MODELS[model.name].options()
+
+    def times(key: str) -> float:
+        option = known[key]
+        usual = option.width * model.hidden_size if option.width else option.default
+        return values[key] / usual if usual else 0.0
+
+    sizes = [key for key in ("hidden_size", *known) if key in known and type(values[key]) is int]
+    largest = max(sizes, key=times)
+    return largest, values[largest]
 
 
 def check(model: ConfigDict, recipe: Recipe, batching: Batching, task: Task, eval_examples: int) -> None:

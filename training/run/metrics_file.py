@@ -35,5 +35,6 @@ def lost(path: Path, step: int, *, train: int, val: int) -> str:
     ]
     if not gone:
         return ""
-    what = " and ".join(gone) if path.is_file() else "the file is gone, and with it its rows"
-    return f"{path}: up to step {step}, {what} are lost"
+    if not path.is_file():
+        return f"{path}: the file is gone, and its rows up to step {step} with it"
+    return f"{path}: up to step {step}, {' and '.join(gone)} are lost"

@@ -240,3 +240,11 @@ def test_a_run_began_when_it_was_first_started(tmp_path):
     began = trial.first_start(tmp_path)
     (tmp_path / "began.txt").write_text("2026-01-01T00:00:00+00:00")
     assert trial.first_start(tmp_path) == "2026-01-01T00:00:00+00:00" < began
+
+
+@pytest.mark.processes
+def test_hardware_that_is_not_there_is_said_once_before_any_job(monkeypatch):
+    sitting._check_devices()
+    monkeypatch.setenv("JAX_PLATFORMS", "nosuch")
+    with pytest.raises(ValueError, match="JAX_PLATFORMS = 'nosuch' is not to be had on this machine; use cpu"):
+        sitting._check_devices()

@@ -137,6 +137,14 @@ def test_the_home_folder_is_found_in_any_path(monkeypatch, tmp_path):
     assert eval_options.parse(["--workdir=~", "--input=~/in"]).options.workdir == tmp_path
 
 
+def test_a_home_folder_that_nobody_knows_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    assert "--workdir=~/x: there is no home folder, as HOME is not set" in refusal(capsys, "--workdir=~/x")
+    with pytest.raises(SystemExit, match="2"):
+        eval_options.parse(["--workdir=runs/x", "--input=~/in"])
+    assert "error: --input=~/in: there is no home folder" in capsys.readouterr().err
+
+
 MISTAKES = {
     "no key": ("--config.=3", "= '3' is not a key; choose from"),
     "translations of no text": ("--config.every.decode=500", "every.decode = 500: answers of recall are no text"),
@@ -152,6 +160,8 @@ MISTAKES = {
     "the model's name": ("--config.model.name=gru", f"use --config={RECALL}:MODEL"),
     "the task's name": ("--config.task=copying", "use --config=configs/copying.py:transformer"),
     "float for int": ("--config.steps=1e4", "steps = '1e4' is not a whole number; did you mean 10000?"),
+    "too much for an int": ("--config.steps=1e30", "steps = '1e30' is not a whole number; it is "),
+    "no task": ("--config.task=a/b", f"use --config={RECALL}:transformer"),
     "word for int": ("--config.steps=many", "steps = 'many' is not a whole number"),
     "word for float": ("--config.label_smoothing=x", "label_smoothing = 'x' is not a number; it is 0.0 now"),
     "word for bool": ("--config.model.tie_embeddings=maybe", "is not true or false"),

@@ -53,6 +53,10 @@ LINES = {
     "config.steps = '3'": "line 6: TypeError: Could not override field 'steps'",
     "del config.steps; config.steps = '3'": "steps = '3' is not a whole number",
     "config.steps = True": "steps = True is not a whole number",
+    "config.task = None": "task = None is not text; start from common.base",
+    "config.model.name = None": "model.name = None is not text",
+    "config.model.hidden_size = None": "model.hidden_size = None is not a whole number; give one",
+    "config.model.hidden_size = True": "model.hidden_size = True is not a whole number; give one",
     "config.label_smoothing = None": "label_smoothing = None is not a number",
     "config.sede = 3": "sede = 3 is not a key; did you mean seed?",
     "config.task = 'recal'": "task = 'recal' is not known; did you mean recall?",
@@ -65,6 +69,11 @@ def test_what_is_wrong_with_a_file_is_one_line(capsys, tmp_path, text):
     (tmp_path / "mine.py").write_text(RECALL.replace("{}", text.replace("32", "3")) if text in LINES else text)
     said = refusal(capsys, f"{tmp_path}/mine.py:gru")
     assert f"{tmp_path}/mine.py" in said and (FILES | LINES)[text] in said
+
+
+@pytest.mark.parametrize("file", ["configs/nosuch.py", "configs/xyzzy.py"])
+def test_a_file_that_is_like_none_has_no_hint(capsys, file):
+    assert f"{file} is not a file; choose from configs/adding.py, " in refusal(capsys, f"{file}:gru")
 
 
 def test_whole_numbers_are_numbers_and_paths_may_hold_colons_or_the_home_folder(tmp_path, monkeypatch):

@@ -206,7 +206,7 @@ def test_earlier_versions_are_read_and_left_alone(saved):
     assert (saved / "3").is_dir()
 
 
-@pytest.mark.parametrize("name", ["lr[0.1]", "a[", "b]", "c\\d", os.fsdecode(b"\xff")])
+@pytest.mark.parametrize("name", ["lr[0.1]", "a[", "b]", "c\\d", "gs:", "xgs:", os.fsdecode(b"\xff")])
 def test_paths_that_cannot_be_read_back_are_refused(tmp_path, name):
     with pytest.raises(ValueError, match="cannot be read back; give a folder without"):
         Checkpoints(tmp_path / name / "checkpoints", keep=1)

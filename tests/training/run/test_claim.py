@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+import types
 import warnings
+from typing import Any
 
 import pytest
 
@@ -98,6 +100,15 @@ def test_a_holder_elsewhere_is_heard_of(tmp_path, elsewhere):
     while file.stat().st_mtime < 1:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_full_disk_is_one_line_with_the_file_and_the_way_out():
+    def flush():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    file: Any = types.SimpleNamespace(name="run/.lock0", truncate=bool, write=len, flush=flush)
+    with pytest.raises(OSError, match=r"run/\.lock0: could not be written \(No space left on device\); free some disk"):
+        claim._write(file, "held")
 
 
 def test_what_was_killed_on_this_machine_gives_way_at_once(tmp_path):

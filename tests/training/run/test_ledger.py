@@ -49,6 +49,22 @@ def test_windows_do_not_overlap():
     assert "perplexity" not in row
 
 
+@pytest.mark.parametrize("stops", [(), (1,), (2, 3)])
+def test_a_row_covers_its_window_whatever_was_saved_within(stops):
+    """A run that is stopped or killed there goes on from the checkpoint."""
+    ledger = Ledger()
+    for step in (1, 2, 3, 4):
+        ledger.count(batch(), metrics(0.1 * step, learning_rate=step))
+        if step in stops:
+            ledger.hold(step, seconds=2.0)
+            ledger = Ledger(**json.loads(json.dumps(ledger.to_json())))
+    row = ledger.row(4, seconds=8.0 - 2.0 * len(stops), perplexity=False)
+    assert row["loss"] == sum(float(jnp.float32(0.1 * step)) for step in (1, 2, 3, 4)) / 4
+    assert row["step_seconds"] == 2.0 and row["target_tokens_per_second"] == 4 * 4 / 8.0
+    assert row["learning_rate"] == 4.0 and ledger.step_seconds == [2.0]
+    assert row["padding_share"] == pytest.approx(1 - (3 + 2) / 10)
+
+
 @pytest.mark.parametrize("name", ["loss", "gradient_norm", "update_ratio"])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_first_bad_step_is_named(name, value):

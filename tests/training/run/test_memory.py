@@ -39,6 +39,26 @@ def test_parameters_gradients_and_both_moments_must_fit(small):
         check(model__hidden_size=512)
 
 
+@pytest.mark.parametrize(
+    ("model", "values", "size"),
+    [
+        ("gru", {"embed_size": 4096}, "embed_size = 4096"),
+        ("transformer", {"mlp_dim": 65536, "hidden_size": 16}, "mlp_dim = 65536"),
+        ("transformer", {"hidden_size": 1024, "mlp_dim": 4096}, "hidden_size = 1024"),
+        ("min_gru_decoder", {"min_gru__expansion": 2**24}, "min_gru.expansion = 16777216"),
+    ],
+)
+def test_the_size_that_is_out_of_proportion_is_named(small, model, values, size, recwarn):
+    values = {f"model__{key}": value for key, value in values.items()}
+    config = runs.config("recall" if "decoder" not in model else "selective_copying", model, **values)
+    spec = data.outline(config.task, config.data)
+    with pytest.raises(ValueError) as error:
+        memory.check_parameters(config.model, Recipe.of(config), spec)
+    said = str(error.value)
+    assert said.startswith(f"model.{size} and the other sizes make ") and f"lower model.{size.split(' ')[0]}, " in said
+    assert said.count("model.hidden_size") == 1 + size.startswith("hidden") and not len(recwarn)
+
+
 def test_many_layers_are_refused_without_being_traced(small, monkeypatch):
     built, build = [], memory.models.build
     monkeypatch.setattr(
