@@ -87,8 +87,8 @@ LIMITS = (
     "attend to. Masking a head shows what a trained model uses, not what it needs. On recall 3,000 steps with rotary "
     "positions are too few for most seeds: its counts say how soon it is learned. Of scale cpu, 102 of the 121 runs "
     "were made on a GPU, whose float32 products are TF32: of the five seeds of 1, 2, 4, 8, 16 and 32 heads in "
-    "translation 2, 4, 0, 3, 5 and 0. Two of these runs made again on a CPU had a loss lower by .018 (8 heads) and .001 "
-    "(16), so that less than .01 between two head counts may be the machine's."
+    "translation 2, 4, 0, 3, 5 and 0. Two of these runs made again on a CPU had a loss lower by .018 (8 heads) and "
+    ".001 (16), so that less than .01 between two head counts may be the machine's."
 )
 
 HEADS = (1, 2, 4, 8, 16, 32)

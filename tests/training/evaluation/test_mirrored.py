@@ -44,7 +44,9 @@ def test_accuracy_by_distance_is_mirrored(tmp_path):
     eval.main([f"--workdir={workdir}", "--split=test"])
     found = json.loads((workdir / "eval" / "test.json").read_text())
     name = "eval/test/by_distance/token_accuracy"
-    points = [row for row in wandb_files.read(workdir).history if name in row]
+    sent = wandb_files.read(workdir)
+    points = [row for row in sent.history if name in row]
+    assert sent.summary["step"] == 2  # of the run, whatever is added to it later
     assert [row[name] for row in points] == [row["token_accuracy"] for row in found["by_distance"]] != []
     assert all("distance" in row and "eval/test/by_distance/chance.token_accuracy" in row for row in points)
 
