@@ -46,6 +46,7 @@ from experiments.engine.screening import (
 )
 from experiments.engine.study import Study
 from experiments.page import templates
+from models import choices
 from training.command.cli import Parser, user_errors
 from training.command.printed import print_rows
 
@@ -64,6 +65,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         default=MINUTES,
         help="length of the training, as minutes for one model on two cores; default: 20",
     )
+    parser.add_argument(
+        "--tasks", default=",".join((*TASKS, SPEED)), help="some of what it measures, with commas; default: %(default)s"
+    )
     parser.add_argument("--seeds", default="0", help="one seed or several, such as 1,2,3,4,5; default: 0")
     parser.add_argument(
         "--against", type=Path, metavar="TABLE", help="a table.parquet of more seeds or steps to compare ranks with"
@@ -81,6 +85,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         parser.error(f"--minutes = {options.minutes} is not a length of training; use {MINUTES:g}, or 1 for a look")
     if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", options.seeds):
         parser.error(f"--seeds = {options.seeds} is no list of seeds; use 0, or 1,2,3,4,5")
+    options.tasks = options.tasks.split(",")
+    with user_errors():
+        for task in options.tasks:
+            choices.check("--tasks", task, (*TASKS, SPEED))
     options.given, options.seeds = given, [int(seed) for seed in dict.fromkeys(options.seeds.split(","))]
     return sitting.check(parser, options)
 
@@ -126,6 +134,7 @@ def write(asked: Screening, rows: DataFrame, notes: list[str], folder: Path, com
             "learning rates": " and ".join(f"{rate:g}" for rate in of.rates),
         }
         for name, of in TASKS.items()
+        if name in asked.tasks
     ]
     drawn = (folder / "figure.svg").read_text(encoding="utf-8")
     page = templates.render("scorecard.html", rows=shown, notes=notes, tasks=tasks, drawn=drawn, command=command)
@@ -157,8 +166,9 @@ def main(argv: Sequence[str]) -> int:
     with user_errors(), text_folder.named():
         if options.against and not options.against.is_file():
             raise FileNotFoundError(f"--against = {options.against} is not a file; give a table.parquet")
-        why = no_text(options.data)
-        shape: dict[str, Any] = {"minutes": options.minutes, "text": options.data, "no_text": why}
+        why = no_text(options.data) if TEXT in options.tasks else ""
+        shape: dict[str, Any] = {"tasks": options.tasks, "minutes": options.minutes}
+        shape |= {"text": options.data, "no_text": why}
         asked = Screening(options.models, options.given, seeds=options.seeds, **shape)
         folders = Folders(options.runs, options.runs / asked.results, None)
         reads = any(run.axes["task"] == TEXT for run in asked.runs(SCORES))

@@ -71,13 +71,15 @@ class Screening(Unclaimed):
         architectures: Sequence[str],
         given: Mapping[str, str] | None = None,
         *,
+        tasks: Sequence[str] = (),
         minutes: float = MINUTES,
         seeds: Sequence[int] = (0,),
         text: str = "",
         no_text: str = "",
     ):
-        """`given` are values of the models by key, as the command line gives them; `minutes` shortens or lengthens
-        every training in proportion; `text` is the folder of the text, and `no_text` says why there is none.
+        """`given` are values of the models by key, as the command line gives them; `tasks` are some of TASKS and SPEED,
+        all of them by default; `minutes` shortens or lengthens every training in proportion; `text` is the folder of
+        the text, and `no_text` says why there is none.
 
         Raises ValueError, or ends the process with one line, for what cannot be trained.
         """
@@ -87,13 +89,14 @@ class Screening(Unclaimed):
         self._values = {task: dict(of.values) for task, of in TASKS.items()}
         self._values[TEXT] |= {"data.dir": text} if text else {}
         self._runs: dict[str, list[Run]] = {SCORES: [], SPEED: []}
+        self.tasks = tasks or (*TASKS, SPEED)
         for name in architectures:
             choices.check("architecture", name, models.MODELS)
             if models.MODELS[name].counted:
                 raise ValueError(f"{name} is trained by counting, and a scorecard is of gradients; leave it out")
             label = " ".join([name, *(f"{key.removeprefix('model.')}={value}" for key, value in self._given.items())])
             self.labels.append(label)
-            for task in (*TASKS, SPEED):
+            for task in self.tasks:
                 try:
                     if task == TEXT and no_text:
                         raise ValueError(no_text)
@@ -102,8 +105,9 @@ class Screening(Unclaimed):
                     self.left_out[label, task] = str(error).partition("; use one of")[0]  # those are no way out here
                 else:
                     self._runs[SPEED if task == SPEED else SCORES] += made
-            if all((label, task) in self.left_out for task in TASKS):
-                raise ValueError(f"{name} can do no task of the scorecard: {self.left_out[label, next(iter(TASKS))]}")
+            trained = [task for task in self.tasks if task != SPEED]
+            if trained and all((label, task) in self.left_out for task in trained):
+                raise ValueError(f"{name} can do no task of the scorecard: {self.left_out[label, trained[0]]}")
 
     @property
     def results(self) -> str:

@@ -100,6 +100,20 @@ def test_a_card_shows_the_better_rate_chance_and_speeds_in_turn(tmp_path, scored
     assert scorecard.main(argv) == 0 and len(scored.seen) == 22  # nothing is left to run
 
 
+def test_some_tasks_are_measured_alone(tmp_path, scored, monkeypatch, capsys):
+    monkeypatch.setattr(scorecard, "no_text", pytest.fail)  # nothing is downloaded that nobody reads
+    argv = ["gru_decoder", f"--runs={tmp_path}", "--minutes=2"]
+    assert scorecard.main([*argv, "--tasks=parity,adding"]) == 0
+    assert {spec.columns["task"] for spec in scored.seen} == {"parity", "adding"} and len(scored.seen) == 4
+    row = shown(tmp_path)["gru_decoder"]
+    assert (row["parity beyond"], row["recall far"], row["training tokens/s"]) == ("0.50", "–", "–")
+    assert "selective_copying" not in next(tmp_path.glob("results-*/index.html")).read_text()
+    assert scorecard.main([*argv, "--tasks=speed"]) == 0 and len(scored.seen) == 5
+    with pytest.raises(SystemExit, match="2"):
+        scorecard.main([*argv, "--tasks=recal"])
+    assert "--tasks = 'recal' is not known; did you mean recall?" in capsys.readouterr().err
+
+
 def test_committed_references_of_the_same_steps_stand_beside(tmp_path, scored, monkeypatch):
     monkeypatch.setattr(scorecard, "COMMITTED", tmp_path / "committed")
     assert scorecard.main(["gru_decoder", "transformer_decoder", f"--runs={tmp_path / 'runs'}"]) == 0
