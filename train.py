@@ -174,7 +174,7 @@ def train(
                             middle = validation[len(validation) // 2]
                             tracker.show(done, functools.partial(samples.make, trainer.model, task, middle, workdir))
                         undrawn = False
-                tracker.mirror()
+                tracker.mirror(clock)
 
             if done < config.steps and not ledger.out_of_patience(patience):
                 trainer.wait()

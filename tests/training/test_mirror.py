@@ -42,10 +42,10 @@ def hang():
 
 
 def refuse():
-    raise ConnectionError("the service is gone\nsecond line")
+    raise ConnectionError("the service is gone\nas of today")
 
 
-@pytest.mark.parametrize(("fail", "said"), [(refuse, "the service is gone"), (hang, "no answer in 0 seconds")])
+@pytest.mark.parametrize(("fail", "said"), [(refuse, "is gone as of today"), (hang, "no answer in 0 seconds")])
 def test_what_fails_or_hangs_is_said_once_and_left_out(tmp_path, monkeypatch, capsys, fail, said):
     failing = Failing(fail)
     monkeypatch.setattr(mirror, "start", lambda *_: failing)
@@ -82,6 +82,24 @@ def test_an_id_of_the_environment_that_wandb_would_refuse_is_replaced(tmp_path, 
     with Mirror(tmp_path, runs.config("recall", "gru", wandb__mode="offline")) as mirror:
         assert mirror.listens
     assert capsys.readouterr().err == "" and set(wandb_files.read(tmp_path).ids) == {writer.run_id(tmp_path)}
+
+
+def test_a_variable_that_wandb_refuses_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_BASE_URL", "nowhere")
+    with Mirror(tmp_path, runs.config("recall", "gru", wandb__mode="offline")) as mirror:
+        assert not mirror.listens
+    error = capsys.readouterr().err
+    assert "base_url" in error and "nowhere" in error and error.count("\n") == 1
+
+
+def test_a_server_that_answers_in_drops_is_as_good_as_none(monkeypatch):
+    def slowly(*given, **options):
+        time.sleep(5)
+
+    monkeypatch.setattr("urllib.request.urlopen", slowly)
+    monkeypatch.setattr(wandb_account, "PATIENCE", 0.2)
+    begun = time.monotonic()
+    assert not wandb_account.reachable() and time.monotonic() - begun < 4
 
 
 def test_what_fails_online_and_offline_is_said_once(tmp_path, monkeypatch, capsys):

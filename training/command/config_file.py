@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 import models
 from configs import common
@@ -31,6 +31,8 @@ def load(where: str) -> ConfigDict:
     try:
         config = _called(file, get_config, argument)
         _check_group(config, f"get_config({argument!r})")
+        if isinstance(config, FrozenConfigDict):
+            config = config.as_configdict()
         name = _at(config, "model.name")
         config.model = models.configured(name, config.model)
         if models.MODELS[name].counted:

@@ -56,10 +56,10 @@ def split(where: str) -> tuple[str, str]:
 def at_home(word: str) -> str:
     """A word of a command whose value is a path in the home folder, or that folder; a shell leaves the ~ in
     `--workdir=~/x`. A config's value `~` is no path. Raises ValueError where nobody knows that folder."""
-    found = re.fullmatch(r"(--?[\w.-]+=)?(~/.*)", word) or re.fullmatch(r"(--?(?!config\.)[\w-]+=)(~)", word)
+    found = re.fullmatch(r"(--?[\w.-]+=)?(~[^/]*/.*)", word) or re.fullmatch(r"(--?(?!config\.)[\w-]+=)(~)", word)
     flag, path = found.groups() if found else (word, "")
-    if found and os.path.expanduser(path) == path:
-        raise ValueError(f"{word}: there is no home folder, as HOME is not set; give the whole path")
+    if found and (os.path.expanduser(path) == path or not os.environ.get("HOME", "unset")):
+        raise ValueError(f"{word}: there is no such home folder, or HOME is not set; give the whole path")
     return (flag or "") + os.path.expanduser(path)
 
 

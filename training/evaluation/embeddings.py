@@ -61,11 +61,16 @@ def table_of(side: str, pieces: Sequence[str], vectors_VE: np.ndarray) -> Table:
     return Table(side, words, {word: place for place, word in enumerate(words)}, unit(vectors_VE[kept]))
 
 
+def shown(word: str) -> str:
+    """A word on one line: characters that would end or move it are written as in Python."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in word)
+
+
 def answers(run: Restored, workdir: Path, word: str | None, asked: str | None) -> list[str]:
     """The lines that answer --neighbours or --analogy; without either --analogies, into RUN/eval/analogies.json too."""
     found = neighbours(run, word) if word else analogy(run, asked) if asked else None
     if found is not None:
-        return [f"{one.score:.3f}  {one.word}" for one in found]
+        return [f"{one.score:.3f}  {shown(one.word)}" for one in found]
     scored = score(run)
     path = workdir / "eval" / "analogies.json"
     path.parent.mkdir(exist_ok=True)
@@ -106,7 +111,7 @@ def side_of(tables: Sequence[Table], words: Sequence[str], option: str) -> Table
         if all(word in table.place for word in words):
             return table
     missing = next((w for w in words if not any(w in table.place for table in tables)), words[0])
-    such = ", ".join(difflib.get_close_matches(missing, tables[0].words) or tables[0].words[:3])
+    such = ", ".join(map(shown, difflib.get_close_matches(missing, tables[0].words) or tables[0].words[:3]))
     raise ValueError(f"{option}: {missing!r} is no single token of the vocabulary; use words that are, such as {such}")
 
 

@@ -11,7 +11,12 @@ T = TypeVar("T")
 
 LIMIT = 60.0  # seconds
 
-WAITS_FOR = {"": "the device", "eval": "the evaluation", "save": "the checkpoint to be written"}
+WAITS_FOR = {
+    "": "the device",
+    "eval": "the evaluation",
+    "save": "the checkpoint to be written",
+    "mirror": "wandb, TensorBoard or Trackio",
+}
 """By what the clock calls it."""
 
 

@@ -7,6 +7,7 @@ the run goes on without it.
 import contextlib
 import functools
 import sys
+import textwrap
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from ml_collections import ConfigDict
 from training.mirrors.writer import NotInstalled, Row, Writer
 
 TRACKERS = ("wandb", "tensorboard", "trackio")
+LONGEST = 300  # characters of what a library says when it fails
 START, CALL, FINISH, LEAVE = 90.0, 60.0, 120.0, 10.0  # seconds that a mirror may take
 
 
@@ -69,8 +71,8 @@ class Mirror:
             said = f"{self._name}: {error}; going on without it"
             leave_behind(self._name)
         except Exception as error:  # of a library, a service, a network or a disk: anything
-            lines = str(error).strip().splitlines()
-            said = f"{self._name}: {lines[0] if lines else type(error).__name__}; going on without it"
+            what = textwrap.shorten(str(error), LONGEST, placeholder=" ...") or type(error).__name__
+            said = f"{self._name}: {what}; going on without it"
         print(f"{said} (the run's folder has everything)", file=sys.stderr, flush=True)
         self._writer = None
         return None

@@ -1,7 +1,9 @@
 """Checks wandb before a run: credentials, mode, project name. It does not import wandb, which is slow."""
 
+import http.client
 import netrc
 import os
+import threading
 import urllib.error
 import urllib.request
 from urllib.parse import urlsplit
@@ -69,11 +71,20 @@ def check_project(key: str, project: str) -> None:
 
 
 def reachable() -> bool:
-    """Whether anything answers at the server's address: a machine without a network is told in seconds."""
+    """Whether anything answers at the server's address in PATIENCE seconds, by which a machine without a network, and a
+    server that sends its answer in drops, are told."""
+    found: list[bool] = []
+    thread = threading.Thread(target=lambda: found.append(_answers()), daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    return any(found)
+
+
+def _answers() -> bool:
     try:
         urllib.request.urlopen(server(), timeout=PATIENCE).close()
     except urllib.error.HTTPError:
         return True  # it answers
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         return "CERTIFICATE" in str(error)  # wandb has certificates of its own
     return True

@@ -89,10 +89,9 @@ def _is_process(number: int) -> bool:
 
 
 def _write(file: TextIO, text: str) -> None:
-    try:
-        file.truncate(0)
-        file.write(text)
-        file.flush()
+    try:  # past the file's buffer, which would be tried again when it is closed
+        os.ftruncate(file.fileno(), 0)
+        os.write(file.fileno(), text.encode())
     except OSError as error:  # a full disk, which names no file
         raise OSError(error.errno, f"{file.name}: could not be written ({error.strerror}); free some disk") from None
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:  # only a terminal needs it
 
 Row = Mapping[str, float | int | str]
 
-DOING = {"compile": "compiling", "eval": "evaluating", "save": "saving"}
+DOING = {"compile": "compiling", "eval": "evaluating", "save": "saving", "mirror": "sending"}
 """Words for what the clock knows."""
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from data import whole_file
+from training.machine.clock import Clock
 from training.mirrors.mirror import Mirror, within
 from training.mirrors.writer import Samples
 from training.run import metrics_file
@@ -72,11 +73,13 @@ class Tracker:
         self._behind.append((step, {f"{kind}/{name}": value for name, value in row.items()}))
         self.say(describe(kind, step, self._steps, row), row if kind == "train" else None)
 
-    def mirror(self) -> None:
-        """Sends the mirror what it has not seen; called after the checkpoint of these steps is saved."""
-        for step, row in self._behind:
-            if self._mirror:
-                self._mirror.log(step, row)
+    def mirror(self, clock: Clock | None = None) -> None:
+        """Sends the mirror what it has not seen; called after the checkpoint of these steps is saved. For the `clock`
+        of a run that goes on, this is no training."""
+        if self._behind and self._mirror:
+            with clock.pause("mirror") if clock else contextlib.nullcontext():
+                for step, row in self._behind:
+                    self._mirror.log(step, row)
         self._behind.clear()
 
     def say(self, line: str, row: Row | None = None) -> None:

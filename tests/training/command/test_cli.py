@@ -138,11 +138,13 @@ def test_the_home_folder_is_found_in_any_path(monkeypatch, tmp_path):
 
 
 def test_a_home_folder_that_nobody_knows_is_one_line(monkeypatch, capsys):
-    monkeypatch.setattr("os.path.expanduser", lambda path: path)
-    assert "--workdir=~/x: there is no home folder, as HOME is not set" in refusal(capsys, "--workdir=~/x")
+    for word in ("--workdir=~nosuchuser/x", "--workdir=~nosuchuser/"):
+        assert f"{word}: there is no such home folder, or HOME is not set; give the wh" in refusal(capsys, word)
+    monkeypatch.setenv("HOME", "")
+    assert "--workdir=~/x: there is no such home folder" in refusal(capsys, "--workdir=~/x")
     with pytest.raises(SystemExit, match="2"):
         eval_options.parse(["--workdir=runs/x", "--input=~/in"])
-    assert "error: --input=~/in: there is no home folder" in capsys.readouterr().err
+    assert "error: --input=~/in: there is no such home folder" in capsys.readouterr().err
 
 
 MISTAKES = {

@@ -76,6 +76,12 @@ def test_a_file_that_is_like_none_has_no_hint(capsys, file):
     assert f"{file} is not a file; choose from configs/adding.py, " in refusal(capsys, f"{file}:gru")
 
 
+def test_a_config_that_is_frozen_is_taken(tmp_path):
+    text = RECALL.replace("return config", "return FrozenConfigDict(config)").replace("{}", "config.steps = 7")
+    (tmp_path / "mine.py").write_text("from ml_collections import FrozenConfigDict\n" + text)
+    assert cli.parse([f"--config={tmp_path}/mine.py:gru", "--workdir=runs/never", "--config.seed=3"]).config.steps == 7
+
+
 def test_whole_numbers_are_numbers_and_paths_may_hold_colons_or_the_home_folder(tmp_path, monkeypatch):
     folder = tmp_path / "at 12:30"
     folder.mkdir()

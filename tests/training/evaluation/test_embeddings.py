@@ -93,6 +93,11 @@ def test_characters_have_neighbours_as_well(folder, capsys):
     assert len(capsys.readouterr().out.splitlines()) == embeddings.SHOWN
 
 
+def test_a_character_that_ends_a_line_is_escaped():
+    words = {"\n": "\\n", "a\r": "a\\r", "\t": "\\t", "é": "é", "日": "日", " ": " "}
+    assert {word: embeddings.shown(word) for word in words} == words
+
+
 def test_the_report_of_the_analogies(folder, capsys, monkeypatch):
     everyone = tuple(zip("abcdefghi", "bcdefghij", strict=True))
     monkeypatch.setattr(analogies, "RELATIONS", {"next": everyone})

@@ -4,13 +4,12 @@ import errno
 import fcntl
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
-import types
 import warnings
-from typing import Any
 
 import pytest
 
@@ -102,13 +101,18 @@ def test_a_holder_elsewhere_is_heard_of(tmp_path, elsewhere):
         time.sleep(0.05)
 
 
-def test_a_full_disk_is_one_line_with_the_file_and_the_way_out():
-    def flush():
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    file: Any = types.SimpleNamespace(name="run/.lock0", truncate=bool, write=len, flush=flush)
-    with pytest.raises(OSError, match=r"run/\.lock0: could not be written \(No space left on device\); free some disk"):
-        claim._write(file, "held")
+def test_a_full_disk_is_one_line_with_the_file_and_the_way_out(tmp_path):
+    """With a limit for the size of files, which is what a full disk is to a file that is to grow."""
+    whole = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, whole[1]))
+    try:
+        said = r"/run/\.lock0: could not be written \(File too large\); free some disk"
+        with pytest.raises(OSError, match=said), claimed(tmp_path / "run"):
+            pytest.fail("nobody holds it")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, whole)
+        signal.signal(signal.SIGXFSZ, before)
 
 
 def test_what_was_killed_on_this_machine_gives_way_at_once(tmp_path):
