@@ -80,8 +80,8 @@ def start_wandb(workdir: Path, config: ConfigDict) -> WandbRun | None:
         import wandb
     except ImportError:
         raise NotInstalled("wandb is not installed: metrics go to metrics.jsonl alone") from None
-    run_id(workdir)  # now the folder has that of WANDB_RUN_ID, which wandb would read too, and refuse if it is none
-    os.environ.pop("WANDB_RUN_ID", None)
+    if os.environ.get("WANDB_RUN_ID") != run_id(workdir):  # wandb reads it too, and refuses what is no id
+        os.environ.pop("WANDB_RUN_ID", None)
     settings = wandb.Settings(
         silent=True,
         console="off",
