@@ -37,7 +37,22 @@ OF_PATHS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectory
 KEY = re.compile(r"[a-z_]+(\.[a-z_0-9]+)* (=|is|has|,)")
 
 
-warnings.formatwarning = lambda message, *where, **line: f"warning: {' '.join(str(message).split())}\n"
+OF_CACHE = re.compile(r"Error (reading|writing) persistent compilation cache entry")
+said_of_cache: set[str] = set()
+
+
+def plain(message: Warning | str, *where: Any, **line: Any) -> str:
+    """A warning on one line. Of the programs that a full disk keeps out of the compilation cache, the first is said."""
+    said = " ".join(str(message).split())
+    if about := OF_CACHE.match(said):
+        if about[0] in said_of_cache:
+            return ""
+        said_of_cache.add(about[0])
+        said += "; more of these are not said"
+    return f"warning: {said}\n"
+
+
+warnings.formatwarning = plain
 
 
 class Parser(argparse.ArgumentParser):

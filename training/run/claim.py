@@ -93,7 +93,7 @@ def _write(file: TextIO, text: str) -> None:
         os.ftruncate(file.fileno(), 0)
         os.write(file.fileno(), text.encode())
     except OSError as error:  # a full disk, which names no file
-        raise OSError(error.errno, f"{file.name}: could not be written ({error.strerror}); free some disk") from None
+        raise OSError(f"{file.name}: could not be written ({error.strerror}); free some disk") from None
 
 
 def _read(file: TextIO) -> Holder | None:

@@ -121,6 +121,15 @@ def test_a_warning_is_one_plain_line():
     assert said == "warning: a run has changed\n"
 
 
+def test_a_full_disk_under_the_compilation_cache_is_said_once(monkeypatch):
+    monkeypatch.setattr(cli, "said_of_cache", set())
+    entry = "Error {} persistent compilation cache entry for '{}': full"
+    about = [entry.format("writing", "jit_f"), entry.format("writing", "jit_g"), entry.format("reading", "jit_f")]
+    said = [warnings.formatwarning(UserWarning(one), UserWarning, "here.py", 3) for one in about]
+    more = "; more of these are not said\n"
+    assert said == [f"warning: {about[0]}{more}", "", f"warning: {about[2]}{more}"]
+
+
 def test_a_setting_comes_after_the_architecture():
     assert cli.parse(recall(model="gru,zoology_64_4")).config.data.num_keys == 4095
 
