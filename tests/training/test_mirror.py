@@ -84,6 +84,22 @@ def test_an_id_of_the_environment_that_wandb_would_refuse_is_replaced(tmp_path, 
     assert capsys.readouterr().err == "" and set(wandb_files.read(tmp_path).ids) == {writer.run_id(tmp_path)}
 
 
+def test_a_start_and_an_end_that_take_long_say_so(tmp_path, monkeypatch, capsys):
+    class Slow(Failing):
+        def finish(self, *, failed):
+            time.sleep(0.3)
+
+    def start(*given):
+        time.sleep(0.3)
+        return Slow(hang)
+
+    monkeypatch.setattr(mirror, "start", start)
+    monkeypatch.setattr(mirror, "SILENT", 0.2)
+    with Mirror(tmp_path, runs.config("recall", "gru")):
+        pass
+    assert capsys.readouterr().err == "wandb starts: 0 s so far\nwandb takes in the rest: 0 s so far\n"
+
+
 def test_a_server_that_answers_in_drops_is_as_good_as_none(monkeypatch):
     def slowly(*given, **options):
         time.sleep(5)

@@ -15,10 +15,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from training.machine.watchdog import still
 from training.mirrors.writer import NotInstalled, Row, Writer
 
 TRACKERS = ("wandb", "tensorboard", "trackio")
 LONGEST = 300  # characters of what a library says when it fails
+SILENT = 20.0  # seconds until it is said that a run waits for it
 START, CALL, FINISH, LEAVE = 90.0, 60.0, 120.0, 10.0  # seconds that a mirror may take
 
 
@@ -28,7 +30,8 @@ class Mirror:
     def __init__(self, workdir: Path, config: ConfigDict, *, first_step: int = 0):
         self._name = config.tracker.name
         self._writer: Writer | None = None
-        self._writer = self._tried(START, start, self._name, workdir, config, first_step)
+        with still(f"{self._name} starts", limit=SILENT):
+            self._writer = self._tried(START, start, self._name, workdir, config, first_step)
 
     @property
     def listens(self) -> bool:
@@ -52,7 +55,8 @@ class Mirror:
 
     def close(self, *, failed: bool = False) -> None:
         if self._writer:
-            self._tried(FINISH, functools.partial(self._writer.finish, failed=failed))
+            with still(f"{self._name} takes in the rest", limit=SILENT):
+                self._tried(FINISH, functools.partial(self._writer.finish, failed=failed))
         self._writer = None
 
     def __enter__(self) -> "Mirror":
