@@ -23,7 +23,7 @@ from training.mirrors import wandb_account
 from training.run.checkpoint import Checkpoints
 
 GPUS = ("cuda", "gpu", "rocm")  # as JAX_PLATFORMS names them; a TPU takes one process
-ASK = "from training.command import cli; from training.machine import backend\nwith cli.user_errors(): backend.check()"
+ASK = "from training.command import cli; from training.machine import backend\nwith cli.user_errors(): backend.devices()"
 UNFINISHED = os.EX_TEMPFAIL  # 75, by which schedulers and loops know that the same command goes on
 
 
@@ -122,7 +122,7 @@ def sit(study: Study, asked: Asked, *folders: Path) -> Outcome | None:
 def _check_devices() -> None:
     """Raises ValueError, in one line, if jobs could not compute, which each of them would say. An accelerator is theirs
     alone, so a process of its own asks for it."""
-    backend.check()
+    backend.devices()
     if os.environ.get("JAX_PLATFORMS", "cpu") != "cpu":
         asked = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, cwd=ROOT)
         if asked.returncode:

@@ -49,18 +49,16 @@ def device_bytes() -> int:
     return int(min(there, limits.address_space(), limits.group_memory())) // len(devices)
 
 
-def check() -> None:
-    """Raises ValueError, in one line, if the environment asks for something that is missing or not supported here."""
+def devices() -> list[jax.Device]:
+    """What JAX computes on.
+
+    Raises ValueError, in one line, if that is not there or if the environment asks for what is not supported here.
+    """
     for name, needed in COMPUTED_WITH.items():
         value = getattr(jax.config, name)
         value = getattr(value, "value", value)
         if value not in (needed, None):
             raise ValueError(f"{name.upper()} = {value} is not supported; unset it in the environment")
-    devices()
-
-
-def devices() -> list[jax.Device]:
-    """What JAX computes on. Raises ValueError, in one line, if that is not there."""
     try:
         return jax.devices()
     except (RuntimeError, AssertionError) as error:
@@ -74,7 +72,7 @@ def devices() -> list[jax.Device]:
 def configure(workdir: Path, keep_pages: bool, cpu_devices: int, deterministic: bool) -> None:
     """Sets host memory, number of CPU devices, compilation cache and deterministic kernels.
 
-    XLA_FLAGS and JAX_COMPILATION_CACHE_DIR of the environment are kept. Raises as `check`.
+    XLA_FLAGS and JAX_COMPILATION_CACHE_DIR of the environment are kept. Raises as `devices`.
     """
     if sys.platform == "linux" and keep_pages:
         # XLA's CPU backend allocates its buffers anew at every step; faulting in the pages of large ones costs a
@@ -101,4 +99,4 @@ def configure(workdir: Path, keep_pages: bool, cpu_devices: int, deterministic: 
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     if deterministic:
         os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
-    check()
+    devices()

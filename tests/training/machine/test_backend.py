@@ -7,19 +7,25 @@ import jax
 import pytest
 
 from training.command import usage
-from training.machine import backend
+from training.machine import backend, provenance
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("jax_enable_x64", True), ("jax_numpy_rank_promotion", "raise"), ("jax_default_prng_impl", "rbg")],
+    [
+        ("jax_enable_x64", True),
+        ("jax_disable_jit", True),
+        ("jax_numpy_rank_promotion", "raise"),
+        ("jax_default_prng_impl", "rbg"),
+    ],
 )
 def test_what_nothing_is_written_for_is_refused(tmp_path, name, value):
     before = getattr(jax.config, name)
     jax.config.update(name, value)
     try:
-        with pytest.raises(ValueError, match=f"{name.upper()} = {value} is not supported; unset it"):
-            backend.configure(tmp_path / "run", False, 1, False)
+        for asks in (lambda: backend.configure(tmp_path / "run", False, 1, False), provenance.device):
+            with pytest.raises(ValueError, match=f"{name.upper()} = {value} is not supported; unset it"):
+                asks()
     finally:
         jax.config.update(name, before)
 
