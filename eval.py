@@ -197,7 +197,8 @@ def main(argv: Sequence[str]) -> None:
         with still("reading the run"):
             run = restore(options.workdir, options.checkpoint, data_dir=options.data_dir)
         if options.neighbours or options.analogy or options.analogies:
-            print(*embeddings.answers(run, options.workdir, options.neighbours, options.analogy), sep="\n")
+            path = options.workdir / "eval" / f"{part_of('analogies', options.checkpoint)}.json"
+            print(*embeddings.answers(run, path, options.neighbours, options.analogy), sep="\n")
             return
         flag, file = next(((f, v) for f in ("source", "target", "input") if (v := getattr(options, f))), ("", ""))
         if file:

@@ -96,9 +96,10 @@ def train(
 
     with claimed(workdir, jax.process_index()), signals.StopRequest() as stop:
         # Where an earlier start of this run got to.
-        past = resume.find(
-            workdir, newest, best, trainer.state, trainer.weights, config.steps, config.early_stopping.patience
-        )
+        with still("reading the checkpoints"):
+            past = resume.find(
+                workdir, newest, best, trainer.state, trainer.weights, config.steps, config.early_stopping.patience
+            )
         if main_process and not (past.summary and run_folder.read_record(workdir, damaged_is_none=True)):
             run_folder.record(workdir, config, content)
             if start:
@@ -119,7 +120,7 @@ def train(
             (workdir / "summary.json").unlink(missing_ok=True)  # of a run that now goes further
 
         with (
-            Tracker(workdir, config, first_step=done, active=main_process) as tracker,
+            Tracker(workdir, config, first_step=done, active=main_process, clock=clock) as tracker,
             Profile(workdir / "profile", active=config.profile and main_process) as profile,
             trainer.compiling_ahead(
                 pipeline.one_of_each_shape(task, batching, plan, start=done),
@@ -174,12 +175,13 @@ def train(
                             middle = validation[len(validation) // 2]
                             tracker.show(done, functools.partial(samples.make, trainer.model, task, middle, workdir))
                         undrawn = False
-                tracker.mirror(clock)
+                tracker.mirror()
 
             if done < config.steps and not ledger.out_of_patience(patience):
                 trainer.wait()
                 ledger.hold(done, clock.lap())
-                newest.save(done, trainer.state, ledger.to_json())
+                with clock.pause("save"):
+                    newest.save(done, trainer.state, ledger.to_json())
                 tracker.say(f"stopped at step {done} as asked, and saved; the same command goes on from there")
                 return {}
             summary = run_report.summarise(ledger, trainer.state["params"], config.best.metric)

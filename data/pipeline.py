@@ -29,7 +29,7 @@ ROW_MULTIPLE = 8
 PREFETCH = 16  # batches
 DRAWN_AT_ONCE = 256  # rows at least, where batches are smaller
 ENDLESS = 1 << 62
-FREED = "ignore:resource_tracker:UserWarning"  # at the end, of batches that workers have made and nobody takes
+FREED = "ignore:resource_tracker:UserWarning"  # which Python gives as it ends, of made batches that nobody took
 
 Shape = tuple[int, int]  # S, T
 Made = TypeVar("Made")

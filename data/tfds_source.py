@@ -25,6 +25,10 @@ MORE = "raise data.train_examples, or choose another data set"
 HELD_OUT = "99%"  # of the training split, where a data set has no validation split
 
 
+class NotThere(ValueError):
+    """A data set that is not prepared, and cannot be here."""
+
+
 class TfdsParallel:
     """A prepared TFDS translation data set as a corpus (`data/files.py`).
 
@@ -151,21 +155,19 @@ def _builder(name: str, folder: str) -> tfds.core.DatasetBuilder:
 def _prepare(builder: tfds.core.DatasetBuilder, name: str) -> None:
     unreachable = _unreachable(builder)
     if unreachable:
-        raise ValueError(f"data.name = {name!r} cannot be downloaded here ({unreachable}); {_elsewhere(name)}")
+        raise NotThere(f"data.name = {name!r} cannot be downloaded here ({unreachable}); {_elsewhere(name)}")
     try:
         builder.download_and_prepare(file_format="array_record")
     except OSError as error:
         if isinstance(error, ConnectionError) or type(error).__module__.startswith(("requests", "urllib3")):
-            raise ValueError(
+            raise NotThere(
                 f"data.name = {name!r} cannot be downloaded here ({_short(error)}); {_elsewhere(name)}"
             ) from None
         raise
     except Exception as error:  # whatever a builder's own code runs into
         needs = isinstance(error, ImportError) and "tensorflow" in str(error)
         why = "without TensorFlow" if needs else "here"
-        raise ValueError(
-            f"data.name = {name!r} cannot be prepared {why} ({_short(error)}); {_elsewhere(name)}"
-        ) from None
+        raise NotThere(f"data.name = {name!r} cannot be prepared {why} ({_short(error)}); {_elsewhere(name)}") from None
 
 
 def _unreachable(builder: tfds.core.DatasetBuilder) -> str:

@@ -15,6 +15,7 @@ import training.machine.signals  # noqa: F401
 # isort: split
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -102,7 +103,7 @@ def build(scale: str, project: str = PROJECT, entity: str = "") -> tuple[Any, An
     import wandb_workspaces.reports.v2 as reports
     import wandb_workspaces.workspaces as workspaces
 
-    where = {"entity": entity, "project": project}
+    where: dict[str, Any] = {"entity": entity, "project": project}
     sections = [
         workspaces.Section(name=name, panels=_panels(panels, reports), is_open=True)
         for name, panels in SECTIONS.items()
@@ -152,7 +153,7 @@ def send(scale: str, project: str, entity: str) -> list[str]:
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser("python -m experiments.wandb_dashboard", __doc__)
     parser.add_argument("--scale", default="cpu", choices=SCALES, help="whose runs the report shows")
-    parser.add_argument("--project", default=PROJECT)
+    parser.add_argument("--project", default=os.environ.get("WANDB_PROJECT") or PROJECT)
     parser.add_argument("--entity", default="", help="user or team; default: the account's own")
     parser.add_argument("--dry-run", action="store_true", help="print what would be sent")
     return parser.parse_args(argv)

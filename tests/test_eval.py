@@ -443,6 +443,11 @@ def test_real_answers_have_no_perplexity(folder):
         ("translation", ["--split=tset"], "did you mean test?"),
         ("translation", ["--input=-", "--limit=3"], "--input = - and --limit = 3 exclude each other; leave one out"),
         ("translation", ["--temperature=nan", "--sample"], "--temperature = nan is out of range"),
+        (
+            "translation",
+            ["--temperature=1e-39", "--sample"],
+            "--temperature = 1e-39 is out of range; use 0, or 1",
+        ),
         ("translation", ["--temperature=0.5", "--top_k=3"], "--temperature = 0.5 is of --sample; give both"),
         ("translation", ["--seed=0"], "--seed = 0 is of --sample; give both"),
         ("translation", ["--sample", "--beam_size=3"], "--sample = True and --beam_size = 3 exclude each other"),

@@ -91,6 +91,7 @@ def test_memory_and_what_was_not_training_are_logged_apart(learned):
     *_, last = rows(learned[0], "train")
     assert last["device_memory_bytes"] > 0
     assert min(last[f"{activity}_seconds"] for activity in ("compile", "eval", "save")) > 0
+    assert last["mirror_seconds"] == 0  # none is asked for
 
 
 def test_probes_are_called_at_every_evaluation(learned):

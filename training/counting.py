@@ -21,6 +21,7 @@ from models.contract import Architecture
 from training.evaluation import samples
 from training.machine import mesh
 from training.machine.clock import Clock
+from training.machine.watchdog import Watchdog, still
 from training.run import resume, run_folder, run_report
 from training.run.checkpoint import Checkpoints
 from training.run.claim import claimed
@@ -50,8 +51,9 @@ def train(
     (newest, best), main_process = checkpoints, jax.process_index() == 0
     with claimed(workdir, jax.process_index()):
         clock = trainer.clock = Clock({})
-        tokens_N = task.tokens("train")
-        counted = model.count(tokens_N)
+        with still("counting"):
+            tokens_N = task.tokens("train")
+            counted = model.count(tokens_N)
         trainer.state = {"params": jax.device_put(params.flatten(model), mesh.replicated(mesh.make()))}
         trainer.wait()
         seconds = clock.lap()
@@ -63,7 +65,11 @@ def train(
             return past.summary
         if main_process:
             (workdir / "summary.json").unlink(missing_ok=True)
-        with Tracker(workdir, config, first_step=past.done, active=main_process) as tracker:
+        with (
+            Tracker(workdir, config, first_step=past.done, active=main_process, clock=clock) as tracker,
+            Watchdog(tracker.say, past.done) as watchdog,
+        ):
+            clock.listeners = [tracker.doing, watchdog.doing]
             notes = [*task.notes, *counted.notes]
             tracker.say(run_report.opening(config.model.name, config.task, notes, trainer.weights, past.done, workdir))
             ledger = past.ledger
@@ -78,8 +84,9 @@ def train(
                 tracker.write("val", 1, scores)
                 ledger.note_evaluation(1, scores, config.best.metric)
                 ledger.seconds = clock.seconds
-                best.save(1, {"params": trainer.weights}, {"metrics": scores})
-                newest.save(1, trainer.state, ledger.to_json())
+                with clock.pause("save"):
+                    best.save(1, {"params": trainer.weights}, {"metrics": scores})
+                    newest.save(1, trainer.state, ledger.to_json())
                 if tracker.mirrored:
                     middle = validation[len(validation) // 2]
                     tracker.show(1, functools.partial(samples.make, trainer.model, task, middle, workdir))

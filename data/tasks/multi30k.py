@@ -31,11 +31,11 @@ def corpus(config: Mapping[str, Any], train_examples: int = 0) -> Corpus[Paralle
         paths = find_parallel(config["dir"], source, target) if config["dir"] else {}
         if paths or _holds_text(config["dir"]):
             return parallel_files(config, paths)
-        from data.tfds_source import multi30k_corpus  # imports tensorflow_datasets
+        from data.tfds_source import NotThere, multi30k_corpus  # imports tensorflow_datasets
 
         try:
             return multi30k_corpus(config["dir"], source, target, train_examples)
-        except ValueError as error:
+        except NotThere as error:
             if not config["dir"]:
                 raise
             missing = f"data.dir = {config['dir']} has no train.{source}[.gz], and no data set of TFDS"

@@ -19,11 +19,13 @@ from training.command.cli import FAILURE, Parser, check_folder
 from training.command.printed import print_rows
 from training.command.validate import MOST
 from training.machine import backend, signals
+from training.machine.watchdog import still
 from training.mirrors import wandb_account
 from training.run.checkpoint import Checkpoints
 
 GPUS = ("cuda", "gpu", "rocm")  # as JAX_PLATFORMS names them; a TPU takes one process
-ASK = "from training.command import cli; from training.machine import backend\nwith cli.user_errors(): backend.devices()"
+ASK = "from training.command import cli; from training.machine import backend\n"
+ASK += "with cli.user_errors(): backend.devices()"
 UNFINISHED = os.EX_TEMPFAIL  # 75, by which schedulers and loops know that the same command goes on
 
 
@@ -123,10 +125,14 @@ def _check_devices() -> None:
     """Raises ValueError, in one line, if jobs could not compute, which each of them would say. An accelerator is theirs
     alone, so a process of its own asks for it."""
     backend.devices()
-    if os.environ.get("JAX_PLATFORMS", "cpu") != "cpu":
-        asked = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, cwd=ROOT)
+    if (platforms := os.environ.get("JAX_PLATFORMS", "cpu")) != "cpu":
+        with still(f"looking for JAX_PLATFORMS = {platforms}"):
+            asked = subprocess.run([sys.executable, "-c", ASK], capture_output=True, cwd=ROOT, stdin=subprocess.DEVNULL)
         if asked.returncode:
-            raise ValueError(asked.stderr.strip().splitlines()[-1].removeprefix("error: "))
+            lines = asked.stderr.decode(errors="replace").splitlines()
+            said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+            ended = f"JAX_PLATFORMS = {platforms} ends Python with status {asked.returncode}; use cpu, or unset it"
+            raise ValueError(said[-1] if said else ended)
 
 
 def _list(study: Study, left: list[Due], jobs: int) -> None:

@@ -81,7 +81,7 @@ class Slurm:
         self._silent = 0.0  # since when squeue has not answered
         while (alive := self._alive()) is None:
             time.sleep(LOOK)
-        told = {path.stem: _id(path, alive) for path in folder.glob(f"*{ID}")}
+        told = {path.stem: _id(path, alive) for path in folder.glob(f"[!.]*{ID}")}
         self._ids = {name: number for name, number in told.items() if number in alive and self._whole(number)}
         self.running = [jobs.read(folder / f"{name}.json") for name in sorted(self._ids)]
 

@@ -131,7 +131,7 @@ class Notes:
         for probing in self._probes:
             if moment in probing.at and (moment != "start" or (probing.probe, run.step) not in self._read()):
                 found = [list(one) for one in PROBES[probing.probe](run, **probing.options)]
-                with self._path.open("a", encoding="utf-8") as file:
+                with whole_file.naming(self._path), self._path.open("a", encoding="utf-8") as file:
                     # The newline first: what a kill has torn stays a line of its own.
                     file.write("\n" + json.dumps({"kind": probing.probe, "step": run.step, "found": found}))
 

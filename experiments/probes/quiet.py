@@ -49,7 +49,7 @@ class Quiet:
     @contextlib.contextmanager
     def _held(self, name: str, how: int) -> Iterator[None]:
         path = (self._folder or Path(tempfile.gettempdir())) / f"longreach-{os.getuid()}-{name}.lock"
-        with path.open("a") as file:
+        with path.open("a", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, how | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -9,6 +9,7 @@ import pytest
 import train
 from experiments import run
 from tests.training import runs, wandb_files
+from training.command import config_file
 from training.evaluation import samples
 from training.mirrors import mirror, wandb_account, wandb_run, writer
 from training.mirrors.mirror import Mirror
@@ -161,6 +162,21 @@ def test_a_project_of_the_environment_that_wandb_would_refuse_is_one_line(monkey
     with pytest.raises(ValueError, match="WANDB_PROJECT = 'team/project' holds /"):
         wandb_account.check("offline", "longreach")
     wandb_account.check("disabled", "longreach")
+
+
+def test_a_project_of_the_environment_is_that_of_every_config(monkeypatch):
+    monkeypatch.setenv("WANDB_PROJECT", "mine")
+    assert config_file.load("configs/recall.py:gru").wandb.project == "mine"
+    monkeypatch.setenv("WANDB_PROJECT", "")
+    assert config_file.load("configs/recall.py:gru").wandb.project == "longreach"
+
+
+@pytest.mark.parametrize(("name", "value"), [("NETRC", b"machine x login \xe9"), ("WANDB_BASE_URL", b"http://[::1")])
+def test_an_environment_that_cannot_be_read_holds_no_credentials(monkeypatch, tmp_path, name, value):
+    (tmp_path / "netrc").write_bytes(value if name == "NETRC" else b"machine x login y password z")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_BASE_URL", value.decode() if name == "WANDB_BASE_URL" else "")
+    assert wandb_account.mode_of("auto") == "offline"
 
 
 def test_a_mode_of_the_environment_that_cannot_be(monkeypatch):

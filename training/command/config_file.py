@@ -6,6 +6,7 @@ It holds `get_config(argument)`, which returns a ConfigDict with every key that 
 import difflib
 import importlib.util
 import inspect
+import os
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ from training.command import hints, usage
 
 
 def load(where: str) -> ConfigDict:
-    """The config of `FILE:ARGUMENT`, its model completed by the architecture's defaults.
+    """The config of `FILE:ARGUMENT`, its model completed by the architecture's defaults, its project by WANDB_PROJECT.
 
     Raises ValueError or FileNotFoundError in one line.
     """
@@ -39,7 +40,10 @@ def load(where: str) -> ConfigDict:
             config.steps, config.schedule.warmup_steps = 1, 0
         texts = {key: value for key, value in flat(config).items() if isinstance(value, str)}
         config.update_from_flattened_dict({key: usage.at_home(value) for key, value in texts.items()})
-        _complete(config, _reference(file, _at(config, "task"), name))
+        _complete(config, _reference(file, task := _at(config, "task"), name))
+        usual = common.base(task, name).wandb.project
+        if config.wandb.project == usual:
+            config.wandb.project = os.environ.get("WANDB_PROJECT") or usual
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
     return config

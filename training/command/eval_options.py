@@ -11,6 +11,7 @@ from training.evaluation.generate import Beam, Decoding, Sample, search
 from training.run.restore import WHICH
 
 LARGEST = 2**31 - 1
+COLDEST = 1e-6  # below, logits over the temperature overflow float32
 MAX_LEN = 200  # tokens that a language model writes
 DECODING: dict[str, tuple[float, float, float]] = {
     "beam_size": (Beam.beam_size, 1, 64),
@@ -121,6 +122,8 @@ def check_options(parser: Parser, given: Mapping[str, Any]) -> None:
         if not low <= given.get(name, low) <= high:  # nan is in no range
             most = f", at most {high:.15g}" if high != LARGEST else ""
             parser.error(f"--{name} = {given[name]} is out of range; use {low} or more{most}")
+    if 0 < given.get("temperature", 1) < COLDEST:
+        parser.error(f"--temperature = {given['temperature']} is out of range; use 0, or {COLDEST} or more")
     if given.get("beam_size") == 1 and "length_penalty" in given:
         parser.error("--length_penalty is of a beam, and --beam_size = 1 is none; leave one out")
     for surest, always in (("temperature", 0), ("top_k", 1)):

@@ -15,6 +15,7 @@ from data import checks
 from data.pipeline import Batching
 from models.options import flat
 from training.evaluation import translator
+from training.machine import backend
 from training.mirrors import mirror, wandb_account
 from training.step.optimizer import OPTIMIZERS, SCHEDULES
 
@@ -40,10 +41,11 @@ WHOLE = {  # the least that each may be
     "decode_examples": 0,
 }
 LARGEST = 2**31 - 1  # of whole numbers
+LEAST = 1e-30  # of float32 numbers above 0
 MOST = {
     "seed": 2**32 - 1,
     "workers": 4 * (os.cpu_count() or 1),  # processes of several hundred megabytes each
-    "cpu_devices": max(64, os.cpu_count() or 1),
+    "cpu_devices": backend.MOST_DEVICES,
     "model.num_layers": 1000,
     "optimizer.learning_rate": 1e3,
     "optimizer.eps": 1e3,
@@ -54,8 +56,20 @@ POSITIVE = ("optimizer.learning_rate", "optimizer.eps")
 NOT_NEGATIVE = ("optimizer.weight_decay", "optimizer.clip_norm")
 SHARES = ("optimizer.b1", "optimizer.b2", "optimizer.momentum", "optimizer.ema_decay", "label_smoothing")
 
-OF_STEPS = ("steps", "optimizer", "schedule", "label_smoothing", "loss_positions", "early_stopping", "every", "profile")
+OF_STEPS = ["steps", "optimizer", "schedule", "label_smoothing", "loss_positions", "early_stopping", "every", "profile"]
+OF_STEPS += ["init_from"]
 """Keys, or the first word of several, that do nothing where a model is counted."""
+
+COUNTS_WITH = {
+    "optimizer.b1": ("optimizer.name", ("adam", "adamw")),
+    "optimizer.b2": ("optimizer.name", ("adam", "adamw")),
+    "optimizer.eps": ("optimizer.name", ("adam", "adamw")),
+    "optimizer.momentum": ("optimizer.name", ("sgd",)),
+    "schedule.final_fraction": ("schedule.name", ("cosine", "linear")),
+    "data.tokenizer.vocab_size": ("data.tokenizer.name", ("unigram", "bpe", "char")),
+    "wandb.mode": ("tracker.name", ("wandb",)),
+}
+"""Keys that do nothing unless another has one of these values."""
 
 
 def check_given(config: ConfigDict, given: Sequence[str]) -> None:
@@ -63,6 +77,12 @@ def check_given(config: ConfigDict, given: Sequence[str]) -> None:
     for key in given:
         if models.MODELS[config.model.name].counted and key.split(".")[0] in OF_STEPS:
             raise ValueError(f"{key} does nothing: {config.model.name} is trained by counting, once; leave it out")
+        other, values = COUNTS_WITH.get(key, ("", ()))
+        if other and _at(config, key) and _at(config, other) not in values:
+            choice = f"{other} = {_at(config, other)}; use {' or '.join(values)}"
+            raise ValueError(f"{key} = {_at(config, key)} does nothing with {choice}, or leave it out")
+        if key == "decode_examples" and not config.every.decode:
+            raise ValueError(f"{key} = {config.decode_examples} does nothing with every.decode = 0; give both")
 
 
 def check_size(key: str, value: Any) -> None:
@@ -93,14 +113,16 @@ def validate(config: ConfigDict) -> None:
     for key in POSITIVE:
         if not _at(config, key) > 0:
             raise ValueError(f"{key} = {_at(config, key)} is not positive; use a value above 0")
-        if _at(config, key) < 1e-30:
-            raise ValueError(f"{key} = {_at(config, key)} is nothing in float32; use 1e-30 or more")
+        if _at(config, key) < LEAST:
+            raise ValueError(f"{key} = {_at(config, key)} is nothing in float32; use {LEAST} or more")
     for key in NOT_NEGATIVE:
         if not _at(config, key) >= 0:
             raise ValueError(f"{key} = {_at(config, key)} is negative; use 0 (off) or more")
+        if 0 < _at(config, key) < LEAST:
+            raise ValueError(f"{key} = {_at(config, key)} is nothing in float32; use 0 (off), or {LEAST} or more")
     for key in SHARES:
-        if not 0 <= _at(config, key) < 1:
-            raise ValueError(f"{key} = {_at(config, key)} is not in [0, 1); use 0 or more and less than 1")
+        if not 0 <= _at(config, key) <= 1 - 2**-24:  # the largest float32 below 1
+            raise ValueError(f"{key} = {_at(config, key)} is not in [0, 1) as float32; use 0 or more and less than 1")
     if not 0 <= _at(config, "schedule.final_fraction") <= 1:
         raise ValueError(f"schedule.final_fraction = {config.schedule.final_fraction} is not in [0, 1]; use 0 to 1")
     if config.schedule.warmup_steps > config.steps:

@@ -66,13 +66,12 @@ def shown(word: str) -> str:
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in word)
 
 
-def answers(run: Restored, workdir: Path, word: str | None, asked: str | None) -> list[str]:
-    """The lines that answer --neighbours or --analogy; without either --analogies, into RUN/eval/analogies.json too."""
+def answers(run: Restored, path: Path, word: str | None, asked: str | None) -> list[str]:
+    """The lines that answer --neighbours or --analogy; without either --analogies, which writes `path` too."""
     found = neighbours(run, word) if word else analogy(run, asked) if asked else None
     if found is not None:
         return [f"{one.score:.3f}  {shown(one.word)}" for one in found]
-    scored = score(run)
-    path = workdir / "eval" / "analogies.json"
+    scored = score(run) | {"checkpoint_step": run.step}
     path.parent.mkdir(exist_ok=True)
     whole_file.write_json(path, scored)
     rows = scored["relations"]

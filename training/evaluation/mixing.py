@@ -12,6 +12,7 @@ from data.tasks.language import Language
 from models.mixture import Mixture
 from training.evaluation import quality, scoring
 from training.run.restore import Restored, restore
+from training.step import params
 
 AUTO = "auto"
 STEPS = 40  # of the search for a weight, each of which leaves two thirds of where it can be
@@ -26,8 +27,9 @@ class Mixed(NamedTuple):
 
     @property
     def name(self) -> str:
-        """In the names of results."""
-        return f"mix-{self.folder.resolve().name}-{AUTO if self.tuned else f'{self.weight:g}'}"
+        """In the names of results: the other's folder, the first digits of the hash of its parameters, the weight."""
+        digest = params.sha256(params.flatten(self.other.model))
+        return f"mix-{self.folder.resolve().name}-{digest[:8]}-{AUTO if self.tuned else f'{self.weight:.15g}'}"
 
 
 def parse(given: str) -> tuple[Path, float | None]:

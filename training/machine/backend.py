@@ -20,6 +20,7 @@ _KEEP_PAGES = {
 }
 
 THREADS_A_DEVICE = 4  # of a CPU that is split into several
+MOST_DEVICES = max(64, os.cpu_count() or 1)  # that a CPU may be split into
 
 COMPUTED_WITH = {
     "jax_enable_x64": False,
@@ -59,6 +60,7 @@ def devices() -> list[jax.Device]:
         value = getattr(value, "value", value)
         if value not in (needed, None):
             raise ValueError(f"{name.upper()} = {value} is not supported; unset it in the environment")
+    _split()
     try:
         return jax.devices()
     except (RuntimeError, AssertionError) as error:
@@ -67,6 +69,19 @@ def devices() -> list[jax.Device]:
         raise ValueError(
             f"JAX_PLATFORMS = {asked!r} is not to be had on this machine; use cpu, or unset it to take what there is"
         ) from None
+
+
+def _split() -> tuple[bool, int]:
+    """Whether XLA_FLAGS split the CPU into devices, and into how many the environment does; -1 where it does not.
+
+    Raises ValueError, in one line, for none and for more than a machine can take.
+    """
+    forced = re.search(r"xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
+    number = int(forced[1]) if forced else jax.config.values["jax_num_cpu_devices"]  # JAX_NUM_CPU_DEVICES
+    if not (1 <= number <= MOST_DEVICES or number == -1):
+        name = "XLA_FLAGS" if forced else "JAX_NUM_CPU_DEVICES"
+        raise ValueError(f"{name} asks for {number} devices of a CPU; use 1 to {MOST_DEVICES}")
+    return bool(forced), number
 
 
 def configure(workdir: Path, keep_pages: bool, cpu_devices: int, deterministic: bool) -> None:
@@ -79,16 +94,11 @@ def configure(workdir: Path, keep_pages: bool, cpu_devices: int, deterministic: 
         # tenth of a step and more. Small ones have no such cost, and one heap for all threads slows them.
         for parameter, value in _KEEP_PAGES.items():
             ctypes.CDLL(None).mallopt(parameter, value)
-    if forced := re.search(r"xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", "")):
-        cpu_devices = int(forced[1])
-    elif cpu_devices > 1:
+    forced, number = _split()
+    if cpu_devices > 1 and not forced:
         jax.config.update("jax_num_cpu_devices", cpu_devices)
     else:
-        cpu_devices = jax.config.values["jax_num_cpu_devices"]  # JAX_NUM_CPU_DEVICES
-    if cpu_devices == 0:
-        raise ValueError(
-            f"{'XLA_FLAGS' if forced else 'JAX_NUM_CPU_DEVICES'} asks for 0 devices of a CPU; use 1 or more"
-        )
+        cpu_devices = number
     if cpu_devices > 1 and "NPROC" not in os.environ:
         # The devices of a CPU share one pool of threads, as many as there are cores, and a device that waits for the
         # others in an all-reduce holds a thread: on a busy machine the waiting can hold all of them (docs/log.md).

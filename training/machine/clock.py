@@ -1,4 +1,4 @@
-"""Wall time of a run by activity: training, compile, eval, save.
+"""Wall time of a run by activity: training, compile, eval, save, mirror.
 
 The clock that reports throughput stops during every other activity, and names it for the watchdog and the display.
 """

@@ -6,6 +6,7 @@ device, eight, or two processes have the same examples in the same rows.
 
 import functools
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -32,10 +33,13 @@ def start_processes(coordinator: str | None, num_processes: int | None, process_
     the tasks of its job and is one process.
     """
     launched = any(
-        int(os.environ.get(tasks, 1)) > 1 and task in os.environ
+        task in os.environ and _whole(tasks, 1) > 1
         for tasks, task in (("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"), ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"))
     )
-    coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
+    given = "--coordinator" if coordinator is not None else "JAX_COORDINATOR_ADDRESS"
+    coordinator = coordinator if coordinator is not None else os.environ.get(given) or None
+    if coordinator is not None and not re.fullmatch(r".+:\d{1,5}", coordinator):
+        raise ValueError(f"{given} = {coordinator!r} is no HOST:PORT; give the address of process 0")
     if num_processes is None and "JAX_NUM_PROCESSES" in os.environ and "JAX_PROCESS_ID" in os.environ:
         num_processes, process_id = _whole("JAX_NUM_PROCESSES"), _whole("JAX_PROCESS_ID")
     if num_processes is not None and process_id is not None and not coordinator:
@@ -45,7 +49,7 @@ def start_processes(coordinator: str | None, num_processes: int | None, process_
     if num_processes is not None and process_id is not None and not 0 <= process_id < num_processes:
         raise ValueError(f"--process_id = {process_id} is not in [0, {num_processes}); count from 0")
     if coordinator or launched:
-        peers.tell_in_one_line(process_id if process_id is not None else int(os.environ.get("SLURM_PROCID", 0)))
+        peers.tell_in_one_line(process_id if process_id is not None else _whole("SLURM_PROCID", 0))
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         said = f"waiting for all processes of this run at {coordinator or 'the address that the launcher gives'}"
         waiting = threading.Timer(SILENT, print, [said], {"file": sys.stderr, "flush": True})
@@ -53,6 +57,8 @@ def start_processes(coordinator: str | None, num_processes: int | None, process_
         waiting.start()
         try:
             jax.distributed.initialize(coordinator, num_processes, process_id)
+        except ValueError as error:  # of a variable that JAX reads itself
+            raise ValueError(f"jax.distributed: {error}; mend the environment") from None
         finally:
             waiting.cancel()
 
@@ -62,8 +68,9 @@ def lost_peer(error: BaseException) -> bool:
     return jax.process_count() > 1 and any(name in str(error) for name in ("Gloo", "NCCL", "coordination service"))
 
 
-def _whole(name: str) -> int:
-    value = os.environ[name]
+def _whole(name: str, default: int = 0) -> int:
+    """A variable of the environment. Raises ValueError where it is no number."""
+    value = os.environ.get(name, str(default))
     if not value.isdecimal():
         raise ValueError(f"{name} = {value!r} is not a whole number; set it to one, or give the flags")
     return int(value)

@@ -28,7 +28,7 @@ def has_wandb_credentials() -> bool:
         return (
             netrc.netrc(os.environ.get("NETRC") or None).authenticators(urlsplit(server()).hostname or "") is not None
         )
-    except (OSError, netrc.NetrcParseError):
+    except (OSError, ValueError, netrc.NetrcParseError):  # ValueError: of an address, or of bytes that are no text
         return False
 
 
@@ -56,9 +56,9 @@ def mode_of(mode: str) -> str:
 def check(mode: str, project: str) -> None:
     """Raises ValueError, in one line, for what wandb would refuse."""
     if mode_of(mode) != "disabled":
-        check_project("wandb.project", project)
         if of_environment := os.environ.get("WANDB_PROJECT"):  # wandb reads it beside ours
             check_project("WANDB_PROJECT", of_environment)
+        check_project("wandb.project", project)
 
 
 def check_project(key: str, project: str) -> None:

@@ -101,7 +101,10 @@ class Checkpoints:
         return sorted(self._manager.all_steps()) if self.folder.is_dir() else []
 
     def save(self, step: int, state: State, meta: dict) -> None:
-        """Writes `state` and the JSON-able `meta`. Raises CheckpointError; earlier ones stay untouched."""
+        """Writes `state` and the JSON-able `meta`. Raises CheckpointError; earlier ones stay untouched.
+
+        Later ones, of a course that the run no longer takes, are deleted.
+        """
         if self._is_there(step, state):
             return
         self._check_room(step, state)

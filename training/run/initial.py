@@ -5,8 +5,6 @@ them, mean something else under another tokenizer, so that they are taken under 
 tokenizer yet takes the other's, if its config asks for one like it.
 """
 
-import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,14 +58,14 @@ def take_tokenizer(source: Path, workdir: Path, wanted: Mapping[str, Any]) -> No
     there, here = source / "tokenizer", workdir / "tokenizer"
     if here.exists() or not there.is_dir():
         return
-    for description in sorted(there.glob("*.json")):
+    for description in _descriptions(there):
         stored = whole_file.read_json(description, f"init_from = {source} is damaged; give another run")
         if all(stored.get(key) == wanted[key] for key in ("name", "normalization")) and (
             stored.get("vocab_size") == wanted["vocab_size"] or wanted["name"] == "byte"
         ):
             here.mkdir(parents=True, exist_ok=True)
             for path in (description.with_suffix(".model"), description):
-                shutil.copyfile(path, here / path.name)
+                whole_file.write_bytes(here / path.name, path.read_bytes())
 
 
 def start(source: Source, workdir: Path, own: params.Params) -> Start:
@@ -129,7 +127,13 @@ def note(workdir: Path, record: Mapping[str, Any]) -> None:
 
 def _tokenizers(workdir: Path) -> set[str]:
     """What the tokenizers of a run are, by their hashes."""
-    return {str(json.loads(path.read_text()).get("sha256")) for path in (workdir / "tokenizer").glob("*.json")}
+    way_out = "bring it back from a copy, or give another run"
+    return {str(whole_file.read_json(path, way_out).get("sha256")) for path in _descriptions(workdir / "tokenizer")}
+
+
+def _descriptions(folder: Path) -> list[Path]:
+    """Of the tokenizers in a folder, without what a killed process left half-written."""
+    return sorted(folder.glob("[!.]*.json"))
 
 
 def _of_tokens(name: str) -> bool:

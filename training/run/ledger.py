@@ -12,7 +12,7 @@ import numpy as np
 from data.batch import Batch, filled_positions
 from training.machine import provenance
 
-ACTIVITIES = ("training", "compile", "eval", "save")
+ACTIVITIES = ("training", "compile", "eval", "save", "mirror")
 AVERAGED = ("loss", "nll", "token_accuracy")  # over the steps of a logged row
 
 Metrics = Mapping[str, jax.Array | np.ndarray]  # scalars of one step, that the device may still be working on

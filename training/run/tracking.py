@@ -21,8 +21,12 @@ MOST_SECONDS = 120.0  # that samples and pictures of one evaluation may take
 class Tracker:
     """Writes rows of metrics; only the first of several processes does. Use as a context manager."""
 
-    def __init__(self, workdir: Path, config: ConfigDict, *, first_step: int, active: bool = True):
+    def __init__(
+        self, workdir: Path, config: ConfigDict, *, first_step: int, active: bool = True, clock: Clock | None = None
+    ):
+        """To the `clock` of the run, what the mirror takes is no training."""
         self._active = active
+        self._clock = clock or Clock({})
         self._steps = config.steps
         self._mirror: Mirror | None = None
         self._display: Display | None = None
@@ -73,11 +77,10 @@ class Tracker:
         self._behind.append((step, {f"{kind}/{name}": value for name, value in row.items()}))
         self.say(describe(kind, step, self._steps, row), row if kind == "train" else None)
 
-    def mirror(self, clock: Clock | None = None) -> None:
-        """Sends the mirror what it has not seen; called after the checkpoint of these steps is saved. For the `clock`
-        of a run that goes on, this is no training."""
-        if self._behind and self._mirror:
-            with clock.pause("mirror") if clock else contextlib.nullcontext():
+    def mirror(self) -> None:
+        """Sends the mirror what it has not seen; called after the save, if this step has one."""
+        if self._behind and self._mirror and self._mirror.listens:
+            with self._clock.pause("mirror"):
                 for step, row in self._behind:
                     self._mirror.log(step, row)
         self._behind.clear()
@@ -111,7 +114,8 @@ class Tracker:
         """The contents of summary.json, to the mirror."""
         if self._mirror:
             self.mirror()
-            self._mirror.summarise(summary)
+            with self._clock.pause("mirror"):
+                self._mirror.summarise(summary)
 
 
 def open_metrics(path: Path, first_step: int):

@@ -248,3 +248,6 @@ def test_hardware_that_is_not_there_is_said_once_before_any_job(monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "nosuch")
     with pytest.raises(ValueError, match="JAX_PLATFORMS = 'nosuch' is not to be had on this machine; use cpu"):
         sitting._check_devices()
+    monkeypatch.setattr(sitting, "ASK", "import os; os.abort()")
+    with pytest.raises(ValueError, match="JAX_PLATFORMS = nosuch ends Python with status -6; use cpu, or unset it"):
+        sitting._check_devices()

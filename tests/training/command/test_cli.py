@@ -208,6 +208,16 @@ MISTAKES = {
     "dropout of one": ("--config.model.dropout_rate=1.0", "model.dropout_rate = 1.0 is not in [0, 1)"),
     "smoothing of one": ("--config.label_smoothing=1.0", "label_smoothing = 1.0 is not in [0, 1)"),
     "momentum of one": ("--config.optimizer.b2=1.0", "optimizer.b2 = 1.0 is not in [0, 1)"),
+    "momentum of one as float32": ("--config.optimizer.b1=0.99999999999", "b1 = 0.99999999999 is not in [0, 1) as flo"),
+    "clipping to nothing": (
+        "--config.optimizer.clip_norm=1e-50",
+        "clip_norm = 1e-50 is nothing in float32; use 0",
+    ),
+    "another optimizer's key": (
+        "--config.optimizer.momentum=0.9",
+        "optimizer.momentum = 0.9 does nothing with optimizer.name = adam; use sgd, or leave it out",
+    ),
+    "nothing to decode": ("--config.decode_examples=9", "decode_examples = 9 does nothing with every.decode = 0"),
     "negative clipping": ("--config.optimizer.clip_norm=-1", "is negative; use 0 (off) or more"),
     "final share": ("--config.schedule.final_fraction=2", "is not in [0, 1]"),
     "long warm-up": ("--config.schedule.warmup_steps=99999", "is more than steps"),
@@ -234,6 +244,14 @@ def test_a_wrong_override_is_one_line_with_its_file(capsys, mistake):
 
 
 COMMANDS = {
+    "another schedule's key": (
+        recall("--config.schedule.final_fraction=0.5", "--config.schedule.name=constant"),
+        "schedule.final_fraction = 0.5 does nothing with schedule.name = constant; use cosine or linear, or leave it",
+    ),
+    "wandb's key beside another tracker": (
+        recall("--config.wandb.mode=offline", "--config.tracker.name=tensorboard"),
+        "wandb.mode = offline does nothing with tracker.name = tensorboard; use wandb, or leave it out",
+    ),
     "nothing at all": ([], "--config is missing"),
     "no such file": (["--config=configs/recal.py:gru"], "did you mean configs/recall.py?"),
     "no architecture": ([f"--config={RECALL}"], "names no architecture; give one, as in"),

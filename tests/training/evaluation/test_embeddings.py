@@ -104,6 +104,8 @@ def test_the_report_of_the_analogies(folder, capsys, monkeypatch):
     eval.main([f"--workdir={folder / 'gru'}", "--analogies"])
     said = capsys.readouterr().out
     found = json.loads((folder / "gru" / "eval" / "analogies.json").read_text())
+    eval.main([f"--workdir={folder / 'gru'}", "--analogies", "--checkpoint=last"])
+    assert (folder / "gru" / "eval" / "analogies-last.json").is_file() and found["checkpoint_step"] > 0
     assert found["relations"]["all"]["asked"] <= 9 and f"chance {found['chance']:.2%}" in said and "next" in said
 
 

@@ -34,7 +34,9 @@ def folder(tmp_path_factory):
 
 def mixed(folder, of, given, name):
     eval.main([f"--workdir={folder / of}", f"--mix={folder / given}"])
-    return json.loads((folder / of / "eval" / f"val-mix-{name}.json").read_text())
+    other, _, weight = name.partition("-")
+    (path,) = (folder / of / "eval").glob(f"val-mix-{other}-????????-{weight}.json")
+    return json.loads(path.read_text())
 
 
 def nll(folder, name):

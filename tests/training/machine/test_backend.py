@@ -56,9 +56,10 @@ def test_devices_of_one_cpu_have_threads_to_wait_in(tmp_path, monkeypatch, force
     assert os.environ["PJRT_NPROC"] == "5"
 
 
-def test_a_cpu_of_no_devices_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=0")
-    with pytest.raises(ValueError, match="XLA_FLAGS asks for 0 devices of a CPU; use 1 or more"):
+@pytest.mark.parametrize("number", [0, 100_000])
+def test_a_cpu_of_none_or_too_many_devices_is_refused(tmp_path, monkeypatch, number):
+    monkeypatch.setenv("XLA_FLAGS", f"--xla_force_host_platform_device_count={number}")
+    with pytest.raises(ValueError, match=f"XLA_FLAGS asks for {number} devices of a CPU; use 1 to "):
         backend.configure(tmp_path / "run", False, 1, False)
 
 

@@ -44,6 +44,10 @@ def one_device(request, tmp_path_factory, text):
     [
         ((None, 2, 0), {}, r"--num_processes = 2 needs --coordinator=HOST:PORT"),
         (("here:1", None, None), {}, r"--coordinator = here:1 needs --num_processes and --process_id"),
+        (("here", 2, 0), {}, "--coordinator = 'here' is no HOST:PORT; give the address of process 0"),
+        (("", None, None), {}, "--coordinator = '' is no HOST:PORT"),
+        ((None, 2, 0), {"JAX_COORDINATOR_ADDRESS": "here:port"}, "JAX_COORDINATOR_ADDRESS = 'here:port' is no HOST"),
+        ((None, None, None), {"SLURM_STEP_NUM_TASKS": "a", "SLURM_PROCID": "0"}, "SLURM_STEP_NUM_TASKS = 'a' is not a"),
         (("here:1", 2, 2), {}, r"--process_id = 2 is not in \[0, 2\); count from 0"),
         (("here:1", None, None), {"JAX_NUM_PROCESSES": "two", "JAX_PROCESS_ID": "0"}, "JAX_NUM_PROCESSES = 'two' is"),
     ],
