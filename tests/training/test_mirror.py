@@ -1,6 +1,9 @@
 """Nothing that mirrors a run ends it: whatever fails or hangs is said once and left out."""
 
+import errno
+import os
 import signal
+import struct
 import sys
 import time
 
@@ -253,12 +256,42 @@ def test_a_tracker_that_is_not_installed_says_how_to(tmp_path, monkeypatch, caps
 
 
 def test_tensorboard_files_hold_rows_and_pictures(tmp_path):
-    pytest.importorskip("tensorboardX", reason="needs the optional package: pip install tensorboardX")
     config = runs.config("recall", "gru_attention", steps=2, tracker__name="tensorboard")
     train.train(config, tmp_path / "run")
-    (file,) = (tmp_path / "run" / "tensorboard").iterdir()
-    for tag in (b"train/loss", b"val/token_accuracy", b"attention", b"summary"):
-        assert tag in file.read_bytes()
+    config.steps = 4
+    train.train(config, tmp_path / "run", accept_changes=True)
+    written = [event for file in (tmp_path / "run" / "tensorboard").iterdir() for event in events(file)]
+    tags = {value.tag for event in written for value in event.summary.value}
+    assert {"train/loss", "val/token_accuracy", "attention", "summary/text_summary"} <= tags
+    losses = [(event.step, value) for event in written for value in event.summary.value if value.tag == "train/loss"]
+    assert {step for step, _ in losses} == {2, 4} and all(value.simple_value > 0 for _, value in losses)
+    assert [event.step for event in written if event.session_log.status == 1] == [3]
+
+
+def events(file):
+    """What an event file holds: each record is its length in 8 bytes, 4 bytes of checksum, the record, and 4 more."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    content, found, place = file.read_bytes(), [], 0
+    while place < len(content):
+        (size,) = struct.unpack_from("<Q", content, place)
+        found.append(Event.FromString(content[place + 12 : place + 12 + size]))
+        place += size + 16
+    return found
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the file, which nobody can close
+def test_a_full_disk_leaves_tensorboard_out_in_one_line(tmp_path, monkeypatch, capfd):
+    from tensorboardX.record_writer import RecordWriter
+
+    def full(self, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(RecordWriter, "write", full)
+    assert train.train(runs.config("recall", "gru", steps=2, tracker__name="tensorboard"), tmp_path / "run")
+    error = capfd.readouterr().err
+    assert error.count("tensorboard: [Errno 28] No space left on device; going on without it") == 1
+    assert "Traceback" not in error
 
 
 def test_trackio_keeps_rows(tmp_path, monkeypatch):
