@@ -194,7 +194,7 @@ def train(
 
 def main(argv: Sequence[str]) -> None:
     options = cli.parse(argv, __doc__)
-    with cli.user_errors(options.config_file, options.config, memory.LOWER):
+    with cli.user_errors(options.config_file, options.config, memory.lower(options.config.model)):
         mesh.start_processes(options.coordinator, options.num_processes, options.process_id)
         done = train(options.config, options.workdir, accept_changes=options.accept_changes)
         if not done:

@@ -51,10 +51,13 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[Comparis
         if name not in known:
             parser.error(f"CASE = {name} is not a case; choose from {', '.join(known)}")
         chosen |= {one.name: one for one in known[name]}
+    for option in ("data", "run"):
+        folder, cases = getattr(options, option), [one.name for one in chosen.values() if option in one.needs]
+        if cases and not options.dry_run and not (folder and folder.is_dir()):
+            parser.error(f"CASE = {cases[0]} needs --{option}; {folder} is not a folder; give one, as in --help")
+        if folder and not cases:
+            parser.error(f"--{option} = {folder} does nothing for {', '.join(options.cases)}; leave it out")
     for one in () if options.dry_run else chosen.values():
-        for option in one.needs:
-            if not (folder := getattr(options, option)) or not folder.is_dir():
-                parser.error(f"CASE = {one.name} needs --{option}; {folder} is not a folder; give one, as in --help")
         if one.on_gpu and not options.tiny and (device := provenance.device())["platform"] != "gpu":
             parser.error(f"there is no GPU, JAX computes on {device['kind']}; use --dry-run or --tiny")
         if options.peers and not contender.has_peers(cuda=one.on_gpu and not options.tiny):

@@ -1,9 +1,9 @@
 """Masked-token prediction: which tokens were hidden, from both sides (Devlin et al. 2019), to start other runs from.
 
     python train.py --config=configs/masked_text.py:transformer_encoder --workdir=runs/masked --config.data.dir=FOLDER
-    python train.py --config=configs/masked_text.py:transformer_encoder,multi30k --workdir=runs/masked-captions \
+    python train.py --config=configs/masked_text.py:transformer_encoder,multi30k --workdir=runs/masked-captions \\
         --config.data.dir=FOLDER
-    python train.py --config=configs/word_order.py:transformer_encoder --workdir=runs/word-order \
+    python train.py --config=configs/word_order.py:transformer_encoder --workdir=runs/word-order \\
         --config.data.dir=FOLDER --config.init_from=runs/masked-captions
 
 FOLDER holds what the configs of shakespeare and multi30k read.

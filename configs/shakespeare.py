@@ -1,6 +1,6 @@
 """Shakespeare, character by character: a language model of 1.1 million characters (Karpathy's char-rnn, nanoGPT).
 
-    python train.py --config=configs/shakespeare.py:transformer_decoder --workdir=runs/shakespeare \
+    python train.py --config=configs/shakespeare.py:transformer_decoder --workdir=runs/shakespeare \\
         --config.data.dir=FOLDER
 
     python train.py --config=configs/shakespeare.py:transformer_decoder,as_taught --workdir=runs/as-taught ...

@@ -1,6 +1,6 @@
 """Any TFDS translation or text data set, by name, without TensorFlow.
 
-    python train.py --config=configs/tfds.py:transformer --workdir=runs/ted \
+    python train.py --config=configs/tfds.py:transformer --workdir=runs/ted \\
         --config.data.name=ted_hrlr_translate/pt_to_en
     ... --config.data.name=wmt14_translate/de-en    4.5 million pairs
     python train.py --config=configs/tfds.py:transformer_decoder --workdir=runs/lm1b --config.data.name=lm1b

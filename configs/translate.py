@@ -1,6 +1,6 @@
 """Translation of your own text: any pair of parallel files, plain or .gz, UTF-8, one example a line.
 
-    python train.py --config=configs/translate.py:transformer --workdir=runs/mine --config.data.dir=FOLDER \
+    python train.py --config=configs/translate.py:transformer --workdir=runs/mine --config.data.dir=FOLDER \\
         --config.data.source_language=cs --config.data.target_language=en
 
 FOLDER holds train.cs, train.en, val.cs, val.en and, if you like, more pairs such as test.cs, test.en.

@@ -1,6 +1,6 @@
 """Word order: have two neighbouring words of a caption changed places? (BShift of Conneau et al. 2018, on Multi30k)
 
-    python train.py --config=configs/word_order.py:transformer_encoder --workdir=runs/word-order \
+    python train.py --config=configs/word_order.py:transformer_encoder --workdir=runs/word-order \\
         --config.data.dir=FOLDER
     ... --config.init_from=RUN    starts from a run of configs/masked_text.py:transformer_encoder,multi30k
 

@@ -36,6 +36,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def check(study: Study) -> None:
     """Raises ValueError or FileNotFoundError in one line if nothing of this version can be drawn."""
     command = f"python -m experiments.run {study.name} --scale={study.scale}"
+    if (folder := study.folders.results.parents[1]) != results.OWN:
+        command += f" --results={folder}"
     if outdated := study.store.outdated(study.whole().due):
         raise ValueError(f"{outdated}: the table is of another version; {command} runs it again")
     done, everything = study.table()

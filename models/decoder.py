@@ -1,6 +1,6 @@
 """A decoder-only stack whose layers have any mixers: source and target are one causal sequence.
 
-    python train.py --config=configs/recall.py:decoder --config.model.num_layers=4 \
+    python train.py --config=configs/recall.py:decoder --config.model.num_layers=4 \\
         --config.model.mixers=gru,gru,gru,attention
 
 Dims: B batch, S source length, T target length, N = S + T, P prefix length, D model width, V outputs.

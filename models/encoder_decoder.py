@@ -1,6 +1,6 @@
 """An encoder-decoder whose layers have any mixers on either side, and attention to the encoder in every decoder layer.
 
-    python train.py --config=configs/multi30k.py:encoder_decoder \
+    python train.py --config=configs/multi30k.py:encoder_decoder \\
         --config.model.encoder_mixers=gru --config.model.decoder_mixers=attention
 
 With attention throughout it is the Transformer (`models/transformer.py`), to the same numbers. In the encoder attention

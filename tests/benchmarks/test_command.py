@@ -121,6 +121,7 @@ def test_mistakes_end_in_one_line(capsys, monkeypatch, tmp_path):
         (["gru_128", "--peers"], "--peers needs .venv-peers; run `make peers` once"),
         (["multi30k"], "CASE = multi30k needs --data; None is not a folder"),
         (["beam5", f"--data={tmp_path}"], "CASE = beam5 needs --run"),
+        (["gru_tiny", "--run=/nowhere"], "--run = /nowhere does nothing for gru_tiny; leave it out"),
         (["text", f"--data={tmp_path}/none"], "none is not a folder"),
         (["gru_128", "--seconds=-1"], "--seconds = -1.0 is not a length of time; use a number above 0"),
         (["gru_128", "--seconds=inf"], "--seconds = inf is not a length of time"),

@@ -6,6 +6,7 @@
 
 import argparse
 import contextlib
+import difflib
 import errno
 import json
 import os
@@ -24,6 +25,7 @@ from ml_collections import ConfigDict, config_flags
 
 import data
 import models
+from data import whole_file
 from models.options import KINDS, flat
 from training.command import hints, usage
 from training.command.config_file import load
@@ -73,6 +75,9 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
+        if unknown := re.fullmatch(r"unrecognized arguments: (--[^\s=]+).*", message):
+            near = difflib.get_close_matches(unknown[1], self._option_string_actions, n=1)
+            message += f"; did you mean {near[0]}?" if near else ""
         _exit(f"{message}; see --help", MISTAKE)
 
 
@@ -173,7 +178,8 @@ def parse(argv: Sequence[str], description: str = "") -> Options:
         validate(config)
         if "--print_config" in argv:
             check_fit(config)
-            print(json.dumps(config.to_dict(), indent=1))
+            with whole_file.naming(Path("standard output")):
+                print(json.dumps(config.to_dict(), indent=1), flush=True)
             sys.exit(0)
         if not values.workdir:
             raise ValueError(f"--workdir is missing; give the run's folder, such as --workdir=runs/{task}-{name}")
@@ -250,6 +256,8 @@ def _read(values: flags.FlagValues, file: str, words: Sequence[str], config: Con
         raise ValueError(f"--{error.flagname} is not a flag; {way_out}") from None
     except (flags.Error, TypeError, ValueError) as error:
         match = re.search(r"flag --([^\s=]+)=(.*?): ", str(error))
+        if bare := re.match(r"Missing value for flag (\S+)", str(error)):
+            raise ValueError(f"{bare[1]} has no value; give it as {bare[1]}=VALUE") from None
         if not match:
             raise ValueError(f"{file}: {error}") from None
         flag, text = match.groups()

@@ -118,7 +118,7 @@ def check_options(parser: Parser, given: Mapping[str, Any]) -> None:
             parser.error(f"--{name} = {value} is of --{missing[0]}; give both or neither")
         if beside := [other for other in WITHOUT.get(name, []) if other in given]:
             parser.error(f"--{name} = {value} and --{beside[0]} = {given[beside[0]]} exclude each other; leave one out")
-    for name, (_, low, high) in {**DECODING, "limit": (0, 0, LARGEST)}.items():
+    for name, (_, low, high) in {**DECODING, "limit": (1, 1, LARGEST)}.items():
         if not low <= given.get(name, low) <= high:  # nan is in no range
             most = f", at most {high:.15g}" if high != LARGEST else ""
             parser.error(f"--{name} = {given[name]} is out of range; use {low} or more{most}")

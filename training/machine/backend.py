@@ -64,10 +64,11 @@ def devices() -> list[jax.Device]:
     try:
         return jax.devices()
     except (RuntimeError, AssertionError) as error:
-        if not (asked := os.environ.get("JAX_PLATFORMS")):
+        name = "JAX_PLATFORM_NAME" if os.environ.get("JAX_PLATFORM_NAME") else "JAX_PLATFORMS"  # the first goes before
+        if not (asked := os.environ.get(name)):
             raise ValueError(f"JAX finds no device: {error}; set JAX_PLATFORMS=cpu to do without") from None
         raise ValueError(
-            f"JAX_PLATFORMS = {asked!r} is not to be had on this machine; use cpu, or unset it to take what there is"
+            f"{name} = {asked!r} is not to be had on this machine; use cpu, or unset it to take what there is"
         ) from None
 
 

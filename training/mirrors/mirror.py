@@ -128,4 +128,5 @@ def start(name: str, workdir: Path, config: ConfigDict, first_step: int) -> Writ
         return start_wandb(workdir, config)
     except ModuleNotFoundError as error:
         package = {"tensorboard": "tensorboardX"}.get(name, name)
-        raise NotInstalled(f"{name} is not installed; run python -m pip install {package}") from error
+        without = "" if error.name in (None, package) else f" without {error.name}"
+        raise NotInstalled(f"{name} is not installed{without}; run python -m pip install {package}") from error

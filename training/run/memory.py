@@ -16,12 +16,6 @@ from training.machine.backend import device_bytes
 from training.step import params, train_step
 from training.step.train_step import Recipe
 
-LOWER = (
-    "lower batch_size, tokens_per_batch, lengths, model.hidden_size or model.num_layers, "
-    "raise optimizer.accumulation, or set model.remat"
-)
-"""What takes less memory in training."""
-
 LARGEST = 2**31 - 1
 DEEP = 32  # layers
 
@@ -31,7 +25,7 @@ def check_parameters(model: ConfigDict, recipe: Recipe, spec: Spec) -> None:
     model refuses its values or the task."""
 
     def sizes(layers: int) -> np.ndarray:
-        """Parameters, and bytes with gradients and optimizer."""
+        """Parameters, those without embeddings, and bytes with gradients and optimizer."""
         config = model.copy_and_resolve_references()
         if layers:
             config.num_layers = layers
@@ -43,28 +37,41 @@ def check_parameters(model: ConfigDict, recipe: Recipe, spec: Spec) -> None:
         with warnings.catch_warnings(action="ignore"):  # of sizes beyond 32 bits, which are refused below
             state = jax.eval_shape(start)
         size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves((state, state["params"])))
-        return np.array([params.count(state["params"]), size])
+        weights = state["params"]
+        return np.array([params.count(weights), params.count(weights, embeddings=False), size])
 
-    layers, there, found = model.get("num_layers", 0), device_bytes(), np.zeros(2)
+    layers, there, found = model.get("num_layers", 0), device_bytes(), np.zeros(3)
     if layers > DEEP:  # all of them take minutes to trace; where there are far too many, a few tell
         with contextlib.suppress(ValueError):  # fewer than a pattern of mixers has
             few, fewer = sizes(8), sizes(4)
             found = few + (layers - 8) * (few - fewer) // 4
-    if found[1] < 2 * there:
+    if found[2] < 2 * there:
         found = sizes(layers)
-    num_params, needed = found.tolist()
+    num_params, without, needed = found.tolist()
     if needed > there:
-        key, value = _largest_size(model)
-        lower = dict.fromkeys((f"model.{key}", "model.hidden_size", "model.num_layers"))
+        key, value, times = _largest_size(model)
+        asked, keys = f"model.{key} = {value}", dict.fromkeys((f"model.{key}", "model.hidden_size", "model.num_layers"))
+        if times <= 1 and 2 * without < num_params:
+            asked = f"a vocabulary of {max(spec.source_size, spec.target_size, spec.output_size):,} tokens"
         raise ValueError(
-            f"model.{key} = {value} and the other sizes make "
+            f"{asked} and the other sizes make "
             f"{num_params:,} parameters: with gradients and optimizer {needed / 1e9:,.1f} "
-            f"{_has(there)}; lower {', '.join(lower)} or the vocabulary"
+            f"{_has(there)}; lower {', '.join(keys)} or the vocabulary"
         )
 
 
-def _largest_size(model: ConfigDict) -> tuple[str, int]:
-    """The key of a model, and its value, that exceeds by most what it is where nothing is said."""
+def lower(model: ConfigDict) -> str:
+    """What takes less memory in training; first the size of the model that exceeds its default by most."""
+    key, _, times = _largest_size(model)
+    sizes = dict.fromkeys(([f"model.{key}"] if times > 1 else []) + ["model.hidden_size", "model.num_layers"])
+    return (
+        f"lower batch_size, tokens_per_batch, lengths, {' or '.join(sizes)}, "
+        "raise optimizer.accumulation, or set model.remat"
+    )
+
+
+def _largest_size(model: ConfigDict) -> tuple[str, int, float]:
+    """The key of a model that exceeds by most what it is where nothing is said, its value, and how many times."""
     values, known = options.flat(model), models.MODELS[model.name].options()
 
     def times(key: str) -> float:
@@ -74,7 +81,7 @@ def _largest_size(model: ConfigDict) -> tuple[str, int]:
 
     sizes = [key for key in ("hidden_size", *known) if key in known and type(values[key]) is int]
     largest = max(sizes, key=times)
-    return largest, values[largest]
+    return largest, values[largest], times(largest)
 
 
 def check(model: ConfigDict, recipe: Recipe, batching: Batching, task: Task, eval_examples: int) -> None:
@@ -90,7 +97,7 @@ def check(model: ConfigDict, recipe: Recipe, batching: Batching, task: Task, eva
     logits = 0 if recipe.loss_positions else tokens * spec.max_target_length // length * spec.output_size
     needed = 5 * 8 * tokens + 4 * logits // (recipe.optimizer.accumulation * jax.device_count())  # drawn as int64
     if needed > there:
-        raise ValueError(f"{key} = {asked} makes batches that take more than {needed / 1e9:,.1f} {has}; {LOWER}")
+        raise ValueError(f"{key} = {asked} makes batches that take more than {needed / 1e9:,.1f} {has}; {lower(model)}")
     examples = min(eval_examples or LARGEST, task.num_examples("val") or 0)
     needed = 5 * 4 * examples * length  # five arrays of four bytes, which stay for the whole run
     if needed > there * len(jax.local_devices()):

@@ -244,6 +244,7 @@ def test_a_wrong_override_is_one_line_with_its_file(capsys, mistake):
 
 
 COMMANDS = {
+    "a key without a value": (recall("--config.steps"), "--config.steps has no value; give it as --config.steps=VALUE"),
     "another schedule's key": (
         recall("--config.schedule.final_fraction=0.5", "--config.schedule.name=constant"),
         "schedule.final_fraction = 0.5 does nothing with schedule.name = constant; use cosine or linear, or leave it",

@@ -30,13 +30,14 @@ def test_what_nothing_is_written_for_is_refused(tmp_path, name, value):
         jax.config.update(name, before)
 
 
-def test_hardware_that_is_not_there_is_named(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["JAX_PLATFORMS", "JAX_PLATFORM_NAME"])
+def test_hardware_that_is_not_there_is_named(tmp_path, monkeypatch, name):
     def devices():
         raise AssertionError
 
     monkeypatch.setattr(jax, "devices", devices)
-    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
-    with pytest.raises(ValueError, match="JAX_PLATFORMS = 'cuda' is not to be had on this machine; use cpu"):
+    monkeypatch.setenv(name, "cuda")
+    with pytest.raises(ValueError, match=f"{name} = 'cuda' is not to be had on this machine; use cpu"):
         backend.configure(tmp_path / "run", False, 1, False)
 
 

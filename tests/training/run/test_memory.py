@@ -128,3 +128,17 @@ def test_text_is_outlined_without_being_read(task):
         assert (spec.source_size, spec.output_size, spec.max_target_length) == (0, 260, config.data.length)
     else:
         assert (spec.source_size, spec.output_size, spec.max_target_length) == (size, size, config.data.max_length)
+
+
+def test_a_vocabulary_that_is_most_of_it_is_named(small):
+    config = runs.config("recall", "gru", data__num_values=2**17)
+    with pytest.raises(ValueError, match=r"a vocabulary of 131,\d+ tokens and the other sizes make .* or the vocabu"):
+        memory.check_parameters(config.model, Recipe.of(config), data.outline(config.task, config.data))
+
+
+def test_the_size_that_is_out_of_proportion_is_what_to_lower_first():
+    usual, large = (runs.config("recall", "gru", model__embed_size=size).model for size in (8, 4096))
+    assert memory.lower(usual).startswith(
+        "lower batch_size, tokens_per_batch, lengths, model.hidden_size or model.num_"
+    )
+    assert "lengths, model.embed_size or model.hidden_size or model.num_layers, raise" in memory.lower(large)
