@@ -187,7 +187,7 @@ def typed(where: str, given: Mapping[str, str]) -> dict[str, Any]:
     """Values of the command line with the config's types. Ends the process with one line for a wrong value."""
     nowhere = f"--workdir={tempfile.gettempdir()}"  # of no run
     words = [f"--config={where}", *(f"--config.{key}={value}" for key, value in given.items()), nowhere]
-    config, before = flat(cli.parse(words).config.to_dict()), flat(cli.load(where).to_dict())
+    config, before = flat(cli.parse(words, alone=False).config.to_dict()), flat(cli.load(where).to_dict())
     follows = "schedule.warmup_steps"  # of fewer steps (`cli.parse`)
     return {key: config[key] for key in (*given, *[follows] * (config[follows] != before[follows]))}
 

@@ -29,7 +29,7 @@ from data import whole_file
 from models.options import KINDS, flat
 from training.command import hints, usage
 from training.command.config_file import load
-from training.command.validate import LARGEST, check_fit, check_given, check_size, validate
+from training.command.validate import LARGEST, check_fit, check_given, check_idle, check_size, validate
 from training.machine import mesh, peers
 from training.run import memory
 
@@ -141,8 +141,10 @@ def user_errors(
         _exit("stopped", INTERRUPTED)
 
 
-def parse(argv: Sequence[str], description: str = "") -> Options:
+def parse(argv: Sequence[str], description: str = "", *, alone: bool = True) -> Options:
     """The options of a run from the words after the program's name; the config is locked and checked.
+
+    A run that is not `alone` may have keys that do nothing beside its other values, and count in the next of a sweep.
 
     Raises SystemExit with status 2 and one line on stderr for whatever cannot be run.
     """
@@ -175,6 +177,7 @@ def parse(argv: Sequence[str], description: str = "") -> Options:
         if config.task != task:
             raise ValueError(f"task = {config.task!r} is set by the file; use {_file_of(config.task, file)}:{name}")
         check_given(config, given)
+        check_idle(config, given if alone else [])
         validate(config)
         if "--print_config" in argv:
             check_fit(config)

@@ -77,6 +77,11 @@ def check_given(config: ConfigDict, given: Sequence[str]) -> None:
     for key in given:
         if models.MODELS[config.model.name].counted and key.split(".")[0] in OF_STEPS:
             raise ValueError(f"{key} does nothing: {config.model.name} is trained by counting, once; leave it out")
+
+
+def check_idle(config: ConfigDict, given: Sequence[str]) -> None:
+    """Raises ValueError, in one line, for a key of the command line that the value of another keeps from counting."""
+    for key in given:
         other, values = COUNTS_WITH.get(key, ("", ()))
         if other and _at(config, key) and _at(config, other) not in values:
             choice = f"{other} = {_at(config, other)}; use {' or '.join(values)}"

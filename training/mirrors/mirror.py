@@ -128,5 +128,6 @@ def start(name: str, workdir: Path, config: ConfigDict, first_step: int) -> Writ
         return start_wandb(workdir, config)
     except ModuleNotFoundError as error:
         package = {"tensorboard": "tensorboardX"}.get(name, name)
-        without = "" if error.name in (None, package) else f" without {error.name}"
+        missing = (error.name or package).partition(".")[0]
+        without = f" without {missing}" * (missing != package)
         raise NotInstalled(f"{name} is not installed{without}; run python -m pip install {package}") from error
