@@ -56,8 +56,7 @@ POSITIVE = ("optimizer.learning_rate", "optimizer.eps")
 NOT_NEGATIVE = ("optimizer.weight_decay", "optimizer.clip_norm")
 SHARES = ("optimizer.b1", "optimizer.b2", "optimizer.momentum", "optimizer.ema_decay", "label_smoothing")
 
-OF_STEPS = ["steps", "optimizer", "schedule", "label_smoothing", "loss_positions", "early_stopping", "every", "profile"]
-OF_STEPS += ["init_from"]
+OF_STEPS = ("steps", "optimizer", "schedule", "label_smoothing", "loss_positions", "early_stopping", "every", "profile")
 """Keys, or the first word of several, that do nothing where a model is counted."""
 
 COUNTS_WITH = {
@@ -75,7 +74,7 @@ COUNTS_WITH = {
 def check_given(config: ConfigDict, given: Sequence[str]) -> None:
     """Raises ValueError, in one line, for a key of the command line that would do nothing."""
     for key in given:
-        if models.MODELS[config.model.name].counted and key.split(".")[0] in OF_STEPS:
+        if models.MODELS[config.model.name].counted and key.split(".")[0] in (*OF_STEPS, "init_from"):
             raise ValueError(f"{key} does nothing: {config.model.name} is trained by counting, once; leave it out")
 
 
