@@ -51,7 +51,9 @@ def chi_squared(freedom: int) -> np.ndarray:
 
 
 def two_sided(values: list[float], against: float, sentences: float = 0.0) -> float:
-    return 2 * tail(abs(float(np.mean(values)) - against), values, sentences) if np.ptp(values) else 0.0
+    if not np.ptp(values):  # all alike: what they are asked against, or surely something else
+        return float(np.isclose(values[0], against))
+    return 2 * tail(abs(float(np.mean(values)) - against), values, sentences)
 
 
 def equivalence(values: list[float], margin: float, sentences: float = 0.0) -> float:
