@@ -3,7 +3,8 @@
     python -m benchmarks                                      training steps of every architecture, ours alone
     python -m benchmarks gru_128 transformer --peers          two of them, beside torch and Flax (make peers, once)
     python -m benchmarks text --peers --data=FOLDER --run=RUN      training and translating beside JoeyNMT
-    python -m benchmarks start pipeline                       the start of a run; what the input pipeline delivers
+    python -m benchmarks start pipeline memory                the start of a run; what the input pipeline delivers;
+                                                              speed against memory
     python -m benchmarks gpu --peers --minutes=9 --json=gpu.json   on a GPU; again, until nothing is left
 
 All programs of a case do the same work from the same weights (checked: parameters and losses are equal), live at the

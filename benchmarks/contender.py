@@ -42,15 +42,21 @@ class Contender:
     name: str = "ours"  # in the table
     run: str = ""  # of ours, whose weights are taken
     split: str = ""  # that is translated instead of training
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of its process, beside ours
 
     def but(self, name: str, **values: Any) -> "Contender":
         """The same contender with other values of the config; their names have `__` for `.`."""
         changed = {key.replace("__", "."): value for key, value in values.items()}
         return dataclasses.replace(self, name=name, values={**self.values, **changed})
 
+    def within(self, name: str, **environment: str) -> "Contender":
+        """The same contender in a process with these variables."""
+        return dataclasses.replace(self, name=name, environment=environment)
+
     def __str__(self) -> str:
         sizes = [f"{key}={value}" for key, value in self.values.items() if key.startswith(("model", "data", "batch"))]
-        return " ".join([f"{self.name}: {self.config or self.run}", *sizes])
+        variables = [f"{key}={value}" for key, value in self.environment.items()]
+        return " ".join([f"{self.name}: {self.config or self.run}", *sizes, *variables])
 
     def beside(self, program: str, setting: str = "default", name: str = "") -> "Contender":
         """Another program with the same config."""
@@ -70,7 +76,7 @@ class Running:
         self.contender = contender
         self.said: dict[str, float] = {}  # of itself
         self.answers: list[dict[str, float]] = []  # to each turn so far
-        name, variables = contender.program, dict(os.environ)
+        name, variables = contender.program, {**os.environ, **contender.environment}
         if name in WITH_TORCH and contender.setting == "tuned":
             variables |= {f"MALLOC_{key}": str(value) for key, value in KEEP_PAGES.items()}
         words = [PEERS_PYTHON if name in WITH_TORCH else sys.executable, "-m", "benchmarks.protocol"]

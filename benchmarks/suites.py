@@ -1,6 +1,7 @@
 """What a user can measure: suites of comparisons, by name."""
 
 import dataclasses
+import glob
 import itertools
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,8 @@ TINY: dict[str, Any] = {
 }
 
 
-def steps(peers: bool) -> list[Comparison]:
-    """A training step of every kind of model, beside torch's and Flax's."""
+def kinds() -> dict[str, Contender]:
+    """Our step of every kind of model."""
     large: dict[str, Any] = {"keep_pages": True}
     made: dict[str, Contender] = {}
     for model in ("rnn", "gru", "lstm"):
@@ -41,13 +42,41 @@ def steps(peers: bool) -> list[Comparison]:
         sizes = {"model__num_heads": heads, "model__mlp_dim": 1024, "model__dropout_rate": 0.1, **large}
         name = f"language_model_{length}_{256 // heads}"
         made[name] = step("transformer_decoder", 4096 // length, length // 2, 256, 3, **sizes)
+    return made
+
+
+def steps(peers: bool) -> list[Comparison]:
+    """A training step of every kind of model, beside torch's and Flax's."""
     found: list[Comparison] = [product("float32", 2048)]
-    for name, ours in made.items():  # small arrays are allocated faster with pages freed
+    for name, ours in kinds().items():  # small arrays are allocated faster with pages freed
         freed = [ours.but("ours, pages freed", keep_pages=False)] if ours.values.get("keep_pages") else []
         beside = [ours.beside(peer, how) for peer in ("torch", "flax") for how in HOW if peers]
         programs = [ours, ours.but("ours, 2 devices", cpu_devices=2), *freed, *beside]
         found.append(Comparison(name, "a training step", programs))
     return found
+
+
+def memory(peers: bool) -> list[Comparison]:
+    """What a step gains in speed by the memory that it keeps, and by who allocates it."""
+    found = []
+    for name in ("gru_128", "lstm_512", "transformer", "language_model_1024_16"):
+        kept = kinds()[name].but("ours")
+        freed = kept.but("pages freed", keep_pages=False)
+        programs = [kept, freed, kept.but("recomputed", model__remat=True)]
+        programs.append(freed.but("recomputed, pages freed", model__remat=True))
+        programs.append(freed.within("huge pages", GLIBC_TUNABLES="glibc.malloc.hugetlb=1"))  # where the system asks
+        for allocator in ("jemalloc", "tcmalloc_minimal"):
+            if library := _library(allocator):
+                programs.append(freed.within(allocator, LD_PRELOAD=library))
+        programs += [kept.beside("torch", how) for how in HOW if peers]
+        found.append(Comparison(f"memory_{name}", "speed against memory", programs))
+    return found
+
+
+def _library(name: str) -> str:
+    """The path of a shared library, or nothing where it is not installed."""
+    places = ("/usr/lib", "/usr/lib64", "/usr/lib/*-linux-gnu", "/usr/local/lib")
+    return next((path for place in places for path in glob.glob(f"{place}/lib{name}.so.*")), "")
 
 
 def text(peers: bool, data: Path | None, run: Path | None) -> list[Comparison]:
@@ -83,7 +112,7 @@ def pipeline() -> list[Comparison]:
 def known(*, peers: bool, data: Path | None, run: Path | None) -> dict[str, list[Comparison]]:
     """Suites, and each of their cases; what shares are of comes before a step."""
     made = {"steps": steps(peers), "text": text(peers, data, run), "start": start(), "pipeline": pipeline()}
-    made |= {"mixers": mixers(), "gpu": [agreement(), *gpu_cases(peers)]}
+    made |= {"memory": memory(peers), "mixers": mixers(), "gpu": [agreement(), *gpu_cases(peers)]}
     cases = {one.name: [one] for suite in made.values() for one in suite}
     return made | cases | {one.name: [made["steps"][0], one] for one in made["steps"]}
 

@@ -381,7 +381,14 @@ def save(panels: Sequence[alt.LayerChart], folder: Path, name: str = "figure") -
     whole_file.write_text(folder / f"{name}.svg", _shorter(vl_convert.vegalite_to_svg(spec)))
     drawn = Image.open(io.BytesIO(vl_convert.vegalite_to_png(spec, scale=SCALE))).convert("RGB")
     with whole_file.replacing(folder / f"{name}.png") as partial:
-        drawn.quantize(128, dither=Image.Dither.NONE).save(partial, format="PNG", optimize=True)
+        few_colours(drawn).save(partial, format="PNG", optimize=True)
+
+
+def few_colours(drawn: Image.Image) -> Image.Image:
+    """128 of them, of which rare ones are some too: a series may show in the legend alone."""
+    few = drawn.quantize(128, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    few.putpalette([255 if value == 254 else value for value in few.getpalette() or ()])  # white, but for rounding
+    return few
 
 
 def _shorter(svg: str) -> str:

@@ -32,7 +32,7 @@ HISTORY = {
     1: "as first run, with an attention core at .35 to .68 of PyTorch's speed, found by timing both in turn; 3 repeats",
     2: "with the core that takes attention in blocks; heads narrow and wide; 5 repeats",
 }
-UNDER_REVIEW = "it timed attention that ran at half of PyTorch's speed"
+UNDER_REVIEW = ""
 CLAIM = (
     "RNNs must wait for each step; attention computes all at once and is tens to hundreds of times faster (C4). In "
     "decoding recurrence wins: a token costs the same after any context, with attention the more, the longer it is "
@@ -66,7 +66,8 @@ LIMITS = (
     "There are two CPU cores, which a batch fills whatever the model. On an accelerator, thousands of units would "
     "wait for a recurrence (docs/performance.md has two cells on an H200). Recurrences go through XLA's loop, not "
     "through fused kernels. The times are of this code, whose attention uses one core at a time where sequences "
-    "are long."
+    "are long. What a token costs after a short and a long context is measured by different processes, at different "
+    "times, so a difference of a tenth stays undecided."
 )
 
 

@@ -91,14 +91,15 @@ def test_it_stops_for_want_of_time_and_where_a_device_disagrees(results, capsys,
 
 
 def test_the_plan_names_every_program_and_each_case_fits_into_the_minutes_of_the_how_to(capsys):
-    assert command.main(["gpu", "text", "start", "pipeline", "mixers", "--peers", "--dry-run"]) == 0
+    assert command.main(["gpu", "text", "start", "pipeline", "mixers", "memory", "--peers", "--dry-run"]) == 0
     printed = capsys.readouterr().out
     known = suites.known(**tiny.CHOICE)
-    for suite in ("gpu", "text", "start", "pipeline", "mixers"):
+    for suite in ("gpu", "text", "start", "pipeline", "mixers", "memory"):
         for one in known[suite]:
             assert f"{one.name}: " in printed and one.minutes < 9
             assert all(f"  {ours.name}: " in printed for ours in one.contenders)
-    assert "data.max_length=512" in printed and "in all about" in printed
+    for expected in ("data.max_length=512", "GLIBC_TUNABLES=glibc.malloc.hugetlb=1", "in all about"):
+        assert expected in printed
 
 
 def test_in_little_cudnn_is_left_out_and_sizes_are_small():

@@ -27,7 +27,8 @@ def test_programs_live_together_and_one_that_fails_is_noted():
     one = tiny.case("gru_tiny", peers=False)
     broken = one.contenders[0].but("broken", model__backend="cudnn")  # needs a GPU, and an LSTM
     broken = dataclasses.replace(broken, config="configs/reverse.py:lstm")
-    found = dataclasses.replace(one, contenders=[one.contenders[0], broken]).measure()
+    elsewhere = one.contenders[0].within("elsewhere", JAX_PLATFORMS="abacus")
+    found = dataclasses.replace(one, contenders=[one.contenders[0], broken, elsewhere]).measure()
     (ours,) = found["programs"]
     assert ours["program"] == "ours" and ours["rounds"] == 10 and ours["ratio"] == 1.0
     assert ours["p10_seconds"] <= ours["median_seconds"] <= ours["p90_seconds"]
@@ -35,6 +36,7 @@ def test_programs_live_together_and_one_that_fails_is_noted():
     assert ours["per_second"] == pytest.approx(tokens / ours["median_seconds"])
     assert ours["peak_memory_bytes"] > 10**7 and ours["flops_per_second"] > 0
     assert "model.backend = 'cudnn' cannot run: it needs an NVIDIA GPU" in found["failed"]["broken"]
+    assert "JAX_PLATFORMS = 'abacus' is not to be had" in found["failed"]["elsewhere"]
 
 
 def test_rates_count_what_programs_took_in(tmp_path):

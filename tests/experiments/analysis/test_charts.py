@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image, ImageColor
 
 from experiments.analysis import charts
 from experiments.analysis.charts import Axes, Cell
@@ -137,6 +138,20 @@ def test_files_are_the_same_for_the_same_panels(tmp_path):
     assert written[0] == written[1]
     svg = written[0][0].decode()
     assert "chance" in svg and "unsure" in svg and "absent" not in svg
+
+
+def test_a_colour_that_only_the_legend_shows_is_kept():
+    """The lines of a series may all lie under others, among bands and blurred edges of a thousand shades."""
+    shades = np.random.default_rng(0).integers(0, 256, (300, 300, 3)).astype(np.uint8)
+    shades[..., 1:] //= 4
+    for row, colour in enumerate(COLOURS.values()):
+        shades[row, :20] = ImageColor.getrgb(colour)
+    few = charts.few_colours(Image.fromarray(shades)).convert("RGB")
+    assert len(few.getcolors() or ()) in range(64, 129)
+    for row, colour in enumerate(COLOURS.values()):
+        assert np.abs(np.subtract(few.getpixel((0, row)), ImageColor.getrgb(colour))).max() <= 16, colour
+    white = Image.new("RGB", (9, 9), "white")
+    assert charts.few_colours(white).convert("RGB").getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_labels_have_the_digits_that_tell_them_apart(tmp_path):
