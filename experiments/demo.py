@@ -64,7 +64,7 @@ def print_table(results: dict[str, dict], chance: float) -> None:
 
 def draw(results: dict[str, dict], chance: dict[str, float], folder: Path) -> None:
     """`figure.png` and `figure.svg`, with two levels of guessing: among all values, and among those in the source."""
-    from experiments.analysis import charts
+    from experiments.analysis import charts, picture
 
     cells = [
         charts.Cell(name, (row["low"] + row["high"]) / 2, [row["token_accuracy"]])
@@ -74,7 +74,7 @@ def draw(results: dict[str, dict], chance: dict[str, float], folder: Path) -> No
     axes = charts.Axes("Associative recall", "distance to the answer (tokens)", "accuracy", y_domain=(0, 1.02))
     panel = charts.curves(cells, MODELS, axes) + charts.level(chance["token_accuracy"], "chance")
     seen = chance["token_accuracy_in_context"]
-    charts.save([panel + charts.level(seen, "the values, not their keys")], folder)
+    picture.save([panel + charts.level(seen, "the values, not their keys")], folder)
 
 
 def main(argv: list[str]) -> None:

@@ -119,12 +119,12 @@ def references(**shape: Any) -> tuple[list[dict[str, Any]], str]:
 
 def write(asked: Screening, rows: DataFrame, notes: list[str], folder: Path, command: str) -> list[Path]:
     """Writes card, figure and page. Returns what to look at."""
-    from experiments.analysis import charts
+    from experiments.analysis import picture
 
     there = set(rows["part"]) | set(rows["architecture"])
     card = scores.card(rows, [*asked.labels, *(name for name in REFERENCES if name in there)], results.SECONDS)
     shown = scores.words(card)
-    charts.save(scores.figure(card, scores.looks(asked.labels, FAMILIES)), folder)
+    picture.save(scores.figure(card, scores.looks(asked.labels, FAMILIES)), folder)
     whole_file.write_text(folder / "commands.sh", f"#!/bin/sh\n{command}\n")
     whole_file.write_text(folder / "scorecard.csv", table.of_rows(shown).to_csv(index=False, lineterminator="\n"))
     tasks = [

@@ -141,7 +141,7 @@ def name_of(options: argparse.Namespace) -> str:
 
 def write(study: Study, asked: Ablation, command: str) -> list[Path]:
     """Writes table, summary, figure, page and command from every finished run. Returns what to look at."""
-    from experiments.analysis import charts
+    from experiments.analysis import picture
 
     folder = study.folders.results
     done, everything = study.table()
@@ -151,7 +151,7 @@ def write(study: Study, asked: Ablation, command: str) -> list[Path]:
     panels = asked.figure(shown)
     publish.write_table(everything, folder)
     publish.write_commands([command], study.name, done, folder)
-    charts.save(panels, folder)
+    picture.save(panels, folder)
     rows = asked.summary(shown)
     whole_file.write_text(folder / "summary.csv", table.of_rows(rows).to_csv(index=False, lineterminator="\n"))
     shown_rows = [row | {name: f"{int(row[name]):,}" for name in COUNTS} for row in rows]

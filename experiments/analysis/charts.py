@@ -4,21 +4,16 @@ On the page a panel has tooltips, and a click on a name in its legend shows that
 `Cell`s and adds levels, ranges and lines with `+`. Altair is slow to import, so questions import this where they draw.
 """
 
-import io
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import altair as alt
 import numpy as np
 import pandas as pd
-import vl_convert
-from PIL import Image
 
-from data import whole_file
 from experiments.analysis.palette import GREY, Look
 from experiments.analysis.statistics import t_interval
 
@@ -26,7 +21,6 @@ alt.data_transformers.disable_max_rows()
 WIDTH, HEIGHT = 330, 210  # pixels of a panel, without axes and legend
 WIDE = 0.5  # of what a panel spans: a system whose interval is wider has no band, but a line a seed
 ALIKE = 0.01  # of what a panel spans: lines that are nowhere further apart hide one another
-SCALE = 1.5  # pixels of a PNG per pixel of a panel
 FAINT = 0.05  # opacity of what the legend has put aside
 DIGITS = 5  # significant ones, of what is drawn
 PADDING = 6  # pixels between the first and last place and the ends of an axis
@@ -372,34 +366,6 @@ def _strip(legend: Mapping[str, Any]) -> dict[str, Any]:
     rows = [{"series": name} for name in legend["color"]["scale"]["domain"]]
     mark = {"type": "line"} if "strokeDash" in legend else {"type": "point", "filled": True, "size": 0}
     return {"data": {"values": rows}, "mark": mark, "encoding": wide, "width": 2 * WIDTH, "height": 1}
-
-
-def save(panels: Sequence[alt.LayerChart], folder: Path, name: str = "figure") -> None:
-    """`NAME.svg` and `NAME.png`."""
-    spec = compose(panels) | {"background": "white"}
-    spec["config"] |= {"aria": False}
-    whole_file.write_text(folder / f"{name}.svg", _shorter(vl_convert.vegalite_to_svg(spec)))
-    drawn = Image.open(io.BytesIO(vl_convert.vegalite_to_png(spec, scale=SCALE))).convert("RGB")
-    with whole_file.replacing(folder / f"{name}.png") as partial:
-        few_colours(drawn).save(partial, format="PNG", optimize=True)
-
-
-def few_colours(drawn: Image.Image) -> Image.Image:
-    """128 of them, of which rare ones are some too: a series may show in the legend alone."""
-    few = drawn.quantize(128, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    few.putpalette([255 if value == 254 else value for value in few.getpalette() or ()])  # white, but for rounding
-    return few
-
-
-def _shorter(svg: str) -> str:
-    """The same picture in half of the characters, always the same ones."""
-    svg = re.sub(r'<path[^>]*opacity="0"/>', "", svg)  # points that only carry tooltips
-    svg = re.sub(r'(fill="#\w+") stroke-width="2"', r"\1", svg)  # of what has no stroke
-    dot = r'<path transform="translate\((\S+),(\S+)\)" d="M([\d.]+),0A[^"]*,0"'
-    svg = re.sub(dot, r'<circle cx="\1" cy="\2" r="\3"', svg)
-    clips: dict[str, str] = {}  # Vega counts them on from what this process drew before
-    svg = re.sub(r"clip\d+", lambda found: clips.setdefault(found[0], f"clip{len(clips)}"), svg)
-    return re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d)\d+", r"\1", tag[0]), svg)  # and no label
 
 
 def specification(chart: alt.LayerChart | alt.ConcatChart) -> dict[str, Any]:

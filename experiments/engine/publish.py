@@ -52,15 +52,15 @@ def publish(
     question: Question, name: str, scale: str, everything: DataFrame, folder: Path, runs_of_the_grid: int
 ) -> Sequence[Finding]:
     """Writes the figures and `verdict.json` from the table alone, or none of them. Returns the findings."""
-    from experiments.analysis import charts
+    from experiments.analysis import picture
 
     shown = results.reported(everything)
     panels = question.figure(shown)
     findings = question.verdict(shown)
     folder.mkdir(parents=True, exist_ok=True)
-    charts.save(panels, folder)
+    picture.save(panels, folder)
     if curves := question.training(shown):
-        charts.save(curves, folder, TRAINING)
+        picture.save(curves, folder, TRAINING)
     verdict = {
         "format": table.FORMAT,
         "question": name,

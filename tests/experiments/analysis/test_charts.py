@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from experiments.analysis import charts
+from experiments.analysis import charts, picture
 from experiments.analysis.charts import Axes, Cell
 from experiments.analysis.palette import COLOURS, DASHES, MARKERS, Look
 from experiments.analysis.statistics import t_interval
@@ -133,7 +133,7 @@ def test_files_are_the_same_for_the_same_panels(tmp_path):
     drawn = charts.curves(CELLS, LOOKS, AXES) + charts.level(0.5, "chance")
     written = []
     for folder in (tmp_path / "one", tmp_path / "other"):
-        charts.save([drawn], folder)
+        picture.save([drawn], folder)
         written.append([(folder / name).read_bytes() for name in ("figure.svg", "figure.png")])
     assert written[0] == written[1]
     svg = written[0][0].decode()
@@ -146,18 +146,18 @@ def test_a_colour_that_only_the_legend_shows_is_kept():
     shades[..., 1:] //= 4
     for row, colour in enumerate(COLOURS.values()):
         shades[row, :20] = ImageColor.getrgb(colour)
-    few = charts.few_colours(Image.fromarray(shades)).convert("RGB")
+    few = picture.few_colours(Image.fromarray(shades)).convert("RGB")
     assert len(few.getcolors() or ()) in range(64, 129)
     for row, colour in enumerate(COLOURS.values()):
         assert np.abs(np.subtract(few.getpixel((0, row)), ImageColor.getrgb(colour))).max() <= 16, colour
     white = Image.new("RGB", (9, 9), "white")
-    assert charts.few_colours(white).convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+    assert picture.few_colours(white).convert("RGB").getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_labels_have_the_digits_that_tell_them_apart(tmp_path):
     """Coordinates lose digits in the file, and labels none; whole numbers have no point."""
     cells = [Cell("sure", heads, [4.11 + heads / 100, 4.12 + heads / 100]) for heads in (1, 2)]
-    charts.save([charts.curves(cells, LOOKS, Axes("loss by heads", "heads", "loss", places=[1, 2]))], tmp_path)
+    picture.save([charts.curves(cells, LOOKS, Axes("loss by heads", "heads", "loss", places=[1, 2]))], tmp_path)
     labels = re.findall("<text[^>]*>([^<]*)</text>", (tmp_path / "figure.svg").read_text())
     assert {"1", "2"} < {*labels} and "1.0" not in labels
     heights = [label for label in labels if label.startswith("4.")]
