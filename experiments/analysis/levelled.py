@@ -18,7 +18,7 @@ def gain(doubled: Series, reported: Series) -> Series:
     return (doubled - reported).dropna()
 
 
-def levelled_off(gains: Mapping[str, Series], most: float, what: str) -> Finding:
+def levelled_off(gains: Mapping[str, Series], most: float, what: str, claim: str = "levelled off") -> Finding:
     """`gains` by system, in what the question judges; `what` names it. A system holds where the steps doubled move the
     mean of its seeds by less than `most`, up or down."""
     means = {system: float(moved.mean()) if len(moved) else math.nan for system, moved in gains.items()}
@@ -31,7 +31,7 @@ def levelled_off(gains: Mapping[str, Series], most: float, what: str) -> Finding
     of = "means over the seeds that were trained so" if several else "one seed of each"
     statement = f"Training had levelled off: twice the steps move {what} by less than {most:g}. Counted, not tested."
     because = f"{of}, with twice the steps: {shown or 'not run'}"
-    return Finding("levelled off", statement, judge.outcome_of(effects), because, effects)
+    return Finding(claim, statement, judge.outcome_of(effects), because, effects)
 
 
 def within(finding: Finding, steps: str, once: str = "after training") -> str:

@@ -175,6 +175,16 @@ def share_difference(a: tuple[int, int], b: tuple[int, int]) -> Interval:
     return Interval(p - q, p - q - below, p - q + above)
 
 
+def share_test(a: tuple[int, int], b: tuple[int, int], least: float) -> float:
+    """One-sided p that the share of (successes, trials) `a` is above that of `b` by less than `least`: how often the
+    difference would be as small as it is if it were `least`, for the share of `b` that makes it the most often."""
+    of_a, of_b = np.arange(a[1] + 1), np.arange(b[1] + 1)
+    as_small = of_a[:, None] / a[1] - of_b / b[1] <= a[0] / a[1] - b[0] / b[1] + 1e-9
+    share = np.linspace(0, 1 - least, 101)[:, None]
+    each = stats.binom.pmf(of_a, a[1], share + least), stats.binom.pmf(of_b, b[1], share)
+    return float(np.einsum("sa,sb,ab->s", *each, as_small).max())
+
+
 def holm(p: Sequence[float]) -> list[float]:
     """p corrected for being several (Holm 1979); nan stays, and counts as one of them."""
     order = sorted(range(len(p)), key=lambda i: (math.isnan(p[i]), p[i]))

@@ -63,7 +63,9 @@ LIMITS = (
     "There is one budget of parameters and steps, and the tasks are hard in nothing but distance. A system that "
     "fails may learn with more steps, another initialisation or a curriculum. Sequences have at most 80 tokens, so "
     "nothing follows for thousands. At scale cpu temporal order tells nothing apart, since every system solves it; the "
-    "best rates of GRU and Transformer there are the lowest that were tried."
+    "best rates of GRU and Transformer there are the lowest that were tried. A seed of the tanh RNN that was trained "
+    "on adding for twice as long loses .16 from near to far instead of .09: near by it went on learning. Besides the "
+    "steps, no confounder has runs of its own."
 )
 
 RNN, LSTM_0, LSTM_1, CHRONO, GRU = "tanh RNN", "LSTM, bias 0", "LSTM, bias 1", "LSTM, chrono", "GRU"
@@ -187,11 +189,23 @@ def verdict(table: DataFrame) -> Sequence[Finding]:
         THRESHOLDS["levelled"],
         "accuracy far away",
     )
-    trained = levelled.within(off, "its budget of steps")
+    steady = levelled.levelled_off(
+        {
+            f"{RNN}, {task}": levelled.gain(Ends(table, task, RNN, DOUBLED).lost, ends[task, RNN].lost)
+            for task in tasks
+            if not ends[task, RNN].unknown
+        },
+        THRESHOLDS["levelled"],
+        "what a tanh RNN that learned the task loses from near to far",
+        "levelled off, near to far",
+    )
+    budget = "its budget of steps"
+    trained = levelled.within(off, budget)
     return [
         judge.larger(
             "C1",
-            f"A tanh RNN loses accuracy from near to far {trained}, from the seeds that learned the task.",
+            f"A tanh RNN loses accuracy from near to far {levelled.within(steady, budget)}, from the seeds that "
+            "learned the task.",
             falls(RNN),
             least=THRESHOLDS["drop"],
         ),
@@ -213,6 +227,7 @@ def verdict(table: DataFrame) -> Sequence[Finding]:
             margin=THRESHOLDS["margin"],
         ),
         off,
+        steady,
     ]
 
 
@@ -229,6 +244,7 @@ class Ends:
         self.right = shares.Share.of(f"{system}, {task}", self.far >= THRESHOLDS["right"], steps)
         least = chance(table, task) + THRESHOLDS["learned"] * (1 - chance(table, task))
         self.learned = self.near[self.near >= least]
+        self.lost = paired(self.learned, self.far)
         few = 0 < len(self.learned) < len(self.near)
         self.of = f" ({len(self.learned)} of {len(self.near)} seeds learned)" * few
         self.unknown = "too little is learned near by" * (len(self.learned) == 0 < len(rows))

@@ -25,6 +25,7 @@ def test_fishers_test_counts_tables():
 def test_a_share_is_said_with_its_median_and_never_a_mean():
     solved, steps = pd.Series([True, True, False, True]), pd.Series([400.0, 800.0, np.nan, 3000.0])
     assert str(Share.of("GRU", solved, steps)) == "GRU 3 of 4 seeds, median 800 steps"
+    assert str(Share.of("GRU", solved, steps.where(steps < 3000))) == "GRU 3 of 4 seeds, median of 2 600 steps"
     assert str(Share.of("GRU", ~solved & False, steps)) == "GRU 0 of 4 seeds"
 
 
@@ -34,10 +35,21 @@ def outcome(*pairs) -> Outcome:
 
 def test_outcomes():
     assert outcome(((5, 5), (0, 5))) is Outcome.SUPPORTED
-    assert outcome(((0, 5), (0, 5))) is outcome(((1, 5), (4, 5))) is Outcome.NOT_SUPPORTED
+    for a in range(6):
+        assert outcome(((a, 5), (a, 5))) is Outcome.NOT_SUPPORTED  # four of five seeds more is excluded
+    assert outcome(((2, 5), (0, 5))) is Outcome.UNDECIDED  # p = .07 that it is four more, .22 that it is none
     assert outcome(((3, 5), (0, 5))) is Outcome.UNDECIDED  # p = .08
     assert outcome(((4, 4), (0, 4))) is Outcome.UNDECIDED  # fewer than five seeds
     assert outcome(((0, 0), (0, 5))) is Outcome.UNDECIDED  # not run
+
+
+def test_that_a_gain_is_small_is_told_by_the_binomials():
+    assert statistics.share_test((0, 5), (5, 5), 0.8) == pytest.approx(0.1**10)  # .1 and .9 make it the most often
+    random, rare = np.random.default_rng(0), []
+    for share in (0.0, 0.1, 0.2):  # where the gain is four of five seeds, it is seldom said to be less
+        drawn = zip(random.binomial(5, share + 0.8, 4000), random.binomial(5, share, 4000), strict=True)
+        rare.append(np.mean([statistics.share_test((a, 5), (b, 5), 0.8) < 0.05 for a, b in drawn]))
+    assert max(rare) <= 0.06
 
 
 def test_several_comparisons_are_corrected_by_holm():
