@@ -26,9 +26,16 @@ class Measure(NamedTuple):
     form: str  # of its numbers, such as +.1f
 
 
-def beside(title: str, axis: str, cells: Sequence[int], measures: Sequence[Measure], remark: str) -> Published | None:
-    """A row for each cell; a dash where the paper has none, and an interval where seeds give one. None without any of
-    our own numbers."""
+def beside(
+    title: str,
+    axis: str,
+    cells: Sequence[int],
+    measures: Sequence[Measure],
+    remark: str,
+    ours_alone: Mapping[int, Mapping[str, str]],
+) -> Published | None:
+    """A row for each cell; a dash where the paper has none, and an interval where seeds give one. Behind it stands what
+    we alone have, by cell and column. None without any of our own numbers."""
     if not any(len(one.differences) for measure in measures for one in measure.ours.values()):
         return None
     rows = []
@@ -36,12 +43,13 @@ def beside(title: str, axis: str, cells: Sequence[int], measures: Sequence[Measu
         row = {axis: f"{cell}"}
         for name, theirs, ours, form in measures:
             row[f"{name}, theirs"] = number(theirs.get(cell), form)
-            row[f"{name}, here"] = _interval(ours[cell], form)
-        rows.append(row)
+            row[f"{name}, here"] = interval(ours[cell], form)
+        rows.append({**row, **ours_alone[cell]})
     return Published(title, rows, remark)
 
 
-def _interval(found: Comparison, form: str) -> str:
+def interval(found: Comparison, form: str) -> str:
+    """The mean, and its 95 % interval where there is one."""
     mean, low, high = t_interval(found.differences, found.of_sentences)
     between = f" ({number(low, form)} to {number(high, form)})" if low < high < math.inf else ""
     return number(mean, form) + between

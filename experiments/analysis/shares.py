@@ -14,6 +14,7 @@ from experiments.analysis.finding import Effect, Finding
 from experiments.analysis.frames import Series
 
 LEAST = 0.8  # of the seeds: four of five more
+COUNTED = "seeds that solve it: "  # how its reasons begin
 
 
 class Share(NamedTuple):
@@ -53,9 +54,7 @@ def more(claim: str, statement: str, pairs: Sequence[tuple[Share, Share]]) -> Fi
     counted = "; ".join(dict.fromkeys(f"{one}" for pair in pairs for one in pair if one.seeds))
     decided = "; ".join(f"{one.name} {one.says}, p {one.p:.2g}" for one in effects if one.p is not None)
     missing = "; ".join(one.name for one in effects if one.says == judge.NOT_RUN)
-    because = ". ".join(
-        filter(None, (counted and f"seeds that solve it: {counted}", decided, missing and f"not run: {missing}"))
-    )
+    because = ". ".join(filter(None, (counted and f"{COUNTED}{counted}", decided, missing and f"not run: {missing}")))
     return Finding(claim, statement, judge.outcome_of(effects), because, effects)
 
 

@@ -7,8 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from experiments.analysis.finding import Outcome
+from experiments.analysis import judge
+from experiments.analysis.finding import Effect, Outcome
 from experiments.analysis.frames import LayerChart
+from experiments.analysis.shares import COUNTED
 from experiments.analysis.words import number
 from experiments.engine import results, version
 from experiments.engine.publish import SMOKE, TRAINING
@@ -16,6 +18,7 @@ from experiments.page.answer import Answer, restated
 from experiments.page.fairness_table import fairness
 from experiments.questions.question import Question
 
+LONG = 200  # characters of reasons that a sentence does not hold
 MARKS = {Outcome.SUPPORTED: "✓", Outcome.WITHIN_LIMITS: "◐", Outcome.NOT_SUPPORTED: "✗", Outcome.UNDECIDED: "?"}
 
 
@@ -107,7 +110,19 @@ def _finding(found: dict[str, Any]) -> dict[str, Any]:
     said = {column for one in effects for column, value in one.items() if value != number(None)}
     effects = [{column: value for column, value in one.items() if column in said} for one in effects]
     because = _sentences(found["because"])
-    return found | {"mark": MARKS[Outcome(found["outcome"])], "effects": effects, "because": because}
+    brief = because if len(because) < LONG else _sentences(_brief(found))
+    return found | {"mark": MARKS[Outcome(found["outcome"])], "effects": effects, "because": because, "brief": brief}
+
+
+def _brief(found: dict[str, Any]) -> str:
+    """Of many comparisons: the seeds that solve it where they are counted, else the least and the largest effect."""
+    if found["because"].startswith(COUNTED):
+        return found["because"].split(". ", 1)[0]
+    judged = [Effect(**one) for one in found["effects"] if one["says"] in (judge.HOLDS, judge.FAILS, judge.OPEN)]
+    says = [one.says for one in judged]
+    counts = ", ".join(f"{says.count(one)} {one}" for one in dict.fromkeys(says))
+    least, most = (judge.shown(end(judged, key=lambda one: one.size)) for end in (min, max))
+    return f"{counts}: from {least} to {most}"
 
 
 def _effect(effect: dict[str, Any]) -> dict[str, str]:

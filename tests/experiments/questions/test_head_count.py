@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pandas import DataFrame
+from scipy import stats
 
 from experiments.analysis.finding import Outcome
 from experiments.analysis.table import of_rows
@@ -11,7 +12,7 @@ from experiments.engine import schedule
 from experiments.questions import head_count
 from experiments.questions.head_count import BEST, HEADS, RECALL, TEST, TRANSLATION
 from experiments.questions.question import DOUBLED, NONE
-from tests.experiments import panels
+from tests.experiments import committed, panels
 
 # By heads: loss of translation, BLEU, accuracy of recall.
 AS_TAUGHT = {
@@ -25,6 +26,8 @@ AS_TAUGHT = {
 ALL_ALIKE = dict.fromkeys(HEADS, (1.70, 36.0, 0.99))
 MORE_IS_BETTER = {n: (2.0 - 0.1 * i, 30.0 + 2 * i, 0.99 if n > BEST else 0.2) for i, n in enumerate(HEADS)}
 NEEDED, IDLE = 0.05, 0.0
+PARTS = {"ngram_precision": 40.0, "brevity_penalty": 0.9, "length_ratio": 0.905, "at_decoding_limit": 0.002}
+CPU, GPU = "1 x Old (cpu, x86_64)", "1 x New (gpu, x86_64)"
 SEEDS = range(5)
 
 
@@ -61,6 +64,14 @@ def made_up(levels, head=NEEDED, noise=0.001, seeds=SEEDS, more=0.0, slopes=0.99
                     there = {"probe": "head_importance", "part": f"{kind} {place}", "place": place}
                     add(text, "loss_increase", head * 1.7, **there)
                     add(text, "bleu_loss", 10 * head, 10, **there)
+            for part, value in PARTS.items():
+                at = {"probe": "bleu_by_length", "part": "", "place": 500.5}
+                rows.append({**text, **at, "role": "report", "measure": part, "value": value})
+            for draw in range(9):
+                at = {"probe": "bleu_by_length", "part": f"draw {draw}", "place": 500.5}
+                rows.append({**text, **at, "role": "report", "measure": "ngram_precision", "value": 0.0})
+            at = {"probe": "run", "step": 200.0, "device": GPU if seed else CPU}
+            rows.append({**text, **at, "role": "report", "measure": "training_seconds", "value": 2.0 + seed})
     return of_rows(rows)
 
 
@@ -187,12 +198,71 @@ def test_curves_of_training_are_drawn():
 def test_the_papers_row_stands_beside():
     found = head_count.published(made_up(AS_TAUGHT, noise=0.0))
     assert found is not None and [row["heads"] for row in found.rows] == [str(n) for n in HEADS]
-    assert [row["BLEU, theirs"] for row in found.rows] == ["-0.9", "–", "-0.3", "+0.0", "+0.0", "-0.4"]
-    assert [row["loss, theirs"] for row in found.rows][:4] == ["+0.073", "–", "+0.016", "+0.000"]
-    assert [row["loss, here"] for row in found.rows][:4] == ["+0.100", "+0.060", "+0.040", "+0.000"]
+    assert [row["BLEU gap, theirs"] for row in found.rows] == ["-0.9", "–", "-0.3", "+0.0", "+0.0", "-0.4"]
+    assert [row["loss gap, theirs"] for row in found.rows][:4] == ["+0.073", "–", "+0.016", "+0.000"]
+    assert [row["loss gap, here"] for row in found.rows][:4] == ["+0.100", "+0.060", "+0.040", "+0.000"]
     noisy = head_count.published(made_up(AS_TAUGHT))
-    assert noisy is not None and noisy.rows[0]["BLEU, here"].startswith("-3.0 (-3.")
+    assert noisy is not None and noisy.rows[0]["BLEU gap, here"].startswith("-3.0 (-3.")
     assert head_count.published(made_up(AS_TAUGHT).query("task == 'recall'")) is None
+
+
+def test_what_8_heads_reach_stands_there_with_the_parts_of_bleu_and_the_time_of_a_step():
+    found = head_count.published(made_up(AS_TAUGHT, noise=0.0))
+    assert found is not None
+    assert dict(list(found.rows[HEADS.index(BEST)].items())[5:]) == {
+        "loss": "1.700",
+        "BLEU": "36.0",
+        "n-gram precision": "40.0",
+        "brevity penalty": "0.900",
+        "length ratio": "0.905",
+        "cut off": "0.2%",
+        "ms a step, 1 x New": "22 (15 to 30 in 4 runs)",
+        "ms a step, 1 x Old": "10.0 (1 run)",
+    }
+    one_seed = head_count.published(made_up(AS_TAUGHT, seeds=[0]))
+    assert one_seed is not None and "ms a step, 1 x New" not in one_seed.rows[0]
+    some = made_up(AS_TAUGHT).query(f"heads != 4 or measure != 'training_seconds' or device == {GPU!r}")
+    without = head_count.published(some)
+    assert without is not None and without.rows[2]["ms a step, 1 x Old"] == "–"
+
+
+def rows_committed() -> DataFrame:
+    table = pd.read_parquet(committed.table("head_count"))
+    return table[table["role"] == "report"]
+
+
+def test_the_committed_rows_give_what_the_page_says():
+    """By pandas and scipy alone: means over seeds of what was measured, without the draws."""
+    table = rows_committed()
+    found = head_count.published(table)
+    assert found is not None
+    page = (committed.RESULTS / "head_count.md").read_text()
+    for row in found.rows:
+        assert " | ".join(row.values()) in page
+        mine = table[(table.task == TRANSLATION) & (table.heads == int(row["heads"])) & (table.control == NONE)]
+        whole = mine[(mine.probe == "bleu_by_length") & (mine.part == "")].groupby("measure")["value"]
+        assert row["n-gram precision"] == f"{whole.mean()['ngram_precision']:.1f}"
+        assert row["brevity penalty"] == f"{whole.mean()['brevity_penalty']:.3f}"
+        assert row["length ratio"] == f"{whole.mean()['length_ratio']:.3f}"
+        assert row["cut off"] == f"{whole.mean()['at_decoding_limit']:.1%}"
+        losses = mine[(mine.probe == "accuracy_by_length") & (mine.measure == "loss")]["value"]
+        for name, values, form in (("BLEU", whole.get_group("bleu_lowercase"), ".1f"), ("loss", losses, ".3f")):
+            assert len(values) == 5
+            low, high = stats.t.interval(0.95, 4, values.mean(), values.sem())
+            assert row[name] == f"{values.mean():{form}} ({low:{form}} to {high:{form}})"
+        trained = mine[mine.measure == "training_seconds"]
+        for device, mean in (1000 * trained.value / trained.step).groupby(trained.device).median().items():
+            said = row[f"ms a step, {str(device).split(' (')[0]}"]
+            assert float(said.split()[0]) == pytest.approx(mean, abs=0.5 if mean > 20 else 0.05)
+
+
+def test_the_committed_rows_give_what_the_limits_say_of_recall():
+    table = rows_committed()
+    right = table[(table.probe == "accuracy_by_distance") & (table.measure == "token_accuracy")]
+    right = right.groupby(["control", "heads", "seed"])["value"].mean()
+    one, eight, most = (f"{right[DOUBLED, n, 0]:.2f}".lstrip("0") for n in (1, BEST, 32))
+    assert f"1 head answers {one} right, 8 heads {eight} and 32 {most}" in head_count.LIMITS
+    assert (right[NONE, BEST] >= head_count.SOLVED).sum() == 2 and "two of five seeds do" in head_count.LIMITS
 
 
 @pytest.mark.parametrize("scale", ["smoke", "cpu", "gpu"])
