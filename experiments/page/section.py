@@ -118,7 +118,9 @@ def _brief(found: dict[str, Any]) -> str:
     """Of many comparisons: the seeds that solve it where they are counted, else the least and the largest effect."""
     if found["because"].startswith(COUNTED):
         return found["because"].split(". ", 1)[0]
-    judged = [Effect(**one) for one in found["effects"] if one["says"] in (judge.HOLDS, judge.FAILS, judge.OPEN)]
+    nothing = dict.fromkeys(("low", "high"), math.nan)  # where there is one seed
+    each = [Effect(**one | (nothing if one["low"] is None else {})) for one in found["effects"]]
+    judged = [one for one in each if one.says in (judge.HOLDS, judge.FAILS, judge.OPEN)]
     says = [one.says for one in judged]
     counts = ", ".join(f"{says.count(one)} {one}" for one in dict.fromkeys(says))
     least, most = (judge.shown(end(judged, key=lambda one: one.size)) for end in (min, max))

@@ -13,7 +13,7 @@ from experiments.analysis.finding import Finding
 from experiments.analysis.frames import DataFrame, LayerChart
 from experiments.analysis.published import Published
 
-SCALES = ("smoke", "cpu", "gpu")  # seconds, for the tests; 2 cores and at most 3 hours; the papers' sizes on one GPU
+SCALES = ("smoke", "cpu", "gpu")  # seconds, for the tests; 2 cores and some hours; the papers' sizes on one GPU
 MOMENTS = ("start", "evaluations", "end")
 NONE, DOUBLED = "none", "doubled steps"  # in the axis `control` of questions that have controls
 

@@ -58,6 +58,7 @@ def outcomes(curves, **options) -> dict[str, Outcome]:
 def test_as_taught():
     found = outcomes(AS_TAUGHT, tasks=long_range.TASKS)
     assert found.pop("levelled off") is Outcome.UNDECIDED  # nothing was run for longer
+    found.pop("levelled off, near to far")
     assert set(found.values()) == {Outcome.SUPPORTED}
 
 
@@ -69,17 +70,28 @@ def test_what_had_not_levelled_off_is_said_within_its_budget():
         assert said in found[0].statement and said in found[1].statement
 
 
+def test_what_is_lost_has_to_level_off_too():
+    """Accuracy far away may stay where it is while that near by goes on rising."""
+    table = made_up({**AS_TAUGHT, RNN: (0.7, 0.2)})
+    for near, said in ((0.72, "after training"), (0.95, "within its budget of steps")):
+        longer = made_up({**AS_TAUGHT, RNN: (near, 0.2)}).query("seed == 0 and probe == 'accuracy_by_distance'")
+        found = long_range.verdict(pd.concat([table, longer.assign(control=DOUBLED)]))
+        assert said in found[0].statement and "after training" in found[1].statement
+
+
 def test_against_what_is_taught():
     found = outcomes(
         {RNN: FLAT, LSTM_0: FLAT, LSTM_1: FLAT, CHRONO: FLAT, GRU: FLAT, ATTENTION: FALLING, TRANSFORMER: FALLING}
     )
     found.pop("levelled off")
+    found.pop("levelled off, near to far")
     assert set(found.values()) == {Outcome.NOT_SUPPORTED}
 
 
 def test_within_limits():
     found = outcomes({**AS_TAUGHT, GRU: FALLING, CHRONO: FALLING, TRANSFORMER: FALLING})
     found.pop("levelled off")
+    found.pop("levelled off, near to far")
     assert found == {"C1": Outcome.SUPPORTED, **dict.fromkeys(("C3", "C3, bias", "C7"), Outcome.WITHIN_LIMITS)}
     tables = [made_up(AS_TAUGHT), made_up({**AS_TAUGHT, RNN: FLAT}, tasks=("copying",))]
     both = pd.concat(tables)
@@ -109,7 +121,7 @@ def test_what_learned_nothing_is_not_asked():
 def test_seeds_at_chance_are_no_sign_that_distance_does_not_matter():
     table = made_up({**AS_TAUGHT, TRANSFORMER: FLAT})
     failed = (table["system"] == TRANSFORMER) & (table["seed"] > 1) & (table["probe"] == "accuracy_by_distance")
-    found = long_range.verdict(table.assign(value=np.where(failed, 0.125, table["value"])))[-2]
+    found = long_range.verdict(table.assign(value=np.where(failed, 0.125, table["value"])))[3]
     effect = found.effects[-1]
     assert effect.name == f"{TRANSFORMER}, recall (2 of 5 seeds learned)" and effect.seeds == 2
     assert effect.high - effect.low > 0.01  # the interval of two seeds, not of five

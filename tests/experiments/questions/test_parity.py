@@ -55,7 +55,7 @@ def test_as_predicted():
 
 def test_against_what_is_taught():
     found = outcomes({**dict.fromkeys(RNNS, CHANCE), **dict.fromkeys(TRANSFORMERS, SOLVED)}, twice=SOLVED)
-    assert found.pop("levelled off") is Outcome.SUPPORTED
+    assert found.pop("levelled off") is found.pop("levelled off, just beyond") is Outcome.SUPPORTED
     assert set(found.values()) == {Outcome.NOT_SUPPORTED}
 
 
@@ -74,6 +74,18 @@ def test_what_had_not_levelled_off_is_said_within_its_budget():
     found = findings(AS_PREDICTED, doubled={LONG: SOLVED})
     assert found["levelled off"].outcome is Outcome.WITHIN_LIMITS
     assert "within 16,000 steps" in found["C20"].statement and "within 16,000 steps" in found["C20, chance"].statement
+
+
+def test_lengths_just_beyond_training_are_judged_apart():
+    just = (PLACES > parity.TRAINED_TO) & (PLACES < parity.TRAINED_TO + parity.WIDTH)
+    table = made_up(AS_PREDICTED)
+    better = (table["system"] == LONG) & (table["place"] == PLACES[just][0])
+    for control, claim in ((NONE, "C20, chance just beyond"), (DOUBLED, "levelled off, just beyond")):
+        moved = table.assign(value=table["value"] + 0.3 * (better & (table["control"] == control)))
+        found = {one.claim: one for one in parity.verdict(moved)}
+        assert found[claim].outcome is Outcome.WITHIN_LIMITS
+        assert found["C20, chance"].outcome is Outcome.SUPPORTED and "after training" in found["C20, chance"].statement
+        assert "within 16,000 steps" in found["C20"].statement
 
 
 def test_a_rate_that_makes_the_difference_shows():
