@@ -16,7 +16,8 @@ class Claim(NamedTuple):
     # Of each comparison, one a seed; of `more`, seeds that solve it and seeds, of both systems.
     values: list[list[float]]
     drawn: Sequence[np.ndarray | None] = ()  # of each comparison, (seeds, draws) on resampled sentences
-    steps: Sequence[list[float]] = ()  # of each comparison of `more`: the medians of both systems' seeds that solve it
+    # Of each comparison of `more`, of both systems: the median steps until a seed solves it, of how many.
+    steps: Sequence[list[tuple[float, int]]] = ()
 
 
 def less(a: Mapping[float, float], b: Mapping[float, float]) -> list[float]:
@@ -29,10 +30,11 @@ def counts(a: pd.Series, b: pd.Series) -> list[float]:
     return [float(n) for one in (a, b) for n in ((one >= 0.9).sum(), len(one))] if len(a) and len(b) else []
 
 
-def median_steps(accuracy: pd.Series, steps: pd.DataFrame) -> float:
-    """Of the seeds that solve it, the median of `steps_to_solve` among these rows."""
-    solving = steps.seed.isin(accuracy.index[accuracy >= 0.9])
-    return float(steps[solving & (steps.measure == "steps_to_solve")].value.median())
+def median_steps(accuracy: pd.Series, rows: pd.DataFrame) -> tuple[float, int]:
+    """Of the seeds that solve it, the median of `steps_to_solve` among these rows, and of how many it is known."""
+    solving = rows.seed.isin(accuracy.index[accuracy >= 0.9])
+    known = rows[solving & (rows.measure == "steps_to_solve")].value.dropna()
+    return float(known.median()), len(known)
 
 
 def gradient_flow(table: pd.DataFrame) -> Iterator[tuple[str, Claim]]:
@@ -102,7 +104,7 @@ def parity(table: pd.DataFrame) -> Iterator[tuple[str, Claim]]:
         return mine.groupby("seed").value.mean()
 
     def more(pairs: Sequence[tuple[str, str]], low: int, high: int) -> Claim:
-        def steps(system: str) -> float:
+        def steps(system: str) -> tuple[float, int]:
             return median_steps(accuracy(system, low, high), at_rest[at_rest.system == system])
 
         at_rest = table[table.control == "none"]
@@ -195,7 +197,7 @@ def mixers(table: pd.DataFrame) -> Iterator[tuple[str, Claim]]:
     def solving(*pairs: tuple[tuple[str, str], tuple[str, str]]) -> Claim:
         """Of pairs of (system, control)."""
 
-        def steps(system: str, control: str) -> float:
+        def steps(system: str, control: str) -> tuple[float, int]:
             mine = table[(table.system == system) & (table.control == control)]
             return median_steps(accuracy(system, control), mine)
 
@@ -259,7 +261,7 @@ def head_count(table: pd.DataFrame) -> Iterator[tuple[str, Claim]]:
         def accuracy(heads: int) -> pd.Series:
             return by_seed(recall, heads, control, "token_accuracy", "accuracy_by_distance")
 
-        def steps(heads: int) -> float:
+        def steps(heads: int) -> tuple[float, int]:
             return median_steps(accuracy(heads), recall[(recall.heads == heads) & (recall.control == control)])
 
         solved = [counts(accuracy(a), accuracy(b)) for a, b in pairs]
