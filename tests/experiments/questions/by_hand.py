@@ -135,4 +135,4 @@ def outcome(says: list[str]) -> str:
     judged = {one for one in says if one in (HOLDS, FAILS, OPEN, NOT_RUN)}
     if {HOLDS, FAILS} <= judged:
         return "supported within limits"
-    return {(HOLDS,): "supported", (FAILS,): "not supported"}.get(tuple(judged), "undecided")
+    return "supported" if judged == {HOLDS} else "not supported" if judged == {FAILS} else "undecided"
