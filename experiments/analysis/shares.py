@@ -35,8 +35,8 @@ class Share(NamedTuple):
         return cls(system, len(those), len(solved_N), median, len(known))
 
     def __str__(self) -> str:
-        of = f" of {self.timed}" * (self.timed != self.solved)
-        after = f", median{of} {self.steps:,.0f} steps" if math.isfinite(self.steps) else ""
+        few = f" (known of {self.timed})" * (self.timed != self.solved)
+        after = f", median {self.steps:,.0f} steps{few}" if math.isfinite(self.steps) else ""
         return f"{self.system} {self.solved} of {self.seeds} seeds{after}"
 
 

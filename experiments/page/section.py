@@ -18,6 +18,7 @@ from experiments.page.answer import Answer, restated
 from experiments.page.fairness_table import fairness
 from experiments.questions.question import Question
 
+SAID = {judge.HOLDS: ("holds", "hold"), judge.FAILS: ("fails", "fail"), judge.OPEN: ("is open", "are open")}
 LONG = 200  # characters of reasons that a sentence does not hold
 MARKS = {Outcome.SUPPORTED: "✓", Outcome.WITHIN_LIMITS: "◐", Outcome.NOT_SUPPORTED: "✗", Outcome.UNDECIDED: "?"}
 
@@ -122,9 +123,9 @@ def _brief(found: dict[str, Any]) -> str:
     each = [Effect(**one | (nothing if one["low"] is None else {})) for one in found["effects"]]
     judged = [one for one in each if one.says in (judge.HOLDS, judge.FAILS, judge.OPEN)]
     says = [one.says for one in judged]
-    counts = ", ".join(f"{says.count(one)} {one}" for one in dict.fromkeys(says))
+    counts = ", ".join(f"{says.count(one)} {SAID[one][says.count(one) > 1]}" for one in dict.fromkeys(says))
     least, most = (judge.shown(end(judged, key=lambda one: one.size)) for end in (min, max))
-    return f"{counts}: from {least} to {most}"
+    return f"{counts}. Smallest effect: {least}. Largest: {most}"
 
 
 def _effect(effect: dict[str, Any]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """What an interval over seeds and sentences covers, simulated: data are drawn, and the truth is known.
 
-Dims: W worlds, N seeds, S sentences.
+Dims: W worlds, N seeds, S sentences, D resamples.
 """
 
 import numpy as np
@@ -35,6 +35,31 @@ def test_seeds_and_sentences_together_cover_as_often_as_they_say(seeds, ratio):
     p_W = 2 * statistics.tail(np.abs(mean_W), of_seeds_W, seeds, of_sentences_W)
     assert 0.93 < np.mean(p_W >= 0.05) < 0.97  # the interval holds what is true where the test does not refuse it
     assert np.mean(p_W < 0.05) <= 0.06 and np.mean(p_W < 0.001) <= 0.002
+
+
+def resampled_worlds(seeds: int, ratio: float, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same of worlds drawn sentence by sentence, whose variance of sentences is what verdicts take: from 100
+    resamples, the same for all seeds. Sentences are skewed, as scores of sentences are."""
+    rng, draws = np.random.default_rng(seeds + int(100 * ratio)), 100
+    found_W3 = np.empty((count, 3))
+    for w in range(count):
+        skewed_S, both_NS = rng.exponential(1, SENTENCES) - 1, rng.normal(0, np.sqrt(0.5), (seeds, SENTENCES))
+        value_NS = rng.normal(0, np.sqrt(ratio), (seeds, 1)) + np.sqrt(SENTENCES) * (skewed_S + both_NS)
+        line_DS = rng.integers(0, SENTENCES, (draws, SENTENCES)) + SENTENCES * np.arange(draws)[:, None]
+        times_DS = np.bincount(line_DS.ravel(), minlength=draws * SENTENCES).reshape(draws, SENTENCES)
+        mean_N, drawn_ND = value_NS.mean(axis=1), value_NS @ times_DS.T / SENTENCES
+        found_W3[w] = mean_N.mean(), mean_N.var(ddof=1) / seeds, statistics.sentences_variance(drawn_ND)
+    mean_W, of_seeds_W, of_sentences_W = found_W3.T
+    return mean_W, of_seeds_W, of_sentences_W
+
+
+@pytest.mark.parametrize("ratio", [0.1, 1.0, 10.0])
+def test_the_variance_from_resampled_sentences_covers_as_often_as_it_says(ratio):
+    mean_W, of_seeds_W, of_sentences_W = resampled_worlds(5, ratio, 6_000)
+    p_W = 2 * statistics.tail(np.abs(mean_W), of_seeds_W, 5, of_sentences_W)
+    assert 0.93 < np.mean(p_W >= 0.05) < 0.97
+    assert np.mean(p_W < 0.05) <= 0.06 and np.mean(p_W < 0.001) <= 0.002
+    assert np.mean(of_sentences_W) == pytest.approx(1.0, abs=0.02)  # as drawn
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])

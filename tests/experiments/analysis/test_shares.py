@@ -25,7 +25,7 @@ def test_fishers_test_counts_tables():
 def test_a_share_is_said_with_its_median_and_never_a_mean():
     solved, steps = pd.Series([True, True, False, True]), pd.Series([400.0, 800.0, np.nan, 3000.0])
     assert str(Share.of("GRU", solved, steps)) == "GRU 3 of 4 seeds, median 800 steps"
-    assert str(Share.of("GRU", solved, steps.where(steps < 3000))) == "GRU 3 of 4 seeds, median of 2 600 steps"
+    assert str(Share.of("GRU", solved, steps.where(steps < 3000))) == "GRU 3 of 4 seeds, median 600 steps (known of 2)"
     assert str(Share.of("GRU", ~solved & False, steps)) == "GRU 0 of 4 seeds"
 
 

@@ -30,6 +30,17 @@ def test_what_a_page_says(tmp_path):
     assert (tmp_path / "parity" / "cpu" / "figure.png").is_file()
 
 
+def test_every_finding_has_its_numbers_in_a_sentence():
+    """Of many comparisons the least and the largest effect, and the counted seeds; the rest is in a table below."""
+    shown = {name: section.section(answer.find(name, find(name), "cpu", RESULTS)) for name in ("parity", "throughput")}
+    said = {name: {one["claim"]: one["brief"] for one in of["findings"]} for name, of in shown.items()}
+    assert said["parity"]["C20"].startswith("Seeds that solve it: tanh RNN 5 of 5 seeds, median 800 steps; Transformer")
+    long = said["throughput"]["C4, long"]
+    assert long.startswith("9 fail. Smallest effect: over tanh RNN, scan, 512 tokens, small, batch 4 -0.574 [-0.582, ")
+    assert ". Largest: over LSTM, scan, 512 tokens, large, batch 8 -0.0591 [" in long and long.endswith(".")
+    assert said["throughput"]["C20, rising"].startswith("Holds: Transformer, narrow heads, 2048 over 16 tokens")
+
+
 def test_a_few_steps_have_no_page(tmp_path):
     assert question_page.write("parity", find("parity"), "smoke", tmp_path) is None
     assert list(tmp_path.iterdir()) == []
