@@ -27,19 +27,18 @@ TINY: dict[str, Any] = {
 
 def kinds() -> dict[str, Contender]:
     """Our step of every kind of model."""
-    large: dict[str, Any] = {"keep_pages": True}
     made: dict[str, Contender] = {}
     for model in ("rnn", "gru", "lstm"):
-        made[f"{model}_128"] = stack(model, 64, 128, 256, **large)
-        made[f"{model}_512"] = stack(model, 64, 512, 256, **large)
+        made[f"{model}_128"] = stack(model, 64, 128, 256)
+        made[f"{model}_512"] = stack(model, 64, 512, 256)
         made[f"{model}_batch16"] = stack(model, 16, 128, 256)
         made[f"{model}_tiny"] = stack(model, 64, 64, 64)
     attention: dict[str, Any] = {"model__bidirectional": True, "model__attention__size": 128}
-    made["attention"] = step("gru_attention", 64, 32, 256, 1, **attention, **large)
+    made["attention"] = step("gru_attention", 64, 32, 256, 1, **attention)
     rates: dict[str, Any] = {"model__dropout_rate": 0.1, "model__attention_dropout_rate": 0.1, "label_smoothing": 0.1}
-    made["transformer"] = step("transformer", 64, 32, 256, 3, model__num_heads=8, model__mlp_dim=1024, **rates, **large)
+    made["transformer"] = step("transformer", 64, 32, 256, 3, model__num_heads=8, model__mlp_dim=1024, **rates)
     for length, heads in itertools.product((256, 1024), (16, 4)):  # half of a sequence is source; heads of 16 and of 64
-        sizes = {"model__num_heads": heads, "model__mlp_dim": 1024, "model__dropout_rate": 0.1, **large}
+        sizes = {"model__num_heads": heads, "model__mlp_dim": 1024, "model__dropout_rate": 0.1}
         name = f"language_model_{length}_{256 // heads}"
         made[name] = step("transformer_decoder", 4096 // length, length // 2, 256, 3, **sizes)
     return made
@@ -48,10 +47,12 @@ def kinds() -> dict[str, Contender]:
 def steps(peers: bool) -> list[Comparison]:
     """A training step of every kind of model, beside torch's and Flax's."""
     found: list[Comparison] = [product("float32", 2048)]
-    for name, ours in kinds().items():  # small arrays are allocated faster with pages freed
-        freed = [ours.but("ours, pages freed", keep_pages=False)] if ours.values.get("keep_pages") else []
+    for name, ours in kinds().items():
         beside = [ours.beside(peer, how) for peer in ("torch", "flax") for how in HOW if peers]
-        programs = [ours, ours.but("ours, 2 devices", cpu_devices=2), *freed, *beside]
+        programs = [ours, ours.but("ours, 2 devices", cpu_devices=2), *beside]
+        if library := _library("tcmalloc_minimal"):
+            both = [ours, *([ours.beside("torch", name="torch")] if peers else [])]
+            programs += [one.within(f"{one.name}, tcmalloc", LD_PRELOAD=library) for one in both]
         found.append(Comparison(name, "a training step", programs))
     return found
 
@@ -60,15 +61,14 @@ def memory(peers: bool) -> list[Comparison]:
     """What a step gains in speed by the memory that it keeps, and by who allocates it."""
     found = []
     for name in ("gru_128", "lstm_512", "transformer", "language_model_1024_16"):
-        kept = kinds()[name].but("ours")
-        freed = kept.but("pages freed", keep_pages=False)
-        programs = [kept, freed, kept.but("recomputed", model__remat=True)]
-        programs.append(freed.but("recomputed, pages freed", model__remat=True))
-        programs.append(freed.within("huge pages", GLIBC_TUNABLES="glibc.malloc.hugetlb=1"))  # where the system asks
+        ours = kinds()[name]
+        kept, recomputed = ours.but("pages kept", keep_pages=True), ours.but("recomputed", model__remat=True)
+        programs = [ours, kept, recomputed, recomputed.but("recomputed, pages kept", keep_pages=True)]
+        programs.append(ours.within("huge pages", GLIBC_TUNABLES="glibc.malloc.hugetlb=1"))  # where the system asks
         for allocator in ("jemalloc", "tcmalloc_minimal"):
             if library := _library(allocator):
-                programs.append(freed.within(allocator, LD_PRELOAD=library))
-        programs += [kept.beside("torch", how) for how in HOW if peers]
+                programs.append(ours.within(allocator, LD_PRELOAD=library))
+        programs += [ours.beside("torch", how) for how in HOW if peers]
         found.append(Comparison(f"memory_{name}", "speed against memory", programs))
     return found
 

@@ -65,7 +65,7 @@ def base(task: str, name: str) -> ConfigDict:
     config.eval_examples = 0  # validation examples at each evaluation; 0: all
     config.decode_examples = 500  # validation examples that every.decode translates; 0: all
     config.cpu_devices = 1  # devices to split a CPU into; they share each batch
-    config.keep_pages = False  # Linux CPUs: keep freed memory; faster for large models, not for small ones
+    config.keep_pages = False  # Linux CPUs: keep freed memory; up to 1.7 times as much, and hardly faster
     config.deterministic = False  # ask the compiler for deterministic GPU kernels
     config.profile = False  # trace five steps into profile/ of the run's folder
     config.workers = 0  # processes that make batches; 0: threads
@@ -111,7 +111,6 @@ def synthetic(task: str, argument: str, settings: dict[str, dict]) -> ConfigDict
 def translation(task: str, name: str, data: dict) -> ConfigDict:
     """The config of a task of sentence pairs: batches by tokens, smoothed labels; `data` goes over `PAIRS`."""
     config = base(task, name)
-    config.keep_pages = True
     config.model.num_layers = 2
     del config.batch_size
     config.tokens_per_batch = 4096  # largest batch: rows times the longer of source and target

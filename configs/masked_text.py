@@ -48,7 +48,6 @@ SETTINGS = {
 def get_config(argument):
     name, data = common.setting(argument, SETTINGS)
     config = common.base("masked_text", name)
-    config.keep_pages = True
     config.batch_size = 32
     config.model.num_layers = 2
     config.data.update(data)

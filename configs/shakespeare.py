@@ -46,7 +46,6 @@ DRESSES = {
 def get_config(argument):
     model, dress = common.setting(argument, DRESSES)
     config = common.base("shakespeare", model)
-    config.keep_pages = True
     config.batch_size = 32
     config.model.num_layers = 2
     config.data.update(

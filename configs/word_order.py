@@ -14,7 +14,6 @@ from configs import common
 
 def get_config(model):
     config = common.base("word_order", model)
-    config.keep_pages = True
     config.batch_size = 32
     config.steps = 600
     config.model.num_layers = 2

@@ -137,7 +137,7 @@ def program(case: SimpleNamespace, folder: Path) -> Program:
     given = read(folder)
     if case.setting == "tuned":
         config = given.config
-        backend.configure(folder / "run", config.keep_pages, config.cpu_devices, config.deterministic)
+        backend.configure(folder / "run", True, config.cpu_devices, config.deterministic)
     kinds = {"transformer": Transformer, "transformer_decoder": Transformer, "gru_attention": AttentionSeq2Seq}
     model = kinds.get(given.config.model.name, Stack)(given.config.model, given.vocab, nnx.Rngs(0))
     num_params = take(model, given.weights)

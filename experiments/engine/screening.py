@@ -55,7 +55,7 @@ TASKS = {
         800, FAST, {"data.length": 32, "data.long_length": 128, **_examples(1024, 1024)}, (BY_DISTANCE, BEYOND)
     ),
     "parity": Task(1000, CAREFUL, {"data.long_length": 60, **_examples(1024, 1024)}, (BEYOND,)),
-    TEXT: Task(800, FAST, {"data.tokenizer.name": "byte", "data.length": 64, "keep_pages": False}),
+    TEXT: Task(800, FAST, {"data.tokenizer.name": "byte", "data.length": 64}),
 }
 REVERSED = 64  # symbols that are read and given back, where speed is measured
 SECONDS = 2.0  # of each program there

@@ -10,7 +10,8 @@ from training.run.restore import Restored
 
 def measure(run: Restored, *, split: str = "val", beam_size: int = 1, limit: int = 0) -> Iterator[Measurement]:
     """`bleu_lowercase`, `bleu` (cased) and `chrf` of the split's first `limit` sentences (0: all), in per cent, and
-    what the first is made of, `ngram_precision`, `brevity_penalty` and `length_ratio`; `part` is the split.
+    what the first is made of, `ngram_precision`, `brevity_penalty` and `length_ratio`. `at_decoding_limit` is the share
+    of translations that were cut off where decoding ends, and `part` the split.
 
     A beam of 1 is greedy decoding; a wider one has the length penalty of eval.py, 0.6. Raises ValueError for a task
     without text to compare, or a model that does not decode.
@@ -19,3 +20,9 @@ def measure(run: Restored, *, split: str = "val", beam_size: int = 1, limit: int
     scores = translator.translate(run.model).scores()
     for name in ("bleu_lowercase", *PARTS, "bleu", "chrf"):
         yield Measurement(name, scores[name], part=split, answers=translator.num_sentences)
+    yield Measurement("at_decoding_limit", cut_off(translator), part=split, answers=translator.num_sentences)
+
+
+def cut_off(translator: Translator) -> float:
+    """The share of its last translations that were."""
+    return sum(translator.cut_off) / translator.num_sentences

@@ -5,9 +5,11 @@ The output map reads the heads side by side, so a head is masked by zeros in its
 
 from collections.abc import Iterator, Mapping
 
+from experiments.probes.bleu import cut_off
 from experiments.probes.measurement import Measurement
 from models.contract import Architecture
 from training.evaluation import scoring
+from training.evaluation.quality import PARTS
 from training.evaluation.translator import Translator
 from training.run.restore import Restored
 from training.step import params
@@ -19,8 +21,9 @@ def measure(run: Restored, *, split: str = "val", limit: int = 512, sentences: i
     the same examples as without. `place` counts heads in the order of the layers.
 
     With `sentences`, so many of the split are also translated greedily, once per head: `bleu_loss` is by how
-    much lowercased BLEU falls (in per cent), and `bleu_lowercase` is that of the whole model. Raises ValueError for a
-    model whose heads cannot be masked, and for `sentences` if there is nothing to translate.
+    much lowercased BLEU falls (in per cent), and `bleu_lowercase` is that of the whole model. Both stand with their
+    `ngram_precision`, `brevity_penalty`, `length_ratio` and `at_decoding_limit`, those of a masked head as they are.
+    Raises ValueError for a model whose heads cannot be masked, and for `sentences` if there is nothing to translate.
     """
     names = [name for name in run.model.tap_names() if name.endswith("heads")]
     if not names:
@@ -49,15 +52,19 @@ def measure(run: Restored, *, split: str = "val", limit: int = 512, sentences: i
 
 def _in_translation(run: Restored, heads: Mapping[str, Params], translator: Translator) -> Iterator[Measurement]:
     weights, skeleton, answers = params.flatten(run.model), params.Skeleton(run.model), translator.num_sentences
-    whole = _bleu(translator, run.model)
-    yield Measurement("bleu_lowercase", whole, answers=answers)
+    whole = _scores(translator, run.model)
+    for name, value in whole.items():
+        yield Measurement(name, value, answers=answers)
     for place, (part, changed) in enumerate(heads.items()):
-        masked = _bleu(translator, skeleton(weights | changed))
-        yield Measurement("bleu_loss", whole - masked, place, part, answers)
+        masked = _scores(translator, skeleton(weights | changed))
+        yield Measurement("bleu_loss", whole["bleu_lowercase"] - masked.pop("bleu_lowercase"), place, part, answers)
+        for name, value in masked.items():
+            yield Measurement(name, value, place, part, answers)
 
 
-def _bleu(translator: Translator, model: Architecture) -> float:
-    return translator.translate(model).scores()["bleu_lowercase"]
+def _scores(translator: Translator, model: Architecture) -> dict[str, float]:
+    scores = translator.translate(model).scores()
+    return {name: scores[name] for name in ("bleu_lowercase", *PARTS)} | {"at_decoding_limit": cut_off(translator)}
 
 
 def without_head(model: Architecture, name: str, head: int, of: int) -> Params:

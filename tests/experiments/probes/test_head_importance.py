@@ -10,6 +10,7 @@ from experiments.probes import head_importance as probe
 from tests.experiments.probes.restored import restored
 from tests.experiments.probes.test_bleu import translation
 from tests.training import runs
+from training.evaluation.quality import PARTS
 from training.evaluation.translator import Translator
 from training.step import params
 
@@ -80,7 +81,10 @@ def test_bleu_of_a_masked_head_is_that_of_the_model_without_it(tmp_path):
     for part, one in losses.items():
         name, head = part.split()
         masked = run._replace(model=without_head(run, name, int(head)))
-        assert 100 - one.value == pytest.approx(next(iter(bleu.measure(masked, limit=8))).value)
+        alone = {other.measure: other.value for other in bleu.measure(masked, limit=8)}
+        assert 100 - one.value == pytest.approx(alone["bleu_lowercase"])
+        for measure in (*PARTS, "at_decoding_limit"):
+            assert found[measure, part].value == pytest.approx(alone[measure])
     assert max(one.value for one in losses.values()) > 0
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from pandas import DataFrame
 
@@ -172,11 +173,14 @@ def test_a_partial_table_says_what_was_not_run():
     assert TRANSFORMER not in found["C7"].because  # at cpu it does not translate
 
 
-def test_the_figure_has_four_panels_and_a_name_a_system():
-    drawn = question.figure(made_up(AS_TAUGHT))
-    assert len(drawn) == 4 and panels.titles(question.figure(made_up({COPIES: {FIXED: FLAT}}))) == ["Copying, renamed"]
-    assert set(panels.names(drawn[0])) == set(SYSTEMS)
-    shares = panels.means(drawn[1]).set_index("series").loc[FIXED, "mean"].to_numpy()
+def test_the_figure_has_a_panel_a_measure_and_a_name_a_system():
+    table = made_up(AS_TAUGHT)
+    precise = table[table["measure"] == "ngram_precision"]
+    drawn = question.figure(pd.concat([table, precise.assign(measure="length_ratio", value=1.1)]))
+    assert panels.titles(drawn)[:3] == [title for title, _ in question.MEASURES.values()] and len(drawn) == 6
+    assert panels.titles(question.figure(made_up({COPIES: {FIXED: FLAT}}))) == ["Copying, renamed"]
+    assert set(panels.names(drawn[0])) == set(panels.names(drawn[2])) == set(SYSTEMS)
+    shares = panels.means(drawn[3]).set_index("series").loc[FIXED, "mean"].to_numpy()
     np.testing.assert_allclose(shares[[0, -1]], [20 / 30, 8 / 28], atol=0.05)
 
 
