@@ -116,7 +116,7 @@ def _finding(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _brief(found: dict[str, Any]) -> str:
-    """Of many comparisons: the seeds that solve it where they are counted, else the least and the largest effect."""
+    """Of many comparisons: the seeds that solve it where they are counted, else the lowest and the highest effect."""
     if found["because"].startswith(COUNTED):
         return found["because"].split(". ", 1)[0]
     nothing = dict.fromkeys(("low", "high"), math.nan)  # where there is one seed
@@ -125,7 +125,8 @@ def _brief(found: dict[str, Any]) -> str:
     says = [one.says for one in judged]
     counts = ", ".join(f"{says.count(one)} {SAID[one][says.count(one) > 1]}" for one in dict.fromkeys(says))
     least, most = (judge.shown(end(judged, key=lambda one: one.size)) for end in (min, max))
-    return f"{counts}. Smallest effect: {least}. Largest: {most}"
+    unasked = f", {len(each) - len(judged)} not judged" * (len(judged) < len(each))
+    return f"{counts}{unasked}. Lowest: {least}. Highest: {most}"
 
 
 def _effect(effect: dict[str, Any]) -> dict[str, str]:

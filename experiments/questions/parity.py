@@ -177,7 +177,8 @@ def verdict(table: DataFrame) -> Sequence[Finding]:
             for system in LEVELLED
             for of in ranges
         }
-        return levelled.levelled_off(gains, THRESHOLDS["levelled"], "accuracy", claim)
+        where = " and ".join(map(bits, ranges))
+        return levelled.levelled_off(gains, THRESHOLDS["levelled"], f"accuracy at {where}", claim)
 
     others = [system for system in TRANSFORMERS if system != LONG]
     off, off_just_beyond = level("levelled off", WITHIN, FAR_BEYOND), level("levelled off, just beyond", JUST_BEYOND)

@@ -31,13 +31,13 @@ def test_what_a_page_says(tmp_path):
 
 
 def test_every_finding_has_its_numbers_in_a_sentence():
-    """Of many comparisons the least and the largest effect, and the counted seeds; the rest is in a table below."""
+    """Of many comparisons the lowest and the highest effect, and the counted seeds; the rest is in a table below."""
     shown = {name: section.section(answer.find(name, find(name), "cpu", RESULTS)) for name in ("parity", "throughput")}
     said = {name: {one["claim"]: one["brief"] for one in of["findings"]} for name, of in shown.items()}
     assert said["parity"]["C20"].startswith("Seeds that solve it: tanh RNN 5 of 5 seeds, median 800 steps; Transformer")
     long = said["throughput"]["C4, long"]
-    assert long.startswith("9 fail. Smallest effect: over tanh RNN, scan, 512 tokens, small, batch 4 -0.574 [-0.582, ")
-    assert ". Largest: over LSTM, scan, 512 tokens, large, batch 8 -0.0591 [" in long and long.endswith(".")
+    assert long.startswith("9 fail. Lowest: over tanh RNN, scan, 512 tokens, small, batch 4 -0.574 [-0.582, ")
+    assert ". Highest: over LSTM, scan, 512 tokens, large, batch 8 -0.0591 [" in long and long.endswith(".")
     assert said["throughput"]["C20, rising"].startswith("Holds: Transformer, narrow heads, 2048 over 16 tokens")
 
 
