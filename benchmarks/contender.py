@@ -23,6 +23,7 @@ WITH_TORCH = ("torch", "joeynmt")
 PYTHON = "LONGREACH_PEERS_PYTHON"  # names another interpreter that has torch, as on a machine with a GPU
 PEERS_PYTHON = os.environ.get(PYTHON, str(ROOT / ".venv-peers" / "bin" / "python"))
 KEEP_PAGES = {"MMAP_MAX_": 0, "TRIM_THRESHOLD_": 2**31 - 1, "TOP_PAD_": 64 << 20, "ARENA_MAX": 1}  # machine/backend.py
+TUNED = {f"MALLOC_{key}": str(value) for key, value in KEEP_PAGES.items()}  # for programs that do not know `keep_pages`
 
 
 def has_peers(cuda: bool = False) -> bool:
@@ -60,7 +61,9 @@ class Contender:
 
     def beside(self, program: str, setting: str = "default", name: str = "") -> "Contender":
         """Another program with the same config."""
-        return dataclasses.replace(self, program=program, setting=setting, name=name or f"{program} {setting}")
+        environment = TUNED if program in WITH_TORCH and setting == "tuned" else {}
+        called = name or f"{program} {setting}"
+        return dataclasses.replace(self, program=program, setting=setting, name=called, environment=environment)
 
 
 def config_of(contender: Contender) -> ConfigDict:
@@ -77,8 +80,6 @@ class Running:
         self.said: dict[str, float] = {}  # of itself
         self.answers: list[dict[str, float]] = []  # to each turn so far
         name, variables = contender.program, {**os.environ, **contender.environment}
-        if name in WITH_TORCH and contender.setting == "tuned":
-            variables |= {f"MALLOC_{key}": str(value) for key, value in KEEP_PAGES.items()}
         words = [PEERS_PYTHON if name in WITH_TORCH else sys.executable, "-m", "benchmarks.protocol"]
         words.append(f"benchmarks.peers.{name}_programs" if name in ("flax", *WITH_TORCH) else f"benchmarks.{name}")
         words += [json.dumps(dataclasses.asdict(contender)), str(folder)]

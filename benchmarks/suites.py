@@ -1,7 +1,8 @@
 """What a user can measure: suites of comparisons, by name."""
 
+import ctypes.util
 import dataclasses
-import glob
+import functools
 import itertools
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ TINY: dict[str, Any] = {
 }
 
 
+installed = functools.cache(ctypes.util.find_library)  # the name of a shared library for LD_PRELOAD, or None
+
+
 def kinds() -> dict[str, Contender]:
     """Our step of every kind of model."""
     made: dict[str, Contender] = {}
@@ -38,7 +42,7 @@ def kinds() -> dict[str, Contender]:
     rates: dict[str, Any] = {"model__dropout_rate": 0.1, "model__attention_dropout_rate": 0.1, "label_smoothing": 0.1}
     made["transformer"] = step("transformer", 64, 32, 256, 3, model__num_heads=8, model__mlp_dim=1024, **rates)
     for length, heads in itertools.product((256, 1024), (16, 4)):  # half of a sequence is source; heads of 16 and of 64
-        sizes = {"model__num_heads": heads, "model__mlp_dim": 1024, "model__dropout_rate": 0.1}
+        sizes: dict[str, Any] = {"model__num_heads": heads, "model__mlp_dim": 1024, "model__dropout_rate": 0.1}
         name = f"language_model_{length}_{256 // heads}"
         made[name] = step("transformer_decoder", 4096 // length, length // 2, 256, 3, **sizes)
     return made
@@ -50,7 +54,7 @@ def steps(peers: bool) -> list[Comparison]:
     for name, ours in kinds().items():
         beside = [ours.beside(peer, how) for peer in ("torch", "flax") for how in HOW if peers]
         programs = [ours, ours.but("ours, 2 devices", cpu_devices=2), *beside]
-        if library := _library("tcmalloc_minimal"):
+        if library := installed("tcmalloc_minimal"):
             both = [ours, *([ours.beside("torch", name="torch")] if peers else [])]
             programs += [one.within(f"{one.name}, tcmalloc", LD_PRELOAD=library) for one in both]
         found.append(Comparison(name, "a training step", programs))
@@ -59,24 +63,18 @@ def steps(peers: bool) -> list[Comparison]:
 
 def memory(peers: bool) -> list[Comparison]:
     """What a step gains in speed by the memory that it keeps, and by who allocates it."""
-    found = []
+    made, found = kinds(), []
     for name in ("gru_128", "lstm_512", "transformer", "language_model_1024_16"):
-        ours = kinds()[name]
+        ours = made[name]
         kept, recomputed = ours.but("pages kept", keep_pages=True), ours.but("recomputed", model__remat=True)
         programs = [ours, kept, recomputed, recomputed.but("recomputed, pages kept", keep_pages=True)]
         programs.append(ours.within("huge pages", GLIBC_TUNABLES="glibc.malloc.hugetlb=1"))  # where the system asks
         for allocator in ("jemalloc", "tcmalloc_minimal"):
-            if library := _library(allocator):
+            if library := installed(allocator):
                 programs.append(ours.within(allocator, LD_PRELOAD=library))
         programs += [ours.beside("torch", how) for how in HOW if peers]
         found.append(Comparison(f"memory_{name}", "speed against memory", programs))
     return found
-
-
-def _library(name: str) -> str:
-    """The path of a shared library, or nothing where it is not installed."""
-    places = ("/usr/lib", "/usr/lib64", "/usr/lib/*-linux-gnu", "/usr/local/lib")
-    return next((path for place in places for path in glob.glob(f"{place}/lib{name}.so.*")), "")
 
 
 def text(peers: bool, data: Path | None, run: Path | None) -> list[Comparison]:

@@ -4,6 +4,7 @@ import base64
 import json
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,38 +108,41 @@ def _picture(path: Path) -> str:
 
 def _finding(found: dict[str, Any]) -> dict[str, Any]:
     """One of the findings of `verdict.json`, with its numbers in words."""
-    effects = [_effect(one) for one in found["effects"]]
+    known = [_known(one) for one in found["effects"]]
+    effects = [_effect(one) for one in known]
     said = {column for one in effects for column, value in one.items() if value != number(None)}
     effects = [{column: value for column, value in one.items() if column in said} for one in effects]
     because = _sentences(found["because"])
-    brief = because if len(because) < LONG else _sentences(_brief(found))
+    brief = because if len(because) < LONG else _sentences(_brief(found["because"], known))
     return found | {"mark": MARKS[Outcome(found["outcome"])], "effects": effects, "because": because, "brief": brief}
 
 
-def _brief(found: dict[str, Any]) -> str:
+def _known(effect: dict[str, Any]) -> Effect:
+    """As it was judged: JSON has no nan."""
+    return Effect(**effect | {end: math.nan for end in ("size", "low", "high") if effect[end] is None})
+
+
+def _brief(because: str, effects: Sequence[Effect]) -> str:
     """Of many comparisons: the seeds that solve it where they are counted, else the lowest and the highest effect."""
-    if found["because"].startswith(COUNTED):
-        return found["because"].split(". ", 1)[0]
-    nothing = dict.fromkeys(("low", "high"), math.nan)  # where there is one seed
-    each = [Effect(**one | (nothing if one["low"] is None else {})) for one in found["effects"]]
-    judged = [one for one in each if one.says in (judge.HOLDS, judge.FAILS, judge.OPEN)]
+    judged = [one for one in effects if one.says in SAID]
+    if because.startswith(COUNTED) or not judged:
+        return because.split(". ", 1)[0]
     says = [one.says for one in judged]
     counts = ", ".join(f"{says.count(one)} {SAID[one][says.count(one) > 1]}" for one in dict.fromkeys(says))
     least, most = (judge.shown(end(judged, key=lambda one: one.size)) for end in (min, max))
-    unasked = f", {len(each) - len(judged)} not judged" * (len(judged) < len(each))
+    unasked = f", {len(effects) - len(judged)} not judged" * (len(judged) < len(effects))
     return f"{counts}{unasked}. Lowest: {least}. Highest: {most}"
 
 
-def _effect(effect: dict[str, Any]) -> dict[str, str]:
-    size, low, high = (math.nan if effect[end] is None else effect[end] for end in ("size", "low", "high"))
-    sentences = effect.get("sentences")
+def _effect(effect: Effect) -> dict[str, str]:
+    low, high = effect.low, effect.high
     return {
-        "comparison": effect["name"],
-        "says": effect["says"],
-        "effect": number(size, "+.3g"),
+        "comparison": effect.name,
+        "says": effect.says,
+        "effect": number(effect.size, "+.3g"),
         "95 % interval": f"{low:+.3g} to {high:+.3g}" if math.isfinite(high - low) else number(None),
-        "on other sentences": "{:+.3g} to {:+.3g}".format(*sentences) if sentences else number(None),
-        "seeds": str(effect["seeds"]),
-        "p (Holm)": "no spread" if low == high else number(effect["p"], ".2g"),
-        "seeds to decide": number(effect["more_seeds"], "d"),
+        "on other sentences": "{:+.3g} to {:+.3g}".format(*effect.sentences) if effect.sentences else number(None),
+        "seeds": str(effect.seeds),
+        "p (Holm)": "no spread" if low == high else number(effect.p, ".2g"),
+        "seeds to decide": number(effect.more_seeds, "d"),
     }

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from experiments.probes.measurement import Measurement
 from training.evaluation.quality import PARTS
 from training.evaluation.translator import Translator
@@ -20,9 +22,5 @@ def measure(run: Restored, *, split: str = "val", beam_size: int = 1, limit: int
     scores = translator.translate(run.model).scores()
     for name in ("bleu_lowercase", *PARTS, "bleu", "chrf"):
         yield Measurement(name, scores[name], part=split, answers=translator.num_sentences)
-    yield Measurement("at_decoding_limit", cut_off(translator), part=split, answers=translator.num_sentences)
-
-
-def cut_off(translator: Translator) -> float:
-    """The share of its last translations that were."""
-    return sum(translator.cut_off) / translator.num_sentences
+    cut_off = float(np.mean(translator.cut_off))
+    yield Measurement("at_decoding_limit", cut_off, part=split, answers=translator.num_sentences)

@@ -5,7 +5,8 @@ The output map reads the heads side by side, so a head is masked by zeros in its
 
 from collections.abc import Iterator, Mapping
 
-from experiments.probes.bleu import cut_off
+import numpy as np
+
 from experiments.probes.measurement import Measurement
 from models.contract import Architecture
 from training.evaluation import scoring
@@ -64,7 +65,8 @@ def _in_translation(run: Restored, heads: Mapping[str, Params], translator: Tran
 
 def _scores(translator: Translator, model: Architecture) -> dict[str, float]:
     scores = translator.translate(model).scores()
-    return {name: scores[name] for name in ("bleu_lowercase", *PARTS)} | {"at_decoding_limit": cut_off(translator)}
+    cut_off = float(np.mean(translator.cut_off))
+    return {name: scores[name] for name in ("bleu_lowercase", *PARTS)} | {"at_decoding_limit": cut_off}
 
 
 def without_head(model: Architecture, name: str, head: int, of: int) -> Params:

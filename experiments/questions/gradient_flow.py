@@ -301,13 +301,12 @@ def verdict(table: DataFrame) -> Sequence[Finding]:
         name = f"{curve}, {few} of {run} seeds learned" if few < run else f"{curve}"
         return Comparison(name, values, "learned by no seed" if run and not few else "")
 
-    def lost(names: Sequence[str], setting: str, *, either_way: bool = False) -> list[Comparison]:
-        found = [(curve, decades(table, curve)) for curve in (Curve(name, setting) for name in names)]
+    def lost(
+        names: Sequence[str], setting: str, controls: Sequence[str] = (NONE,), *, either_way: bool = False
+    ) -> list[Comparison]:
+        curves = [Curve(name, setting, control) for name in names for control in controls]
+        found = [(curve, decades(table, curve)) for curve in curves]
         return [compared(curve, values.abs() if either_way else values) for curve, values in found]
-
-    def lost_by(name: str) -> list[Comparison]:
-        """What it loses with another rate, or without clipping."""
-        return [compared(curve, decades(table, curve)) for curve in (Curve(name, TRAINED, one) for one in CONTROLS)]
 
     def eased(name: str) -> Series:
         return paired(decades(table, Curve("tanh RNN, 1.0")).abs(), decades(table, Curve(name)).abs())
@@ -358,7 +357,7 @@ def verdict(table: DataFrame) -> Sequence[Finding]:
         judge.smaller(
             "C2, trained",
             f"{trained} on a delay that it learns, a tanh RNN loses less than a decade over it, whatever the rate.",
-            lost(group(TANH), TRAINED) + lost_by(CONTROLLED[0]),
+            lost(group(TANH), TRAINED) + lost(CONTROLLED[:1], TRAINED, [*CONTROLS]),
             most=THRESHOLDS["decades"],
         ),
         judge.smaller(
@@ -371,7 +370,7 @@ def verdict(table: DataFrame) -> Sequence[Finding]:
             "C8, trained",
             f"{trained} on a delay of 20 blanks, Transformers lose less than {flat:g} decades over it, whatever "
             "the rate.",
-            lost(group(ATTENTION), TRAINED) + lost_by(CONTROLLED[1]),
+            lost(group(ATTENTION), TRAINED) + lost(CONTROLLED[1:], TRAINED, [*CONTROLS]),
             most=flat,
         ),
         judge.equivalent(

@@ -173,7 +173,7 @@ def verdict(table: DataFrame) -> Sequence[Finding]:
     def falls(system: str) -> list[Comparison]:
         """Of the seeds that learned the task: one that did not is as good far away as near by, at nothing."""
         return [
-            Comparison(f"{system}, {task}{e.of}", paired(e.learned if len(e.learned) else e.near, e.far), e.unknown)
+            Comparison(f"{system}, {task}{e.of}", e.lost if len(e.learned) else paired(e.near, e.far), e.unknown)
             for task, e in ((task, ends[task, system]) for task in tasks)
         ]
 

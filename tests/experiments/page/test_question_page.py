@@ -41,6 +41,13 @@ def test_every_finding_has_its_numbers_in_a_sentence():
     assert said["throughput"]["C20, rising"].startswith("Holds: Transformer, narrow heads, 2048 over 16 tokens")
 
 
+def test_a_finding_of_which_nothing_is_judged_says_why():
+    silent = [dict(name=f"a task {n}", says="not run", size=None, low=None, high=None, seeds=0) for n in range(30)]
+    because = "not run: " + "; ".join(one["name"] for one in silent)
+    found = {"claim": "C1", "outcome": "undecided", "because": because, "effects": silent}
+    assert section._finding(found)["brief"].startswith("Not run: a task 0; a task 1; ")
+
+
 def test_a_few_steps_have_no_page(tmp_path):
     assert question_page.write("parity", find("parity"), "smoke", tmp_path) is None
     assert list(tmp_path.iterdir()) == []
