@@ -30,7 +30,7 @@ HISTORY = {
     1: "as first run; after training was of runs that had not learned: the tanh RNNs stood at chance, and the decades "
     "they lost followed the learning rate (57 at 1e-3, 22 at 1e-4), found by running them again at another rate",
     2: "after training on delays that each system learns; rate and clipping varied as controls; steps doubled; "
-    "judged again after a reading: whether a trained tanh RNN loses a decade is asked at every rate, since it hangs on it",
+    "judged again after a reading: whether a trained tanh RNN loses a decade is asked at every rate, as it hangs on it",
 }
 UNDER_REVIEW = ""
 CLAIM = (
