@@ -137,7 +137,7 @@ def count(table: DataFrame, system: str, lengths: tuple[float, float] = BEYOND) 
 
 def figure(table: DataFrame) -> Sequence[LayerChart]:
     """Accuracy against length, the range of training in grey; then what is judged: every seed on the longer half of
-    that range and beyond it."""
+    that range, just beyond it and far beyond."""
     from experiments.analysis import charts
 
     looks = {system: look_of(system) for system in SYSTEMS}
@@ -145,13 +145,13 @@ def figure(table: DataFrame) -> Sequence[LayerChart]:
     axes = charts.Axes("Parity by length", "bits", "accuracy", y_domain=(0, 1.02))
     by_bits = charts.curves(charts.cells_of(by_length(table)), looks, axes)
     panels = [charts.shade(by_bits + at_chance, 0, TRAINED_TO, "trained")]
-    for low, high in (WITHIN, BEYOND):
-        each = {system: accuracy(table, system, (low, high)) for system in SYSTEMS}
+    for lengths in (WITHIN, JUST_BEYOND, FAR_BEYOND):
+        each = {system: accuracy(table, system, lengths) for system in SYSTEMS}
         cells = [
             charts.Cell(name, name.replace("Transformer, ", ""), found) for name, found in each.items() if len(found)
         ]
         if cells:
-            axes = charts.Axes(f"{low + 1} to {high} bits", "", "accuracy", y_domain=(0, 1.02))
+            axes = charts.Axes(bits(lengths), "", "accuracy", y_domain=(0, 1.02))
             levels = [at_chance, charts.level(THRESHOLDS["solved"], "solved")]
             panels.append(charts.points(cells, looks, axes, behind=levels))
     return panels

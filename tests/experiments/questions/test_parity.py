@@ -101,10 +101,10 @@ def test_a_partial_table_says_what_was_not_run():
 
 def test_the_figure_has_a_series_a_system():
     drawn = parity.figure(made_up({**AS_PREDICTED, "tanh RNN": [SOLVED, *[CHANCE] * 4]}))
-    assert panels.titles(drawn) == ["Parity by length", "21 to 40 bits", "41 to 400 bits"]
-    assert panels.names(drawn[0]) == panels.names(drawn[2]) == list(SYSTEMS)
-    assert panels.texts(drawn[2]) == {"chance", "solved"}
-    tanh = panels.means(drawn[2]).set_index("series")["seeds"]["tanh RNN"].split(", ")
+    assert panels.titles(drawn) == ["Parity by length", "21 to 40 bits", "41 to 60 bits", "61 to 400 bits"]
+    assert panels.names(drawn[0]) == panels.names(drawn[3]) == list(SYSTEMS)
+    assert panels.texts(drawn[3]) == {"chance", "solved"}
+    tanh = panels.means(drawn[3]).set_index("series")["seeds"]["tanh RNN"].split(", ")
     assert sum(float(value) > 0.9 for value in tanh) == 1 and len(tanh) == 5
 
 
