@@ -81,7 +81,7 @@ def _panel(case: str, frame: pd.DataFrame, programs: Sequence[str]) -> alt.Layer
     front = base.transform_filter("datum.best").mark_line(color="#888", strokeWidth=1, strokeDash=[3, 3])
     spread = base.mark_rule(strokeWidth=1.2, opacity=0.7).encode(x=memory, y=low, y2="high:Q", color=color)
     dots = base.mark_point(filled=True, size=70, opacity=1).encode(x=memory, y=median, color=color, shape=shape)
-    return alt.layer(front.encode(x=memory, y=median), spread, dots)
+    return alt.LayerChart(layer=[front.encode(x=memory, y=median), spread, dots])
 
 
 if __name__ == "__main__":
