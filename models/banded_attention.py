@@ -1,10 +1,11 @@
 """Softmax attention to a window of keys, block by block: time and scores are in proportion to T w, not to T squared.
 
-Queries go by in blocks of w. A block sees its own keys and those of the block before, which a scan passes on, and its
-scores are computed anew in the backward pass. With a dilation r, tokens that are r apart are a row of their own.
+With a dilation r, tokens that are r apart see one another alone, so each r-th token makes a row of its own, without
+dilation. Queries of a row go by in blocks of w. A block sees its own keys and those of the block before, which a scan
+passes on, and its scores are computed anew in the backward pass.
 
 Dims: B batch, T queries, S keys (those before the first query too), H heads of queries, G heads of keys, K head width
-(of values V), N blocks, w window, r dilation.
+(of values V), N blocks, w window, r dilation, C = B r rows.
 """
 
 from typing import NamedTuple
@@ -32,6 +33,18 @@ class Band(NamedTuple):
     def reach(self) -> int:
         return (self.window - 1) * self.dilation
 
+    def within(self, T: int) -> "Band":
+        """The same to T tokens before which there is none: no window is wider than a row."""
+        return self._replace(window=min(self.window, max(-(-T // self.dilation), 1)))
+
+    def blocks(self, T: int) -> int:
+        """N, of each row."""
+        return -(-T // (self.window * self.dilation))
+
+    def num_scores(self, T: int) -> int:
+        """What `attend_banded` computes for a sequence and a head."""
+        return self.blocks(T) * self.dilation * 2 * self.window**2
+
 
 def attend_banded(
     query_BHTK: Float[Array, "B H T K"],
@@ -42,42 +55,52 @@ def attend_banded(
 ) -> Float[Array, "B H T V"]:
     """The context of T queries, of which each row's first is its `before_B`-th token; the last T keys are theirs, and
     in front of them are none or `band.reach` from before."""
-    B = len(query_BHTK)
-
-    def of_rows(query: Array, key_: Array, value: Array, before: Array, number: Array):
-        return (_in_blocks(query, Keys(key_, value), before, band, fold(key, number[0])),)
-
-    rows = jnp.broadcast_to(before_B, B), jnp.arange(B)
-    if jax.default_backend() == "cpu" and jax.sharding.get_abstract_mesh().size <= 1:
-        return by_groups(jax.checkpoint(of_rows), query_BHTK, *keys, *rows)[0]  # few rows, whose blocks a cache holds
-    return of_rows(query_BHTK, *keys, *rows)[0]
-
-
-def _in_blocks(query_BHTK: Array, keys: Keys, before_B: Array, band: Band, key: Array | None) -> Array:
-    """Weights are divided by their sum after the product with the values, which is smaller than they are."""
     B, H, T, _ = query_BHTK.shape
+    earlier = keys.key.shape[2] > T
+    band = band if earlier else band.within(T)
+    N, w, r = band.blocks(T), band.window, band.dilation
+
+    def apart(x_BHTK: Array, blocks: int) -> Array:
+        """(C, H, blocks w, K), the queries' N blocks at the end."""
+        front = blocks * w * r - N * w * r + T - x_BHTK.shape[2]
+        x_BHTK = jnp.pad(x_BHTK, [(0, 0), (0, 0), (front, N * w * r - T), (0, 0)])
+        x_BHLrK = x_BHTK.reshape(*x_BHTK.shape[:2], -1, r, x_BHTK.shape[3])
+        return x_BHLrK.transpose(0, 3, 1, 2, 4).reshape(B * r, x_BHTK.shape[1], -1, x_BHTK.shape[3])
+
+    def of_rows(query: Array, key_: Array, value: Array, first: Array, number: Array):
+        return (_in_blocks(query, Keys(key_, value), first, band, fold(key, number[0])),)
+
+    first_C = (jnp.broadcast_to(before_B, B)[:, None] + jnp.arange(r)).reshape(-1)
+    rows = apart(query_BHTK, N), *(apart(x, N + earlier) for x in keys), first_C, jnp.arange(B * r)
+    if jax.default_backend() == "cpu" and jax.sharding.get_abstract_mesh().size <= 1:
+        context_CHLV = by_groups(jax.checkpoint(of_rows), *rows)[0]  # few rows, whose blocks a cache holds
+    else:
+        context_CHLV = of_rows(*rows)[0]
+    context_BHLrV = context_CHLV.reshape(B, r, H, N * w, -1).transpose(0, 2, 3, 1, 4)
+    return context_BHLrV.reshape(B, H, N * w * r, -1)[:, :, :T]
+
+
+def _in_blocks(query_CHLK: Array, keys: Keys, first_C: Array, band: Band, key: Array | None) -> Array:
+    """(C, H, L, V) for L = N w queries and as many keys, or a block more in front. Weights are divided by their sum
+    after the product with the values, which is smaller than they are."""
+    C, H, L, _ = query_CHLK.shape
     w, r = band.window, band.dilation
-    N = -(-T // (w * r))
-    more = N * w * r - T
 
-    def blocks(x_BHTK: Array, front: int) -> Array:
-        """(N, B r, H, w, K)"""
-        x_BHTK = jnp.pad(x_BHTK, [(0, 0), (0, 0), (front, more), (0, 0)])
-        x_BHNwrK = x_BHTK.reshape(B, x_BHTK.shape[1], -1, w, r, x_BHTK.shape[3])
-        return x_BHNwrK.transpose(2, 0, 4, 1, 3, 5).reshape(-1, B * r, x_BHTK.shape[1], w, x_BHTK.shape[3])
+    def blocks(x_CHLK: Array) -> Array:
+        """(N, C, H, w, K)"""
+        return x_CHLK.reshape(*x_CHLK.shape[:2], -1, w, x_CHLK.shape[3]).transpose(2, 0, 1, 3, 4)
 
-    offset_Bw = (before_B[:, None, None] + jnp.arange(r)[:, None] + r * jnp.arange(w)).reshape(B * r, w)
     own_ww = jnp.tri(w, dtype=bool)[None]  # what is visible of one's own block; the rest is, of the one before
 
     @jax.checkpoint
     def of_block(before: Keys, at: tuple[Array, Array, Keys]) -> tuple[Keys, Array]:
         n, query, own = at
-        at_Bw = offset_Bw + n * w * r
+        at_Cw = first_C[:, None] + r * (n * w + jnp.arange(w))
         query, both = query * band.scale, [for_heads(block, H) for block in (before, own)]
-        seen = [~own_ww & (at_Bw[:, None] >= w * r), own_ww]
+        seen = [~own_ww & (at_Cw[:, None] >= w * r), own_ww]
         scores, views = [], []
-        for block, visible, key_at_Bw in zip(both, seen, (at_Bw - w * r, at_Bw), strict=True):
-            views.append(View.of(visible, band.positions, at_Bw, key_at_Bw))
+        for block, visible, key_at_Cw in zip(both, seen, (at_Cw - w * r, at_Cw), strict=True):
+            views.append(View.of(visible, band.positions, at_Cw, key_at_Cw))
             scores.append(jnp.where(visible[:, None], scores_of(query, block, views[-1]), -1e30))
         top = jax.lax.stop_gradient(jnp.maximum(*(part.max(-1, keepdims=True) for part in scores)))
         context, total = jnp.zeros(()), jnp.zeros(())
@@ -88,8 +111,9 @@ def _in_blocks(query_BHTK: Array, keys: Keys, before_B: Array, band: Band, key: 
             context += mixed(weights, block, view)
         return own, (context / total).astype(query.dtype)
 
-    key_N, value_N = (blocks(x, w * r + T - x.shape[2]) for x in keys)  # a block from before, and then N
-    xs = (jnp.arange(N), blocks(query_BHTK, 0), Keys(key_N[1:], value_N[1:]))
-    _, context_NBHwV = jax.lax.scan(of_block, Keys(key_N[0], value_N[0]), xs)
-    context_BHNwrV = context_NBHwV.reshape(N, B, r, H, w, -1).transpose(1, 3, 0, 4, 2, 5)
-    return context_BHNwrV.reshape(B, H, N * w * r, -1)[:, :, :T]
+    query_NCHwK, of_keys = blocks(query_CHLK), [blocks(x) for x in keys]
+    N = len(query_NCHwK)
+    earlier = Keys(*(x[0] if len(x) > N else jnp.zeros_like(x[0]) for x in of_keys))
+    own_N = Keys(*(x[len(x) - N :] for x in of_keys))
+    _, context_NCHwV = jax.lax.scan(of_block, earlier, (jnp.arange(N), query_NCHwK, own_N))
+    return context_NCHwV.transpose(1, 2, 0, 3, 4).reshape(C, H, L, -1)

@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 import data
 import models
@@ -24,7 +26,7 @@ from models.mixers import MIXERS
 from tests.experiments.engine.in_process import InProcess
 from tests.models import mixer_forms, sizes, test_mixers
 from tests.training import runs
-from training.command import cli
+from training.command import cli, config_file
 
 ROOT = Path(__file__).parent.parent
 HOWTO = ROOT / "docs" / "howto"
@@ -107,6 +109,16 @@ def test_a_mixer_is_one_file_and_one_line_and_the_page_s_tests_run(tmp_path, mon
     runs.here([*trained, "--config.steps=2", "--config.schedule.warmup_steps=0"], capsys)
     assert json.loads((tmp_path / "recall-decaying-mean" / "config.json").read_text())["config"]["model"]["mixers"]
     assert evaluated[1:] == ["eval.py", f"--workdir={tmp_path}/recall-decaying-mean", "--split=test"]
+
+
+def test_the_mixed_stacks_of_the_page_are_made():
+    for words in commands(HOWTO / "mix_layers.md"):
+        where, *values = (word.removeprefix("--config") for word in words if word.startswith("--config"))
+        config = config_file.load(where.removeprefix("="))
+        given = dict(value.removeprefix(".").split("=") for value in values)
+        config_file.override(config, {key: int(text) if text.isdigit() else text for key, text in given.items()})
+        spec = data.outline(config.task, config.data)
+        nnx.eval_shape(lambda: models.build(config.model.name, config.model, spec, jax.random.key(0)))  # noqa: B023
 
 
 def changed(folder: Path) -> dict[str, list[str] | None]:

@@ -62,12 +62,12 @@ class LocalAttention(Mixer):
         T, before = x_BTD.shape[1], carry.key.shape[2]
         query_BHTK, own = self.core.project(x_BTD, span.rotate)
         keys = Keys(*(jnp.concatenate(pair, axis=2) for pair in zip(carry, own, strict=True)))
-        if tap.taps or 2 * self.reach >= T:  # all scores, most of which are not visible
+        band = Band(self.window, self.dilation, self.core.scale, span.positions, self.core.dropout_rate)
+        if tap.taps or T * (T + before) <= band.within(T + before).num_scores(T):  # a short one, at once
             at_BS = span.before_B[:, None] - before + jnp.arange(before + T)
             view, tap = self._view(span, span.position_BT, at_BS), OwnKeys(tap, before) if tap.taps else tap
             context_BHTK = self.core.attend(query_BHTK, [keys], [view], name, tap, key)
         else:
-            band = Band(self.window, self.dilation, self.core.scale, span.positions, self.core.dropout_rate)
             context_BHTK = attend_banded(query_BHTK, keys, span.before_B, band, key)
         last = Keys(*(ending(x, self.reach, span.length_B, axis=2) for x in self._kept(keys, before)))
         return self.core.output(join_heads(context_BHTK)), last

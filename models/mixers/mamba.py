@@ -58,7 +58,7 @@ class Mamba(Mixer):
             "mamba.expansion": count(2, "channels, as a multiple of model.hidden_size"),
             "mamba.kernel_size": count(4, "tokens that the convolution sees"),
             "mamba.rank": Option(0, "rank of the map to time steps; 0: a 16th of model.hidden_size", least=0),
-            "mamba.chunk": count(32, "tokens whose states training computes at once"),
+            "mamba.chunk": count(32, "tokens whose states the backward pass computes anew at once"),
         }
 
     def start_carry(self, rows: int) -> Held:

@@ -154,17 +154,46 @@ def test_the_receptive_field_is_found_by_gradients_to_the_token():
     assert nnx.merge(*local).receptive_field == 1 + 2 + 2
 
 
-def test_swiglu_and_rmsnorm_are_their_equations():
-    """Shazeer 2020, equation 6, and Zhang & Sennrich 2019, equation 4, in float64."""
+def swiglu(inner, gate, outer, x):
+    """Shazeer 2020, equation 6."""
+    return (x @ gate / (1 + np.exp(-x @ gate)) * (x @ inner)) @ outer
+
+
+def rmsnorm(scale, x):
+    """Zhang & Sennrich 2019, equation 4."""
+    return x / np.sqrt((x**2).mean(-1, keepdims=True)) * scale
+
+
+@pytest.mark.parametrize(
+    ("make", "equation", "names"),
+    [(Mlp, swiglu, ("inner", "gate", "outer")), (norm_of, rmsnorm, ("scale",))],
+    ids=["swiglu", "rmsnorm"],
+)
+def test_swiglu_and_rmsnorm_are_their_equations_forward_and_backward(make, equation, names):
+    """In float64; gradients against differences along a direction of each parameter and of what enters."""
     config = config_of("decoder", activation="swiglu", norm_kind="rmsnorm", use_bias=False)
-    mlp, norm = Mlp(config, nnx.Rngs(0)), norm_of(config)
-    assert jax.tree.leaves(nnx.state(mlp))[0].ndim == 2 and len(jax.tree.leaves(nnx.state(mlp))) == 3
-    x_BTD = np.random.default_rng(0).normal(size=(2, 3, 8))
-    W, G, out = (np.asarray(layer.kernel[...], np.float64) for layer in (mlp.inner, mlp.gate, mlp.outer))
-    gate = x_BTD @ G
-    close(mlp(jnp.asarray(x_BTD, jnp.float32), None), (gate / (1 + np.exp(-gate)) * (x_BTD @ W)) @ out)
-    norm.scale[...] = jnp.arange(8.0)
-    close(norm(jnp.asarray(x_BTD, jnp.float32)), x_BTD / np.sqrt((x_BTD**2).mean(-1, keepdims=True)) * np.arange(8))
+    graph, params = nnx.split(make(config, nnx.Rngs(0)) if make is Mlp else make(config))
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32), params)
+    assert len(jax.tree.leaves(params)) == len(names)
+
+    def loss(params, x_BTD):
+        y_BTD = nnx.merge(graph, params)(x_BTD, *([None] if make is Mlp else []))
+        return jnp.sum(jnp.sin(2 * y_BTD + 0.3)), y_BTD
+
+    x_BTD = rng.normal(size=(2, 3, 8))
+    (_, y_BTD), slopes = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, jnp.asarray(x_BTD, jnp.float32))
+
+    def named(tree):
+        return [np.asarray(getattr(tree[name], "kernel", tree[name])[...], np.float64) for name in names]
+
+    wide, of_params = [*named(params), x_BTD], [*named(slopes[0]), np.asarray(slopes[1])]
+    close(y_BTD, equation(*wide))
+    for at, slope in enumerate(of_params):
+        direction = rng.normal(size=slope.shape) / np.sqrt(slope.size)
+        moved = [[*wide[:at], wide[at] + by * direction, *wide[at + 1 :]] for by in (-1e-6, 1e-6)]
+        below, above = (np.sin(2 * equation(*arrays) + 0.3).sum() for arrays in moved)
+        np.testing.assert_allclose(np.sum(slope * direction), (above - below) / 2e-6, rtol=1e-4, atol=1e-4)
 
 
 DRESSED = {"norm_kind": "rmsnorm", "activation": "swiglu", "use_bias": False, "num_kv_heads": 1, "positions": "rotary"}
