@@ -1,10 +1,10 @@
-"""`python -m benchmarks.figure`: which programs no other beats, what is drawn, what is refused."""
+"""`python -m benchmarks.memory_figure`: which programs no other beats, what is drawn, what is refused."""
 
 import json
 
 import pytest
 
-from benchmarks import figure
+from benchmarks import memory_figure
 from training.command import cli
 
 
@@ -26,7 +26,7 @@ def path(tmp_path):
 
 
 def test_a_program_is_on_the_line_unless_another_beats_it_in_both(path):
-    frame = figure.points(path, {"cases": CASES}).set_index(["case", "program"])
+    frame = memory_figure.points(path, {"cases": CASES}).set_index(["case", "program"])
     assert frame["best"].to_dict() == {
         ("gru", "ours"): True,
         ("gru", "slower"): False,
@@ -37,7 +37,7 @@ def test_a_program_is_on_the_line_unless_another_beats_it_in_both(path):
 
 
 def test_a_panel_a_case_and_every_program_in_the_legend(path, tmp_path):
-    assert figure.main([str(path), str(tmp_path / "memory.svg")]) == 0
+    assert memory_figure.main([str(path), str(tmp_path / "memory.svg")]) == 0
     drawn = (tmp_path / "memory.svg").read_text()
     for text in ("gru", "rnn", "ours", "slower", "larger", "peak memory, MiB", "ms per step"):
         assert f">{text}<" in drawn
@@ -49,7 +49,7 @@ def test_a_file_without_times_ends_in_one_line(text, tmp_path, capsys):
     if text is not None:
         path.write_text(text)
     with pytest.raises(SystemExit) as ended, cli.user_errors():
-        figure.main([str(path), str(tmp_path / "memory.svg")])
+        memory_figure.main([str(path), str(tmp_path / "memory.svg")])
     said = capsys.readouterr().err
     assert ended.value.code == 2 and str(path) in said and said.count("\n") == 1
     assert not (tmp_path / "memory.svg").exists()

@@ -1,6 +1,6 @@
 """Speed against memory, drawn: what the suite `memory` wrote with --json, a panel a case, as an SVG.
 
-    python -m benchmarks.figure memory.json docs/memory.svg
+    python -m benchmarks.memory_figure memory.json docs/memory.svg
 
 A program is a point with its 10 % and 90 %; below and left is better. A line joins those that none beats in both.
 """
@@ -23,7 +23,7 @@ KEYS = {"program", "p10_seconds", "median_seconds", "p90_seconds", "peak_memory_
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0, or 2 for a mistake."""
-    parser = cli.Parser("python -m benchmarks.figure", __doc__)
+    parser = cli.Parser("python -m benchmarks.memory_figure", __doc__)
     parser.add_argument("json", type=Path, metavar="JSON", help="file of results, of python -m benchmarks --json")
     parser.add_argument("svg", type=Path, metavar="SVG", help="file to write")
     options = parser.parse_args(argv)
