@@ -30,9 +30,15 @@ from training.machine import provenance
 def page(scale: str, results: Path) -> str:
     """The whole page. Raises ValueError or FileNotFoundError in one line for results that cannot be shown."""
     found = {name: answer.find(name, question, scale, results) for name, question in QUESTIONS.items()}
+    sections = []
+    for name, one in found.items():
+        if one:
+            print(f"reading {name}", file=sys.stderr, flush=True)
+            sections.append(section(one))
+    print("drawing the figures", file=sys.stderr, flush=True)  # which takes longer than all else
     return templates.render(
         "page.html",
-        sections=[section(one) for one in found.values() if one],
+        sections=sections,
         not_run=[(name, title(name, QUESTIONS[name]), QUESTIONS[name]) for name, one in found.items() if not one],
         scale=scale,
         commit=provenance.commit(),
