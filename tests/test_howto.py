@@ -111,6 +111,14 @@ def test_a_mixer_is_one_file_and_one_line_and_the_page_s_tests_run(tmp_path, mon
     assert evaluated[1:] == ["eval.py", f"--workdir={tmp_path}/recall-decaying-mean", "--split=test"]
 
 
+def test_the_page_of_mixers_names_all_of_them_and_their_keys():
+    rows = [line for line in (HOWTO / "mix_layers.md").read_text().splitlines() if line.startswith("| `")]
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert sorted(named) == sorted(MIXERS)
+    keys = {key for mixer in MIXERS.values() for key in mixer.options()}
+    assert {key for row in rows for key in re.findall(r"`([\w.]+)`", row.split("|")[3])} <= keys
+
+
 def test_the_mixed_stacks_of_the_page_are_made():
     for words in commands(HOWTO / "mix_layers.md"):
         where, *values = (word.removeprefix("--config") for word in words if word.startswith("--config"))

@@ -8,7 +8,6 @@ import pytest
 from data import TASKS
 from experiments.questions import NAMES
 from models import MODELS
-from models.mixers import MIXERS
 from tests.experiments.committed import RUN
 
 ROOT = Path(__file__).parent.parent
@@ -28,14 +27,6 @@ def test_table_of_architectures():
 
 def test_table_of_tasks():
     assert names_of_table("Tasks") == set(TASKS)
-
-
-def test_table_of_mixers():
-    rows = [line for line in (ROOT / "docs/howto/mix_layers.md").read_text().splitlines() if line.startswith("| `")]
-    named = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
-    assert sorted(named) == sorted(MIXERS)
-    keys = {key for mixer in MIXERS.values() for key in mixer.options()}
-    assert {key for row in rows for key in re.findall(r"`([\w.]+)`", row.split("|")[3])} <= keys
 
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
