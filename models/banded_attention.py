@@ -62,7 +62,7 @@ def attend_banded(
 
     def apart(x_BHTK: Array, blocks: int) -> Array:
         """(C, H, blocks w, K), the queries' N blocks at the end."""
-        front = blocks * w * r - N * w * r + T - x_BHTK.shape[2]
+        front = (blocks - N) * w * r + T - x_BHTK.shape[2]
         x_BHTK = jnp.pad(x_BHTK, [(0, 0), (0, 0), (front, N * w * r - T), (0, 0)])
         x_BHLrK = x_BHTK.reshape(*x_BHTK.shape[:2], -1, r, x_BHTK.shape[3])
         return x_BHLrK.transpose(0, 3, 1, 2, 4).reshape(B * r, x_BHTK.shape[1], -1, x_BHTK.shape[3])
