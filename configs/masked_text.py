@@ -8,7 +8,8 @@
 
 FOLDER holds what the configs of shakespeare and multi30k read.
 
-Expected: docs/log.md, 2026-11-27 (a short pre-training, which did not yet help enough to be shown).
+Expected: 54 % of the hidden tokens right, and word order then at .67 instead of .52, with the sizes and commands of
+docs/results/multi30k.md, "Pre-training" (12,000 steps of .38 s, 2 shared cores).
 """
 
 from configs import common

@@ -6,7 +6,8 @@
 
 FOLDER holds train.en.gz, train.de.gz, val... as configs/multi30k.py reads them.
 
-Expected: .48 to .52 with 1,000 labels, .54 to .65 with 500 and 16 swaps (docs/log.md, 2026-11-27); chance 0.5.
+Expected on test_2016_flickr: .50 to .54 from scratch, .66 to .69 pre-trained (docs/results/multi30k.md, Pre-training);
+with --config.data.labelled_examples=500 --config.data.swaps=16 .54 to .60 from scratch; chance 0.5.
 """
 
 from configs import common
