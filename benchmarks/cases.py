@@ -29,6 +29,7 @@ def mixers() -> list[Comparison]:
     for length, (what, setting) in itertools.product((512, 2048), (("training", "one_batch"), ("decoding", "decode"))):
         base = step("decoder", 8, length // 2, 128, 2, 64, model__mlp_dim=256).beside("ours", setting)
         programs = [base.but(name, model__mixers=name) for name in names]
+        programs.append(base.but("delta_net, gated", model__mixers="delta_net", model__delta_net__gated=True))
         found.append(Comparison(f"mixers_{what}_{length}", f"a step of {what}", programs, bound=None))
     return found
 

@@ -137,10 +137,14 @@ def attend(
         end = start + block.key.shape[2]
         context_BHTV += mixed(weights_BHTS[..., start:end], block, view)
         start = end
-    if tap.wants(f"{name}heads"):
-        gates_BH = tap(f"{name}heads", jnp.ones((B, query_BHTK.shape[1]), context_BHTV.dtype))
-        context_BHTV *= gates_BH[:, :, None, None]
-    return context_BHTV
+    return gated(context_BHTV, f"{name}heads", tap)
+
+
+def gated(context_BHTV: Array, name: str, tap: Tapper) -> Float[Array, "B H T V"]:
+    """Each head times its gate of 1, where that is tapped."""
+    if not tap.wants(name):
+        return context_BHTV
+    return context_BHTV * tap(name, jnp.ones(context_BHTV.shape[:2], context_BHTV.dtype))[:, :, None, None]
 
 
 def masked_softmax(scores: Float[Array, "B H T S"], visible: Bool[Array, "#B #H #T S"]) -> Float[Array, "B H T S"]:

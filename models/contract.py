@@ -89,6 +89,7 @@ class Architecture(nnx.Module):
     needs_source: ClassVar[bool] = False  # cannot run where spec.source == "none"
     layouts: ClassVar[tuple[str, ...]] = tuple(LAYOUTS)  # where its answers can stand
     takes_source: ClassVar[bool] = True  # can run elsewhere
+    ahead: ClassVar[int] = 0  # tokens of its own that stand before the source
     counted: ClassVar[bool] = False  # trained by counting: `count`, and no gradient
 
     def __init__(self, config: ConfigDict, spec: Spec, rngs: nnx.Rngs):

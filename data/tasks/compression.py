@@ -2,7 +2,8 @@
 
 Poli et al. 2024 (MAD): there the last token's vector alone is decoded, by place. Here the bottleneck is the
 architecture's: with one fixed context vector (`rnn`, `lstm`, `gru`) it is the same question, and what attends to the
-source has none. Dims: B examples, N symbols, S = N + 1 source length, T = N target length.
+source has none. The paper has 12,800 training examples; here every one is new. Dims: B examples, N symbols,
+S = N + 1 source length, T = N target length.
 
     source      s0 s1 ... sN-1 end
     target_in   p7 p0 ...                 places, each once

@@ -9,7 +9,8 @@ Poli et al. 2024 (MAD). Dims: B examples, N tokens of the sequence, S source len
 
 One map from keys to values, no two of which are the same, holds for every example, split and seed. So evaluation asks
 for what training has taught, in sequences that it has not shown. The source tells nothing that helps; it is there
-since some architectures need one (the paper asks for all keys of a sequence, here the target's).
+since some architectures need one (the paper asks for all keys of a sequence, here the target's). The paper has 12,800
+training examples; here every one is new.
 
 Ids: pad, bos, eos, insert, then the keys, the values. Chance is 1 / num_keys: as many values are in use. The answer is
 in no token, so there is no distance.

@@ -9,8 +9,8 @@ T target length.
     target_out  the tokens from S + 1 on          weighted where they are the value of a key that came before
 
 The paper trains on every next token, and tests at repeated keys; here training counts those too. It tests all of a
-sequence; here it is what lies behind the source, so that encoder-decoders can run and whole sources are held out. The
-distance is that to the last time that the value was given.
+sequence; here it is what lies behind the source, so that encoder-decoders can run and whole sources are held out. It
+has 12,800 training examples; here every one is new. The distance is that to the last time that the value was given.
 """
 
 import numpy as np

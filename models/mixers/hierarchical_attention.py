@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 from ml_collections import ConfigDict
 
-from models.attention import ATTENTION, Keys, SelfAttention, View, check_heads, join_heads
+from models.attention import ATTENTION, Keys, SelfAttention, View, check_heads, gated, join_heads
 from models.mixers.mixer import Mixer, Span
 from models.options import count
 from models.shapes import Array, Int
@@ -32,6 +32,7 @@ class Levels(NamedTuple):
 class HierarchicalAttention(Mixer):
     """A query sees w tokens or fewer and T / w means of keys and values, which stand where their blocks end."""
 
+    taps = {"heads": ()}
     attends = True
 
     def __init__(self, config: ConfigDict, depth: int, rngs: nnx.Rngs):
@@ -64,7 +65,7 @@ class HierarchicalAttention(Mixer):
         )
         new = Keys(*(x.reshape(B, -1, N, w, x.shape[3]).mean(3) for x in block))
         context_BHUK = self._attend(query, block, carry.means, new, begun_B, span, key)
-        context_BHTK = pick(context_BHUK, jnp.arange(T) + offset_B[:, None])
+        context_BHTK = gated(pick(context_BHUK, jnp.arange(T) + offset_B[:, None]), f"{name}heads", tap)
 
         read_B = offset_B + (T if span.length_B is None else span.length_B)
         last = Keys(*(pick(x, jnp.minimum(read_B[:, None] // w * w + jnp.arange(w), N * w - 1)) for x in block))

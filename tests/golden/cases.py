@@ -177,6 +177,36 @@ def architecture(name: str, texts: Texts, moved: float = 0.0) -> Numbers:
     return counting(name, texts) if models.MODELS[name].counted else training(steps_with(name, moved))
 
 
+PATTERNS: dict[str, tuple[str, Values]] = {
+    "mixers": (
+        "decoder",
+        {
+            "model__mixers": "gru,local_attention,hierarchical_attention,conv",
+            "model__num_layers": 4,
+            "model__local_attention__window": 3,
+            "model__hierarchical_attention__block_size": 3,
+        },
+    ),
+    "current practice": (
+        "transformer_decoder",
+        {
+            "model__norm_kind": "rmsnorm",
+            "model__activation": "swiglu",
+            "model__use_bias": False,
+            "model__num_kv_heads": 1,
+            "model__positions": "relative",
+        },
+    ),
+    "buckets of distances": ("transformer", {"model__positions": "t5", "model__norm": "post"}),
+}
+"""By name: an architecture, with other values than its defaults."""
+
+
+def pattern(name: str, texts: Texts, moved: float = 0.0) -> Numbers:
+    model, values = PATTERNS[name]
+    return training(steps_of(run_of("reverse", model, {**PLAIN, **values}, drawn=0.0, moved=moved)))
+
+
 def counting(name: str, texts: Texts) -> Numbers:
     """Nats a token of the text that was counted, and of others. No parameter can be moved: they follow from counts."""
     run = run_of("shakespeare", name, texts["shakespeare"], drawn=0.0)
@@ -199,6 +229,7 @@ Case = Callable[..., Numbers]
 
 CASES: dict[str, tuple[Case, Mapping[str, Any]]] = {
     "architectures": (architecture, models.MODELS),
+    "patterns": (pattern, PATTERNS),
     "tasks": (task, data.TASKS),
     "probes": (probe, PROBES),
     "decoding": (decoding, DECODED),

@@ -97,12 +97,12 @@ def gradient(name: str, **values: int):
     return flops.count(loss, *shapes), jax.jit(jax.grad(loss)).lower(*shapes).compile()
 
 
-@pytest.mark.parametrize("dilation", [1, 9, 32, 100])
-def test_a_window_is_cheap_however_far_apart_its_keys_are(dilation):
+@pytest.mark.parametrize(("dilation", "most"), [(1, 1.0), (9, 1.0), (23, 1.2), (32, 1.0), (100, 1.0)])
+def test_a_window_is_cheap_however_far_apart_its_keys_are(dilation, most):
     """Also where it spans the whole sequence, as in a strided pattern: an eighth of full attention's products, and no
-    more memory."""
+    more memory; padding to 23 rows of whole blocks adds to both."""
     (full, of_all), values = gradient("attention"), {"local_attention.window": 32, "local_attention.dilation": dilation}
     local, of_window = gradient("local_attention", **values)
-    assert local <= full / 8
+    assert local <= most * full / 8
     memory = [one.memory_analysis().temp_size_in_bytes for one in (of_window, of_all)]
-    assert memory[0] < memory[1]
+    assert memory[0] < most * memory[1]

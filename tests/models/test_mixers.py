@@ -221,7 +221,7 @@ def test_taps_capture_and_perturb_every_name(case: str):
     taps = MIXERS[CASES[case][0]].taps
     arguments = params, normal(2, B, T, D)
     shapes = jax.eval_shape(study(case), *arguments, dict.fromkeys(taps), jnp.full(B, T))[0][1][1]
-    assert shapes.keys() == taps.keys()
+    assert taps and shapes.keys() == taps.keys()
     zeros = {name: jnp.zeros(value.shape, value.dtype) for name, value in shapes.items()}
     (loss, (y_BTD, captured)), (of_params, _, of_taps) = study(case)(*arguments, zeros, jnp.full(B, T))
     ((plain_loss, (plain_BTD, _)), (of_plain, _, _)) = base(case)

@@ -121,7 +121,7 @@ def by_definition(order: int, text):
 
 @pytest.mark.parametrize("order", range(1, 7))
 def test_every_probability_is_that_of_the_definition_and_they_sum_to_one(order):
-    """In contexts that were met and others, of every length up to one more than matters."""
+    """In contexts that were met and others, of every length up to one more than matters; sums in all that were met."""
     model, found = counted(order)
     p = by_definition(order, TEXT)
     met = [tuple(TEXT[i : i + order].tolist()) for i in range(0, 380, 8)]
@@ -129,6 +129,8 @@ def test_every_probability_is_that_of_the_definition_and_they_sum_to_one(order):
     contexts = [(BOS, *TEXT[: order - 1].tolist()), *met, *map(tuple, anything)]
     given = probs(model, contexts)
     np.testing.assert_allclose(given.sum(-1), 1, rtol=2e-6)
+    every = sorted({tuple(TEXT[i : i + order].tolist()) for i in range(len(TEXT) - order + 1)})
+    np.testing.assert_allclose(probs(model, every).sum(-1), 1, rtol=2e-6)
     for row, context in zip(given, contexts, strict=True):
         for t in range(order):
             expected = [p(word, context[: t + 1]) for word in range(V)]

@@ -12,6 +12,7 @@ import models
 from data.spec import Spec
 from models import transformer_layers
 from models.attention import Keys, View, attend
+from models.mixers.mixer import Span
 from models.positions import POSITIONS, T5, Alibi, Learned, Relative, Rotary, Shaw, buckets, positions_of, sinusoids
 from models.taps import Tapper
 
@@ -233,6 +234,23 @@ def test_a_shift_of_all_positions_changes_what_is_added_and_nothing_that_is_rela
     def logits(by):
         monkeypatch.setattr(transformer_layers, "positions_of", lambda mask_BT: positions_of(mask_BT) + by)
         return nnx.merge(graph, params)(source, np.ones((2, 5), bool), target).logits
+
+    same = np.allclose(logits(0), logits(2), atol=1e-4)
+    assert same == (kind not in ("sinusoidal", "learned"))
+
+
+@pytest.mark.parametrize("kind", POSITIONS)
+def test_a_shift_changes_nothing_that_is_relative_in_a_stack_of_mixers(kind, monkeypatch):
+    values = {"positions": kind, "mixers": "attention,local_attention", "num_layers": 2, "hidden_size": 8}
+    spec = Spec("none", 0, 9, "tokens", 9, 0, 8, free_running=True, eos=2)
+    graph, params = nnx.split(models.build("decoder", models.configured("decoder", values), spec, jax.random.key(0)))
+    params = jax.tree.map(lambda leaf: jax.random.normal(jax.random.key(leaf.size), leaf.shape), params)
+    target, plain = np.random.default_rng(1).integers(3, 9, (2, 5)), Span.of
+
+    @jax.jit
+    def logits(by):
+        monkeypatch.setattr(Span, "of", lambda before_B, *others: plain(before_B + by, *others))
+        return nnx.merge(graph, params)(np.zeros((2, 0), int), np.ones((2, 0), bool), target).logits
 
     same = np.allclose(logits(0), logits(2), atol=1e-4)
     assert same == (kind not in ("sinusoidal", "learned"))

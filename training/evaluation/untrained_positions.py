@@ -14,23 +14,29 @@ SAYS: dict[type[NoPositions], str] = {
     Learned: "learned has {} positions, as in training; further ones share the last",
     T5: "t5 was trained on distances below {}; the buckets of further ones add nothing to the scores",
 }
+SIDES = {"encoder": "source", "decoder": "target", "source_positions": "source", "target_positions": "target"}
 
 
 def tables(model: Architecture) -> Tables:
     """The longest trained length, and what is beyond, by the sides that a table counts: source, target or both."""
     found = {str(path[0]): node for path, node in nnx.iter_graph(model) if type(node) in SAYS}
-    sides = {"encoder": "source", "decoder": "target"} if "encoder" in found else {}
-    known = {sides.get(part, "both"): (node.trained, SAYS[type(node)]) for part, node in found.items()}
-    return {side: (trained, says) for side, (trained, says) in known.items() if trained is not None}
+    apart = any(SIDES.get(part) == "source" for part in found)
+    known: Tables = {}
+    for part, node in found.items():
+        side = SIDES.get(part, "both") if apart else "both"
+        if node.trained is not None:
+            ahead = model.ahead if side == "source" else 0
+            known[side] = (node.trained - ahead, SAYS[type(node)].format(node.trained))
+    return known
 
 
 def check(tables: Tables, source_length: int, target_length: int) -> None:
     """Warns if a length exceeds what a table was trained on."""
     lengths = {"source": source_length, "target": target_length, "both": source_length + target_length}
-    for side, (trained, says) in tables.items():
-        if lengths[side] > trained:
+    for side, (longest, says) in tables.items():
+        if lengths[side] > longest:
             warnings.warn(
-                f"model.positions = {says.format(trained)}",
+                f"model.positions = {says}",
                 stacklevel=1,  # so that it is the same warning whoever asks
             )
 

@@ -14,13 +14,14 @@ from training.evaluation.generate import Generator
 
 WORDS = Spec("tokens", 9, 9, "tokens", 9, 8, 6, free_running=True, eos=2)
 TEXT = Spec("none", 0, 9, "tokens", 9, 0, 8, free_running=True, eos=2)
+TAGS = Spec("tokens", 9, 9, "tokens", 9, 8, 8, layout="aligned")
 SAID = r"^model\.positions = learned has {} positions, as in training; further ones share the last$"
 
 
 def build(name, spec, positions="learned"):
     config = models.configured(name)
     models.set_width(config, 8)
-    config.update(num_layers=1, num_heads=2, mlp_dim=8, positions=positions)
+    config.update(num_layers=1, positions=positions, **({} if name == "conv" else {"num_heads": 2, "mlp_dim": 8}))
     return models.build(name, config, spec, jax.random.key(0))
 
 
@@ -29,11 +30,17 @@ def build(name, spec, positions="learned"):
     [
         ("transformer", (8, 6), (9, 0), 8),
         ("transformer", (8, 6), (0, 7), 6),
+        ("encoder_decoder", (8, 6), (9, 0), 8),
+        ("conv", (8, 6), (9, 0), 8),
+        ("conv", (8, 6), (0, 7), 6),
         ("transformer_decoder", (9, 5), (9, 6), 14),
+        ("decoder", (9, 5), (9, 6), 14),
+        ("transformer_encoder", (8, 8), (9, 9), 9),
     ],
 )
 def test_a_length_is_held_against_the_table_of_its_side(name, within, beyond, trained):
-    there = untrained_positions.tables(build(name, WORDS))
+    spec = TAGS if name == "transformer_encoder" else WORDS
+    there = untrained_positions.tables(build(name, spec))
     untrained_positions.check(there, *within)
     with pytest.warns(UserWarning, match=SAID.format(trained)):
         untrained_positions.check(there, *beyond)
