@@ -88,12 +88,16 @@ def committed() -> tuple[Rate, ...]:
     return tuple(found)
 
 
+def alike(model: str, known: Sequence[Rate]) -> list[Rate]:
+    """Those of this kind of architecture."""
+    return [rate for rate in known if rate.model.partition("_")[0] == model.partition("_")[0]]
+
+
 def assumed(model: str, work: float, recorded: Sequence[Rate] = ()) -> tuple[float, float]:
     """(FLOP/s of training steps of so many FLOPs, seconds of the rest): medians of the recorded runs, or else the
     committed ones, whose steps are nearest in work, of this kind of architecture where there are any."""
-    kind, known = model.partition("_")[0], recorded or committed()
-    alike = [rate for rate in known if rate.model.partition("_")[0] == kind] or known
-    nearest = sorted(alike, key=lambda rate: abs(math.log(rate.work / work)))[:NEAREST]
+    known = recorded or committed()
+    nearest = sorted(alike(model, known) or known, key=lambda rate: abs(math.log(rate.work / work)))[:NEAREST]
     medians = [statistics.median(values) for values in zip(*((rate.speed, rate.rest) for rate in nearest), strict=True)]
     if medians:
         return medians[0], medians[1]
@@ -117,6 +121,7 @@ class Clock:
         self._rest: list[float] = []  # seconds of compiling, evaluating, saving and probing
         self._steps: dict[tuple[str, str], list[float]] = {}  # seconds per step, by cell and role; role "": any
         self._rates: list[Rate] = []
+        self._unlike: set[str] = set()  # architectures of a kind that nothing tells the speed of
 
     def learn(self, record: Record) -> None:
         if _here(record.device) and (trained := record.measured("training_seconds")) > 0:
@@ -136,7 +141,10 @@ class Clock:
         if self._timed:
             return f"assuming {ASSUMED_SECONDS:g} s per run"
         platform = jax.default_backend()
-        return f"{BY_COMMITTED} {platform.upper()}" if committed() or platform == "cpu" else BY_GUESS
+        if not committed() and platform != "cpu":
+            return BY_GUESS
+        unlike = f" (none of {', '.join(sorted(self._unlike))}, which may take several times as long)"
+        return f"{BY_COMMITTED} {platform.upper()}{unlike if self._unlike else ''}"
 
     def seconds(self, due: Due) -> float:
         """Estimated from runs of the same cell and role, the same cell, or those alike in architecture and work."""
@@ -146,6 +154,8 @@ class Clock:
         if known := self._steps.get((due.key.name, due.role)) or self._steps.get((due.key.name, "")):
             return statistics.median(known) * due.config.steps + rest
         work = cost(due.config).flops
+        if not alike(due.config.model.name, self._rates or committed()):
+            self._unlike.add(due.config.model.name)
         speed, besides = assumed(due.config.model.name, work / due.config.steps, self._rates)
         return work / speed + (rest if self._rest else besides)
 

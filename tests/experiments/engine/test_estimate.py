@@ -58,6 +58,11 @@ def test_a_first_run_takes_what_committed_ones_of_its_kind_and_size_did(monkeypa
     monkeypatch.setattr(estimate, "committed", lambda: (*others, *alike))
     assert estimate.assumed("gru_attention", work) == (8.0, 4.0)
     assert estimate.assumed("lstm", 100 * work) == (2e6, 0.0)
+    clock = estimate.Clock()
+    clock.seconds(first)
+    assert clock.basis == f"{estimate.BY_COMMITTED} CPU"
+    clock.seconds(due("a", "lstm")[0])
+    assert clock.basis.endswith("CPU (none of lstm, which may take several times as long)")
     monkeypatch.setattr(estimate, "committed", lambda: ())
     assert estimate.assumed("gru", work) == (estimate.ASSUMED, 0.0)
 
