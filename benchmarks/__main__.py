@@ -2,7 +2,7 @@
 
     python -m benchmarks                                      training steps of every architecture, ours alone
     python -m benchmarks gru_128 transformer --peers          two of them, beside torch and Flax (make peers, once)
-    python -m benchmarks text --peers --data=FOLDER --run=RUN      training and translating beside JoeyNMT
+    python -m benchmarks text --peers --data=FOLDER --run=RUN      training, to a loss, translating; beside JoeyNMT
     python -m benchmarks start pipeline memory                the start of a run; what the input pipeline delivers;
                                                               speed against memory
     python -m benchmarks gpu --peers --minutes=9 --json=gpu.json   on a GPU; again, until nothing is left

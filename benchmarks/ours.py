@@ -1,7 +1,8 @@
 """Our program for any config: the pipeline, model and step of `train.py`, the search of `eval.py`.
 
-Its settings: `default` trains, or translates a split; `one_batch` steps on the first batch again and again, `decode`
-decodes it; `pipeline` makes the batches and trains on none.
+Its settings: `default` trains, or translates a split; `ahead` trains while a thread compiles what comes, as `train.py`
+does; `one_batch` steps on the first batch again and again, `decode` decodes it; `pipeline` makes the batches and trains
+on none.
 """
 
 import dataclasses
@@ -76,6 +77,13 @@ class Ours(Program):
             said["flops"] = passes * self.config.batch_size * flops.forward(self.model, self.task.spec)
             said["tokens"] = self.held_out[0]["target_out"].size
         return said | {"loss": self.trainer.evaluate(self.held_out)["loss"]}
+
+    def serve(self) -> None:
+        if self.case.setting != "ahead" or self.plan is None:
+            return super().serve()
+        coming = pipeline.one_of_each_shape(self.task, self.batching, self.plan, start=0)
+        with self.trainer.compiling_ahead(coming, self.held_out, unneeded=lambda: False, say=lambda line: None):
+            super().serve()
 
     def take(self, steps: int) -> dict[str, float]:
         """Seconds exclude compilation, which a running pipeline reports apart."""

@@ -11,6 +11,7 @@ from benchmarks.agreement import agreement
 from benchmarks.cases import gpu_cases, mixers, product, stack, step
 from benchmarks.compare import Comparison
 from benchmarks.contender import Contender
+from benchmarks.to_loss import ToLoss
 
 HOW = ("default", "tuned")  # every peer is measured in both ways
 JOINT: dict[str, Any] = {  # a model that JoeyNMT has as well: 5.5 M parameters, one rate of dropout; it does not end
@@ -81,14 +82,18 @@ def text(peers: bool, data: Path | None, run: Path | None) -> list[Comparison]:
     """Training and translating real text, beside JoeyNMT with the same model, vocabulary and batch."""
     where = {"data.dir": str(data)}
     trained = Contender("ours", "configs/multi30k.py:transformer", JOINT | where)
-    two = trained.but("ours, 2 devices", cpu_devices=2)
+    others = [trained.but("ours, 2 devices", cpu_devices=2)]
+    if library := installed("tcmalloc_minimal"):
+        others.append(trained.within("ours, tcmalloc", LD_PRELOAD=library))
+    ahead = trained.beside("ours", "ahead", "ours")
     translated = Contender("ours", "", where, run=str(run), split="test_2016_flickr")
 
     def beside(ours: Contender) -> list[Contender]:
         return [ours, *(ours.beside("joeynmt", how) for how in HOW if peers)]
 
     return [  # in the rounds thrown away every shape of batch is met and compiled
-        Comparison("multi30k", "training", [*beside(trained), two], needs=("data",), steps=20, warm_up=5, least=5),
+        Comparison("multi30k", "training", [*beside(trained), *others], needs=("data",), steps=20, warm_up=5, least=5),
+        ToLoss("to_loss", "3.5 nats", beside(ahead), "trainings", ("data",), steps=50, least=3, until=3.5),
         Comparison("beam5", "search", beside(translated), "sentences", ("data", "run"), steps=1, warm_up=0, least=2),
     ]
 

@@ -102,8 +102,11 @@ class Trainer:
     @contextlib.contextmanager
     def _compiling(self) -> Iterator[None]:
         self.wait()  # what is still running is training, not compiling
+        seconds = self.clock.seconds
+        before = seconds.get("compile", 0.0)
         with self.clock.pause("compile"):
             yield
+        seconds["longest_compile"] = max(seconds.get("longest_compile", 0.0), seconds["compile"] - before)
 
     def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
         """The metrics of `weights` over all of `batches`."""

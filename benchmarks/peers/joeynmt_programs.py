@@ -81,6 +81,7 @@ class JoeyNMT(Program):
         self.held_out = test if case.split else dev
         self.model = build_model(self.args.model, source, target)
         self.num_params = adopt(self.model, given.weights)
+        self.model.loss_function = "crossentropy", self.label_smoothing
         self.model.to(self.args.device)
 
     @torch.no_grad()

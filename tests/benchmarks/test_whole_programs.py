@@ -1,12 +1,14 @@
 """Whole programs: ours trains, translates and delivers batches; JoeyNMT does the same work from what we leave."""
 
 import dataclasses
+import re
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks import to_loss
 from benchmarks.compare import Comparison, quality_of
 from benchmarks.contender import Contender, Running, has_peers
 from tests.benchmarks import tiny
@@ -26,9 +28,9 @@ def text(tmp_path_factory) -> Path:
     return write_text(tmp_path_factory.mktemp("text"))
 
 
-def on_text(text: Path) -> Comparison:
+def on_text(text: Path, name: str = "multi30k") -> Comparison:
     """With as few pieces as this text has."""
-    comparison, few = tiny.case("multi30k", data=text), {"data__tokenizer__vocab_size": 40, "tokens_per_batch": 256}
+    comparison, few = tiny.case(name, data=text), {"data__tokenizer__vocab_size": 40, "tokens_per_batch": 256}
     return dataclasses.replace(comparison, contenders=[one.but(one.name, **few) for one in comparison.contenders])
 
 
@@ -48,6 +50,24 @@ def test_our_program_trains_and_counts_what_is_no_padding(text, tmp_path):
     assert 0 < second["tokens"] < 20 * 256
     with np.load(tmp_path / "weights.npz") as weights:
         assert sum(weights[name].size for name in weights.files) == said["num_params"]
+
+
+def test_our_program_trains_to_a_loss_from_its_process_s_start(text, monkeypatch):
+    one = dataclasses.replace(on_text(text, "to_loss"), least=1, steps=20, until=3.6)
+    found = dataclasses.replace(one, contenders=one.contenders[:1]).measure()
+    (ours,) = found["programs"]
+    assert not found["failed"] and ours["rounds"] == 1 and ours["loss"] <= 3.6 and ours["besides"]["steps"] % 20 == 0
+    assert ours["median_seconds"] > ours["besides"]["waiting for programs, s"] > 0
+    monkeypatch.setattr(to_loss, "MOST", 1)
+    failed = dataclasses.replace(one, contenders=one.contenders[:1], until=0.0).measure()["failed"]
+    assert re.fullmatch(r"it has a loss of \d\.\d{3} after 20 steps", failed["ours"])
+
+
+@needs_peers
+def test_joeynmt_trains_to_the_same_loss(text):
+    one = dataclasses.replace(on_text(text, "to_loss"), least=1, steps=20, until=3.6)
+    ours, joey = dataclasses.replace(one, contenders=one.contenders[:2]).measure()["programs"]
+    assert ours["num_params"] == joey["num_params"] and joey["loss"] <= 3.6
 
 
 @needs_peers

@@ -16,6 +16,7 @@ from models.tiled_attention import Tiles, attend_tiled
 from training.command import cli
 
 B, H, K, V = 3, 2, 8, 6
+SIDE = tiled_attention.SIDE
 NO_BIAS = POSITIONS["none"](1, H * K, H, nnx.Rngs(0)).bias
 ALIBI = POSITIONS["alibi"](1, H * K, H, nnx.Rngs(0)).bias
 
@@ -164,3 +165,9 @@ def test_a_bias_that_is_trained_keeps_to_the_plain_form(name):
 
     assert "while" in program("alibi")
     assert not any("while" in program(positions) for positions in ("relative", "t5", "shaw"))
+
+
+@pytest.mark.parametrize(("T", "by_tiles"), [(64, False), (128, False), (129, True)])
+def test_what_one_tile_holds_is_computed_as_before(T, by_tiles, monkeypatch):
+    monkeypatch.setattr(tiled_attention, "SIDE", SIDE)
+    assert tiled_attention.worthwhile(T) == by_tiles

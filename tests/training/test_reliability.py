@@ -13,7 +13,7 @@ import pytest
 from tests.training.processes import command, rows, run, start, summary, write_text
 from tests.training.runs import here, trained
 from training.command import validate
-from training.machine import signals
+from training.machine import programs, signals
 from training.run.ledger import Ledger
 
 
@@ -98,6 +98,15 @@ def test_another_seed_ends_with_other_parameters(undisturbed, text, capsys):
     workdir = sibling(undisturbed, "seed")
     here(command(workdir, text, "--config.seed=1"), capsys)
     assert summary(workdir)["params_sha256"] != summary(undisturbed)["params_sha256"]
+
+
+def test_numbers_do_not_depend_on_which_thread_compiles(undisturbed, text, monkeypatch):
+    """A thread compiles ahead where it can; here nothing is ahead of its use."""
+    monkeypatch.setattr(programs, "can_be_ahead", lambda: False)
+    workdir = sibling(undisturbed, "not_ahead")
+    trained(command(workdir, text))
+    assert summary(workdir)["params_sha256"] == summary(undisturbed)["params_sha256"]
+    assert 0 < summary(workdir)["longest_compile_seconds"] < summary(workdir)["compile_seconds"]
 
 
 def assert_stopped(workdir, output):

@@ -91,8 +91,7 @@ def configure(workdir: Path, keep_pages: bool, cpu_devices: int, deterministic: 
     XLA_FLAGS and JAX_COMPILATION_CACHE_DIR of the environment are kept. Raises as `devices`.
     """
     if sys.platform == "linux" and keep_pages:
-        # XLA's CPU backend allocates its buffers anew at every step; faulting in the pages of large ones costs a
-        # tenth of a step and more. Small ones have no such cost, and one heap for all threads slows them.
+        # XLA's CPU backend allocates its buffers anew at every step, and faults in their pages again.
         for parameter, value in _KEEP_PAGES.items():
             ctypes.CDLL(None).mallopt(parameter, value)
     forced, number = _split()

@@ -146,4 +146,5 @@ class Ledger:
             "start_to_first_step_seconds": self.start_to_first_step_seconds,
             "padding_share": 1 - self.filled / max(self.positions, 1),
             **{f"{activity}_seconds": self.seconds.get(activity, 0.0) for activity in ACTIVITIES},
+            "longest_compile_seconds": self.seconds.get("longest_compile", 0.0),  # of one wait for a program
         }
