@@ -6,6 +6,8 @@
     python train.py --config=configs/tfds.py:transformer_decoder --workdir=runs/lm1b --config.data.name=lm1b
 
 A data set that cannot be prepared here is prepared elsewhere, and --config.data.dir points at it.
+
+Expected: it depends on the data set; none has been trained on here.
 """
 
 from configs import common

@@ -101,3 +101,8 @@ def test_ones_own_file_is_read_too(capsys, tmp_path):
     with pytest.raises(SystemExit, match="2"):
         cli.parse([f"--config={own}:grru", "--help"])
     assert "did you mean gru?" in capsys.readouterr().err
+
+
+def test_every_config_says_what_to_expect_of_it():
+    files = [path for path in sorted((ROOT / "configs").glob("*.py")) if path.stem not in ("__init__", "common")]
+    assert [path.name for path in files if "\nExpected" not in path.read_text(encoding="utf-8")] == []
