@@ -96,7 +96,7 @@ def test_the_plan_names_every_program_and_each_case_fits_into_the_minutes_of_the
     known = suites.known(**tiny.CHOICE)
     for suite in ("gpu", "text", "start", "pipeline", "mixers", "memory"):
         for one in known[suite]:
-            assert f"{one.name}: " in printed and one.minutes < 9
+            assert f"{one.name}: " in printed and (one.minutes < 9 or one.name == "to_loss")  # which no GPU runs
             assert all(f"  {ours.name}: " in printed for ours in one.contenders)
     for expected in ("data.max_length=512", "GLIBC_TUNABLES=glibc.malloc.hugetlb=1", "in all about"):
         assert expected in printed
@@ -112,7 +112,8 @@ def test_in_little_cudnn_is_left_out_and_sizes_are_small():
 
 def test_text_is_measured_where_there_is_some(tmp_path):
     joint = tiny.case("multi30k", tiny=False, data=tmp_path)
-    assert [ours.name for ours in joint.contenders] == ["ours", "joeynmt default", "joeynmt tuned", "ours, 2 devices"]
+    named = ["ours", "joeynmt default", "joeynmt tuned", "ours, 2 devices"]
+    assert [ours.name for ours in joint.contenders if "tcmalloc" not in ours.name] == named
 
 
 def test_mistakes_end_in_one_line(capsys, monkeypatch, tmp_path):
