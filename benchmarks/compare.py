@@ -14,6 +14,13 @@ from benchmarks.chips import vendor_peak
 from benchmarks.contender import Contender, Running
 from training.evaluation import quality
 
+RATIO = ("ratio", "ratio_low", "ratio_high")
+
+
+def spread(seconds: Sequence[float]) -> dict[str, float]:
+    shares = {"p10": 0.1, "median": 0.5, "p90": 0.9}
+    return {f"{name}_seconds": float(np.quantile(seconds, share)) for name, share in shares.items()}
+
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
@@ -78,7 +85,7 @@ class Comparison:
     def row(self, program: Running, first: Running, seconds: Sequence[float]) -> dict[str, Any]:
         """The results of a program, by the seconds of a step in each turn that counts; it then quits."""
         ours, paces = (self.paces(one.answers[-len(seconds) :], first.said) for one in (first, program))
-        p10, median, p90 = (float(np.quantile(seconds, share)) for share in (0.1, 0.5, 0.9))
+        median = float(np.median(seconds))
         besides = {"compiling, s": sum(turn.get("compile_seconds", 0.0) for turn in program.answers)}
         if self.steps and self.unit != "steps":
             besides["first turn, s"] = program.answers[0]["seconds"]
@@ -88,8 +95,8 @@ class Comparison:
             "num_params": int(program.said["num_params"]),
             "loss": program.said["loss"],
             "rounds": len(paces),
-            **{"p10_seconds": p10, "median_seconds": median, "p90_seconds": p90},
-            **dict(zip(("ratio", "ratio_low", "ratio_high"), turns.ratio_interval(ours, paces), strict=True)),
+            **spread(seconds),
+            **dict(zip(RATIO, turns.ratio_interval(ours, paces), strict=True)),
             "per_second": 1 / float(np.median(paces)),
             "flops_per_second": program.said.get("flops", first.said.get("flops", 0.0)) / median,
             "dtype": program.contender.values.get("model.dtype", "float32"),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import turns
-from benchmarks.compare import Comparison
+from benchmarks.compare import RATIO, Comparison, spread
 from benchmarks.contender import Contender, Running
 
 MOST = 40  # stretches of steps, after which a program has failed
@@ -62,16 +62,15 @@ class ToLoss(Comparison):
 def row(name: str, runs: list[dict[str, float]], first: list[float]) -> dict[str, Any]:
     """The results of a program's trainings; `first` are the seconds of the first program's."""
     seconds = [run["seconds"] for run in runs]
-    p10, median, p90 = (float(np.quantile(seconds, share)) for share in (0.1, 0.5, 0.9))
     medians = {key: float(np.median([run[key] for run in runs])) for key in ("steps", "compiling", "loss")}
     return {
         "program": name,
         "num_params": int(runs[0]["num_params"]),
         "loss": medians["loss"],
         "rounds": len(runs),
-        **{"p10_seconds": p10, "median_seconds": median, "p90_seconds": p90},
-        **dict(zip(("ratio", "ratio_low", "ratio_high"), turns.ratio_interval(first, seconds), strict=True)),
-        "per_second": 1 / median,
+        **spread(seconds),
+        **dict(zip(RATIO, turns.ratio_interval(first, seconds), strict=True)),
+        "per_second": 1 / float(np.median(seconds)),
         "flops_per_second": 0.0,
         "dtype": "float32",
         "peak_memory_bytes": int(max(run["memory"] for run in runs)),
