@@ -130,7 +130,8 @@ def train(
             ),
             Watchdog(tracker.say, done) as watchdog,  # ends first: what the end waits for is no step
         ):
-            tracker.say(run_report.opening(config.model.name, config.task, task.notes, trainer.weights, done, workdir))
+            who = model, config.model.name, config.task
+            tracker.say(run_report.opening(*who, task.notes, trainer.weights, done, workdir))
             for line in start.lines if start and not done else []:
                 tracker.say(line)
             clock.listeners = [tracker.doing, watchdog.doing]

@@ -23,3 +23,9 @@ class Spec:
     pad: int = 0
     bos: int = 1
     eos: int | None = None  # None: every target has the same, known length
+    trained: tuple[int, int] | None = None  # longest source and target in training; None: the longest of any split
+
+    @property
+    def trained_lengths(self) -> tuple[int, int]:
+        """The longest source and target that training has, which a split may exceed."""
+        return self.trained or (self.max_source_length, self.max_target_length)

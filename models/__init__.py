@@ -124,25 +124,27 @@ def build(name: str, config: ConfigDict, spec: Spec, key: Key[Array, ""]) -> Arc
     """
     choices.check("model", name, MODELS)
     architecture = MODELS[name]
-    if architecture.needs_source and spec.source == "none":
-        fit = ", ".join(other for other, kind in MODELS.items() if not kind.needs_source)
-        raise ValueError(f"model = {name!r} needs a source and the task has none; use one of {fit}")
-    if spec.layout not in architecture.layouts:
-        fit = ", ".join(other for other, kind in MODELS.items() if spec.layout in kind.layouts)
-        raise ValueError(
-            f"model = {name!r} cannot give {LAYOUTS[spec.layout]}, which the task asks for; use one of {fit}"
-        )
-    if not architecture.takes_source and spec.source != "none":
-        fit = ", ".join(other for other, kind in MODELS.items() if kind.takes_source)
-        raise ValueError(f"model = {name!r} is of running text and the task has a source; use one of {fit}")
-    if not architecture.causal and spec.free_running:
-        fit = ", ".join(other for other, kind in MODELS.items() if kind.causal)
-        raise ValueError(f"model = {name!r} sees later inputs, and the task feeds it its answers; use one of {fit}")
+    if unfit := _unfit(architecture, spec):
+        fit = ", ".join(other for other, kind in MODELS.items() if not _unfit(kind, spec))
+        raise ValueError(f"model = {name!r} {unfit}; use one of {fit}")
     check_values(config)
     # Not as one program: that compiles for seconds, and the small ones of each shape serve every other model too.
     rngs = _Rngs(params=key)
     rngs.params = _Keys(key, tag="params")
     return architecture(config, spec, rngs)
+
+
+def _unfit(architecture: type[Architecture], spec: Spec) -> str:
+    """What keeps the task from feeding such an architecture; empty: nothing."""
+    if architecture.needs_source and spec.source == "none":
+        return "needs a source and the task has none"
+    if spec.layout not in architecture.layouts:
+        return f"cannot give {LAYOUTS[spec.layout]}, which the task asks for"
+    if not architecture.takes_source and spec.source != "none":
+        return "is of running text and the task has a source"
+    if not architecture.causal and spec.free_running:
+        return "sees later inputs, and the task feeds it its answers"
+    return ""
 
 
 class _Rngs(nnx.Rngs):

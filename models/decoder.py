@@ -47,7 +47,7 @@ class Decoder(MixerStack, Embedded):
     def __init__(self, config: ConfigDict, spec: Spec, rngs: nnx.Rngs):
         D, dtype, tied = config.hidden_size, jnp.dtype(config.dtype), config.tie_embeddings
         self.inputs = Inputs(spec, D, tied=tied, dtype=dtype, rngs=rngs)
-        longest = spec.max_source_length + spec.max_target_length
+        longest = sum(spec.trained_lengths)
         MixerStack.__init__(self, self.names(config), config, "decoder", longest, rngs)
         self.head = OutputHead(spec, D, D, tied=tied, dtype=dtype, rngs=rngs)
 

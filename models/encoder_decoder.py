@@ -71,9 +71,10 @@ class EncoderDecoder(Embedded):
         writers = named("decoder_mixers", config.decoder_mixers, config.num_layers)
         check_encoder(readers, both)
         self.inputs = Inputs(spec, D, tied=tied, dtype=dtype, rngs=rngs)
-        longest = spec.max_source_length, spec.max_target_length
-        self.encoder = MixerStack(readers, config, "encoder", longest[0], rngs, causal=False, both_ways=both)
-        self.decoder = MixerStack(writers, config, "decoder", longest[1], rngs, cross=True)
+        self.encoder = MixerStack(
+            readers, config, "encoder", spec.trained_lengths[0], rngs, causal=False, both_ways=both
+        )
+        self.decoder = MixerStack(writers, config, "decoder", spec.trained_lengths[1], rngs, cross=True)
         self.head = OutputHead(spec, D, D, tied=tied, dtype=dtype, rngs=rngs)
 
     def __call__(

@@ -236,3 +236,16 @@ def named(key: str, value: str, num_layers: int) -> list[str]:
             f"{num_layers}; use {len(pattern)} or more"
         )
     return [pattern[number % len(pattern)] for number in range(num_layers)]
+
+
+def unread(config: ConfigDict) -> set[str]:
+    """Keys of a model's config that no layer reads, since its patterns name no mixer that has them."""
+    patterns = [config[key] for key in ("mixers", "encoder_mixers", "decoder_mixers") if key in config]
+    kinds = [MIXERS[name] for pattern in patterns for name in several(pattern) if name in MIXERS]
+    if not kinds:
+        return set()
+    across = [MIXERS["attention"]] if "decoder_mixers" in config else []  # attention to the encoder
+    read = {key for kind in kinds + across for key in kind.options()}
+    if config.positions in ADDED or any(kind.attends for kind in kinds):
+        read.add("positions")
+    return {"positions", *(key for kind in MIXERS.values() for key in kind.options())} - read

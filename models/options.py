@@ -84,7 +84,7 @@ Options = Mapping[str, Option]
 
 
 def several(value: str) -> list[str]:
-    """Names with commas between them, or with plus signs where commas have a meaning already, as in a sweep."""
+    """Names with commas between them, or with plus signs where commas have a meaning already (--vary of a sweep)."""
     return value.replace("+", ",").split(",")
 
 

@@ -138,8 +138,8 @@ class Conv(Embedded):
 
         self.inputs = Inputs(spec, E, tied=tied, dtype=dtype, rngs=rngs)
         kind = POSITIONS[config.positions]
-        self.source_positions = kind(spec.max_source_length, E, 1, rngs)
-        self.target_positions = kind(spec.max_target_length, E, 1, rngs)
+        self.source_positions = kind(spec.trained_lengths[0], E, 1, rngs)
+        self.target_positions = kind(spec.trained_lengths[1], E, 1, rngs)
         self.encoder_in, self.encoder_out = linear(E, D), linear(D, E)
         self.encoder = nnx.List([conv() for _ in range(config.num_layers)])
         self.decoder_in, self.decoder_out = linear(E, D), linear(D, E)

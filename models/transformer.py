@@ -44,8 +44,8 @@ class Transformer(Embedded):
         check_config(config)
         dtype, tied = jnp.dtype(config.dtype), config.tie_embeddings
         self.inputs = Inputs(spec, config.hidden_size, tied=tied, dtype=dtype, rngs=rngs)
-        self.encoder = Stack(config, "encoder", spec.max_source_length, causal=False, rngs=rngs)
-        self.decoder = Stack(config, "decoder", spec.max_target_length, causal=True, cross=True, rngs=rngs)
+        self.encoder = Stack(config, "encoder", spec.trained_lengths[0], causal=False, rngs=rngs)
+        self.decoder = Stack(config, "decoder", spec.trained_lengths[1], causal=True, cross=True, rngs=rngs)
         self.head = OutputHead(spec, config.hidden_size, config.hidden_size, tied=tied, dtype=dtype, rngs=rngs)
 
     def __call__(

@@ -31,7 +31,7 @@ class TransformerDecoder(Embedded):
     def __init__(self, config: ConfigDict, spec: Spec, rngs: nnx.Rngs):
         check_config(config)
         dtype, tied = jnp.dtype(config.dtype), config.tie_embeddings
-        longest = spec.max_source_length + spec.max_target_length
+        longest = sum(spec.trained_lengths)
         self.inputs = Inputs(spec, config.hidden_size, tied=tied, dtype=dtype, rngs=rngs)
         self.decoder = Stack(config, "decoder", longest, causal=True, rngs=rngs)
         self.head = OutputHead(spec, config.hidden_size, config.hidden_size, tied=tied, dtype=dtype, rngs=rngs)

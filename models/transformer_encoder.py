@@ -37,7 +37,7 @@ class TransformerEncoder(Embedded):
         check_config(config)
         dtype, tied = jnp.dtype(config.dtype), config.tie_embeddings
         self.inputs = Inputs(spec, config.hidden_size, tied=tied, dtype=dtype, rngs=rngs)
-        self.encoder = Stack(config, "encoder", self.ahead + spec.max_source_length, causal=False, rngs=rngs)
+        self.encoder = Stack(config, "encoder", self.ahead + spec.trained_lengths[0], causal=False, rngs=rngs)
         self.head = OutputHead(spec, config.hidden_size, config.hidden_size, tied=tied, dtype=dtype, rngs=rngs)
         self.whole = spec.bos
         self.aligned = spec.layout == "aligned"

@@ -71,7 +71,8 @@ def train(
         ):
             clock.listeners = [tracker.doing, watchdog.doing]
             notes = [*task.notes, *counted.notes]
-            tracker.say(run_report.opening(config.model.name, config.task, notes, trainer.weights, past.done, workdir))
+            who = model, config.model.name, config.task
+            tracker.say(run_report.opening(*who, notes, trainer.weights, past.done, workdir))
             ledger = past.ledger
             if not past.done:
                 ledger = Ledger(target_tokens=len(tokens_N), filled=len(tokens_N), positions=len(tokens_N))

@@ -49,6 +49,7 @@ class InductionHeads(Synthetic):
             max_source_length=max(self.length, self.long_length) - 1,
             max_target_length=1,
             shared_vocabulary=True,
+            trained=(self.length - 1, 1),
         )
         self.chance = {"token_accuracy": 1 / self.num_symbols, "loss": float(np.log(self.num_symbols))}
         self.distances = np.arange(1, self.length - 1)

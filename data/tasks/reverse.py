@@ -50,6 +50,7 @@ class Reverse(Synthetic):
             free_running=True,
             shared_vocabulary=True,
             eos=EOS if self.ends else None,
+            trained=(self.range.high, self.range.high + self.ends),
         )
         self.chance = self._chance()
         length = self.range.high

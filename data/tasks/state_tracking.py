@@ -74,6 +74,7 @@ class StateTracking(Synthetic):
             max_source_length=self.source_length,
             max_target_length=max(self.target_length, self.long_length),
             shared_vocabulary=True,
+            trained=(self.source_length, self.target_length),
         )
         self.chance = {"token_accuracy": 1 / order, "loss": float(np.log(order))}
         self.distances = np.zeros(0, np.int64)

@@ -46,6 +46,7 @@ class StringAnswer(Synthetic):
             max_target_length=self.range.longest * self.copies,
             layout="aligned" if self.copies == 1 else "sequence",
             shared_vocabulary=True,
+            trained=(self.range.high, self.range.high * self.copies),
         )
         self.chance = self.blind()
         self.distances = np.zeros(0, np.int64)  # they are not dealt out evenly

@@ -42,6 +42,7 @@ class StringClass(Synthetic):
             max_source_length=self.range.longest,
             max_target_length=1,
             layout="label",
+            trained=(self.range.high, 1),
         )
         share_C = self.shares()
         surprise_C = -np.log(np.where(share_C > 0, share_C, 1.0))

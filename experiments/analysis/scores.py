@@ -84,7 +84,9 @@ def _word(title: str, value: float | None) -> str:
         return "–"
     if not math.isfinite(value):
         return "diverged"
-    return f"{value:,.0f}" if title in SPEEDS else f"{value:.1f}" if title == MINUTES else f"{value:.2f}"
+    if title in SPEEDS and not title.startswith("decoding"):
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if title == MINUTES else f"{value:,.2f}"
 
 
 def figure(card: Card, looks: Mapping[str, Look]) -> Sequence[LayerChart]:

@@ -84,7 +84,9 @@ class Ablation(Unclaimed):
                 run = Run(where, axes, overrides=overrides, tuning=self._tuning, label=_label(axes))
                 if tuple(axes.values()) in seen:
                     same = ", ".join(f"{key} = {value!r}" for key, value in axes.items())
-                    raise ValueError(f"the sweep asks twice for the runs with {same}; leave one out")
+                    joined = ", or join a pattern by plus signs, as in gru+gru+attention"
+                    out = "leave one out" + joined * any("mixers" in key for key in chosen)
+                    raise ValueError(f"the sweep asks twice for the runs with {same}; {out}")
                 seen.add(tuple(axes.values()))
                 self._runs += over_seeds(run, seeds)
         self.measure = measure or schedule.complete(self._runs[0].config, self._runs[0].overrides).best.metric
@@ -139,12 +141,13 @@ class Ablation(Unclaimed):
         value_N, mean = by_seed(self.values(mine)), mine.groupby("measure")["value"].mean()
         measured, low, high = t_interval(value_N)
         minutes = (mean["training_seconds"] + mean["compile_seconds"]) / 60
+        config = json.loads(mine["config"].iloc[0])
         return {axis: _shown(mine[axis].iloc[0]) for axis in self.axes} | {
             self.measure: f"{measured:.4g}",
             "low": f"{low:.4g}" if math.isfinite(low) else "",
             "high": f"{high:.4g}" if math.isfinite(high) else "",
             "seeds": str(len(value_N)),
-            "learning rate": f"{json.loads(mine['config'].iloc[0])[RATE]:.3g}",
+            "learning rate": "" if models.MODELS[config["model.name"]].counted else f"{config[RATE]:.3g}",
             "parameters": f"{mean['num_params']:.0f}",
             "without embeddings": f"{mean['num_params_non_embedding']:.0f}",
             "minutes": f"{minutes:.1f}",

@@ -52,8 +52,8 @@ def _cost(values: str, fixed: bool) -> tuple[Cost, int]:
     model = nnx.eval_shape(lambda: models.build(config.model.name, config.model, task.spec, jax.random.key(0)))
     shapes = {"/".join(map(str, path)): leaf.get_value() for path, leaf in nnx.to_flat_state(nnx.split(model)[1])}
     spec = task.spec
-    if fixed and (length_12 := task.lengths("train")) is not None:  # shorter than those of a test of what lies beyond
-        S, T = length_12[0].tolist()
+    if fixed:  # a test of what lies beyond training may have longer ones
+        S, T = spec.trained_lengths
         spec = dataclasses.replace(spec, max_source_length=S, max_target_length=T)
     work = (1 + BACKWARD) * flops.forward(model, spec)
     tokens = max(spec.max_source_length, spec.max_target_length)
@@ -96,6 +96,8 @@ def alike(model: str, known: Sequence[Rate]) -> list[Rate]:
 def assumed(model: str, work: float, recorded: Sequence[Rate] = ()) -> tuple[float, float]:
     """(FLOP/s of training steps of so many FLOPs, seconds of the rest): medians of the recorded runs, or else the
     committed ones, whose steps are nearest in work, of this kind of architecture where there are any."""
+    if not work:  # a model that is counted
+        return ASSUMED, 0.0
     known = recorded or committed()
     nearest = sorted(alike(model, known) or known, key=lambda rate: abs(math.log(rate.work / work)))[:NEAREST]
     medians = [statistics.median(values) for values in zip(*((rate.speed, rate.rest) for rate in nearest), strict=True)]

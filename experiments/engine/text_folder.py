@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 def told(said: str) -> str:
     """The message with --data as the way out, where data.dir is."""
-    return re.sub(r"\b(point|set) data\.dir\b", r"\1 --data", said)
+    said = re.sub(r"\b(point|set) data\.dir\b", r"\1 --data", said)
+    return re.sub(r"^data\.dir = (.*?)(, or another data\.file)?$", r"--data = \1", said)
 
 
 @contextlib.contextmanager

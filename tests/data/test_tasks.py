@@ -36,6 +36,12 @@ def contents(made) -> set[bytes]:
 
 
 @pytest.mark.parametrize(("name", "setting"), SETTINGS)
+def test_a_model_knows_the_longest_of_training(name, setting):
+    task = make(name, setting)
+    assert task.spec.trained_lengths == shape(task, "train")
+
+
+@pytest.mark.parametrize(("name", "setting"), SETTINGS)
 def test_an_oracle_solves_every_split(name, setting):
     task = make(name, setting)
     for split in task.splits:

@@ -81,7 +81,7 @@ def test_a_card_shows_the_better_rate_chance_and_speeds_in_turn(tmp_path, scored
     assert rows["lstm_decoder"]["recall far"] == "0.90" and rows["gru_decoder"]["parity beyond"] == "0.50"
     assert rows["chance"]["recall far"] == "0.25" and rows["GRU"]["recall far"] == "–"
     assert rows["gru_decoder"]["bits per byte"] == "–" and rows["gru_decoder"]["minutes"] == "10.0"
-    assert rows["GRU"]["training tokens/s"] == "2,000" and rows["Transformer"]["decoding µs"] == "2,000"
+    assert rows["GRU"]["training tokens/s"] == "2,000" and rows["Transformer"]["decoding µs"] == "2,000.00"
     said = capsys.readouterr().out
     for words in (
         "One seed: a screening",

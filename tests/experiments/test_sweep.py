@@ -249,6 +249,10 @@ def test_a_real_sweep(tmp_path, monkeypatch):
             [f"--config={RECALL}:gru", "--vary=optimizer.learning_rate=0.001,1e-3"],
             "the sweep asks twice for the runs with learning_rate = 0.001; leave one out",
         ),
+        (
+            [f"--config={RECALL}:decoder", "--vary=model.mixers=gru,gru,attention"],
+            "mixers = 'gru'; leave one out, or join a pattern by plus signs, as in gru+gru+attention",
+        ),
         ([f"--config={RECALL}:gru", "--vary=deterministic=true,True"], "asks twice for the runs with deterministic"),
         (
             [f"--config={RECALL}:gru", "--vary=steps=1,2", "--rates=1e-3,2e-3", "--seeds=1001"],

@@ -110,22 +110,18 @@ def layers(config, N: int, attentions: int = 1, sides: int = 1) -> int:
 
 def transformer(config, spec) -> int:
     D = config.hidden_size
-    stacks = layers(config, spec.max_source_length, sides=2) + layers(config, spec.max_target_length, attentions=2)
+    stacks = layers(config, spec.trained_lengths[0], sides=2) + layers(config, spec.trained_lengths[1], attentions=2)
     return inputs(config, spec, D) + stacks + head(config, spec, D, D)
 
 
 def transformer_encoder(config, spec) -> int:
     D = config.hidden_size
-    return inputs(config, spec, D) + layers(config, 1 + spec.max_source_length, sides=2) + head(config, spec, D, D)
+    return inputs(config, spec, D) + layers(config, 1 + spec.trained_lengths[0], sides=2) + head(config, spec, D, D)
 
 
 def transformer_decoder(config, spec) -> int:
     D = config.hidden_size
-    return (
-        inputs(config, spec, D)
-        + layers(config, spec.max_source_length + spec.max_target_length)
-        + head(config, spec, D, D)
-    )
+    return inputs(config, spec, D) + layers(config, sum(spec.trained_lengths)) + head(config, spec, D, D)
 
 
 def conv(config, spec) -> int:
@@ -133,7 +129,7 @@ def conv(config, spec) -> int:
     E, D, L = config.embed_size, config.hidden_size, config.num_layers
     across = linear(E, D) + linear(D, E)
     convolutions = 2 * L * linear(config.kernel_size * D, 2 * D)
-    lengths = (max(spec.max_source_length, 1), max(spec.max_target_length, 1))
+    lengths = (max(length, 1) for length in spec.trained_lengths)
     learned = sum(lengths) * E if config.positions == "learned" else 0
     return inputs(config, spec, E) + learned + (2 + L) * across + convolutions + head(config, spec, E, E)
 
@@ -206,15 +202,15 @@ def mixer_stack(config, pattern: str, N: int, sides: int = 1, cross: bool = Fals
 
 
 def decoder(config, spec) -> int:
-    D, N = config.hidden_size, spec.max_source_length + spec.max_target_length
+    D, N = config.hidden_size, sum(spec.trained_lengths)
     stack = mixer_stack(config, config.get("mixers", config.name.removesuffix("_decoder")), N)
     return inputs(config, spec, D) + stack + head(config, spec, D, D)
 
 
 def two_mixer_stacks(config, spec) -> int:
     D = config.hidden_size
-    encoder = mixer_stack(config, config.encoder_mixers, spec.max_source_length, sides=2)
-    decoder = mixer_stack(config, config.decoder_mixers, spec.max_target_length, cross=True)
+    encoder = mixer_stack(config, config.encoder_mixers, spec.trained_lengths[0], sides=2)
+    decoder = mixer_stack(config, config.decoder_mixers, spec.trained_lengths[1], cross=True)
     return inputs(config, spec, D) + encoder + decoder + head(config, spec, D, D)
 
 

@@ -458,6 +458,13 @@ def test_a_task_whose_answers_are_a_sequence_of_their_own_is_refused(name):
         models.build(name, models.configured(name), TOKENS, jax.random.key(0))
 
 
+@pytest.mark.parametrize(("name", "unfit"), [("ngram", "transformer_encoder"), ("transformer_encoder", "ngram")])
+def test_what_is_recommended_fits(name, unfit):
+    with pytest.raises(ValueError, match="use one of .*gru_decoder") as refused:
+        models.build(name, models.configured(name), TOKENS, jax.random.key(0))
+    assert unfit not in str(refused.value).partition("use one of")[2]
+
+
 @pytest.mark.parametrize("name", sorted(SOURCELESS))
 def test_a_task_with_a_source_is_refused(name):
     with pytest.raises(ValueError, match=f"model = '{name}' is of running text .* use one of rnn, "):

@@ -12,6 +12,7 @@ import pytest
 from flax import nnx
 
 import models
+from models import mixer_stack
 from models.block import Mlp, norm_of
 from tests.models.promises import BOTH, MASK_BS, PROMISES, SOURCE_BS, SPEC, TARGET, TARGET_BT, V, close, forward
 
@@ -152,6 +153,22 @@ def test_the_receptive_field_is_found_by_gradients_to_the_token():
     assert nnx.merge(*made("decoder", *HYBRID.items())).receptive_field is None
     local = made("decoder", ("mixers", "conv,local_attention"), ("num_layers", 2))
     assert nnx.merge(*local).receptive_field == 1 + 2 + 2
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "read", "unread"),
+    [
+        ("decoder", {"mixers": "gru"}, "mixers", {"positions", "num_heads", "mamba.state_size"}),
+        ("decoder", {"mixers": "gru,mamba", "positions": "learned"}, "positions", {"num_heads", "conv.dilation"}),
+        ("decoder", {"mixers": "gru,attention"}, "positions", {"local_attention.window"}),
+        ("encoder_decoder", {"encoder_mixers": "gru", "decoder_mixers": "gru"}, "num_heads", {"conv.dilation"}),
+        ("encoder_decoder", {"encoder_mixers": "gru", "positions": "alibi"}, "positions", {"conv.dilation"}),
+        ("transformer", {}, "num_heads", set()),
+    ],
+)
+def test_keys_that_no_layer_reads(name, values, read, unread):
+    found = mixer_stack.unread(models.configured(name, values))
+    assert unread <= found and read not in found and (found or not unread)
 
 
 def swiglu(inner, gate, outer, x):

@@ -2,6 +2,7 @@
 
 import math
 import os
+import warnings
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import data
 import models
 from data import checks
 from data.pipeline import Batching
+from models import mixer_stack
 from models.options import flat
 from training.evaluation import translator
 from training.machine import backend
@@ -79,8 +81,13 @@ def check_given(config: ConfigDict, given: Sequence[str]) -> None:
 
 
 def check_idle(config: ConfigDict, given: Sequence[str]) -> None:
-    """Raises ValueError, in one line, for a key of the command line that the value of another keeps from counting."""
+    """Raises ValueError, in one line, for a key of the command line that the value of another keeps from counting.
+    Keys of a mixer that no layer has are only warned of: commands of questions and sweeps give them to all systems."""
+    unread = {f"model.{key}" for key in mixer_stack.unread(config.model)}
     for key in given:
+        if key in unread:
+            pattern = ", ".join(f"model.{name} = {value}" for name, value in config.model.items() if "mixers" in name)
+            warnings.warn(f"{key} = {_at(config, key)} does nothing with {pattern}: no layer reads it", stacklevel=2)
         other, values = COUNTS_WITH.get(key, ("", ()))
         if other and _at(config, key) and _at(config, other) not in values:
             choice = f"{other} = {_at(config, other)}; use {' or '.join(values)}"

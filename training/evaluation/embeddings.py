@@ -74,10 +74,11 @@ def answers(run: Restored, path: Path, word: str | None, asked: str | None) -> l
     scored = score(run) | {"checkpoint_step": run.step}
     path.parent.mkdir(exist_ok=True)
     whole_file.write_json(path, scored)
-    rows = scored["relations"]
+    rows, of = scored["relations"], scored["of"]
     lines = [f"{name:8} {row['asked']:4}  {row['answered']:8.1%}  {row['random']:6.1%}" for name, row in rows.items()]
     return [
         f"answer among the first {FIRST}, {scored['side']} embeddings, chance {scored['chance']:.2%}",
+        f"asked: {rows['all']['asked']} of {of}, those whose words the vocabulary has",
         "relation asked  answered  random",
         *lines,
         str(path),
@@ -110,7 +111,8 @@ def side_of(tables: Sequence[Table], words: Sequence[str], option: str) -> Table
         if all(word in table.place for word in words):
             return table
     missing = next((w for w in words if not any(w in table.place for table in tables)), words[0])
-    such = ", ".join(map(shown, difflib.get_close_matches(missing, tables[0].words) or tables[0].words[:3]))
+    visible = [word for word in tables[0].words if not word.isspace()]
+    such = ", ".join(map(shown, difflib.get_close_matches(missing, visible) or visible[:3]))
     raise ValueError(f"{option}: {missing!r} is no single token of the vocabulary; use words that are, such as {such}")
 
 
@@ -125,7 +127,7 @@ def analogy(run: Restored, asked: str) -> list[Found]:
     option = f"--analogy = {asked}"
     words = asked.replace("::", ":").split(":")
     if asked.count("::") != 1 or len(words) != 3 or not all(words):
-        raise ValueError(f"{option} is no question; ask as in --analogy=man:woman::king")
+        raise ValueError(f"{option} is no question; ask as in --analogy=man:woman::boy")
     table = side_of(tables(run, option), words, option)
     return solve(table, words, SHOWN)
 

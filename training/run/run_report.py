@@ -4,18 +4,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from models.contract import Architecture
 from training.machine import provenance
 from training.run.ledger import Ledger
 from training.step import params
 
 
-def opening(model: str, task: str, notes: Sequence[str], weights: params.Params, done: int, workdir: Path) -> str:
-    """Which model on which task, how large, on which devices; a line for each note of the task; where it resumes."""
+def opening(
+    model: Architecture, name: str, task: str, notes: Sequence[str], weights: params.Params, done: int, workdir: Path
+) -> str:
+    """Which model on which task, how large, how many tokens an output sees where not all, on which devices; a line for
+    each note of the task; where it resumes."""
     device = provenance.device()
+    field = None if model.needs_source else getattr(model, "receptive_field", None)
+    sees = f"an output sees {field:,} tokens, " if field else ""
     lines = [
-        f"{model} on {task}: {params.count(weights):,} parameters "
+        f"{name} on {task}: {params.count(weights):,} parameters "
         f"({params.count(weights, embeddings=False):,} without embeddings), "
-        f"{device['count']} x {device['kind']}, {workdir}"
+        f"{sees}{device['count']} x {device['kind']}, {workdir}"
     ]
     lines += [f"{task}: {note}" for note in notes]
     if done:

@@ -73,6 +73,13 @@ def test_widths_follow_a_flag_s_width_unless_a_flag_or_the_task_sets_them(tmp_pa
     assert model("--config.model.hidden_size=16", file=own).mlp_dim == 24
 
 
+def test_a_mixer_s_key_that_no_layer_reads_is_said():
+    words = recall("--config.model.mixers=gru", "--config.model.conv.kernel_size=9", model="decoder")
+    said = r"^model.conv.kernel_size = 9 does nothing with model.mixers = gru: no layer reads it$"
+    with pytest.warns(UserWarning, match=said):
+        assert cli.parse(words).config.model.conv.kernel_size == 9
+
+
 def test_the_config_is_printed(capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.parse(recall("--config.seed=3", "--print_config"))

@@ -114,7 +114,7 @@ def test_the_report_of_the_analogies(folder, capsys, monkeypatch):
     [
         ("gru", ["--neighbours=dog"], "--neighbours = dog: 'dog' is no single token of the vocabulary; use words"),
         ("gru", ["--analogy=a:b::dog"], "--analogy = a:b::dog: 'dog' is no single token"),
-        ("gru", ["--analogy=a:b:c"], "--analogy = a:b:c is no question; ask as in --analogy=man:woman::king"),
+        ("gru", ["--analogy=a:b:c"], "--analogy = a:b:c is no question; ask as in --analogy=man:woman::boy"),
         ("gru", ["--analogies"], "--analogies: the vocabulary of shakespeare has the words of none of 50"),
         ("ngram", ["--neighbours=e"], "--neighbours = e: ngram has no token embeddings"),
         ("recall", ["--neighbours=e"], "--neighbours = e: recall has no words; give a run on text"),

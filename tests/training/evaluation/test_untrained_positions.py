@@ -57,6 +57,23 @@ def test_buckets_beyond_the_longest_length_are_untrained():
     assert untrained_positions.tables(build("transformer_decoder", long, "t5")) == {}
 
 
+@pytest.mark.parametrize(
+    ("positions", "says"), [("learned", "learned has 6 positions"), ("t5", "t5 was trained .* 6;")]
+)
+def test_longer_strings_than_those_of_training_are_beyond(positions, says):
+    """Tests of parity, regular languages and copies go further than training; the tables do not."""
+    spec = dataclasses.replace(WORDS, trained=(5, 1))
+    there = untrained_positions.tables(build("transformer_decoder", spec, positions))
+    untrained_positions.check(there, 5, 1)
+    with pytest.warns(UserWarning, match=f"^model.positions = {says}"):
+        untrained_positions.check(there, 8, 1)
+
+
+def test_a_distance_beyond_those_of_training_takes_the_last_scalar():
+    model = build("transformer_decoder", dataclasses.replace(WORDS, trained=(5, 1)), "relative")
+    assert model.decoder.positions.farthest == 5
+
+
 def test_it_is_said_once():
     there = untrained_positions.tables(build("transformer", WORDS))
     with warnings.catch_warnings(record=True) as said:
