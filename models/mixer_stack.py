@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from ml_collections import ConfigDict
@@ -29,6 +28,7 @@ from models.mixers.mixer import Mixer, Span
 from models.options import LARGEST, several
 from models.padding import lengths_of, put_back, to_front
 from models.positions import POSITIONS
+from models.remat import remat
 from models.shapes import Array, Bool, Float, Int, Key
 from models.taps import Tapper
 
@@ -170,7 +170,7 @@ class MixerStack(nnx.Module):
                 key=fold(key, number + 1),
             )
             # What is tapped must leave the layer, which nothing does that is computed anew in the backward pass.
-            x_BTD, own = (jax.checkpoint(run) if self.remat and not tap.taps else run)(x_BTD)
+            x_BTD, own = (remat(run) if self.remat and not tap.taps else run)(x_BTD)
             after.append(own)
         if self.last_norm is not None:
             x_BTD = self.last_norm(x_BTD)

@@ -32,6 +32,7 @@ from models.layers import Embedded, Inputs, Linear, OutputHead
 from models.options import EVERY, Option, width
 from models.padding import ending, lengths_of, to_front
 from models.positions import POSITIONS, positions_of
+from models.remat import remat
 from models.shapes import Array, Bool, Float, Int
 from models.taps import Tapper
 from models.widened import widened
@@ -222,7 +223,7 @@ class Conv(Embedded):
 
         for number, conv in enumerate(self.encoder):
             run = partial(layer, conv, key=fold(key, number + 1))
-            x_BSD = tap(f"encoder.{number}.hidden", (jax.checkpoint(run) if self.remat else run)(x_BSD))
+            x_BSD = tap(f"encoder.{number}.hidden", (remat(run) if self.remat else run)(x_BSD))
         z_BSE = self.encoder_out(x_BSD)
         return Memory(z_BSE, (z_BSE + e_BSE) * ROOT, mask_BS)
 
@@ -246,6 +247,6 @@ class Conv(Embedded):
             window_BND = jnp.concatenate([before_BND, dropped_BTD], axis=1)
             run = partial(layer, memory=memory, name=f"decoder.{number}.", tap=tap)
             # What is tapped must leave the layer, which nothing does that is computed anew in the backward pass.
-            x_BTD = (jax.checkpoint(run) if self.remat and not tap.taps else run)(x_BTD, window_BND, g_BTE)
+            x_BTD = (remat(run) if self.remat and not tap.taps else run)(x_BTD, window_BND, g_BTE)
             after.append(ending(window_BND, self.before, length_B))
         return x_BTD, Carry(count_B + (T if length_B is None else length_B), tuple(after))

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from ml_collections import ConfigDict
@@ -20,6 +19,7 @@ from models.fused_attention import Fused, choose
 from models.options import EVERY, Option
 from models.padding import lengths_of, put_back, to_front
 from models.positions import POSITIONS, positions_of
+from models.remat import remat
 from models.shapes import Array, Bool, Float, Int, Key
 from models.taps import Tapper
 from models.tiled_attention import Tiles, worthwhile
@@ -201,7 +201,7 @@ class Stack(nnx.Module):
                 key=fold(key, index + 1),
             )
             # What is tapped must leave the layer, which nothing does that is computed anew in the backward pass.
-            x_BTD, own = (jax.checkpoint(run) if self.remat and not tap.taps else run)(x_BTD)
+            x_BTD, own = (remat(run) if self.remat and not tap.taps else run)(x_BTD)
             owns.append(own)
         if self.last_norm is not None:
             x_BTD = self.last_norm(x_BTD)
