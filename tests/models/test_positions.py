@@ -1,5 +1,6 @@
 """What each kind of position promises."""
 
+import dataclasses
 import math
 
 import jax
@@ -10,11 +11,12 @@ from flax import nnx
 
 import models
 from data.spec import Spec
-from models import transformer_layers
+from models import MODELS, transformer_layers
 from models.attention import Keys, View, attend
 from models.mixers.mixer import Span
 from models.positions import POSITIONS, T5, Alibi, Learned, Relative, Rotary, Shaw, buckets, positions_of, sinusoids
 from models.taps import Tapper
+from tests.models.sizes import SIZES
 
 
 def normal(seed, *shape):
@@ -214,43 +216,39 @@ def test_attention_with_trained_distances_is_the_plain_form_forward_and_backward
     assert all(np.abs(slope).max() > 1e-2 for slope in slopes[3:])
 
 
-def transformer(kind):
-    """(graph, parameters of noise) of a Transformer of one layer over nine tokens."""
-    config = models.configured("transformer")
-    config.update(hidden_size=8, mlp_dim=8, num_heads=2, num_layers=1, positions=kind)
-    spec = Spec("tokens", 9, 9, "tokens", 9, 5, 5, eos=2)
-    graph, shapes = nnx.split(nnx.eval_shape(lambda: models.build("transformer", config, spec, jax.random.key(0))))
+SPEC = Spec("tokens", 9, 9, "tokens", 9, 5, 5, eos=2)
+KINDS_OF = {name: getattr(kind.options().get("positions"), "choices", ()) for name, kind in MODELS.items()}
+WITH_ANY = [name for name in MODELS if set(POSITIONS) <= set(KINDS_OF[name])]
+MIXED = {
+    "decoder": {"mixers": "attention,local_attention", "num_layers": 2},
+    "encoder_decoder": {"decoder_mixers": "local_attention"},
+}
+
+
+def made(name, kind):
+    """(graph, parameters of noise, config, spec) over nine tokens; all its mixers attend."""
+    values = {"hidden_size": 8, "mlp_dim": 8, "num_heads": 2, "num_layers": 1, "positions": kind}
+    config = models.configured(name, values | MIXED.get(name, {}))
+    spec = SPEC if "sequence" in MODELS[name].layouts else dataclasses.replace(SPEC, layout="aligned")
+    graph, shapes = nnx.split(nnx.eval_shape(lambda: models.build(name, config, spec, jax.random.key(0))))
     rng = np.random.default_rng(0)
-    return graph, jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32), shapes)
+    params = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32), shapes)
+    return graph, params, config, spec
 
 
 @pytest.mark.parametrize("kind", POSITIONS)
-def test_a_shift_of_all_positions_changes_what_is_added_and_nothing_that_is_relative(kind, monkeypatch):
-    """Through encoder and decoder, with other positions than their masks have."""
-    graph, params = transformer(kind)
+@pytest.mark.parametrize("name", WITH_ANY)
+def test_a_shift_of_all_positions_changes_what_is_added_and_nothing_that_is_relative(name, kind, monkeypatch):
+    """On whatever sides there are, with other positions than their masks, or the tokens read before, have."""
+    graph, params, _, _ = made(name, kind)
     source, target = np.random.default_rng(1).integers(3, 9, (2, 2, 5))
+    plain = Span.of
 
     @jax.jit
     def logits(by):
         monkeypatch.setattr(transformer_layers, "positions_of", lambda mask_BT: positions_of(mask_BT) + by)
-        return nnx.merge(graph, params)(source, np.ones((2, 5), bool), target).logits
-
-    same = np.allclose(logits(0), logits(2), atol=1e-4)
-    assert same == (kind not in ("sinusoidal", "learned"))
-
-
-@pytest.mark.parametrize("kind", POSITIONS)
-def test_a_shift_changes_nothing_that_is_relative_in_a_stack_of_mixers(kind, monkeypatch):
-    values = {"positions": kind, "mixers": "attention,local_attention", "num_layers": 2, "hidden_size": 8}
-    spec = Spec("none", 0, 9, "tokens", 9, 0, 8, free_running=True, eos=2)
-    graph, params = nnx.split(models.build("decoder", models.configured("decoder", values), spec, jax.random.key(0)))
-    params = jax.tree.map(lambda leaf: jax.random.normal(jax.random.key(leaf.size), leaf.shape), params)
-    target, plain = np.random.default_rng(1).integers(3, 9, (2, 5)), Span.of
-
-    @jax.jit
-    def logits(by):
         monkeypatch.setattr(Span, "of", lambda before_B, *others: plain(before_B + by, *others))
-        return nnx.merge(graph, params)(np.zeros((2, 0), int), np.ones((2, 0), bool), target).logits
+        return nnx.merge(graph, params)(source, np.ones((2, 5), bool), target).logits
 
     same = np.allclose(logits(0), logits(2), atol=1e-4)
     assert same == (kind not in ("sinusoidal", "learned"))
@@ -260,7 +258,7 @@ def test_a_shift_changes_nothing_that_is_relative_in_a_stack_of_mixers(kind, mon
 def test_padding_and_steps_after_a_prefix_change_nothing(kind):
     """The contract's walk has one kind: here the source's padding stands on the right in two rows and on the left in
     the same two, and prefixes are of one token and of two."""
-    graph, params = transformer(kind)
+    graph, params, _, _ = made("transformer", kind)
     source, target = np.random.default_rng(1).integers(3, 9, (2, 2, 5))
     right = np.arange(5) < np.array([[3], [2]])
     source, mask = np.concatenate([source, np.roll(source, 2, axis=1)]), np.concatenate([right, np.roll(right, 2, 1)])
@@ -282,3 +280,21 @@ def test_padding_and_steps_after_a_prefix_change_nothing(kind):
     for row, known in enumerate(known_B):
         np.testing.assert_allclose(stepped_TBV[:, row], whole_BTV[row, known : known + 3], rtol=1e-5, atol=1e-4)
     assert np.abs(whole_BTV[0] - whole_BTV[1]).max() > 0.1
+
+
+@pytest.mark.parametrize("kind", POSITIONS)
+def test_an_encoder_alone_ignores_padding_and_has_the_parameters_that_are_said(kind):
+    """The answers stand where their tokens do: padding on the right, and the same rows with it on the left."""
+    graph, params, config, spec = made("transformer_encoder", kind)
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == SIZES["transformer_encoder"](config, spec)
+    source, right = np.random.default_rng(1).integers(3, 9, (2, 5)), np.arange(5) < np.array([[3], [2]])
+
+    @jax.jit
+    def logits(source, mask):
+        return nnx.merge(graph, params)(source, mask, np.zeros((2, 5), int)).logits
+
+    first_BTV, seen_BTV = logits(source, right), logits(source, np.ones_like(right))
+    filled = np.where(right, source, 11 - source)  # with tokens that are not what was there
+    moved_BTV = logits(np.roll(filled, 2, axis=1), np.roll(right, 2, axis=1))
+    np.testing.assert_allclose(np.roll(moved_BTV, -2, axis=1)[right], first_BTV[right], rtol=1e-5, atol=1e-4)
+    assert np.abs(seen_BTV - first_BTV)[right].max() > 0.1
