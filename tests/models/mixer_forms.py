@@ -63,8 +63,8 @@ def hierarchical_attention(p, config, depth, x):
         levels += [(s, k[s], v[s]) for s in range(t // w * w, t + 1)]
         for h in range(H):
             own, ours, of_key, of_value = head(h, K), head(h, V), head(h * groups // H, K), head(h * groups // H, V)
-            slope = 2.0 ** (-8 * (h + 1) / H)
-            weights = np.exp([q[t, own] @ key[of_key] / np.sqrt(K) - slope * (t - at) for at, key, _ in levels])
+            scale, slope = np.sqrt(K) if config.attention_scale else 1.0, 2.0 ** (-8 * (h + 1) / H)
+            weights = np.exp([q[t, own] @ key[of_key] / scale - slope * (t - at) for at, key, _ in levels])
             context[t, ours] = (weights / weights.sum()) @ np.array([value[of_value] for _, _, value in levels])
     return linear(p["core"]["output"], context)
 

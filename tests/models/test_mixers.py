@@ -34,14 +34,19 @@ CASES: dict[str, tuple[str, dict]] = {name: (name, {}) for name in MIXERS} | {
     "attention, narrow keys": ("attention", {"key_size": 3}),
     "local_attention, grouped, dilated": (
         "local_attention",
-        {"num_kv_heads": 1, "key_size": 6, "local_attention.dilation": 2},
+        {"num_kv_heads": 1, "key_size": 6, "local_attention.dilation": 2, "attention_scale": False},
     ),
     "hierarchical_attention, grouped": (
         "hierarchical_attention",
-        {"num_kv_heads": 1, "key_size": 3, "hierarchical_attention.block_size": 3},
+        {"num_kv_heads": 1, "key_size": 3, "hierarchical_attention.block_size": 3, "attention_scale": False},
     ),
     "conv, of two": ("conv", {"conv.kernel_size": 2, "conv.dilation": 3}),
     "linear_attention, relu": ("linear_attention", {"linear_attention.feature_map": "relu"}),
+    "linear_attention, exp": ("linear_attention", {"linear_attention.feature_map": "exp"}),
+    "min_gru, wide": ("min_gru", {"min_gru.expansion": 2}),
+    "min_lstm, wide": ("min_lstm", {"min_lstm.expansion": 2}),
+    "lru, wide": ("lru", {"lru.expansion": 2}),
+    "mamba, wider": ("mamba", {"mamba.expansion": 3, "mamba.rank": 2, "mamba.kernel_size": 2}),
     "delta_net, gated": ("delta_net", {"delta_net.gated": True, "delta_net.num_heads": 2, "delta_net.kernel_size": 1}),
 }
 """By name: a mixer and what is set beside its defaults."""
@@ -291,4 +296,5 @@ def test_bytes_of_state_as_a_function_of_the_context():
         assert found["min_gru"] == found["min_lstm"] == 4 * D and found["lru"] == 8 * D
         assert found["linear_attention"] == 4 * 4 * 2 * 3 and found["mlstm"] == 4 * 4 * (2 * 3 + 1)
         assert found["delta_net"] == 4 * (4 * 2 * 2 + 3 * 3 * D) and found["delta_net, gated"] == 4 * 2 * 4 * 4
-        assert found["mamba"] == 4 * 2 * D * (3 + 3)
+        assert found["mamba"] == 4 * 2 * D * (3 + 3) and found["mamba, wider"] == 4 * 3 * D * (3 + 1)
+        assert found["min_gru, wide"] == found["min_lstm, wide"] == 8 * D and found["lru, wide"] == 16 * D
