@@ -75,12 +75,6 @@ def attend_tiled(
     return attend(query, key, value, hidden, position)[:, :, :T]
 
 
-def tiles_of(T: int, causal: bool) -> int:
-    """How many tiles are computed, of each head."""
-    blocks = -(-T // SIDE)
-    return blocks * (blocks + 1) // 2 if causal else blocks**2
-
-
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _attend(
     causal: bool,

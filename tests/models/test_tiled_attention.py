@@ -116,9 +116,34 @@ def test_bfloat16_is_summed_in_float32():
         np.testing.assert_allclose(np.asarray(found, np.float32), right, atol=0.06)
 
 
-def test_a_causal_pattern_costs_half():
-    assert tiled_attention.tiles_of(16 * 10, causal=False) == 100
-    assert tiled_attention.tiles_of(16 * 10, causal=True) == 55
+def test_a_causal_pattern_never_computes_a_tile_that_no_query_sees():
+    """A mask hides no NaN, which times 0 is NaN, so three blocks tell what was read for what: queries no later keys,
+    forward and backward, and the gradients of keys and values no earlier queries."""
+    everything = Tiles(None, jnp.arange(48)[None], True, ALIBI)
+
+    @jax.jit
+    def run(arrays, weight_BHTV):
+        def total(*arrays):
+            context_BHTV = attend_tiled(*arrays, everything)
+            return (context_BHTV * weight_BHTV).sum(), context_BHTV
+
+        (of_query, of_key, of_value), context_BHTV = jax.grad(total, argnums=(0, 1, 2), has_aux=True)(*arrays)
+        return {"context": context_BHTV, "query": of_query, "key": of_key, "value": of_value}
+
+    arrays = [normal(n, B, H, 48, width) for n, width in enumerate((K, K, V))]
+    weight_BHTV = normal(3, B, H, 48, V)
+    clean = run(arrays, weight_BHTV)
+    for end in (16, 32):
+        earlier, later = np.s_[:, :, :end], np.s_[:, :, end:]
+        keys_unknown = [arrays[0], *(x.at[later].set(np.nan) for x in arrays[1:])]
+        found, expected = run(keys_unknown, weight_BHTV.at[later].set(0)), run(arrays, weight_BHTV.at[later].set(0))
+        for name in ("context", "query"):
+            np.testing.assert_array_equal(found[name][earlier], expected[name][earlier], err_msg=name)
+            assert np.isnan(found[name][later]).all() and np.abs(found[name][earlier]).max() > 0.1, name
+        found = run([arrays[0].at[earlier].set(np.nan), *arrays[1:]], weight_BHTV)
+        for name in ("key", "value"):
+            np.testing.assert_array_equal(found[name][later], clean[name][later], err_msg=name)
+            assert np.isnan(found[name][earlier]).all() and np.abs(found[name][later]).max() > 0.1, name
 
 
 def test_memory_is_linear_in_the_sequence():
@@ -131,10 +156,15 @@ def test_memory_is_linear_in_the_sequence():
     assert bytes_of(2048) < 2.2 * bytes_of(1024)
 
 
-@pytest.mark.parametrize("positions", ["rotary", "alibi"])
-def test_a_long_language_model_is_computed_in_tiles_with_the_same_logits(positions, monkeypatch):
+def without_tiles(monkeypatch):
+    for module in ("transformer_layers", "encoded", "mixers.softmax_attention"):
+        monkeypatch.setattr(f"models.{module}.worthwhile", lambda T: False)
+
+
+@pytest.mark.parametrize(("positions", "scaled"), [("rotary", True), ("alibi", True), ("alibi", False)])
+def test_a_long_language_model_is_computed_in_tiles_with_the_same_logits(positions, scaled, monkeypatch):
     config = cli.load("configs/shakespeare.py:transformer_decoder").model
-    config.update(hidden_size=16, mlp_dim=16, num_heads=2, num_layers=2, positions=positions)
+    config.update(hidden_size=16, mlp_dim=16, num_heads=2, num_layers=2, positions=positions, attention_scale=scaled)
     spec = Spec("none", 0, 11, "tokens", 11, 0, 40)
     model = models.build("transformer_decoder", config, spec, jax.random.key(0))
     nothing, target = np.zeros((2, 0), np.int32), np.random.default_rng(0).integers(3, 11, (2, 40))
@@ -144,10 +174,45 @@ def test_a_long_language_model_is_computed_in_tiles_with_the_same_logits(positio
 
     assert "while" in logits().lower().as_text()
     found = logits()()
-    monkeypatch.setattr(tiled_attention, "worthwhile", lambda T: False)
-    monkeypatch.setattr("models.transformer_layers.worthwhile", lambda T: False)
+    without_tiles(monkeypatch)
     assert "while" not in logits().lower().as_text()
     np.testing.assert_allclose(found, logits()(), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["transformer", "decoder"])
+def test_what_tiles_have_no_part_in_turns_them_off(name, monkeypatch):
+    """Dropout of weights, and taps of weights and heads: of a long sequence they are those of the whole matrix."""
+    config = models.configured(name)
+    config.update(hidden_size=16, mlp_dim=16, num_heads=2, num_layers=1, attention_dropout_rate=0.5)
+    spec = Spec("tokens", 11, 11, "tokens", 11, 40, 40)
+    graph, shapes = nnx.split(nnx.eval_shape(lambda: models.build(name, config, spec, jax.random.key(0))))
+    params = jax.tree.map(lambda leaf: normal(leaf.size, *leaf.shape) / 3, shapes)
+    source, target = np.random.default_rng(0).integers(3, 11, (2, 2, 40))
+    names = [tap for tap in nnx.merge(graph, params).tap_names() if tap.endswith(("attention", "heads"))]
+
+    def study(params, key):
+        def call(**options):
+            return nnx.merge(graph, params)(source, np.ones((2, 40), bool), target, **options)
+
+        tapped = call(taps=dict.fromkeys(names))
+        return call().logits, call(key=key).logits, (tapped.logits, tapped.taps)
+
+    def close(found, expected):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), found, expected)
+
+    by_tiles = []
+
+    def noted(*arguments):
+        by_tiles.append(arguments)
+        return attend_tiled(*arguments)
+
+    monkeypatch.setattr("models.attention.attend_tiled", noted)
+    plain, dropped, tapped = jax.jit(study)(params, jax.random.key(1))
+    assert len(by_tiles) == {"transformer": 3, "decoder": 1}[name]  # of the call with neither
+    without_tiles(monkeypatch)
+    close((plain, dropped, tapped), jax.jit(lambda *x: study(*x))(params, jax.random.key(1)))
+    assert tapped[1].keys() == set(names) and np.abs(dropped - plain).max() > 0.1
+    close(tapped[0], plain)
 
 
 @pytest.mark.parametrize("name", ["transformer_decoder", "decoder"])
