@@ -241,6 +241,16 @@ def test_a_committed_question_can_be_ranked_against():
     assert recall["gru_attention"] > 0.9 > 0.2 > recall["gru_decoder"]
 
 
+def test_one_seed_ranks_as_five_do():
+    """As docs/howto/scorecard.md says: with `--against` of the committed tables."""
+    published = scorecard.results.PUBLISHED / "scorecard"
+    seed_0, five_seeds = (table.read(published / name / "table.parquet") for name in ("seed_0", "five_seeds"))
+    found = scores.agreement(seed_0, five_seeds)
+    assert all(len(both) == 8 for _, both in found.values())
+    stated = {"recall far": 1.0, "adding far": 1.0, "parity within": 0.797, "parity beyond": 1.0}
+    assert {title: rho for title, (rho, _) in found.items()} == pytest.approx(stated, abs=5e-4)
+
+
 def test_a_diverged_rate_is_the_worst_and_two_are_said():
     rows = made({"recall": {"a": 0.5}}).assign(architecture="a", task="recall")
     worse = rows.assign(run="other", value=[0.9, math.inf])
