@@ -292,6 +292,27 @@ def test_decoding_after_a_prefix(name, kind):
         assert_close(logits[row], output.logits[row, known : known + T - 2])
 
 
+@pytest.mark.parametrize("name", sorted({name for name, _ in DECODING}))
+def test_a_step_in_bfloat16_leaves_its_state_s_form(name):
+    """After a prefix; nothing is computed, and whether it is right is asked in float32."""
+    kind = LIGHT[name]
+    graph, shapes = abstract(name, kind, dtype="bfloat16")
+    data, prefix_BP = batch(kind), np.ones((B, 2), np.int32)
+
+    def one(params):
+        model = nnx.merge(graph, params)
+        memory, state = model.start(data["source"], data["mask"], T, prefix=prefix_BP, prefix_mask=prefix_BP > 0)
+        return state, model.step(data["target_in"][:, 0], jnp.asarray(0), memory, state)
+
+    program, (state, (logits_BV, after)) = jax.make_jaxpr(one, return_shape=True)(shapes)
+    assert (logits_BV.shape, logits_BV.dtype) == ((B, V), jnp.float32)
+    form = functools.partial(jax.tree.map, lambda leaf: (leaf.shape, leaf.dtype))
+    assert form(after) == form(state)
+    assert MODELS[name].counted or "bf16" in str(program)
+    scanned_BTV = jax.eval_shape(functools.partial(decode, graph), shapes, data, prefix_BP, prefix_BP > 0)
+    assert (scanned_BTV.shape, scanned_BTV.dtype) == ((B, T - 2, V), jnp.float32)
+
+
 @pytest.mark.parametrize("name", CAUSAL)
 def test_no_target_position_sees_a_later_one(name):
     """Another token at one position changes no logit before it, to the bit, and all from there on within its reach."""
