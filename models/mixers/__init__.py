@@ -4,7 +4,7 @@ from models.mixers.convolution import Conv
 from models.mixers.delta_net import DeltaNet
 from models.mixers.hierarchical_attention import HierarchicalAttention
 from models.mixers.linear_attention import LinearAttention
-from models.mixers.local_attention import LocalAttention
+from models.mixers.local_attention import LocalAttention, StridedAttention
 from models.mixers.lru import LRU
 from models.mixers.mamba import Mamba
 from models.mixers.minimal import MinGRU, MinLSTM
@@ -16,6 +16,7 @@ from models.mixers.stepped import GRU, LSTM, RNN
 MIXERS: dict[str, type[Mixer]] = {
     "attention": Attention,
     "local_attention": LocalAttention,
+    "strided_attention": StridedAttention,
     "hierarchical_attention": HierarchicalAttention,
     "rnn": RNN,
     "lstm": LSTM,

@@ -1,4 +1,4 @@
-"""Softmax attention to the last tokens only, or to every so many-th of them (Child et al. 2019, Beltagy et al. 2020).
+"""Softmax attention to the last tokens only (Beltagy et al. 2020), or to every so many-th of them (Child et al. 2019).
 
 Dims: B batch, T queries, S keys, R tokens that are kept, H heads of keys, K head width, D model width.
 """
@@ -38,17 +38,18 @@ class LocalAttention(Mixer):
 
     taps = {"attention": (2, 3), "heads": ()}
     attends = True
+    name, usual_window, usual_dilation = "local_attention", 64, 1
 
     def __init__(self, config: ConfigDict, depth: int, rngs: nnx.Rngs):
         check_heads(config)
         self.core = SelfAttention.from_config(config, rngs)
-        self.window, self.dilation = config.local_attention.window, config.local_attention.dilation
+        self.window, self.dilation = config[self.name].window, config[self.name].dilation
 
     @classmethod
     def options(cls):
         return ATTENTION | {
-            "local_attention.window": Option(64, "keys that a query sees, including its own", least=2),
-            "local_attention.dilation": count(1, "distance between these keys, in tokens"),
+            f"{cls.name}.window": Option(cls.usual_window, "keys that a query sees, including its own", least=2),
+            f"{cls.name}.dilation": count(cls.usual_dilation, "distance between these keys, in tokens"),
         }
 
     @property
@@ -93,3 +94,10 @@ class LocalAttention(Mixer):
         distance_BTS = query_at_BT[:, :, None] - key_at_B1S
         seen_BTS = (distance_BTS >= 0) & (distance_BTS <= self.reach) & (distance_BTS % self.dilation == 0)
         return View.of(seen_BTS & (key_at_B1S >= 0), span.positions, query_at_BT, key_at_BS)
+
+
+class StridedAttention(LocalAttention):
+    """The same over every r-th token. With windows of r tokens in the layer before, two layers see all of the last
+    w r tokens (Child et al. 2019, section 4.2, in layers that take turns)."""
+
+    name, usual_window, usual_dilation = "strided_attention", 16, 16

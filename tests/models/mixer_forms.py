@@ -51,6 +51,12 @@ def local_attention(p, config, depth, x):
     return attention(p, config, depth, x, lambda distance: distance in distances)
 
 
+def strided_attention(p, config, depth, x):
+    """Child et al. 2019, section 4.2: every so many-th token."""
+    w, r = config.strided_attention.window, config.strided_attention.dilation
+    return attention(p, config, depth, x, lambda distance: distance in range(0, w * r, r))
+
+
 def hierarchical_attention(p, config, depth, x):
     """Liu et al. 2018, section 4.2.5, with means; one softmax over a query's own block and the means before it."""
     T, D = x.shape
@@ -119,6 +125,7 @@ def gru(x, h, carry, core):
 FORMS: dict[str, Form] = {
     "attention": attention,
     "local_attention": local_attention,
+    "strided_attention": strided_attention,
     "hierarchical_attention": hierarchical_attention,
     "rnn": stepped(rnn, 1),
     "lstm": stepped(lstm, 2),

@@ -172,6 +172,7 @@ def mlstm(config) -> int:
 MIXER_SIZES: dict[str, Callable[[Any], int]] = {
     "attention": attention,
     "local_attention": attention,
+    "strided_attention": attention,
     "hierarchical_attention": attention,
     "rnn": lambda config: stepped("rnn", config),
     "lstm": lambda config: stepped("lstm", config),

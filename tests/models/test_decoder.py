@@ -133,11 +133,21 @@ def renamed(state):
     return tree | {name: part for name, part in stack.items() if part}
 
 
-def test_the_receptive_field_is_found_by_gradients_to_the_token():
-    """Three convolutions of three taps, 1, 2 and 4 tokens apart, see 1 + 2 (1 + 2 + 4) = 15 tokens."""
-    graph, params = made("conv_decoder", ("num_layers", 3))
+SPARSE = {"strided_attention.window": 3, "strided_attention.dilation": 3, "local_attention.window": 3, "num_heads": 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("conv_decoder", {"num_layers": 3}, 1 + 2 * (1 + 2 + 4)),  # three taps, 1, 2 and 4 tokens apart
+        ("decoder", {"mixers": "local_attention,strided_attention", "num_layers": 2} | SPARSE, 3 * 3),
+    ],
+)
+def test_the_receptive_field_is_found_by_gradients_to_the_token(name, values, expected):
+    """All tokens of it count, so a window and a stride as long as it leave no gaps."""
+    graph, params = made(name, *values.items())
     field = nnx.merge(graph, params).receptive_field
-    assert field == 15
+    assert field == expected
 
     @jax.jit
     def slope(params, taps):

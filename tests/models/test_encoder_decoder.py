@@ -143,7 +143,7 @@ def test_what_reads_backwards_starts_from_the_last_real_token(hybrid):
 @pytest.mark.parametrize("both_ways", [True, False])
 def test_every_mixer_that_an_encoder_can_have_has_the_closed_form_s_size(both_ways):
     fit = [name for name, kind in MIXERS.items() if kind.two_sided or not kind.attends or not both_ways]
-    assert len(fit) == len(MIXERS) - 2 * both_ways
+    assert len(fit) == len(MIXERS) - 3 * both_ways
     values = {"encoder_mixers": ",".join(fit), "decoder_mixers": ",".join(MIXERS), "bidirectional": both_ways}
     config = config_of("encoder_decoder", **values, num_layers=len(MIXERS))
     model = nnx.eval_shape(lambda: models.build("encoder_decoder", config, SPEC, jax.random.key(0)))

@@ -25,6 +25,8 @@ TINY = {
     "hidden_size": D,
     "num_heads": 2,
     "local_attention.window": 2,
+    "strided_attention.window": 2,
+    "strided_attention.dilation": 3,
     "hierarchical_attention.block_size": 2,
     "mamba.state_size": 3,
     **{f"{name}.chunk": 3 for name in ("linear_attention", "delta_net", "mamba", "mlstm")},
@@ -290,6 +292,7 @@ def test_bytes_of_state_as_a_function_of_the_context():
         assert found["attention"] == 2 * 4 * D * context
         assert found["attention, one head of keys"] == 4 * D * context
         assert found["local_attention"] == 2 * 4 * D and found["local_attention, grouped, dilated"] == 2 * 4 * (6 + 4)
+        assert found["strided_attention"] == 2 * 4 * D * 3
         assert found["hierarchical_attention"] == 2 * 4 * D * (2 + -(-(context + 1) // 2))
         assert found["rnn"] == found["gru"] == 4 * D and found["lstm"] == 8 * D
         assert found["conv"] == 4 * D * 2 * 2 and found["conv, of two"] == 4 * D * 3
