@@ -5,6 +5,7 @@
     python -m benchmarks text --peers --data=FOLDER --run=RUN      training, to a loss, translating; beside JoeyNMT
     python -m benchmarks start pipeline memory                the start of a run; what the input pipeline delivers;
                                                               speed against memory
+    python -m benchmarks core mixers --peers                  attention alone over long sequences; every mixer
     python -m benchmarks gpu --peers --minutes=9 --json=gpu.json   on a GPU; again, until nothing is left
 
 All programs of a case do the same work from the same weights (checked: parameters and losses are equal), live at the

@@ -39,6 +39,12 @@ def stack(model: str, batch: int, length: int, hidden: int, **more: Any) -> Cont
     return step(model, batch, length, hidden, 2, **more).beside("parts", name="ours")
 
 
+def core(name: str, batch: int, heads: int, length: int, width: int) -> Contender:
+    """Our program: causal attention between its projections."""
+    sizes: dict[str, Any] = {"model__num_heads": heads, "model__mixers": "attention"}
+    return step("decoder", batch, length, heads * width, 1, **sizes).beside("parts", "core", name)
+
+
 def product(dtype: str, size: int) -> Comparison:
     """A large matrix product, the reference for shares."""
     one = step("gru", 1, 1, size, 1, model__dtype=dtype).beside("parts", "product", "ours")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.agreement import agreement
-from benchmarks.cases import gpu_cases, mixers, product, stack, step
+from benchmarks.cases import core, gpu_cases, mixers, product, stack, step
 from benchmarks.compare import Comparison
 from benchmarks.contender import Contender
 from benchmarks.to_loss import ToLoss
@@ -60,6 +60,22 @@ def steps(peers: bool) -> list[Comparison]:
             programs += [one.within(f"{one.name}, tcmalloc", LD_PRELOAD=library) for one in both]
         found.append(Comparison(name, "a training step", programs))
     return found
+
+
+def cores(peers: bool) -> list[Comparison]:
+    """Causal attention alone, forward and backward, beside torch's; and a window of 128 over 4,096 tokens."""
+    found = []
+    for sizes in ((4, 4, 512, 15), (8, 8, 512, 32), (4, 8, 1024, 32), (2, 4, 2048, 64)):  # rows, heads, tokens, width
+        ours = core("ours", *sizes)
+        programs = [ours, ours.but("ours, 2 devices", cpu_devices=2)]
+        programs += [ours.beside("torch", how) for how in HOW if peers]
+        found.append(Comparison("core_{}_{}_{}_{}".format(*sizes), "causal attention", programs))
+    full, narrow = (
+        core("ours", 1, 4, 4096, 32),
+        {"model__mixers": "local_attention", "model__local_attention__window": 128},
+    )
+    both = [full, full.but("a window of 128", **narrow)]
+    return [*found, Comparison("core_window", "attention to a window", both, bound=None)]
 
 
 def memory(peers: bool) -> list[Comparison]:
@@ -115,7 +131,7 @@ def pipeline() -> list[Comparison]:
 def known(*, peers: bool, data: Path | None, run: Path | None) -> dict[str, list[Comparison]]:
     """Suites, and each of their cases; what shares are of comes before a step."""
     made = {"steps": steps(peers), "text": text(peers, data, run), "start": start(), "pipeline": pipeline()}
-    made |= {"memory": memory(peers), "mixers": mixers(), "gpu": [agreement(), *gpu_cases(peers)]}
+    made |= {"core": cores(peers), "memory": memory(peers), "mixers": mixers(), "gpu": [agreement(), *gpu_cases(peers)]}
     cases = {one.name: [one] for suite in made.values() for one in suite}
     return made | cases | {one.name: [made["steps"][0], one] for one in made["steps"]}
 

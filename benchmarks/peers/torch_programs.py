@@ -1,4 +1,4 @@
-"""PyTorch's stacks, an attention seq2seq as teaching codebases write it, and `nn.Transformer`.
+"""PyTorch's stacks, its attention alone, an attention seq2seq as teaching codebases write it, and `nn.Transformer`.
 
 `default` is what the documentation shows; `tuned` has the allocator's settings that we give ourselves.
 """
@@ -122,6 +122,16 @@ class Transformer(nn.Module):
         return cross_entropy(functional.linear(states, self.embedding.weight, self.output_bias), batch, smoothing)
 
 
+def core(batch: dict[str, torch.Tensor]) -> Program:
+    """Causal attention between its projections, and its gradients."""
+    read = [batch[name].requires_grad_() for name in ("query", "key", "value")]
+
+    def loss() -> torch.Tensor:
+        return functional.mse_loss(functional.scaled_dot_product_attention(*read, is_causal=True), batch["target"])
+
+    return Program({"num_params": 0, "loss": float(loss())}, lambda: torch.autograd.grad(loss(), read), lambda: None)
+
+
 def cross_entropy(logits: torch.Tensor, batch: dict[str, torch.Tensor], smoothing: float) -> torch.Tensor:
     return functional.cross_entropy(logits.flatten(0, 1), batch["target_out"].flatten(), label_smoothing=smoothing)
 
@@ -132,6 +142,8 @@ def program(case: SimpleNamespace, folder: Path) -> Program:
     config, device, said = given.config.model, "cuda" if gpu else "cpu", dict[str, float]()
     batch: dict[str, torch.Tensor] = {name: torch.from_numpy(array).to(device) for name, array in given.batch.items()}
     batch = {name: x.long() if x.dtype == torch.int32 else x for name, x in batch.items()}
+    if "query" in batch:
+        return core(batch)
 
     kinds = {"transformer": Transformer, "transformer_decoder": Transformer, "gru_attention": AttentionSeq2Seq}
 

@@ -91,10 +91,10 @@ def test_it_stops_for_want_of_time_and_where_a_device_disagrees(results, capsys,
 
 
 def test_the_plan_names_every_program_and_each_case_fits_into_the_minutes_of_the_how_to(capsys):
-    assert command.main(["gpu", "text", "start", "pipeline", "mixers", "memory", "--peers", "--dry-run"]) == 0
+    assert command.main(["gpu", "text", "start", "pipeline", "mixers", "core", "memory", "--peers", "--dry-run"]) == 0
     printed = capsys.readouterr().out
     known = suites.known(**tiny.CHOICE)
-    for suite in ("gpu", "text", "start", "pipeline", "mixers", "memory"):
+    for suite in ("gpu", "text", "start", "pipeline", "mixers", "core", "memory"):
         for one in known[suite]:
             assert f"{one.name}: " in printed and (one.minutes < 9 or one.name == "to_loss")  # which no GPU runs
             assert all(f"  {ours.name}: " in printed for ours in one.contenders)

@@ -98,6 +98,27 @@ def test_the_work_of_a_stack_agrees_with_the_compiler(name, tmp_path):
     assert said["flops"] / 3 == pytest.approx(counted, rel=0.05)
 
 
+@pytest.mark.parametrize("name", ["core_4_4_512_15", "core_window"])
+def test_attention_alone_follows_its_equation(name, tmp_path):
+    comparison = tiny.case(name)
+    mine = program(parts, comparison.contenders[-1 if name == "core_window" else 0], tmp_path)
+    query, key, value, target = np.load(tmp_path / "batch.npz").values()
+    weights = np.exp(query @ key.swapaxes(2, 3) / np.sqrt(query.shape[3])) * np.tri(query.shape[2])
+    context = weights / weights.sum(-1, keepdims=True) @ value
+    assert mine.describe()["loss"] == pytest.approx(np.square(context - target).mean(), rel=1e-5)
+    assert mine.describe()["flops"] == 7 * 2 * query.size * (query.shape[2] + 1) / 2
+    assert mine.take(2) == {}
+
+
+@needs_peers
+def test_torch_s_attention_alone_is_ours(tmp_path):
+    comparison = tiny.case("core_4_4_512_15")
+    mine, torch = begun(comparison, tmp_path), comparison.contenders[-1]
+    with closing(Running(torch, tmp_path)) as theirs:
+        comparison.check_same_work(mine.describe(), theirs.ask("describe"))
+        assert theirs.turn(2) > 0
+
+
 def test_a_product_says_its_work(tmp_path):
     said = program(parts, tiny.case("matmul_float32").contenders[0], tmp_path)
     assert said.describe()["flops"] == 2 * 16**3 and said.take(3) == {}
