@@ -1,7 +1,7 @@
 """Which examples go together, in which shape: batch k as a pure function of (seed, k).
 
-The order of the buckets' shapes is the same for every seed, which permutes only what fills them, so that
-several seeds can train as one program. In the first epoch shapes come into use one after another, so that a program
+The order of the buckets' shapes is the same for every seed, which permutes only what fills them, so that all
+compile the same programs in one order. In the first epoch shapes come into use one after another, so that a program
 for the next can be compiled while the ones before it train.
 
 Dims: B rows of a batch, G shapes.

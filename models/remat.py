@@ -14,12 +14,14 @@ def remat(run: Callable[[*In], Out]) -> Callable[[*In], Out]:
     """`run`, of which the backward pass keeps the arguments alone and computes the rest anew. Returns the same values;
     has derivatives in reverse mode only. `run` may close over traced arrays, and takes and returns trees of arrays.
 
-    `jax.checkpoint` is meant to do the same, but on a CPU it does not: XLA drops the barriers that keep the second
-    forward pass apart from the first, finds them equal and keeps the values. Here the second reads its arguments
-    through the gradient, so it is another computation, and one that cannot start before the gradient is there.
+    That is `jax.checkpoint`, but on a CPU it has no effect: XLA drops the barriers that keep the second forward pass
+    apart from the first, finds them equal and keeps the values. Here the second reads its arguments through the
+    gradient, so it is another computation, and one that cannot start before the gradient is there.
     """
 
     def outer(*args: *In) -> Out:
+        if jax.default_backend() != "cpu":
+            return jax.checkpoint(run)(*args)
         converted, closed = jax.closure_convert(run, *args)
 
         @jax.custom_vjp
