@@ -3,6 +3,7 @@
 `tests/reference/make_transformer_encoder.py` made what is compared with.
 """
 
+import dataclasses
 import pathlib
 
 import jax
@@ -13,6 +14,7 @@ from flax import nnx
 
 import models
 from data.spec import Spec
+from models.positions import POSITIONS
 from tests.models.test_attention import layer_from_torch
 from training.step import params
 
@@ -51,6 +53,24 @@ def from_torch(case, what):
         tree["encoder"]["last_norm"] = {"scale": read("encoder.norm.weight"), "bias": read("encoder.norm.bias")}
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_a_transformer_s_encoder_has_its_arrays(positions):
+    """By name and shape, so that `init_from` gives a translation model the encoder of a masked one, but for tables that
+    are as long as a sequence, which is one token longer there."""
+
+    def shapes(name, spec):
+        config = models.configured(name, {"hidden_size": 8, "mlp_dim": 12, "num_heads": 2, "positions": positions})
+        model = nnx.eval_shape(lambda: models.build(name, config, spec, jax.random.key(0)))
+        leaves, _ = jax.tree_util.tree_flatten_with_path(nnx.state(model, nnx.Param)["encoder"])
+        return {jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves}
+
+    masked = shapes("transformer_encoder", SPECS["aligned"])
+    whole = shapes("transformer", dataclasses.replace(SPECS["aligned"], layout="sequence"))
+    differ = {place for place in masked | whole if masked.get(place) != whole.get(place)}
+    assert len(masked) > 20 and all("positions" in place for place in differ)
+    assert bool(differ) == (positions in ("learned", "relative", "shaw"))
 
 
 @pytest.mark.parametrize("case", sorted(SPECS))
