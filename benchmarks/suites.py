@@ -70,12 +70,9 @@ def cores(peers: bool) -> list[Comparison]:
         programs = [ours, ours.but("ours, 2 devices", cpu_devices=2)]
         programs += [ours.beside("torch", how) for how in HOW if peers]
         found.append(Comparison("core_{}_{}_{}_{}".format(*sizes), "causal attention", programs))
-    full, narrow = (
-        core("ours", 1, 4, 4096, 32),
-        {"model__mixers": "local_attention", "model__local_attention__window": 128},
-    )
-    both = [full, full.but("a window of 128", **narrow)]
-    return [*found, Comparison("core_window", "attention to a window", both, bound=None)]
+    full = core("ours", 1, 4, 4096, 32)
+    window = full.but("a window of 128", model__mixers="local_attention", model__local_attention__window=128)
+    return [*found, Comparison("core_window", "attention to a window", [full, window], bound=None)]
 
 
 def memory(peers: bool) -> list[Comparison]:
