@@ -80,8 +80,8 @@ def memory(peers: bool) -> list[Comparison]:
     made, found = kinds(), []
     for name in ("gru_128", "lstm_512", "transformer", "language_model_1024_16"):
         ours = made[name]
-        kept, recomputed = ours.but("pages kept", keep_pages=True), ours.but("recomputed", model__remat=True)
-        programs = [ours, kept, recomputed, recomputed.but("recomputed, pages kept", keep_pages=True)]
+        freed, recomputed = ours.but("pages freed", keep_pages=False), ours.but("recomputed", model__remat=True)
+        programs = [ours, freed, recomputed, recomputed.but("recomputed, pages freed", keep_pages=False)]
         programs.append(ours.within("huge pages", GLIBC_TUNABLES="glibc.malloc.hugetlb=1"))  # where the system asks
         for allocator in ("jemalloc", "tcmalloc_minimal"):
             if library := installed(allocator):

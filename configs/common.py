@@ -65,7 +65,7 @@ def base(task: str, name: str) -> ConfigDict:
     config.eval_examples = 0  # validation examples at each evaluation; 0: all
     config.decode_examples = 500  # validation examples that every.decode translates; 0: all
     config.cpu_devices = 1  # devices to split a CPU into; they share each batch
-    config.keep_pages = False  # Linux CPUs: keep freed memory; up to 1.7 times as much, and hardly faster
+    config.keep_pages = True  # Linux CPUs: keep freed memory, up to 1.7 times as much, for faster steps
     config.deterministic = False  # ask the compiler for deterministic GPU kernels
     config.profile = False  # trace five steps into profile/ of the run's folder
     config.workers = 0  # processes that make batches; 0: threads

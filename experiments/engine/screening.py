@@ -146,6 +146,7 @@ class Screening(Unclaimed):
         beside = {said: (where[one], _sized(where[one], {}, values)) for said, one in REFERENCES.items()}
         values |= _sized(where[name], self._given, values) | {"batch_size": 16, "schedule.warmup_steps": 0}
         values |= {"steps": 1, "every.eval": 1, "eval_examples": 8, **_examples(32, 32)}
+        values |= {"keep_pages": False}  # as the committed runs, from before pages were kept by default
         phases = ("training", "decoding") if models.MODELS[name].decodes else ("training",)
         options = {"label": label, "beside": beside, "phases": phases, "seconds": SECONDS, "size": 512}
         axes: dict[str, str | float] = {"architecture": label, "task": SPEED, "rate": 0.0}

@@ -145,6 +145,7 @@ def runs(scale: str) -> Iterator[Run]:
         overrides = sized[GRU] | dict.fromkeys(("data.min_length", "data.max_length"), half)
         overrides |= {"data.val_examples": 32, "data.test_examples": 32, "batch_size": cell.batch}
         overrides |= {"steps": 1, "schedule.warmup_steps": 0, "every.eval": 1, "eval_examples": 8}
+        overrides |= {"keep_pages": False}  # as the committed runs, from before pages were kept by default
         probes = (Probing("throughput", options=options, alone=True),)
         run = Run(_where(SYSTEMS[GRU]), cell._asdict(), overrides=overrides, probes=probes)
         yield from over_seeds(run, REPEATS[scale])
