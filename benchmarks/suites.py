@@ -82,7 +82,7 @@ def memory(peers: bool) -> list[Comparison]:
         ours = made[name]
         freed, recomputed = ours.but("pages freed", keep_pages=False), ours.but("recomputed", model__remat=True)
         programs = [ours, freed, recomputed, recomputed.but("recomputed, pages freed", keep_pages=False)]
-        programs.append(ours.within("huge pages", GLIBC_TUNABLES="glibc.malloc.hugetlb=1"))  # where the system asks
+        programs.append(freed.within("huge pages, pages freed", GLIBC_TUNABLES="glibc.malloc.hugetlb=1"))
         for allocator in ("jemalloc", "tcmalloc_minimal"):
             if library := installed(allocator):
                 programs.append(ours.within(allocator, LD_PRELOAD=library))

@@ -3,8 +3,8 @@
     python train.py --config=configs/copying.py:gru --workdir=runs/copying-gru
     python train.py --config=configs/copying.py:lstm,urnn_200 --workdir=runs/copying-lstm-200
 
-Expected (small, 3,000 steps, the first 1,024 validation examples, 2 cores shared with other work): token accuracy 0.908
-with gru in 85 s, 1.000 with gru_attention in 128 s; transformer not measured to the end.
+Expected (small, 3,000 steps, on 1 core of an AMD EPYC beside other work, commit d795f08): token accuracy of test 0.907
+with gru in 69 s, 1.000 with gru_attention in 111 s and with transformer in 398 s.
 """
 
 from configs import common

@@ -3,9 +3,9 @@
     python train.py --config=configs/multi30k.py:transformer --workdir=runs/multi30k-transformer
     ... --config.data.dir=FOLDER    reads train.de.gz, train.en.gz, val... there instead of downloading
 
-Expected (BLEU lowercased, beam 5, test_2016_flickr and val; each within 45 minutes on 2 cores of an AMD EPYC):
-`gru_attention` 38.7 and 39.1, `gru` 26.9 and 26.2 (commit 1106bf2), `transformer` 40.1 and 40.4 (commit 5041f6f, on
-text normalized by nmt_nfkc, which changes 24 lines of val), and 39.1 and 39.2 in 6,500 steps (1106bf2).
+Expected (BLEU lowercased, beam 5, test_2016_flickr and val; on an AMD EPYC in 36 minutes of 2 quiet cores with
+`transformer`, in 42 and 46 of one with `gru` and `gru_attention`, docs/results/multi30k.md):
+`gru_attention` 38.7 and 39.1, `gru` 26.9 and 26.2 (commit 1106bf2), `transformer` 39.2 and 40.3 (commit d795f08).
 `conv` 41.4 and 40.8 (commit 0788391) in 48 minutes of one core of an Intel Xeon beside other work, some 40 of two quiet
 ones; with 8,000 steps 41.9 and 42.3 (commit 5fab65a). bentrevett's tutorial, of 37 M parameters, has 34.1.
 """

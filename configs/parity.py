@@ -3,9 +3,10 @@
     python train.py --config=configs/parity.py:gru --workdir=runs/parity-gru
     python train.py --config=configs/parity.py:transformer,deletang --workdir=runs/parity-transformer
 
-Expected (small, the first 1,024 validation examples): accuracy 1.000 with gru after 1,500 steps. With
-50,000 parameters and 4,000 steps on `deletang`, decoder-only RNNs are right on all strings of 41 to 400 bits and
-Transformers at chance, 0.5; a rotary one, right within 40 after 16,000 steps, also (docs/results/parity.md).
+Expected (small, 3,000 steps, on 1 core of an AMD EPYC beside other work, commit d795f08): accuracy 1.000 of test and of
+test_long with gru in 32 s and with gru_attention in 38 s. With 50,000 parameters and 4,000 steps on `deletang`,
+decoder-only RNNs are right on all strings of 41 to 400 bits and Transformers at chance, 0.5; a rotary one, right within
+40 after 16,000 steps, also (docs/results/parity.md).
 """
 
 from configs import common

@@ -3,8 +3,8 @@
     python train.py --config=configs/recall.py:gru_attention --workdir=runs/recall-gru-attention
     python train.py --config=configs/recall.py:gru_attention,zoology_64_4 --workdir=runs/zoology-64-4
 
-Expected (small, 600 steps, first 256 validation examples, 2 shared cores): token accuracy 0.998 with
-gru_attention in 24 s, 0.882 with transformer in 62 s, 0.118 with gru in 16 s; chance 0.031 blind, 0.125 for a
+Expected (small, 600 steps, on 1 core of an AMD EPYC beside other work, commit d795f08): token accuracy of test 0.999
+with gru_attention in 28 s, 0.863 with transformer in 57 s, 0.117 with gru in 20 s; chance 0.031 blind, 0.125 for a
 model that knows the values but not their keys.
 """
 

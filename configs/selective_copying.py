@@ -3,8 +3,8 @@
     python train.py --config=configs/selective_copying.py:gru --workdir=runs/selective-copying-gru
     python train.py --config=configs/selective_copying.py:lstm,mamba_4096 --workdir=runs/selective-copying-4096
 
-Expected (small, 3,000 steps, the first 1,024 validation examples, 2 cores shared with other work): token accuracy 0.598
-with gru in 75 s, 1.000 with gru_attention in 151 s; transformer not measured to the end.
+Expected (small, 3,000 steps, on 1 core of an AMD EPYC beside other work, commit d795f08): token accuracy of test 0.602
+with gru in 77 s, 1.000 with gru_attention in 106 s and with transformer in 323 s.
 """
 
 from configs import common

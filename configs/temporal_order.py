@@ -3,8 +3,8 @@
     python train.py --config=configs/temporal_order.py:gru --workdir=runs/temporal-order-gru
     python train.py --config=configs/temporal_order.py:rnn,pascanu_100 --workdir=runs/temporal-order-rnn-100
 
-Expected (small, the first 1,024 validation examples, 2 cores shared with other work): accuracy 1.000 with gru and
-gru_attention after 1,500 steps, and with transformer after 3,000; chance 0.25.
+Expected (small, 3,000 steps, on 1 core of an AMD EPYC beside other work, commit d795f08): accuracy of test 1.000 with
+gru in 64 s, gru_attention in 84 s and transformer in 325 s; chance 0.25.
 """
 
 from configs import common

@@ -6,8 +6,8 @@
 
 FOLDER holds train.en.gz, train.de.gz, val... as configs/multi30k.py reads them.
 
-Expected on test_2016_flickr: .50 to .54 from scratch, .66 to .69 pre-trained (docs/results/multi30k.md, Pre-training);
-with --config.data.labelled_examples=500 --config.data.swaps=16 .54 to .60 from scratch; chance 0.5.
+Expected on test_2016_flickr (commit e41ae19, docs/results/multi30k.md): .50 to .54 from scratch, .66 to .69
+pre-trained; with --config.data.labelled_examples=500 --config.data.swaps=16 .54 to .60 from scratch; chance 0.5.
 """
 
 from configs import common

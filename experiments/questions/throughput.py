@@ -66,8 +66,8 @@ LIMITS = (
     "There are two CPU cores, which a batch fills whatever the model. On an accelerator, thousands of units would "
     "wait for a recurrence (docs/performance.md has two cells on an H200). Recurrences go through XLA's loop, not "
     "through fused kernels. The times are of this code, whose attention uses one core at a time where sequences "
-    "are long. What a token costs after a short and a long context is measured by different processes, at different "
-    "times, so a difference of a tenth stays undecided."
+    "are long, and freed pages go back to the system, which train.py keeps. What a token costs after a short and a "
+    "long context is measured by different processes, at different times, so a difference of a tenth stays undecided."
 )
 
 

@@ -10,8 +10,8 @@ import jax
 
 from training.machine import limits
 
-# Parameters of glibc's mallopt(3), and what they are set to. The price is up to twice the memory: some of XLA's
-# temporary buffers then exist twice (docs/performance.md).
+# Parameters of glibc's mallopt(3), and what they are set to. The price is up to twice the memory, on one device 1.7
+# times: some of XLA's temporary buffers then exist twice (docs/performance.md).
 _KEEP_PAGES = {
     -4: 0,  # M_MMAP_MAX: large buffers come from the heap, not from fresh, zeroed pages
     -1: 2**31 - 1,  # M_TRIM_THRESHOLD: freed pages stay with the process

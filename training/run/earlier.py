@@ -22,7 +22,8 @@ BEFORE: dict[str, Callable[[Config], Any]] = {
     "keep_pages": lambda config: True,
     "model.fused_attention": lambda config: "never" if "fused_attention" in _options(config) else None,
 }
-"""Keys that came later, where things did not go before by what is the default today; None: the config has no such key.
+"""Keys that came later, where things did not go before by what is the default today, or has been since (`keep_pages`,
+whose default has turned); None: the config has no such key.
 Whoever changes a default of `common.base` or of an architecture's options, or gives a task a key, adds a line."""
 
 IN_TABLES: Config = {"keep_pages": False}
