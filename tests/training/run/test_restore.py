@@ -7,8 +7,10 @@ import shutil
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 import train
+from configs import common
 from data import pipeline
 from data.whole_file import write_json
 from models.options import flat, nested
@@ -28,7 +30,7 @@ def trained(tmp_path_factory):
     """A run on text whose last of three checkpoints, at a rate that grows and destroys, is not its best."""
     folder = tmp_path_factory.mktemp("restore")
     grows = {"schedule__warmup_steps": 6, "optimizer__learning_rate": 0.5, "optimizer__b1": 0.0}
-    every = {"every__save": 2, "every__eval": 2, "data__num_buckets": 1}
+    every = {"every__save": 2, "every__eval": 2, "data__num_buckets": 1, "keep_pages": False}
     config = runs.text_config(write_text(folder / "text"), "rnn", steps=6, **grows, **every)
     with runs.compiled_in_haste():
         return folder / "run", train.train(config, folder / "run")
@@ -118,15 +120,18 @@ LATER = (
 )
 
 
-def test_a_run_begun_before_there_were_some_keys_is_the_same_model(trained, tmp_path):
+def test_a_run_begun_before_there_were_some_keys_is_the_same_model(trained, tmp_path, monkeypatch):
     workdir, _ = trained
+    base = common.base
+    monkeypatch.setattr(common, "base", lambda *names: ConfigDict(base(*names).to_dict() | {"keep_pages": False}))
     old = shutil.copytree(workdir, tmp_path / "old")
     recorded = json.loads((old / "config.json").read_text())
     plain = flat(recorded["config"])
     recorded["config"] = nested({key: plain[key] for key in plain if key not in LATER} | {"replicas": 1})
     write_json(old / "config.json", recorded)
     now, then = read_config(workdir), read_config(old)
-    assert {key: flat(then)[key] for key in plain} == plain
+    assert (now.keep_pages, then.keep_pages) == (False, True)  # on for all before the key, whatever the default is
+    assert {key: flat(then)[key] for key in plain} == plain | {"keep_pages": True}
     batch = next(iter(pipeline.eval_batches(restore(workdir).task, "val", pipeline.Batching.of(now))))
     arrays = [batch[name] for name in ("source", "source_mask", "target_in")]
     logits = [restore(folder, "last").model(*arrays).logits for folder in (workdir, old)]
